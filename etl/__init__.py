@@ -1,0 +1,3 @@
+"""posthog-etl: PostHog data in Postgres, complete and current."""
+
+__version__ = "0.1.0"

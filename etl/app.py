@@ -1,0 +1,223 @@
+"""Wiring: opens session and pool, builds extractor and loader, closes them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import structlog
+
+from etl import __version__
+from etl.core.budget import CRUD
+from etl.core.retry import RetryPolicy
+from etl.core.stream import Stream
+from etl.errors import (
+    ConfigurationError,
+    DestinationError,
+    EtlError,
+    KeyRefused,
+)
+from etl.extractors.client import Client, Clock
+from etl.extractors.protocol import Request, parse_object
+from etl.loaders.address import parse_database_url
+from etl.loaders.budget import PostgresBudget
+from etl.loaders.database import Database, Timeouts
+from etl.loaders.embedded import EmbeddedPostgres
+from etl.loaders.history import History
+from etl.loaders.leases import TAIL, Leases, Unit
+from etl.loaders.migrate import is_current, migrate
+from etl.loaders.postgres import PostgresLoader
+from etl.loaders.tables import Tables
+from etl.runs.report import Report, ending_of
+from etl.runs.sync import Plan, Progress, Tools, execute_unit
+from etl.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+EMBEDDED = "embedded"
+
+# What a command shows while it works: (project, stream) -> the progress of that unit.
+Watch = Callable[[int, str], Progress]
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The database of one deployment, open."""
+
+    database: Database
+    tables: Tables
+
+
+@asynccontextmanager
+async def open_destination(settings: Settings) -> AsyncIterator[Destination]:
+    """Open the database; an embedded one is started, and stopped by its last user.
+
+    Raises ConfigurationError and DestinationError.
+    """
+    text = settings.require_database()
+    server: EmbeddedPostgres | None = None
+    if text == EMBEDDED:
+        server = await asyncio.to_thread(
+            EmbeddedPostgres.start, settings.data_dir.expanduser() / "postgres"
+        )
+    try:
+        # A runner that stands still must lose its locks before its lease, and whoever takes over
+        # must wait a little longer than that.
+        timeouts = Timeouts(
+            statement_s=settings.statement_timeout_s,
+            idle_s=settings.lease_s / 3,
+            lock_s=settings.lease_s,
+        )
+        database = Database(
+            parse_database_url(text if server is None else server.dsn),
+            timeouts,
+            connection_per_transaction=settings.connection_per_transaction,
+        )
+        try:
+            yield Destination(database, Tables(settings.schema_name))
+        finally:
+            await database.close()
+    finally:
+        if server is not None:
+            await asyncio.to_thread(server.close)
+
+
+async def prepare(destination: Destination, settings: Settings) -> None:
+    """Bring the schema up to date, or say that it is not. Raises DestinationError."""
+    if await destination.database.repeat(
+        lambda: is_current(destination.database, destination.tables)
+    ):
+        return
+    if not settings.auto_migrate:
+        raise DestinationError(
+            "The database schema is not at the version this release needs",
+            remedy="Run `posthog-etl migrate` with a role that may create tables",
+        )
+    before, after = await migrate(destination.database, destination.tables)
+    if before != after:
+        _log.info("database.migrated", before=before, after=after)
+
+
+@asynccontextmanager
+async def open_tools(settings: Settings, destination: Destination) -> AsyncIterator[Tools]:
+    """Open what units are executed with. Raises ConfigurationError and DestinationError."""
+    database, tables = destination.database, destination.tables
+    history = History(database, tables)
+    budget = PostgresBudget(database, tables, settings.limits, settings.max_wait_s)
+    clock = Clock(await database.repeat(history.database_now))
+    async with aiohttp.ClientSession(
+        headers={
+            "Authorization": f"Bearer {settings.require_source()}",
+            "Accept": "application/json",
+            "User-Agent": f"posthog-etl/{__version__}",
+        },
+        timeout=aiohttp.ClientTimeout(total=settings.request_timeout_s),
+        connector=aiohttp.TCPConnector(ssl=_trust(settings)),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=True,
+    ) as session:
+        yield Tools(
+            client=Client(
+                session,
+                settings.host,
+                budget,
+                clock,
+                RetryPolicy(attempts=settings.request_attempts),
+                settings.max_wait_s,
+            ),
+            budget=budget,
+            leases=Leases(database, tables, settings.lease_s),
+            history=history,
+            loader=lambda stream: PostgresLoader(database, tables, stream),
+        )
+
+
+async def sync(
+    settings: Settings, streams: Sequence[Stream], stop: asyncio.Event, watch: Watch
+) -> list[Report]:
+    """Bring `streams` of every project up to date; one report per unit.
+
+    A unit that fails does not keep the others from running, but for a refused key and a request to
+    stop. Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
+    """
+    settings.require_source()
+    plan = Plan(
+        start=settings.start,
+        lookback=settings.lookback,
+        prefix=settings.api_prefix,
+        page_size_records=settings.page_size_records,
+        buffer_bytes=settings.buffer_bytes,
+    )
+    reports: list[Report] = []
+    async with open_destination(settings) as destination:
+        await prepare(destination, settings)
+        async with open_tools(settings, destination) as tools:
+            for project in settings.projects:
+                try:
+                    project_id = await _project_id(tools, settings, project)
+                except EtlError as exc:
+                    reports += [Report(project, s.name, TAIL, ending_of(exc)) for s in streams]
+                    if isinstance(exc, KeyRefused):
+                        return reports
+                    continue
+                for stream in streams:
+                    report = await execute_unit(
+                        tools,
+                        plan,
+                        stream,
+                        Unit(project_id, stream.name),
+                        stop,
+                        watch(project_id, stream.name),
+                    )
+                    reports.append(report)
+                    if stop.is_set() or report.ending.exit_code == KeyRefused.exit_code:
+                        return reports
+    return reports
+
+
+async def migrate_only(settings: Settings, revision: str = "head") -> tuple[str, str]:
+    """Upgrade the schema and return the versions before and after. Safe to repeat."""
+    async with open_destination(settings) as destination:
+        return await migrate(destination.database, destination.tables, revision)
+
+
+async def status(settings: Settings) -> list[dict[str, Any]]:
+    """Return one row per project and stream. Raises DestinationError."""
+    async with open_destination(settings) as destination:
+        if not await is_current(destination.database, destination.tables):
+            raise DestinationError(
+                "The database holds no posthog-etl tables of this version",
+                remedy="Run `posthog-etl sync` or `posthog-etl migrate` first",
+            )
+        history = History(destination.database, destination.tables)
+        return [dict(row) for row in await history.status()]
+
+
+async def _project_id(tools: Tools, settings: Settings, project: str) -> int:
+    if project != "@current":
+        return int(project)
+    request = Request("/api/projects/@current/", (), (CRUD,))
+    found = parse_object((await tools.client.fetch(request)).body).get("id")
+    if not isinstance(found, int):
+        raise ConfigurationError(
+            "The server does not say which project is @current",
+            remedy="Set POSTHOG_PROJECT_ID to the number in the project's settings",
+        )
+    return found
+
+
+def _trust(settings: Settings) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if settings.ca_file is not None:
+        try:
+            context.load_verify_locations(settings.ca_file)
+        except (OSError, ssl.SSLError) as exc:
+            raise ConfigurationError(
+                f"POSTHOG_ETL_CA_FILE {settings.ca_file} holds no certificates: {exc}"
+            ) from exc
+    return context

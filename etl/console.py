@@ -1,0 +1,137 @@
+"""What a person sees: tables on a terminal, plain columns when piped, a progress bar."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from etl.runs.report import Report
+
+_COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan"}
+
+
+def console() -> Console:
+    """Return the console for results: as wide as the terminal, unbounded when piped."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return Console()
+    return Console(width=200)
+
+
+@contextmanager
+def progress_display() -> Iterator[Callable[[int, str], Callable[[int, int | None, int], None]]]:
+    """Show a bar per unit on stderr while a terminal is there; silent otherwise."""
+    if not sys.stderr.isatty():
+        yield lambda _project, _stream: lambda _read, _expected, _requests: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+
+        def watch(project_id: int, stream: str) -> Callable[[int, int | None, int], None]:
+            task = bars.add_task(f"{stream} ({project_id})", total=None, said="")
+            began_s = time.monotonic()
+
+            def progress(read: int, expected: int | None, requests: int) -> None:
+                rate = read / max(time.monotonic() - began_s, 0.001)
+                said = f"{read:,} records, {rate:,.0f}/s, {requests} requests"
+                bars.update(task, completed=read, total=expected, said=said)
+
+            return progress
+
+        yield watch
+
+
+def show_reports(reports: Sequence[Report]) -> None:
+    """Print what a sync did, a line per unit, and below it why a unit did not succeed."""
+    table = _table("project", "stream", "status", "read", "inserted", "updated", "rejected")
+    for name in ("requests", "seconds", "complete until"):
+        table.add_column(name, justify="right", overflow="fold")
+    for report in reports:
+        table.add_row(
+            str(report.project_id),
+            report.stream,
+            _coloured(report.ending.status),
+            f"{report.records_read:,}",
+            f"{report.rows_inserted:,}",
+            f"{report.rows_updated:,}",
+            f"{report.rejected:,}",
+            f"{report.requests:,}",
+            f"{report.seconds:.1f}",
+            _instant(report.complete_until),
+        )
+    out = console()
+    out.print(table)
+    for report in reports:
+        if report.ending.reason:
+            out.print(f"{report.stream}: {report.ending.reason}", markup=False, soft_wrap=True)
+    for report in reports:
+        if report.rows:
+            rows = ", ".join(f"{name} {count:,}" for name, count in report.rows.items())
+            out.print(f"Rows now: {rows}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_status(rows: Sequence[dict[str, Any]]) -> None:
+    """Print one line per project and stream."""
+    out = console()
+    if not rows:
+        out.print("Nothing has run yet. Start with: posthog-etl sync", markup=False)
+        return
+    table = _table("project", "stream", "state", "complete since", "complete until", "lag")
+    for name in ("last run", "read", "rejects", "paused until"):
+        table.add_column(name, overflow="fold")
+    now = datetime.now(UTC)
+    for row in rows:
+        until = row["complete_until"]
+        stale = row["status"] == "running" and not row["held"]
+        table.add_row(
+            str(row["project_id"]),
+            row["stream"],
+            _coloured("failed" if stale else row["status"]),
+            _instant(row["complete_since"]),
+            _instant(until),
+            "" if until is None else _span((now - until).total_seconds()),
+            _instant(row["started_at"]),
+            f"{row['records_read']:,}",
+            f"{row['rejects']:,}",
+            _instant(row["paused_until"]),
+        )
+    out.print(table)
+    for row in rows:
+        if row["reason"]:
+            out.print(f"{row['stream']}: {row['reason']}", markup=False, soft_wrap=True)
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _coloured(status: str) -> str:
+    return f"[{_COLOURS.get(status, 'yellow')}]{status}[/]"
+
+
+def _instant(at: datetime | None) -> str:
+    return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

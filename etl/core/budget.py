@@ -1,0 +1,62 @@
+"""How many requests the API allows, and when the next one may go.
+
+The server counts over sliding windows and all limits of a class apply at once (PostHog source,
+rate_limit.py and settings/session_replay.py). The documentation says that the limits are for the
+whole organisation, the source counts per key: we plan for the stricter reading and count every
+request of every process that shares one database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+RECORDINGS_LIST = "recordings_list"
+CLICKHOUSE = "clickhouse"
+CRUD = "crud"
+
+
+# A request reaches the server a little after we counted it, and not always equally late.
+SLACK = timedelta(milliseconds=250)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `requests` within any `window_s` seconds."""
+
+    requests: int
+    window_s: int
+
+
+Limits = Mapping[str, Sequence[Limit]]
+
+_EVERY_PLAN: Limits = {
+    CLICKHOUSE: (Limit(240, 60), Limit(1200, 3600)),
+    CRUD: (Limit(480, 60), Limit(4800, 3600)),
+}
+
+PLANS: Mapping[str, Limits] = {
+    "free": {**_EVERY_PLAN, RECORDINGS_LIST: (Limit(12, 60), Limit(60, 3600))},
+    "paid": {**_EVERY_PLAN, RECORDINGS_LIST: (Limit(60, 60), Limit(300, 3600))},
+    "enterprise": {**_EVERY_PLAN, RECORDINGS_LIST: (Limit(100, 60), Limit(400, 3600))},
+    "unlimited": {},
+}
+
+
+def wait_s(
+    now: datetime,
+    spent: Sequence[tuple[Limit, datetime | None]],
+    blocked_until: datetime | None,
+) -> float:
+    """Return how many seconds the next request has to wait; 0.0 means that it may go now.
+
+    `spent` pairs each limit with the instant of its `requests`-th latest request, None when there
+    were fewer. `blocked_until` is what the server itself said with its last 429.
+    """
+    free_at = [
+        at + timedelta(seconds=limit.window_s) + SLACK for limit, at in spent if at is not None
+    ]
+    if blocked_until is not None:
+        free_at.append(blocked_until)
+    return max(0.0, *((at - now).total_seconds() for at in free_at)) if free_at else 0.0

@@ -1,0 +1,111 @@
+"""Bytes to records, one record at a time when it has to be.
+
+The fast way reads the whole answer at once and is right for nearly every answer. It is not used
+where it would be wrong: a lone surrogate or a NaN (the server's JSON writer is not strict) makes
+the fast reader refuse the page, a very long integer would silently become a float, and a NUL is
+valid JSON that Postgres does not hold. Such an answer is dirty: the standard library reads it, and
+the transformer looks through each of its records.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+_SUSPECT = re.compile(rb"\\u0000|[0-9]{20}")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]', re.DOTALL)
+_LONGEST_INTEGER = 4000  # digits; the interpreter refuses to read much longer ones
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record that is not JSON, as the text it came in, inside an answer that otherwise is."""
+
+    text: str
+    reason: str
+
+
+def decode(body: bytes) -> tuple[Any, bool]:
+    """Return the document in `body` and whether it is dirty. Raises ValueError: not JSON at all."""
+    if _SUSPECT.search(body) is None:
+        try:
+            return orjson.loads(body), False
+        except orjson.JSONDecodeError:
+            pass
+    # surrogateescape keeps bytes that are not UTF-8 as lone surrogates, to be repaired and marked.
+    text = body.decode("utf-8", "surrogateescape")
+    try:
+        return _loads(text), True
+    except (ValueError, RecursionError):
+        return _decode_by_record(text), True
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, strict=False, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float("nan")
+
+
+def _decode_by_record(text: str) -> Any:
+    """Read the envelope and each of its results apart from the others."""
+    span = _results_span(text)
+    if span is None:
+        raise ValueError("not JSON")
+    start, end = span
+    envelope = _loads(text[: start + 1] + text[end:])
+    envelope["results"] = [_decode_record(part) for part in _elements(text, start)]
+    return envelope
+
+
+def _decode_record(text: str) -> Any:
+    try:
+        return _loads(text)
+    except RecursionError:
+        return Unreadable(text, "nested too deeply")
+    except ValueError as exc:
+        return Unreadable(text, f"not JSON: {exc}")
+
+
+def _results_span(text: str) -> tuple[int, int] | None:
+    """Return where the list under the top-level key `results` opens and closes."""
+    depth, previous = 0, ""
+    opened: int | None = None
+    key = ""
+    for token in _TOKEN.finditer(text):
+        mark = token.group()
+        if mark in ("[", "{"):
+            depth += 1
+            if depth == 2 and mark == "[" and previous == ":" and key == '"results"':
+                opened = token.start()
+        elif mark in ("]", "}"):
+            if depth == 2 and opened is not None:
+                return opened, token.start()
+            depth -= 1
+        elif mark == ":" and depth == 1:
+            key = previous
+        previous = mark
+    return None
+
+
+def _elements(text: str, opened: int) -> Iterator[str]:
+    """Yield the text of each element of the list that opens at `opened`."""
+    depth, start = 0, opened + 1
+    for token in _TOKEN.finditer(text, opened):
+        mark = token.group()
+        if mark in ("[", "{"):
+            depth += 1
+        elif mark in ("]", "}"):
+            depth -= 1
+        if (mark == "," and depth == 1) or depth == 0:
+            if part := text[start : token.start()].strip():
+                yield part
+            start = token.end()
+        if depth == 0:
+            return

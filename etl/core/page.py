@@ -1,0 +1,54 @@
+"""The values that flow: a page of records comes in, a batch of rows goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+Record = Any  # JSON as received: nearly always an object, but nothing promises it
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One response, and where reading goes on after it.
+
+    records: as received, without those the window does not own. dirty: a record may hold what
+    Postgres cannot (NUL, half surrogates, NaN), so each one is looked through. observed_at: when
+    the request went out, by the database's clock. position: committed with the rows; a later run
+    goes on from it. last: the list ends here, as its own end mark says. complete: with `last`,
+    whether the reading can vouch for every row that was there the whole time.
+    """
+
+    records: list[Record]
+    dirty: bool
+    observed_at: datetime
+    size_bytes: int
+    position: Mapping[str, Any]
+    last: bool
+    complete: bool = True
+    forecast_records: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record set aside: named by `key`, with the reason and the record itself."""
+
+    key: str
+    reason: str
+    payload: Any
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction loads: rows by table, each key at most once, and what was set aside.
+
+    origins[table][i] is the index in `records` of the record that row i came from.
+    """
+
+    records: list[Record]
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    origins: dict[str, list[int]] = field(default_factory=dict)
+    rejected: list[Rejected] = field(default_factory=list)

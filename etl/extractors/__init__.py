@@ -1,0 +1,1 @@
+"""From the API to pages: requests, answers, pacing, walking a list to its end."""

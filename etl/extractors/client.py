@@ -1,0 +1,183 @@
+"""Sends requests, paces them, repeats them. The only place that speaks HTTP to the API."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import aiohttp
+import structlog
+from yarl import URL
+
+from etl.core.retry import RetryPolicy, retry_wait_s
+from etl.errors import BudgetSpent, SourceError, SourceOverloaded, SourceUnavailable, Throttled
+from etl.extractors.protocol import Answer, Request, error_of, source_clock
+
+_log = structlog.get_logger(__name__)
+
+LARGEST_BODY_BYTES = 64 * 1024 * 1024
+
+
+class Budget(Protocol):
+    """The seam every request passes; see `etl.loaders.budget` for what it promises."""
+
+    async def acquire(self, classes: Sequence[str]) -> None:
+        """Return when a request drawing from `classes` may go, counting it as sent."""
+        ...
+
+    async def block(self, classes: Sequence[str], seconds: float) -> None:
+        """Hold back every request of `classes` for as long as the server asked."""
+        ...
+
+
+class Clock:
+    """The database's clock without asking it each time: one reading, carried on monotonically."""
+
+    def __init__(self, database_now: datetime) -> None:
+        self._at = database_now
+        self._read = time.monotonic()
+
+    def now(self) -> datetime:
+        """Return the instant now."""
+        return self._at + timedelta(seconds=time.monotonic() - self._read)
+
+
+class Client:
+    """A session against one host with one key.
+
+    requests and bytes_read only grow. source_ahead_s: how far the server's clock is ahead of the
+    database's, from the latest answer's Date header (whole seconds), 0 before the first.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        host: str,
+        budget: Budget,
+        clock: Clock,
+        policy: RetryPolicy,
+        max_wait_s: float,
+    ) -> None:
+        # aiohttp repeats a GET by itself when a kept connection was dropped; such a request would
+        # pass no budget. We repeat it ourselves. (aiohttp's own test client does the same.)
+        session._retry_connection = False
+        self._session = session
+        self._host = URL(host)
+        self._budget = budget
+        self._clock = clock
+        self._policy = policy
+        self._max_wait_s = max_wait_s
+        self.requests = 0
+        self.bytes_read = 0
+        self.source_ahead_s = 0.0
+
+    @property
+    def source_now(self) -> datetime:
+        """The instant on the server's clock, as well as it is known."""
+        return self._clock.now() + timedelta(seconds=self.source_ahead_s)
+
+    async def fetch(
+        self, request: Request, *, shrinkable: bool = False, attempts: int | None = None
+    ) -> Answer:
+        """Fetch one answer of status 200; waits and repeats as the policy and the server say.
+
+        `shrinkable`: raise SourceOverloaded at once, so that the caller asks for less.
+        `attempts` replaces the policy's number. Raises a SourceError that is final, or BudgetSpent
+        when the wait the server names is longer than we are willing to wait.
+        """
+        failures: dict[type[SourceError], int] = {}
+        while True:
+            await self._budget.acquire(request.budget_classes)
+            try:
+                return await self._send(request)
+            except SourceError as exc:
+                if shrinkable and isinstance(exc, SourceOverloaded):
+                    raise
+                kind = Throttled if isinstance(exc, Throttled) else SourceError
+                failures[kind] = failures.get(kind, 0) + 1
+                if attempts is not None and kind is SourceError and failures[kind] >= attempts:
+                    raise
+                wait_s = retry_wait_s(exc, failures[kind], self._policy, random.random())
+                if wait_s is None:
+                    raise
+                await self._wait(request, exc, wait_s, failures[kind])
+
+    async def _wait(
+        self, request: Request, error: SourceError, wait_s: float, attempt: int
+    ) -> None:
+        _log.warning(
+            "request.failed",
+            path=request.path,
+            status=error.status,
+            reason=error.message,
+            attempt=attempt,
+            wait_s=round(wait_s, 1),
+        )
+        if wait_s > self._max_wait_s:
+            raise BudgetSpent(
+                f"The server asks us to wait {wait_s:.0f} seconds", wait_s=wait_s
+            ) from error
+        if isinstance(error, Throttled):
+            # In the database, so that other processes hold back too and a restart remembers.
+            await self._budget.block(request.budget_classes, wait_s)
+        else:
+            await asyncio.sleep(wait_s)
+
+    async def _send(self, request: Request) -> Answer:
+        url = self._host.joinpath(request.path.lstrip("/"), encoded=True)
+        url = url.with_query(list(request.params))
+        requested_at, started_s = self._clock.now(), time.monotonic()
+        self.requests += 1
+        try:
+            # Redirects are not followed: the key would go along.
+            async with self._session.get(url, allow_redirects=False) as response:
+                body = await self._read(response)
+                status, headers = response.status, response.headers
+        except TimeoutError as exc:
+            raise SourceUnavailable("The server did not answer in time") from exc
+        except aiohttp.ClientConnectorCertificateError as exc:
+            raise SourceUnavailable(
+                f"The certificate of {self._host.host} is not trusted",
+                remedy="Set POSTHOG_ETL_CA_FILE if it is signed by your own authority",
+            ) from exc
+        except aiohttp.ClientError as exc:
+            raise SourceUnavailable(
+                f"The connection to {self._host.host} failed: {_line(exc)}",
+                remedy="Check POSTHOG_HOST and the network",
+            ) from exc
+        self.bytes_read += len(body)
+        self._note_clock(headers)
+        if status != 200:
+            raise error_of(status, headers, body)
+        _log.debug(
+            "page.fetched",
+            path=request.path,
+            size_bytes=len(body),
+            seconds=round(time.monotonic() - started_s, 3),
+        )
+        return Answer(body, requested_at, source_clock(headers))
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read the body, bounded: a server that ignores `limit` must not fill our memory."""
+        chunks, size_bytes = [], 0
+        async for chunk in response.content.iter_any():
+            size_bytes += len(chunk)
+            if size_bytes > LARGEST_BODY_BYTES:
+                response.close()
+                raise SourceOverloaded(
+                    f"An answer of more than {LARGEST_BODY_BYTES >> 20} MiB was not read"
+                )
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _note_clock(self, headers: Mapping[str, str]) -> None:
+        if (source_at := source_clock(headers)) is not None:
+            self.source_ahead_s = (source_at - self._clock.now()).total_seconds()
+
+
+def _line(exc: BaseException) -> str:
+    return " ".join(str(exc).split())[:200] or type(exc).__name__

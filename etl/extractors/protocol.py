@@ -1,0 +1,219 @@
+"""PostHog's API without I/O: what to ask, and what an answer means, in both server flavours.
+
+The documentation promises {count, next, previous, results} with limit and offset; real servers
+answer the recordings list with {results, has_next, next_cursor} (PostHog source,
+session_recording_api.py). Both are read here, whichever comes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from etl.core.document import decode
+from etl.core.walk import Ask
+from etl.errors import (
+    KeyRefused,
+    RequestRefused,
+    SourceError,
+    SourceOverloaded,
+    SourceUnavailable,
+    StreamUnavailable,
+    Throttled,
+)
+
+_AVAILABLE_IN = re.compile(r"available in (\d+) second")
+_MISSING_SCOPE = re.compile(r"missing required scope '([^']+)'")
+_LONGEST_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A GET below the host: path with its last slash, parameters, budget classes it draws from."""
+
+    path: str
+    params: Sequence[tuple[str, str]]
+    budget_classes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of status 200, undecoded, and when its request went out.
+
+    source_at: the server's own clock (Date header) with the answer, None when it sent none.
+    """
+
+    body: bytes
+    requested_at: datetime
+    source_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordList:
+    """A list answer: its records and what it says about the list.
+
+    by_cursor: the envelope of real servers (has_next); else the documented one.
+    """
+
+    records: list[Any]
+    dirty: bool
+    by_cursor: bool
+    more: bool
+    cursor: str | None
+    count: int | None
+
+
+def list_request(
+    path: str,
+    ask: Ask,
+    dates: tuple[datetime, datetime] | None,
+    budget_classes: Sequence[str],
+) -> Request:
+    """Return the request for a page of a list.
+
+    Only what every server knows: an unknown name is a 400, so order is left to its default
+    (newest start first in every version). `dates` is always sent to a server that filters,
+    because without it the server looks at three days only.
+    """
+    params = []
+    if dates is not None:
+        params += [("date_from", _instant(dates[0])), ("date_to", _instant(dates[1]))]
+    params.append(("limit", str(ask.limit)))
+    if ask.after is not None:
+        params.append(("after", ask.after))
+    elif ask.offset is not None:
+        params.append(("offset", str(ask.offset)))
+    return Request(path, params, budget_classes)
+
+
+def parse_list(body: bytes) -> RecordList:
+    """Return the list in an answer. Raises SourceUnavailable: not a list, ask again."""
+    document, dirty = _document(body)
+    if isinstance(document, list):
+        return RecordList(document, dirty, by_cursor=False, more=False, cursor=None, count=None)
+    if not isinstance(document, dict) or not isinstance(document.get("results"), list):
+        raise SourceUnavailable("The server's answer is JSON but no list", remedy=_CHECK_HOST)
+    by_cursor = document.get("has_next") is not None
+    cursor, count = document.get("next_cursor"), document.get("count")
+    return RecordList(
+        records=document["results"],
+        dirty=dirty,
+        by_cursor=by_cursor,
+        more=bool(document["has_next"] if by_cursor else document.get("next")),
+        cursor=cursor if isinstance(cursor, str) and cursor else None,
+        count=count if isinstance(count, int) else None,
+    )
+
+
+def parse_object(body: bytes) -> Mapping[str, Any]:
+    """Return the object in an answer. Raises SourceUnavailable: not an object, ask again."""
+    document, _ = _document(body)
+    if not isinstance(document, dict):
+        raise SourceUnavailable("The server's answer is JSON but no object", remedy=_CHECK_HOST)
+    return document
+
+
+def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
+    """Return what an answer other than 200 means. Go by the status: types and codes vary."""
+    said = _said(body)
+    told = f"The API answered {status}" + (f": {said}" if said else "")
+    if status == 401:
+        return KeyRefused(
+            f"The API refused the key: {said or 'no reason given'}",
+            remedy="Set POSTHOG_PERSONAL_API_KEY to a personal key (phx_…) of this host's region",
+            status=status,
+        )
+    if status == 429:
+        return Throttled(told, status=status, wait_s=_wait_s(headers, said))
+    if status in (402, 403, 404, 410):
+        return StreamUnavailable(told, remedy=_stream_remedy(status, said), status=status)
+    if status in (504, 512, 513):  # PostHog's own: estimated time too long, memory limit
+        return SourceOverloaded(told, status=status)
+    if status >= 500 or status == 408:
+        return SourceUnavailable(told, status=status, wait_s=_wait_s(headers, ""))
+    if 300 <= status < 400:
+        return RequestRefused(
+            f"The server redirects to {_host_of(headers.get('Location', ''))}",
+            remedy="Set POSTHOG_HOST to the address that answers itself",
+            status=status,
+        )
+    return RequestRefused(told, status=status)
+
+
+def source_clock(headers: Mapping[str, str]) -> datetime | None:
+    """Return the server's clock from its Date header, None when there is no readable one."""
+    try:
+        at = parsedate_to_datetime(headers["Date"])
+    except (KeyError, ValueError, TypeError):
+        return None
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+_CHECK_HOST = "Check that POSTHOG_HOST is the address of the PostHog app"
+
+
+def _document(body: bytes) -> tuple[Any, bool]:
+    try:
+        return decode(body)
+    except (ValueError, RecursionError) as exc:
+        start = body[:200].lstrip().lower()
+        if start.startswith((b"<!doctype", b"<html")):
+            raise SourceUnavailable(
+                "The server answered with a web page instead of JSON (a login page or a proxy?)",
+                remedy=_CHECK_HOST,
+            ) from exc
+        raise SourceUnavailable("The server's answer is not whole JSON") from exc
+
+
+def _said(body: bytes) -> str:
+    """Return the reason in an error body, in one line; empty when there is none to be read."""
+    try:
+        document, _ = decode(body)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(document, dict):
+        return ""
+    text = document.get("detail") or document.get("error") or ""
+    line = " ".join(str(text).split())
+    return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "…"
+
+
+def _wait_s(headers: Mapping[str, str], said: str) -> float | None:
+    """Return the wait a 429 or 503 names: header first, then text. 0 means it did not say."""
+    after = headers.get("Retry-After", "").strip()
+    if after.isdigit():
+        return float(after) or None
+    if after:
+        try:
+            at = parsedate_to_datetime(after)
+        except ValueError:
+            pass
+        else:
+            now = source_clock(headers) or datetime.now(UTC)
+            return max(0.0, (at - now).total_seconds()) or None
+    found = _AVAILABLE_IN.search(said)
+    return (float(found.group(1)) or None) if found else None
+
+
+def _stream_remedy(status: int, said: str) -> str:
+    if scope := _MISSING_SCOPE.search(said):
+        return f"Add the scope {scope.group(1)} to the personal API key"
+    if status == 402:
+        return "Upgrade the PostHog plan, or switch this stream off"
+    if status == 403:
+        return "Give the key access to this project, or switch this stream off"
+    if "project" in said.lower():
+        return "Check POSTHOG_PROJECT_ID: the number in the project's settings"
+    return "This server does not offer the stream: switch it off, or upgrade the server"
+
+
+def _instant(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _host_of(location: str) -> str:
+    return location.split("?")[0][:100] or "another address"

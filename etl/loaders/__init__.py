@@ -1,0 +1,1 @@
+"""Into Postgres: the only package that executes SQL."""

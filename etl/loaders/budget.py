@@ -1,0 +1,114 @@
+"""The request budget in Postgres: shared by every process, and it survives them.
+
+A log of the last hour's requests, counted over the same sliding windows as the server counts. A
+token bucket would either let too many through at first or allow fewer in the long run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from etl.core.budget import Limit, Limits, wait_s
+from etl.errors import BudgetSpent
+from etl.loaders.database import Database
+from etl.loaders.tables import Tables
+
+_KEPT = timedelta(hours=1)
+
+
+class PostgresBudget:
+    """Lets a request go when every class it draws from has room, else waits.
+
+    max_wait_s: longer than this we do not wait but pause the run.
+    """
+
+    def __init__(
+        self, database: Database, tables: Tables, limits: Limits, max_wait_s: float
+    ) -> None:
+        self._database = database
+        self._tables = tables
+        self._limits = limits
+        self._max_wait_s = max_wait_s
+        self.waited_s = 0.0
+
+    async def acquire(self, classes: Sequence[str]) -> None:
+        """Return when the next request may go; it is then counted as sent.
+
+        Raises BudgetSpent when that is further off than `max_wait_s`. Cancelling a wait spends
+        nothing.
+        """
+        while wait := await self._database.repeat(lambda: self._try_spend(classes)):
+            if wait > self._max_wait_s:
+                until = datetime.now(UTC) + timedelta(seconds=wait)
+                raise BudgetSpent(
+                    f"The request budget is spent until {until:%Y-%m-%d %H:%M:%S} UTC",
+                    wait_s=wait,
+                )
+            await asyncio.sleep(wait)
+            self.waited_s += wait
+
+    async def block(self, classes: Sequence[str], seconds: float) -> None:
+        """Hold back every request of `classes`, in all processes, as the server asked."""
+        blocks = self._tables.request_blocks
+        until = func.clock_timestamp() + timedelta(seconds=seconds)
+        async with self._database.transaction() as connection:
+            for name in sorted(classes):
+                row = upsert(blocks).values({"class": name, "blocked_until": until})
+                await connection.execute(
+                    row.on_conflict_do_update(
+                        constraint="request_blocks_pkey",
+                        set_={
+                            "blocked_until": func.greatest(
+                                blocks.c.blocked_until, row.excluded.blocked_until
+                            )
+                        },
+                    )
+                )
+
+    async def _try_spend(self, classes: Sequence[str]) -> float:
+        requests, blocks = self._tables.requests, self._tables.request_blocks
+        counted = sorted(name for name in classes if self._limits.get(name))
+        async with self._database.transaction() as connection:
+            # One lock for all classes: no order to get wrong, and it is held for a millisecond.
+            await connection.execute(
+                select(
+                    func.pg_advisory_xact_lock(
+                        func.hashtextextended(f"{self._tables.bookkeeping}.requests", 0)
+                    )
+                )
+            )
+            now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+            blocked_until = (
+                await connection.execute(
+                    select(func.max(blocks.c.blocked_until)).where(
+                        blocks.c["class"].in_(list(classes))
+                    )
+                )
+            ).scalar_one()
+            spent: list[tuple[Limit, datetime | None]] = []
+            for name in counted:
+                for limit in self._limits[name]:
+                    at = await connection.execute(
+                        select(requests.c.at)
+                        .where(requests.c["class"] == name)
+                        .order_by(requests.c.at.desc())
+                        .offset(limit.requests - 1)
+                        .limit(1)
+                    )
+                    spent.append((limit, at.scalar_one_or_none()))
+            wait = wait_s(now, spent, blocked_until)
+            if wait == 0.0 and counted:
+                await connection.execute(
+                    insert(requests), [{"class": name, "at": now} for name in counted]
+                )
+                await connection.execute(
+                    delete(requests).where(
+                        requests.c["class"].in_(counted), requests.c.at < now - _KEPT
+                    )
+                )
+            return wait

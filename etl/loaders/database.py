@@ -1,0 +1,191 @@
+"""Connections, transactions, and the one place where Postgres errors become ours.
+
+Nothing relies on a connection outliving its transaction: settings are local, locks belong to the
+transaction, no prepared statement is kept. So it works behind a transaction-mode pooler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import asyncpg
+import structlog
+from sqlalchemy import NullPool, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from etl.errors import (
+    DestinationError,
+    DestinationUnavailable,
+    EtlError,
+    LeaseLost,
+    RowsRefused,
+)
+from etl.loaders.address import DatabaseAddress
+
+_log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+# Waits between attempts to reach a Postgres that is restarting, in seconds: about 40 in all.
+RETRY_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 12.0, 12.0)
+
+_BROKEN_OFF = ("08", "57P", "40")  # connection, shutdown or start-up, serialisation or deadlock
+_TRY_AGAIN = ("57014", "55P03", "25P03", "25P04", "53300")
+_REMEDIES: Mapping[str, tuple[str, str]] = {
+    "28P01": ("Postgres refused the password", "Correct it in DATABASE_URL"),
+    "28000": ("Postgres refused the login", "Check user and sslmode in DATABASE_URL"),
+    "3D000": ("The database does not exist", "Create it, or correct its name in DATABASE_URL"),
+    "25006": (
+        "Postgres is read-only",
+        "Point DATABASE_URL at the primary, not at a standby, and check "
+        "default_transaction_read_only",
+    ),
+    "42501": (
+        "The database role may not do this",
+        "Grant it CREATE on the database, or let another role run `posthog-etl migrate` first",
+    ),
+    "42P01": ("A table is missing", "Run `posthog-etl migrate`"),
+    "42703": ("A column is missing", "Run `posthog-etl migrate`"),
+    "3F000": ("A schema is missing", "Run `posthog-etl migrate`"),
+    "53100": ("The disk of the Postgres server is full", "Make room; the next run goes on"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Local to every transaction, in seconds.
+
+    idle_s ends the transaction of a runner that stands still, so that its locks do not outlive
+    its lease; lock_s is longer, so that whoever takes over waits for that.
+    """
+
+    statement_s: float = 120.0
+    idle_s: float = 10.0
+    lock_s: float = 30.0
+
+
+class Database:
+    """A pool and the way to use it: short transactions, repeated when Postgres broke off."""
+
+    def __init__(
+        self,
+        address: DatabaseAddress,
+        timeouts: Timeouts,
+        *,
+        connection_per_transaction: bool = False,
+    ) -> None:
+        pool = (
+            {"poolclass": NullPool}
+            if connection_per_transaction
+            else {"pool_size": 4, "max_overflow": 4}
+        )
+        self.engine: AsyncEngine = create_async_engine(
+            address.url, connect_args=dict(address.connect_args), **pool
+        )
+        self._timeouts = timeouts
+
+    @asynccontextmanager
+    async def transaction(
+        self, settings: Mapping[str, str] | None = None
+    ) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction with local `settings`; commits at the end, else rolls back.
+
+        Raises DestinationUnavailable when the same work may be tried again, RowsRefused when the
+        values are at fault, DestinationError otherwise.
+        """
+        local = {
+            "statement_timeout": _milliseconds(self._timeouts.statement_s),
+            "idle_in_transaction_session_timeout": _milliseconds(self._timeouts.idle_s),
+            "lock_timeout": _milliseconds(self._timeouts.lock_s),
+            **(settings or {}),
+        }
+        with translated():
+            async with self.engine.begin() as connection:
+                await connection.execute(_set_local(local))
+                yield connection
+
+    async def repeat(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work`, again when Postgres broke off, about 40 seconds long. It must be repeatable.
+
+        Raises what `work` raises last.
+        """
+        for wait_s in RETRY_WAITS_S:
+            try:
+                return await work()
+            except DestinationUnavailable as exc:
+                _log.warning("database.unavailable", reason=exc.message, wait_s=wait_s)
+                await asyncio.sleep(wait_s)
+        return await work()
+
+    async def close(self) -> None:
+        """Close all connections; safe to repeat."""
+        await self.engine.dispose()
+
+
+class translated:
+    """Turns the errors of asyncpg, SQLAlchemy and the socket into ours, cause kept."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if exc is None or isinstance(exc, (EtlError, LeaseLost)):
+            return
+        ours = translate(exc)
+        if ours is not None:
+            raise ours from exc
+
+
+def translate(exc: BaseException) -> DestinationError | None:
+    """Return our error for one of the database's, None when it is none of them."""
+    if isinstance(exc, DBAPIError) and exc.orig is not None:
+        return translate(exc.orig.__cause__ or exc.orig) or DestinationError(_line(exc.orig))
+    if isinstance(exc, SQLAlchemyError):
+        # Among them: a pool that waited too long for a connection.
+        return DestinationUnavailable(f"The database did not answer: {_line(exc)}")
+    state = getattr(exc, "sqlstate", None)
+    if isinstance(exc, asyncpg.PostgresError | asyncpg.InterfaceError) and isinstance(state, str):
+        return _by_state(state, exc)
+    if isinstance(exc, asyncpg.InternalClientError | asyncpg.InterfaceError):
+        return DestinationUnavailable(f"The connection to Postgres broke: {_line(exc)}")
+    if isinstance(exc, ssl.SSLError):
+        return DestinationError(
+            f"Postgres and we cannot agree on TLS: {_line(exc)}",
+            remedy="Check sslmode and sslrootcert in DATABASE_URL",
+        )
+    if isinstance(exc, OSError | TimeoutError):
+        return DestinationUnavailable(
+            f"Postgres cannot be reached: {_line(exc) or 'no answer in time'}",
+            remedy="Check host and port in DATABASE_URL, and that the server runs",
+        )
+    return None
+
+
+def _by_state(state: str, exc: BaseException) -> DestinationError:
+    if state in _REMEDIES:
+        cause, remedy = _REMEDIES[state]
+        return DestinationError(f"{cause} ({_line(exc)})", remedy=remedy)
+    if state in _TRY_AGAIN or state.startswith(_BROKEN_OFF):
+        return DestinationUnavailable(f"Postgres broke off: {_line(exc)}")
+    if state[:2] in ("22", "23", "54"):
+        return RowsRefused(_line(exc))
+    return DestinationError(f"Postgres refused ({state}): {_line(exc)}")
+
+
+def _line(exc: BaseException) -> str:
+    return " ".join(str(exc).split())[:300]
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, round(seconds * 1000)))
+
+
+def _set_local(settings: Mapping[str, str]):  # type: ignore[no-untyped-def]
+    calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+    return text(f"SELECT {calls}")

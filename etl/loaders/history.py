@@ -1,0 +1,155 @@
+"""Reads and writes what the outside relies on: runs, watermarks, status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, func, select, update
+
+from etl.loaders.database import Database
+from etl.loaders.leases import Lease, Unit
+from etl.loaders.tables import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """How far a stream is known complete, and what its server was found to do."""
+
+    complete_since: datetime | None = None
+    complete_until: datetime | None = None
+    traits: Mapping[str, Any] | None = None
+
+
+class History:
+    """Run history and watermarks."""
+
+    def __init__(self, database: Database, tables: Tables) -> None:
+        self._database = database
+        self._tables = tables
+
+    async def database_now(self) -> datetime:
+        """Return the instant on the database's clock, which all processes share."""
+        async with self._database.transaction() as connection:
+            now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+        return now
+
+    async def watermark(self, unit: Unit) -> Watermark:
+        """Return the stream's watermarks; empty ones before the first window closed."""
+        table = self._tables.watermarks
+        async with self._database.transaction() as connection:
+            row = (
+                await connection.execute(
+                    select(table.c.complete_since, table.c.complete_until, table.c.traits).where(
+                        table.c.project_id == unit.project_id, table.c.stream == unit.stream
+                    )
+                )
+            ).first()
+        return Watermark() if row is None else Watermark(*row)
+
+    async def finish(
+        self,
+        lease: Lease,
+        status: str,
+        reason: str | None,
+        *,
+        requests: int = 0,
+        bytes_read: int = 0,
+        paused_for_s: float | None = None,
+    ) -> Mapping[str, Any]:
+        """Close the run and return its row; a run another has closed stays as it is.
+
+        `requests` and `bytes_read` are those since the last commit.
+        """
+        runs = self._tables.runs
+        paused_until = (
+            None
+            if paused_for_s is None
+            else func.clock_timestamp() + timedelta(seconds=paused_for_s)
+        )
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                update(runs)
+                .where(runs.c.id == lease.run_id, runs.c.status == "running")
+                .values(
+                    status=status,
+                    reason=reason,
+                    ended_at=func.clock_timestamp(),
+                    paused_until=paused_until,
+                    requests=runs.c.requests + requests,
+                    bytes_read=runs.c.bytes_read + bytes_read,
+                )
+            )
+            found = await connection.execute(select(runs).where(runs.c.id == lease.run_id))
+            return dict(found.mappings().one())
+
+    async def status(self) -> Sequence[Mapping[str, Any]]:
+        """Return one row per project and stream: watermarks, last run, rows, rejects, lease."""
+        t = self._tables
+        async with self._database.transaction() as connection:
+            latest = (
+                select(t.runs)
+                .distinct(t.runs.c.project_id, t.runs.c.stream)
+                .order_by(t.runs.c.project_id, t.runs.c.stream, t.runs.c.started_at.desc())
+                .subquery()
+            )
+            rejects = (
+                select(t.rejects.c.project_id, t.rejects.c.stream, func.count().label("rejects"))
+                .where(t.rejects.c.resolved_at.is_(None))
+                .group_by(t.rejects.c.project_id, t.rejects.c.stream)
+                .subquery()
+            )
+            leases, marks = t.leases, t.watermarks
+            found = await connection.execute(
+                select(
+                    latest,
+                    marks.c.complete_since,
+                    marks.c.complete_until,
+                    marks.c.traits,
+                    func.coalesce(rejects.c.rejects, 0).label("rejects"),
+                    (leases.c.holder.is_not(None) & (leases.c.expires_at >= func.now())).label(
+                        "held"
+                    ),
+                )
+                .outerjoin(
+                    marks,
+                    and_(
+                        marks.c.project_id == latest.c.project_id,
+                        marks.c.stream == latest.c.stream,
+                    ),
+                )
+                .outerjoin(
+                    rejects,
+                    and_(
+                        rejects.c.project_id == latest.c.project_id,
+                        rejects.c.stream == latest.c.stream,
+                    ),
+                )
+                .outerjoin(
+                    leases,
+                    and_(
+                        leases.c.project_id == latest.c.project_id,
+                        leases.c.stream == latest.c.stream,
+                        leases.c.unit == latest.c.unit,
+                    ),
+                )
+                .order_by(latest.c.project_id, latest.c.stream)
+            )
+            return [dict(row) for row in found.mappings()]
+
+    async def row_counts(self, project_id: int, names: Sequence[str]) -> Mapping[str, int]:
+        """Return how many rows of the project each of the data tables holds."""
+        counts = {}
+        async with self._database.transaction() as connection:
+            for name in names:
+                table = self._tables.data[name]
+                counts[name] = (
+                    await connection.execute(
+                        select(func.count()).where(
+                            table.c.project_id == project_id, table.c["_deleted_at"].is_(None)
+                        )
+                    )
+                ).scalar_one()
+        return counts

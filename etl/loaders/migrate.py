@@ -1,0 +1,106 @@
+"""Brings the schema up to date with Alembic, in one transaction; several at once are safe."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import CreateSchema
+
+from etl.loaders.database import Database
+from etl.loaders.tables import Tables
+
+VERSION_TABLE = "alembic_version"
+
+
+def migrations_dir() -> Path:
+    """Return where the migrations are: inside the installed package, else beside it."""
+    package = Path(str(files("etl")))
+    installed = package / "_migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def alembic_config(connection: Connection, tables: Tables) -> Config:
+    """Return Alembic's configuration for one deployment on an open connection."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
+    config.attributes.update(connection=connection, tables=tables)
+    return config
+
+
+async def migrate(database: Database, tables: Tables, revision: str = "head") -> tuple[str, str]:
+    """Upgrade (or downgrade, given an older revision) and return the versions before and after.
+
+    All in one transaction: killed in the middle, nothing has happened. Safe to repeat, and safe
+    for several processes at once: the second waits for the first and finds nothing to do.
+    """
+
+    def run(connection: Connection) -> tuple[str, str]:
+        connection.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
+            {"name": f"{tables.bookkeeping}.migrate"},
+        )
+        before = _version(connection, tables)
+        config = alembic_config(connection, tables)
+        if revision == "base":
+            command.downgrade(config, revision)
+        elif before != _resolved(config, revision):
+            for schema in (tables.schema, tables.bookkeeping):
+                if not inspect(connection).has_schema(schema):
+                    connection.execute(CreateSchema(schema))
+            command.upgrade(config, revision)
+        return before, _version(connection, tables)
+
+    # Another process may be at it, and indexes take their time: wait as long as it takes.
+    patient = {"lock_timeout": "0", "statement_timeout": "0"}
+    async with database.transaction(patient) as connection:
+        return await connection.run_sync(run)
+
+
+async def is_current(database: Database, tables: Tables) -> bool:
+    """Tell whether the schema is at the version this code needs. Needs no right to write."""
+    async with database.transaction() as connection:
+        return await connection.run_sync(
+            lambda sync: _version(sync, tables) == _resolved(alembic_config(sync, tables), "head")
+        )
+
+
+async def differences(connection: AsyncConnection, tables: Tables) -> list[Any]:
+    """Return what differs between the database and the tables; empty when all is well."""
+    from alembic.autogenerate import compare_metadata
+
+    def compare(sync: Connection) -> list[Any]:
+        context = MigrationContext.configure(
+            sync,
+            opts={
+                "include_schemas": True,
+                "compare_type": True,
+                "version_table_schema": tables.bookkeeping,
+                "include_name": lambda name, kind, _: (
+                    kind != "schema" or name in (tables.schema, tables.bookkeeping)
+                ),
+            },
+        )
+        return list(compare_metadata(context, tables.metadata))
+
+    return await connection.run_sync(compare)
+
+
+def _resolved(config: Config, revision: str) -> str:
+    script = ScriptDirectory.from_config(config).get_revision(revision)
+    return script.revision
+
+
+def _version(connection: Connection, tables: Tables) -> str:
+    context = MigrationContext.configure(
+        connection,
+        opts={"version_table": VERSION_TABLE, "version_table_schema": tables.bookkeeping},
+    )
+    return context.get_current_revision() or "base"

@@ -1,0 +1,242 @@
+"""The tables of the destination, from the catalogue; Alembic compares the database against these.
+
+Three schemas hang on one setting, so that two deployments live in one database: NAME holds data,
+NAME_etl the bookkeeping and Alembic's version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    Index,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+from etl.core.stream import Kind, TableSpec
+from etl.streams import TABLE_SPECS
+
+_INSTANT = DateTime(timezone=True)
+
+COLUMN_TYPES: Mapping[Kind, TypeEngine[Any]] = {
+    Kind.TEXT: Text(),
+    Kind.BIGINT: BigInteger(),
+    Kind.DOUBLE: Double(),
+    Kind.BOOLEAN: Boolean(),
+    Kind.INSTANT: _INSTANT,
+    Kind.UUID: Uuid(as_uuid=False),
+    Kind.JSON: JSONB(),
+    Kind.TEXTS: ARRAY(Text()),
+}
+
+_PROJECT = "PostHog's numeric project id."
+_STREAM = "Name of the stream, as `posthog-etl streams` lists it."
+_UNIT = "`tail` for the moving end that sync follows, else the window `since/until`."
+
+
+def data_table(spec: TableSpec, metadata: MetaData, schema: str) -> Table:
+    """Return the table of `spec`: its fields, then the columns every data table has."""
+    return Table(
+        spec.name,
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT, nullable=False),
+        *(
+            _column(f.name, COLUMN_TYPES[f.kind], f.about, nullable=f.name not in spec.key)
+            for f in spec.fields
+        ),
+        _column("extra", JSONB(), "Fields that the catalogue does not know, as JSON."),
+        _column(
+            "_repaired",
+            ARRAY(Text()),
+            "Fields in which something that Postgres cannot hold was replaced.",
+        ),
+        _column("_observed_at", _INSTANT, "When the request of this content went out.", False),
+        _column("_first_seen_at", _INSTANT, "When the row was first written here.", False),
+        _column("_updated_at", _INSTANT, "When the content last changed here.", False),
+        _column("_xid", BigInteger(), "Transaction that last changed the row here.", False),
+        _column("_deleted_at", _INSTANT, "When the row was found gone at the source."),
+        PrimaryKeyConstraint("project_id", *spec.key, name=f"{spec.name}_pkey"),
+        schema=schema,
+        comment=spec.about,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All tables of one deployment, whose data schema is `schema`."""
+
+    schema: str
+    metadata: MetaData = field(default_factory=MetaData)
+    data: Mapping[str, Table] = field(init=False)
+    leases: Table = field(init=False)
+    checkpoints: Table = field(init=False)
+    watermarks: Table = field(init=False)
+    runs: Table = field(init=False)
+    rejects: Table = field(init=False)
+    requests: Table = field(init=False)
+    request_blocks: Table = field(init=False)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        metadata = self.metadata
+        put(
+            self,
+            "data",
+            {name: data_table(spec, metadata, self.schema) for name, spec in TABLE_SPECS.items()},
+        )
+        book = self.bookkeeping
+        put(self, "leases", _leases(metadata, book))
+        put(self, "checkpoints", _checkpoints(metadata, book))
+        put(self, "watermarks", _watermarks(metadata, book))
+        put(self, "runs", _runs(metadata, book))
+        put(self, "rejects", _rejects(metadata, book))
+        put(self, "requests", _requests(metadata, book))
+        put(self, "request_blocks", _request_blocks(metadata, book))
+
+    @property
+    def bookkeeping(self) -> str:
+        """The schema of the bookkeeping tables."""
+        return f"{self.schema}_etl"
+
+
+def _leases(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "leases",
+        metadata,
+        *_unit_columns(),
+        _column("holder", Uuid(as_uuid=False), "The run that holds the unit; null when free."),
+        _column("expires_at", _INSTANT, "When another run may take the unit over.", False),
+        PrimaryKeyConstraint("project_id", "stream", "unit", name="leases_pkey"),
+        schema=schema,
+        comment="Who works on which unit. The heartbeat is here, the fence in checkpoints.",
+    )
+
+
+def _checkpoints(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "checkpoints",
+        metadata,
+        *_unit_columns(),
+        _column("fence", BigInteger(), "Grows whenever the unit changes hands.", False),
+        _column("batch", BigInteger(), "Batches committed under this fence, a count.", False),
+        _column("position", JSONB(), "Where an unfinished reading goes on; null when none is."),
+        _column("updated_at", _INSTANT, "When the row last changed.", False),
+        PrimaryKeyConstraint("project_id", "stream", "unit", name="checkpoints_pkey"),
+        schema=schema,
+        comment="Resume position of each unit; commits with the rows it stands for.",
+    )
+
+
+def _watermarks(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "watermarks",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT, False),
+        _column("stream", Text(), _STREAM, False),
+        _column("complete_since", _INSTANT, "Lowest instant known complete."),
+        _column("complete_until", _INSTANT, "Highest instant known complete."),
+        _column("traits", JSONB(), "What the server was found to do, as JSON."),
+        _column("updated_at", _INSTANT, "When the row last changed.", False),
+        PrimaryKeyConstraint("project_id", "stream", name="watermarks_pkey"),
+        schema=schema,
+        comment="How far each stream is known complete; moves only when a window closes.",
+    )
+
+
+def _runs(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "runs",
+        metadata,
+        _column("id", Uuid(as_uuid=False), "The run.", False),
+        _column("command", Text(), "sync or backfill.", False),
+        *_unit_columns(),
+        _column("status", Text(), "running, succeeded, partial, paused or failed.", False),
+        _column("reason", Text(), "Why it did not succeed, in one line."),
+        _column("started_at", _INSTANT, "Start of the run.", False),
+        _column("ended_at", _INSTANT, "End of the run; null while it runs."),
+        _column("paused_until", _INSTANT, "When the budget allows the next request."),
+        _column("records_read", BigInteger(), "Records received, a count.", False),
+        _column("rows_inserted", BigInteger(), "Rows inserted, a count over all tables.", False),
+        _column("rows_updated", BigInteger(), "Rows changed, a count over all tables.", False),
+        _column("rejected", BigInteger(), "Records newly set aside, a count.", False),
+        _column("requests", BigInteger(), "Requests sent, a count.", False),
+        _column("bytes_read", BigInteger(), "Size of the answers, in bytes.", False),
+        PrimaryKeyConstraint("id", name="runs_pkey"),
+        Index("runs_by_unit", "project_id", "stream", "unit", "started_at"),
+        schema=schema,
+        comment="One row per execution of a unit.",
+    )
+
+
+def _rejects(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "rejects",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT, False),
+        _column("stream", Text(), _STREAM, False),
+        _column("record_key", Text(), "Key of the record, or a hash of its content.", False),
+        _column("reason", Text(), "Why it could not be stored, in one line.", False),
+        _column("payload", JSONB(), "The record as received, repaired where it had to be."),
+        _column("first_seen_at", _INSTANT, "When it was first set aside.", False),
+        _column("last_seen_at", _INSTANT, "When it was last set aside with this content.", False),
+        _column("resolved_at", _INSTANT, "When it loaded after all; null until then."),
+        PrimaryKeyConstraint("project_id", "stream", "record_key", name="rejects_pkey"),
+        Index(
+            "rejects_unresolved",
+            "project_id",
+            "stream",
+            "record_key",
+            postgresql_where=text("resolved_at IS NULL"),
+        ),
+        schema=schema,
+        comment="Records that could not be stored; `posthog-etl rejects` lists them.",
+    )
+
+
+def _requests(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "requests",
+        metadata,
+        _column("class", Text(), "Budget class the request drew from.", False),
+        _column("at", _INSTANT, "When it was allowed to go.", False),
+        Index("requests_by_class", "class", "at"),
+        schema=schema,
+        comment="Requests of the last hour, for all processes that share this database.",
+    )
+
+
+def _request_blocks(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "request_blocks",
+        metadata,
+        _column("class", Text(), "Budget class.", False),
+        _column("blocked_until", _INSTANT, "Until when the server told us to wait.", False),
+        PrimaryKeyConstraint("class", name="request_blocks_pkey"),
+        schema=schema,
+        comment="What the server's last 429 said, for all processes that share this database.",
+    )
+
+
+def _unit_columns() -> Iterable[Column[Any]]:
+    yield _column("project_id", BigInteger(), _PROJECT, False)
+    yield _column("stream", Text(), _STREAM, False)
+    yield _column("unit", Text(), _UNIT, False)
+
+
+def _column(name: str, kind: TypeEngine[Any], comment: str, nullable: bool = True) -> Column[Any]:
+    return Column(name, kind, nullable=nullable, comment=comment)

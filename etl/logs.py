@@ -1,0 +1,94 @@
+"""structlog set-up: for people on a terminal, JSON lines otherwise; always on stderr.
+
+Events are named as past facts. They are:
+
+run.started, run.finished, window.opened, page.fetched (debug), page.shrunk, page.unreadable,
+batch.loaded, record.rejected, request.failed, reading.restarted, clock.skewed, lease.lost,
+database.unavailable, database.migrated, setting.unknown, sandbox.started
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import orjson
+import structlog
+
+HIDDEN = "•••"
+_IN_WORDS = re.compile(r"password\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s&]+))", re.IGNORECASE)
+
+
+class Redactor:
+    """Keeps known secrets out of text: the API key, and the password of a database address."""
+
+    def __init__(self, api_key: str | None = None, database_url: str | None = None) -> None:
+        hidden = {api_key or "", *_passwords(database_url or "")}
+        # A short word is no secret worth hiding, and would blot out half of every line.
+        self._hidden = sorted((word for word in hidden if len(word) >= 4), key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """Return `text` with every known secret replaced."""
+        for word in self._hidden:
+            text = text.replace(word, HIDDEN)
+        return text
+
+    def value(self, value: Any) -> Any:
+        """Return `value` with the texts inside it redacted."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {key: self.value(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.value(item) for item in value]
+        return value
+
+    def __call__(
+        self, _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Redact a log event (a structlog processor)."""
+        return {key: self.value(value) for key, value in event.items()}
+
+
+def configure_logs(redactor: Redactor, *, debug: bool = False) -> None:
+    """Send events of level info (debug: all) to stderr. Safe to repeat."""
+    on_terminal = sys.stderr.isatty()
+    render: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors=on_terminal)]
+        if on_terminal
+        else [structlog.processors.JSONRenderer(serializer=_dumps)]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            redactor,
+            *render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("debug" if debug else "info"),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _dumps(event: Any, **_: Any) -> str:
+    return orjson.dumps(event, default=str).decode()
+
+
+def _passwords(address: str) -> set[str]:
+    """Return the password of a database address, in every form it may be shown in."""
+    found: list[str] = [a or b for a, b in _IN_WORDS.findall(address)]
+    if "://" in address:
+        with contextlib.suppress(ValueError):
+            found.append(urlsplit(address).password or "")
+        # Unencoded characters may make the address read otherwise than it was meant.
+        before_host = address.split("://", 1)[1].rsplit("@", 1)
+        if len(before_host) == 2 and ":" in before_host[0]:
+            found.append(before_host[0].split(":", 1)[1])
+    return {form for word in found for form in (word, unquote(word), quote(unquote(word), safe=""))}

@@ -1,0 +1,1 @@
+"""What a run does: read a unit to its end, load it, report honestly."""

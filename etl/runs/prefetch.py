@@ -1,0 +1,92 @@
+"""Fetching runs ahead of loading, by a bounded number of bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+from etl.core.page import Page
+
+
+@asynccontextmanager
+async def prefetched(
+    pages: AsyncIterator[Page], buffer_bytes: int, stop: asyncio.Event
+) -> AsyncIterator[AsyncIterator[Page]]:
+    """Yield an iterator over `pages` that are fetched while earlier ones are loaded.
+
+    At most `buffer_bytes` of fetched pages wait, or one page, however large. When `stop` is set the
+    iterator ends early; a request under way, or a wait for the budget, is cancelled. What the
+    fetching raises is raised after the pages before it.
+    """
+    buffer = _Buffer(buffer_bytes)
+    fetching = asyncio.create_task(_fill(buffer, pages))
+    stopping = asyncio.create_task(_close_when(stop, buffer, fetching))
+    try:
+        yield _drain(buffer)
+    finally:
+        for task in (stopping, fetching):
+            task.cancel()
+        await asyncio.gather(stopping, fetching, return_exceptions=True)
+
+
+class _Buffer:
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._pages: deque[Page] = deque()
+        self._size_bytes = 0
+        self._changed = asyncio.Condition()
+        self._closed = False
+        self._error: BaseException | None = None
+
+    async def put(self, page: Page) -> None:
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: not self._pages or self._size_bytes + page.size_bytes <= self._limit_bytes
+            )
+            self._pages.append(page)
+            self._size_bytes += page.size_bytes
+            self._changed.notify_all()
+
+    async def get(self) -> Page | None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: bool(self._pages) or self._closed)
+            if not self._pages:
+                if self._error is not None:
+                    raise self._error
+                return None
+            page = self._pages.popleft()
+            self._size_bytes -= page.size_bytes
+            self._changed.notify_all()
+            return page
+
+    async def close(self, error: BaseException | None = None, *, discard: bool = False) -> None:
+        async with self._changed:
+            if discard:
+                self._pages.clear()
+            if not self._closed:
+                self._closed, self._error = True, error
+            self._changed.notify_all()
+
+
+async def _fill(buffer: _Buffer, pages: AsyncIterator[Page]) -> None:
+    try:
+        async with aclosing(pages):  # type: ignore[type-var]
+            async for page in pages:
+                await buffer.put(page)
+    except Exception as exc:
+        await buffer.close(exc)
+    else:
+        await buffer.close()
+
+
+async def _close_when(stop: asyncio.Event, buffer: _Buffer, fetching: asyncio.Task[None]) -> None:
+    await stop.wait()
+    fetching.cancel()
+    await buffer.close(discard=True)
+
+
+async def _drain(buffer: _Buffer) -> AsyncIterator[Page]:
+    while (page := await buffer.get()) is not None:
+        yield page

@@ -1,0 +1,114 @@
+"""What a run says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from etl.errors import (
+    EXIT_FAILED,
+    EXIT_PARTIAL,
+    EXIT_SUCCEEDED,
+    BudgetSpent,
+    EtlError,
+    LeaseHeld,
+    ListingBroken,
+    Stopped,
+    StreamUnavailable,
+)
+
+SUCCEEDED, PARTIAL, PAUSED, FAILED, HELD = "succeeded", "partial", "paused", "failed", "held"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a unit ended: a status, the exit code it earns, and why in one line."""
+
+    status: str
+    exit_code: int
+    reason: str | None = None
+    paused_for_s: float | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """The outcome of one unit. Counts are of this run; `rows` is what each table holds now."""
+
+    project_id: int | str
+    stream: str
+    unit: str
+    ending: Ending
+    run_id: str | None = None
+    seconds: float = 0.0
+    records_read: int = 0
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rejected: int = 0
+    requests: int = 0
+    bytes_read: int = 0
+    waited_s: float = 0.0
+    paused_until: datetime | None = None
+    complete_until: datetime | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as a JSON document."""
+        return {
+            "project_id": self.project_id,
+            "stream": self.stream,
+            "unit": self.unit,
+            "status": self.ending.status,
+            "reason": self.ending.reason,
+            "run_id": self.run_id,
+            "seconds": round(self.seconds, 3),
+            "records_read": self.records_read,
+            "rows_inserted": self.rows_inserted,
+            "rows_updated": self.rows_updated,
+            "rejected": self.rejected,
+            "requests": self.requests,
+            "bytes_read": self.bytes_read,
+            "waited_s": round(self.waited_s, 3),
+            "paused_until": _text(self.paused_until),
+            "complete_until": _text(self.complete_until),
+            "rows": dict(self.rows),
+        }
+
+
+def ending_of(exc: EtlError) -> Ending:
+    """Return how a unit ends that was broken off by `exc`."""
+    if isinstance(exc, BudgetSpent):
+        return Ending(PAUSED, exc.exit_code, str(exc), paused_for_s=exc.wait_s)
+    if isinstance(exc, LeaseHeld):
+        return Ending(HELD, exc.exit_code, str(exc))
+    if isinstance(exc, StreamUnavailable | ListingBroken | Stopped):
+        return Ending(PARTIAL, exc.exit_code, str(exc))
+    return Ending(FAILED, exc.exit_code, str(exc))
+
+
+def honest_ending(*, complete: bool, rejected: int) -> Ending:
+    """Return how a unit ends that was read to its end and committed."""
+    if not complete:
+        return Ending(
+            PARTIAL,
+            EXIT_PARTIAL,
+            "The list kept changing while it was read: no two passes agreed, so rows may be "
+            "missing. The next run reads it again",
+        )
+    if rejected:
+        return Ending(
+            PARTIAL,
+            EXIT_PARTIAL,
+            f"{rejected} records could not be stored; see the rejects table",
+        )
+    return Ending(SUCCEEDED, EXIT_SUCCEEDED)
+
+
+def defect_ending(exc: BaseException) -> Ending:
+    """Return how a unit ends that met a defect of ours."""
+    return Ending(FAILED, EXIT_FAILED, f"Unexpected {type(exc).__name__}: {exc}")
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()

@@ -1,0 +1,26 @@
+"""One project with everything that answers for it."""
+
+from etl.sandbox.clock import Clock
+from etl.sandbox.operations import Operations
+from etl.sandbox.shapes import Shapes
+from etl.sandbox.views import Views, Window
+from etl.sandbox.world import Project
+
+
+class Tenant:
+    """A project's data beside what was made of it to answer quickly."""
+
+    def __init__(self, project: Project, clock: Clock) -> None:
+        """Keeps nothing at first."""
+        self.id = project.id
+        self.token = f"phc_sandbox_{project.id}"
+        """The public project token (not a personal key)."""
+        self.data = project
+        self.views = Views(project)
+        self.shapes = Shapes(project)
+        self.operations = Operations(project, clock)
+        self.lists_answered = 0
+
+    def visible_count(self, now_us: int) -> int:
+        """How many recordings can be seen."""
+        return len(self.views.view(Window(), "start_time", now_us).numbers)

@@ -1,0 +1,232 @@
+"""What a perfect reader would have now: worked out straight from pieces and persons.
+
+It shares nothing with the code that answers requests, so that it can find that code's mistakes:
+it knows no views, windows, pages or readings, and formats its own rows.
+"""
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from etl.sandbox.ids import is_legacy
+from etl.sandbox.options import PageVersion, SandboxOptions
+from etl.sandbox.people import Person
+from etl.sandbox.pieces import Piece
+from etl.sandbox.traits import Traits
+from etl.sandbox.world import ADDED, Project
+
+STREAMS = ("session_recordings", "persons", "person_distinct_ids")
+Row = dict[str, Any]
+
+
+class Truth:
+    """The truth about one project at one instant (microseconds since 1970)."""
+
+    def __init__(self, project: Project, options: SandboxOptions, now_us: int) -> None:
+        """Later changes to the data show in what is read later."""
+        project.columns.grow_to(now_us)
+        self._project = project
+        self._options = options
+        self._now_us = now_us
+        self._now = _instant(now_us)
+
+    def rows(self, stream: str) -> Iterator[Row]:
+        """All rows of a stream in the order of their key. Raises KeyError for another name."""
+        return {
+            "session_recordings": self.recordings,
+            "persons": self.persons,
+            "person_distinct_ids": self.distinct_ids,
+        }[stream]()
+
+    def recordings(self) -> Iterator[Row]:
+        """Every recording that can be seen, whole, in the order of ids."""
+        for number in self._numbers_by_id():
+            visible = self._visible(number)
+            if visible is not None:
+                yield self._recording(number, *visible)
+
+    def persons(self) -> Iterator[Row]:
+        """Every person who owns a recording that can be seen, in the order of UUIDs."""
+        versions: dict[int, PageVersion] = {}
+        for number, owner, _ in self._owned():
+            versions.setdefault(owner, self._version(number, owner))
+        people = [(self._project.owners.person(n), version) for n, version in versions.items()]
+        for person, version in sorted(people, key=lambda pair: pair[0].uuid):
+            yield self._person(person, version)
+
+    def distinct_ids(self) -> Iterator[Row]:
+        """Every distinct id that a reader of all recordings sees, in the order of ids."""
+        owner_of: dict[str, int] = {}
+        for number, owner, maker in self._owned():
+            owner_of[maker] = owner
+            if self._shows_all_ids(number, owner):
+                for each in self._project.owners.ids_of(owner)[:10]:
+                    owner_of[each] = owner
+        for distinct_id in sorted(owner_of):
+            uuid = self._project.owners.uuid(owner_of[distinct_id])
+            yield {"distinct_id": distinct_id, "person_uuid": uuid}
+
+    def _numbers_by_id(self) -> Iterator[int]:
+        """All numbers in the order of their ids, without holding the ids."""
+        project, start_us = self._project, self._project.columns.start_us
+        odd = sorted(
+            (project.recording_id(n), n)
+            for n in [*range(len(start_us)), *(n for n in project.changed if n >= ADDED)]
+            if n >= ADDED or is_legacy(project.columns.id_bits[n])
+        )
+        regular = (n for n in project.by_start() if not is_legacy(project.columns.id_bits[n]))
+
+        def by_id() -> Iterator[tuple[str, int]]:
+            # These ids begin with their start in milliseconds.
+            for _, group in itertools.groupby(regular, key=lambda n: start_us[n] // 1000):
+                yield from sorted((project.recording_id(n), n) for n in group)
+
+        for _, number in heapq.merge(by_id(), odd):
+            yield number
+
+    def _visible(self, number: int) -> tuple[list[Piece], Traits] | None:
+        """The pieces that have arrived, if the recording can be seen at all."""
+        project = self._project
+        if project.is_deleted(number):
+            return None
+        arrived = [p for p in project.pieces(number) if p.arrives_us <= self._now_us]
+        if not arrived:
+            return None
+        arrived.sort(key=lambda piece: piece.start_us)
+        traits = project.traits(number)
+        if self._now >= _expiry(_instant(arrived[0].start_us), traits.retention_days):
+            return None
+        return arrived, traits
+
+    def _owned(self) -> Iterator[tuple[int, int, str]]:
+        """Number, owner and maker's distinct id of all visible recordings that have an owner."""
+        project = self._project
+        for number in [*range(len(project.columns)), *(n for n in project.changed if n >= ADDED)]:
+            distinct_id, owner = project.owner(number)
+            if owner is not None and self._visible(number) is not None:
+                yield number, owner, distinct_id
+
+    def _version(self, number: int, owner: int | None) -> PageVersion:
+        if self._options.page_version != "mixed":
+            return self._options.page_version
+        return ("A", "C", "D")[(number if owner is None else owner) % 3]
+
+    def _shows_all_ids(self, number: int, owner: int) -> bool:
+        return self._options.flavour == "docs" and self._version(number, owner) != "A"
+
+    def _recording(self, number: int, pieces: list[Piece], traits: Traits) -> Row:
+        distinct_id, owner = self._project.owner(number)
+        begin, end = _instant(pieces[0].start_us), _instant(max(p.end_us for p in pieces))
+        active = timedelta(milliseconds=sum(p.activity.active_ms for p in pieces))
+        length_s, active_s = (end - begin) // _SECOND, active // _SECOND
+        row: Row = {
+            "id": self._project.recording_id(number),
+            "distinct_id": distinct_id,
+            "person_uuid": None if owner is None else self._project.owners.uuid(owner),
+            "viewed": traits.viewed,
+            "viewers": list(traits.viewers),
+            "recording_duration": length_s,
+            "active_seconds": active_s,
+            "inactive_seconds": (_whole_ms(end - begin) - active) // _SECOND,
+            "start_time": _text(begin),
+            "end_time": _text(end),
+            "start_url": None if pieces[0].start_url is None else pieces[0].start_url[:512],
+            "snapshot_source": traits.source,
+        }
+        for name in _COUNTS:
+            row[name] = sum(getattr(piece.activity, name) for piece in pieces)
+        newest = _instant(max(p.arrives_us for p in pieces))
+        row["ongoing"] = self._now - newest <= timedelta(minutes=5)
+        row["activity_score"] = _score(row, active) if traits.scored else None
+        expiry = _expiry(begin, traits.retention_days)
+        modern = {
+            "viewers": row.pop("viewers"),
+            "retention_period_days": traits.retention_days,
+            "expiry_time": _text(expiry),
+            "recording_ttl": (expiry.date() - self._now.date()).days,
+            "snapshot_library": traits.library,
+            "external_references": [],
+        }
+        if self._options.flavour == "cloud":
+            return (
+                row
+                | modern
+                | {
+                    "has_summary": traits.has_summary,
+                    "summary_outcome": None,
+                    "matches_filters": True,
+                    "total_size": None,
+                    "event_count": None,
+                }
+            )
+        return self._documented(row, modern, traits, self._version(number, owner))
+
+    def _documented(self, row: Row, modern: Row, traits: Traits, version: PageVersion) -> Row:
+        if version == "D":
+            return row | modern | {"recording_ttl": f"{modern['recording_ttl']}"}
+        row["storage"] = traits.storage
+        if version == "C":
+            return row | {"viewers": modern["viewers"]}
+        if row["activity_score"] is not None:
+            row["activity_score"] = math.floor(row["activity_score"])
+        return row
+
+    def _person(self, person: Person, version: PageVersion) -> Row:
+        documented = self._options.flavour == "docs"
+        names = [person.properties.get("email"), person.properties.get("name")]
+        shown = [str(name) for name in (*names, *person.distinct_ids, person.uuid) if name]
+        seen_us = person.last_seen_us
+        if documented and version != "D":
+            seen_us = None
+        return {
+            "uuid": person.uuid,
+            "id": person.id,
+            "name": shown[0],
+            "properties": None if documented and version == "A" else person.properties,
+            "created_at": _text(_instant(person.created_us)),
+            "last_seen_at": None if seen_us is None else _text(_instant(seen_us)),
+        }
+
+
+_SECOND = timedelta(seconds=1)
+_COUNTS = (
+    "click_count", "keypress_count", "mouse_activity_count",
+    "console_log_count", "console_warn_count", "console_error_count",
+)  # fmt: skip
+
+
+def _instant(instant_us: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant_us)
+
+
+def _text(instant: datetime) -> str:
+    pattern = "%Y-%m-%dT%H:%M:%S.%fZ" if instant.microsecond else "%Y-%m-%dT%H:%M:%SZ"
+    return instant.strftime(pattern)
+
+
+def _whole_ms(length: timedelta) -> timedelta:
+    return timedelta(milliseconds=length // timedelta(milliseconds=1))
+
+
+def _expiry(begin: datetime, retention_days: int) -> datetime:
+    midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight + timedelta(days=retention_days)
+
+
+def _score(row: Row, active: timedelta) -> float | None:
+    """Activity in per cent of time and noise, to two places."""
+    quiet = sum(
+        row[name]
+        for name in (
+            "mouse_activity_count", "recording_duration", "console_error_count",
+            "console_log_count", "console_warn_count",
+        )
+    )  # fmt: skip
+    if quiet == 0:
+        return None
+    busy = active.total_seconds() + row["click_count"]
+    busy += row["keypress_count"] + row["console_error_count"]
+    return float(round(100 * (busy / quiet), 2))

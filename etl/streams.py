@@ -1,0 +1,27 @@
+"""The catalogue: every stream there is. A new stream is one entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from etl.core.budget import CLICKHOUSE, RECORDINGS_LIST
+from etl.core.stream import Stream, TableSpec
+from etl.transformers import recordings
+
+SESSION_RECORDINGS = Stream(
+    name="session_recordings",
+    about="Session recordings, their persons and the persons' distinct ids",
+    path="session_recordings/",
+    scope="session_recording:read",
+    key="id",
+    started="start_time",
+    budget_classes=(RECORDINGS_LIST, CLICKHOUSE),
+    tables=recordings.TABLES,
+    transform=recordings.transform,
+)
+
+STREAMS: Mapping[str, Stream] = {stream.name: stream for stream in (SESSION_RECORDINGS,)}
+
+TABLE_SPECS: Mapping[str, TableSpec] = {
+    table.name: table for stream in STREAMS.values() for table in stream.tables
+}

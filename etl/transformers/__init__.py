@@ -1,0 +1,1 @@
+"""From a page to a batch: pure functions that turn records into rows."""

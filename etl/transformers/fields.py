@@ -1,0 +1,184 @@
+"""One JSON value -> one column value, or InvalidRecord.
+
+Every documented version of a value is accepted: a number may come as text, an integer as 3.0, an
+instant with or without a zone (then it is UTC, as PostHog's own serialisers take it).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from etl.core.stream import Field, Kind
+from etl.errors import InvalidRecord
+
+_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+_BIGINT = range(-(2**63), 2**63)
+
+REPLACEMENT = "\ufffd"
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def to_text(value: Any) -> str:
+    """Accept text only: a number here would hide that the field changed its meaning."""
+    if type(value) is str:
+        return value
+    raise InvalidRecord(f"expected text, got {_shown(value)}")
+
+
+def to_bigint(value: Any) -> int:
+    """Accept an integer, also as 3.0 or "3", of at most 64 bits."""
+    if (type(value) is float and value.is_integer()) or (
+        type(value) is str and _INTEGER.fullmatch(value)
+    ):
+        value = int(value)
+    if type(value) is int and value in _BIGINT:
+        return value
+    raise InvalidRecord(f"expected a 64-bit integer, got {_shown(value)}")
+
+
+def to_double(value: Any) -> float:
+    """Accept a finite number, also as text (old servers sent durations so)."""
+    try:
+        if type(value) in (int, float, str):
+            number = float(value)
+            if math.isfinite(number):
+                return number
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidRecord(f"expected a finite number, got {_shown(value)}")
+
+
+def to_boolean(value: Any) -> bool:
+    """Accept true and false only."""
+    if type(value) is bool:
+        return value
+    raise InvalidRecord(f"expected true or false, got {_shown(value)}")
+
+
+def to_instant(value: Any) -> datetime:
+    """Accept ISO 8601 text; without a zone it is UTC."""
+    if type(value) is str:
+        try:
+            instant = datetime.fromisoformat(value)
+            return (
+                instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+            )
+        except (ValueError, OverflowError):
+            pass
+    raise InvalidRecord(f"expected a date-time, got {_shown(value)}")
+
+
+def to_uuid(value: Any) -> str:
+    """Accept a UUID in any usual form; the canonical one is stored."""
+    if type(value) is str:
+        if _CANONICAL_UUID.fullmatch(value):
+            return value
+        try:
+            return str(UUID(value))
+        except ValueError:
+            pass
+    raise InvalidRecord(f"expected a UUID, got {_shown(value)}")
+
+
+def to_json(value: Any) -> str:
+    """Accept anything; the result is JSON text."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # integers beyond 64 bits, or nesting the fast writer refuses
+        try:
+            return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        except (ValueError, RecursionError) as exc:
+            raise InvalidRecord("nested too deeply, or not JSON") from exc
+
+
+def to_texts(value: Any) -> list[str]:
+    """Accept an array of text."""
+    if type(value) is list and all(type(item) is str for item in value):
+        return value
+    raise InvalidRecord(f"expected an array of text, got {_shown(value)}")
+
+
+_CONVERTERS: Mapping[Kind, Callable[[Any], Any]] = {
+    Kind.TEXT: to_text,
+    Kind.BIGINT: to_bigint,
+    Kind.DOUBLE: to_double,
+    Kind.BOOLEAN: to_boolean,
+    Kind.INSTANT: to_instant,
+    Kind.UUID: to_uuid,
+    Kind.JSON: to_json,
+    Kind.TEXTS: to_texts,
+}
+
+
+class FieldReader:
+    """Turns an object into the values of `fields`, in their order, and what they do not cover.
+
+    `known` names further keys of the object that are read elsewhere and so are not `extra`.
+    """
+
+    def __init__(self, fields: Sequence[Field], known: Sequence[str] = ()) -> None:
+        self._plan = [(field.name, _CONVERTERS[field.kind], field.lenient) for field in fields]
+        self._known = {*known, *(field.name for field in fields)}
+
+    def read(self, record: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the values and the extra fields. Raises InvalidRecord naming the field."""
+        values: list[Any] = []
+        extra: dict[str, Any] = {}
+        for name, convert, lenient in self._plan:
+            value = record.get(name)
+            if value is not None:
+                try:
+                    value = convert(value)
+                except InvalidRecord as exc:
+                    if not lenient:
+                        raise InvalidRecord(f"{name}: {exc.message}") from exc
+                    extra[name] = value
+                    value = None
+            values.append(value)
+        if not record.keys() <= self._known:
+            extra.update({k: v for k, v in record.items() if k not in self._known})
+        return values, extra
+
+
+def repair(value: Any) -> tuple[Any, bool]:
+    """Return `value` without what Postgres cannot hold, and whether anything was repaired.
+
+    NUL and half surrogates become U+FFFD, numbers that are not finite become null.
+    Raises InvalidRecord when the value is nested too deeply to look through.
+    """
+    try:
+        return _repair(value)
+    except RecursionError as exc:
+        raise InvalidRecord("nested too deeply") from exc
+
+
+def _repair(value: Any) -> tuple[Any, bool]:
+    if type(value) is str:
+        repaired = _UNSTORABLE.sub(REPLACEMENT, value)
+        return repaired, repaired != value
+    if type(value) is float:
+        return (value, False) if math.isfinite(value) else (None, True)
+    if type(value) is list:
+        items = [_repair(item) for item in value]
+        return [item for item, _ in items], any(changed for _, changed in items)
+    if type(value) is dict:
+        pairs = [(_repair(key), _repair(item)) for key, item in value.items()]
+        return (
+            {key: item for (key, _), (item, _) in pairs},
+            any(key_changed or changed for (_, key_changed), (_, changed) in pairs),
+        )
+    return value, False
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,199 @@
+"""Recordings and the persons inside them.
+
+A recording carries its person as it is now, so the same person comes many times. Of several
+snapshots the one observed last wins: the later request, then the later start, then the greater
+recording id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from etl.core.page import Batch, Page
+from etl.core.stream import Field, Kind, TableSpec
+from etl.errors import InvalidRecord
+from etl.transformers.fields import FieldReader, to_json, to_text
+from etl.transformers.transformer import Collector, transform_page
+
+RECORDINGS = TableSpec(
+    name="session_recordings",
+    about="One row per session recording, as PostHog's list of recordings answers it.",
+    key=("id",),
+    fields=(
+        Field(
+            "id", Kind.TEXT, "Session id: usually UUIDv7 text, but any text up to 200 characters."
+        ),
+        Field("distinct_id", Kind.TEXT, "The distinct id that made the recording."),
+        Field(
+            "person_uuid",
+            Kind.UUID,
+            "The person's uuid; null when PostHog knows no person for the distinct id.",
+        ),
+        Field("start_time", Kind.INSTANT, "Start of the session, by the client's clock."),
+        Field("end_time", Kind.INSTANT, "End of the session so far, by the client's clock."),
+        Field("recording_duration", Kind.DOUBLE, "Length of the recording, in seconds."),
+        Field("active_seconds", Kind.DOUBLE, "Time with activity, in seconds."),
+        Field("inactive_seconds", Kind.DOUBLE, "Time without activity, in seconds."),
+        Field("click_count", Kind.BIGINT, "Clicks, a count."),
+        Field("keypress_count", Kind.BIGINT, "Key presses, a count."),
+        Field("mouse_activity_count", Kind.BIGINT, "Mouse events, a count."),
+        Field("console_log_count", Kind.BIGINT, "Console lines of level log, a count."),
+        Field("console_warn_count", Kind.BIGINT, "Console lines of level warn, a count."),
+        Field("console_error_count", Kind.BIGINT, "Console lines of level error, a count."),
+        Field("start_url", Kind.TEXT, "First URL, cut at 512 characters by PostHog."),
+        Field("activity_score", Kind.DOUBLE, "Activity from 0 to 100.", null_keeps=True),
+        Field("viewed", Kind.BOOLEAN, "Whether the owner of the API key has watched it."),
+        Field("viewers", Kind.TEXTS, "Emails of others who watched it.", null_keeps=True),
+        Field("ongoing", Kind.BOOLEAN, "Whether data arrived in the last 5 minutes."),
+        Field("snapshot_source", Kind.TEXT, "web, mobile or unknown."),
+        Field("snapshot_library", Kind.TEXT, "Library that recorded.", null_keeps=True),
+        Field("retention_period_days", Kind.BIGINT, "Days kept by PostHog.", null_keeps=True),
+        Field("expiry_time", Kind.INSTANT, "When PostHog drops it.", null_keeps=True, lenient=True),
+        Field(
+            "recording_ttl",
+            Kind.BIGINT,
+            "Days left until expiry; falls every day, so it is only as fresh as _updated_at.",
+            volatile=True,
+            null_keeps=True,
+            lenient=True,
+        ),
+        Field("storage", Kind.TEXT, "Where older servers kept it.", null_keeps=True),
+        Field("external_references", Kind.JSON, "Linked issues, as JSON.", null_keeps=True),
+        Field("has_summary", Kind.BOOLEAN, "Whether a summary exists.", null_keeps=True),
+        Field("summary_outcome", Kind.JSON, "Outcome of the summary, as JSON.", null_keeps=True),
+        Field("total_size", Kind.BIGINT, "Size, in bytes.", null_keeps=True),
+        Field("event_count", Kind.BIGINT, "Events, a count.", null_keeps=True),
+        Field(
+            "matches_filters",
+            Kind.BOOLEAN,
+            "Whether it matched the filters of the request that read it.",
+            volatile=True,
+            null_keeps=True,
+        ),
+        Field("matching_events", Kind.JSON, "Old servers only, as JSON.", null_keeps=True),
+        Field("email", Kind.TEXT, "Old servers only: the person's email.", null_keeps=True),
+    ),
+)
+
+PERSONS = TableSpec(
+    name="persons",
+    about="One row per person that a recording belongs to, as last seen inside a recording.",
+    key=("uuid",),
+    fields=(
+        Field("uuid", Kind.UUID, "The person's uuid."),
+        Field("id", Kind.BIGINT, "PostHog's numeric id of the person.", lenient=True),
+        Field("name", Kind.TEXT, "Display name, as the project's settings choose it."),
+        Field("properties", Kind.JSON, "Person properties, as JSON.", null_keeps=True),
+        Field("created_at", Kind.INSTANT, "When PostHog first saw the person."),
+        Field(
+            "last_seen_at",
+            Kind.INSTANT,
+            "When PostHog last saw the person; only as fresh as _updated_at.",
+            volatile=True,
+            null_keeps=True,
+        ),
+        Field("is_identified", Kind.BOOLEAN, "Whether the person is identified.", null_keeps=True),
+    ),
+)
+
+PERSON_DISTINCT_IDS = TableSpec(
+    name="person_distinct_ids",
+    about=(
+        "Which person a distinct id belongs to, as last seen inside a recording. PostHog lists at "
+        "most ten ids of a person, so an id that is not here may exist."
+    ),
+    key=("distinct_id",),
+    fields=(
+        Field("distinct_id", Kind.TEXT, "The distinct id."),
+        Field("person_uuid", Kind.UUID, "The person's uuid."),
+    ),
+)
+
+TABLES = (RECORDINGS, PERSONS, PERSON_DISTINCT_IDS)
+
+_PERSON_AT = RECORDINGS.columns.index("person_uuid")
+_START_AT = RECORDINGS.columns.index("start_time")
+_read_recording = FieldReader(RECORDINGS.fields, known=("person",)).read
+_read_person = FieldReader(PERSONS.fields, known=("distinct_ids",)).read
+
+
+def transform(page: Page) -> Batch:
+    """Return recordings, persons and distinct ids of a page. Pure; safe to repeat."""
+    return transform_page(page, tuple(table.name for table in TABLES), "id", _add)
+
+
+def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -> None:
+    values, extra = _read_recording(record)
+    # person_uuid is ours: a field of that name would come from a server we do not know.
+    if values[_PERSON_AT] is not None:
+        extra["person_uuid"], values[_PERSON_AT] = record["person_uuid"], None
+    recording_id, started_at = values[0], values[_START_AT]
+    rank = (started_at is not None, started_at, recording_id)
+    person = record.get("person")
+    if person is not None:
+        if not isinstance(person, dict):
+            raise InvalidRecord(f"person: expected an object, got {type(person).__name__}")
+        values[_PERSON_AT] = _add_person(collector, person, rank, record, repaired)
+        if values[_PERSON_AT] is None and not _is_missing(person):
+            extra["person"] = person
+    collector.add("session_recordings", recording_id, rank, _row(values, extra, repaired))
+
+
+def _add_person(
+    collector: Collector,
+    person: Mapping[str, Any],
+    rank: tuple[Any, ...],
+    record: Mapping[str, Any],
+    repaired: list[str],
+) -> str | None:
+    """Add the person and the distinct ids; return the uuid, None when there is no such person."""
+    if person.get("uuid") is None or _is_missing(person):
+        return None
+    try:
+        values, extra = _read_person(person)
+        distinct_ids = _distinct_ids(person.get("distinct_ids"))
+    except InvalidRecord as exc:
+        raise InvalidRecord(f"person.{exc.message}") from exc
+    uuid: str = values[0]
+    if record.get("distinct_id") is not None:
+        distinct_ids.append(record["distinct_id"])
+    marks = ["person"] if "person" in repaired else []
+    collector.add("persons", uuid, rank, _row(values, extra, marks))
+    for distinct_id in distinct_ids:
+        row = (distinct_id, uuid, None, None)
+        collector.add("person_distinct_ids", distinct_id, rank, row)
+    return uuid
+
+
+def _is_missing(person: Mapping[str, Any]) -> bool:
+    """Tell PostHog's made-up person from a real one.
+
+    It answers for an unknown distinct id with an object without id, name and created_at, with
+    empty properties and a uuid made from project and distinct id (PostHog source,
+    models/person/missing_person.py).
+    """
+    return (
+        person.get("id") is None
+        and person.get("created_at") is None
+        and person.get("name") is None
+        and not person.get("properties")
+    )
+
+
+def _distinct_ids(value: Any) -> list[str]:
+    """Accept an array, as servers send it, or one text, as the documentation says."""
+    if value is None:
+        return []
+    if type(value) is str:
+        return [value]
+    if type(value) is list:
+        try:
+            return [to_text(item) for item in value]
+        except InvalidRecord as exc:
+            raise InvalidRecord(f"distinct_ids: {exc.message}") from exc
+    raise InvalidRecord(f"distinct_ids: expected an array, got {type(value).__name__}")
+
+
+def _row(values: list[Any], extra: dict[str, Any], repaired: list[str]) -> tuple[Any, ...]:
+    return (*values, to_json(extra) if extra else None, repaired or None)

@@ -1,0 +1,104 @@
+"""Page -> Batch: what every stream shares. Decoding, repairing and rejecting are per record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+from etl.core.document import Unreadable
+from etl.core.page import Batch, Page, Record, Rejected, Row
+from etl.errors import InvalidRecord
+from etl.transformers.fields import repair, to_json
+
+# Adds the rows of one record to the collector; `repaired` names its top-level fields repaired.
+AddRecord = Callable[["Collector", Mapping[str, Any], list[str]], None]
+
+
+class Collector:
+    """Gathers the rows of a page; of several rows with one key the one of highest rank stays."""
+
+    def __init__(self, tables: tuple[str, ...]) -> None:
+        self._rows: dict[str, dict[Any, tuple[Any, Row, int]]] = {name: {} for name in tables}
+        self._pending: list[tuple[str, Any, Any, Row]] = []
+
+    def add(self, table: str, key: Any, rank: Any, row: Row) -> None:
+        """Add a row of the record in hand. Among equal ranks the later one stays."""
+        self._pending.append((table, key, rank, row))
+
+    def keep(self, index: int) -> None:
+        """Take over the rows of the record in hand, which is the page's `index`-th."""
+        for table, key, rank, row in self._pending:
+            rows = self._rows[table]
+            held = rows.get(key)
+            if held is None or held[0] <= rank:
+                rows[key] = (rank, row, index)
+        self._pending.clear()
+
+    def drop(self) -> None:
+        """Forget the rows of the record in hand: it is rejected as a whole."""
+        self._pending.clear()
+
+    def batch(self, records: list[Record], rejected: list[Rejected]) -> Batch:
+        """Return what was gathered."""
+        return Batch(
+            records=records,
+            rows={name: [row for _, row, _ in rows.values()] for name, rows in self._rows.items()},
+            origins={
+                name: [index for _, _, index in rows.values()] for name, rows in self._rows.items()
+            },
+            rejected=rejected,
+        )
+
+
+def transform_page(page: Page, tables: tuple[str, ...], key: str, add: AddRecord) -> Batch:
+    """Return the rows of a page and the records set aside. Pure; safe to repeat.
+
+    `key` names the field that a rejected record is known by. A record that raises InvalidRecord
+    is set aside with its reason, any other exception is a defect of ours and stops the stream.
+    """
+    collector = Collector(tables)
+    rejected: list[Rejected] = []
+    for index, record in enumerate(page.records):
+        try:
+            add(collector, *_readable(record, key, dirty=page.dirty))
+            collector.keep(index)
+        except InvalidRecord as exc:
+            collector.drop()
+            rejected.append(reject(record, key, exc.message))
+    return collector.batch(page.records, rejected)
+
+
+def reject(record: Record, key: str, reason: str) -> Rejected:
+    """Return `record` as it goes to the rejects table: known by its key, else by its content."""
+    if isinstance(record, Unreadable):
+        record = record.text
+    try:
+        payload, _ = repair(record)
+        text = to_json(payload)
+    except InvalidRecord:
+        payload = text = repr(record)[:10_000]
+    name = payload.get(key) if isinstance(payload, dict) else None
+    if not isinstance(name, str) or not 0 < len(name) <= 200:
+        name = "sha:" + blake2b(text.encode(), digest_size=16).hexdigest()
+    return Rejected(key=name, reason=reason, payload=payload)
+
+
+def _readable(record: Record, key: str, *, dirty: bool) -> tuple[Mapping[str, Any], list[str]]:
+    if isinstance(record, Unreadable):
+        raise InvalidRecord(record.reason)
+    if not isinstance(record, dict):
+        raise InvalidRecord(f"expected an object, got {type(record).__name__}")
+    if not record.get(key):
+        raise InvalidRecord(f"{key}: missing")
+    if not dirty:
+        return record, []
+    clean, repaired = {}, []
+    for name, value in record.items():
+        (clean_name, name_changed), (clean_value, changed) = repair(name), repair(value)
+        clean[clean_name] = clean_value
+        if changed or name_changed:
+            repaired.append(clean_name)
+    if key in repaired:
+        raise InvalidRecord(f"{key}: holds characters that Postgres cannot store")
+    return clean, repaired

@@ -1,0 +1,31 @@
+"""Alembic's environment: runs on the connection and for the schemas that `etl` hands over.
+
+The scripts are written for the schemas posthog and posthog_etl, as autogeneration writes them;
+another deployment's names are put in their place while they run.
+"""
+
+from alembic import context
+
+from etl.loaders.migrate import VERSION_TABLE
+from etl.loaders.tables import Tables
+
+tables = context.config.attributes["tables"]
+written = Tables("posthog")
+
+context.configure(
+    connection=context.config.attributes["connection"].execution_options(
+        schema_translate_map={
+            written.schema: tables.schema,
+            written.bookkeeping: tables.bookkeeping,
+        }
+    ),
+    target_metadata=tables.metadata,
+    version_table=VERSION_TABLE,
+    version_table_schema=tables.bookkeeping,
+    include_schemas=True,
+    include_name=lambda name, kind, _: (
+        kind != "schema" or name in (tables.schema, tables.bookkeeping)
+    ),
+    compare_type=True,
+)
+context.run_migrations()

@@ -1,0 +1,103 @@
+"""The Postgres of a test session, and a database of its own for each test.
+
+One server serves the session: the one that `TEST_DATABASE_URL` names (a role that may create
+databases, in a form that asyncpg takes), else an embedded one that forgets everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+
+from etl.loaders.embedded import EmbeddedPostgres
+
+# Nothing here has to outlive a power cut; everything else stays as it is in use, WAL included.
+FORGETFUL = {"fsync": "off", "synchronous_commit": "off"}
+
+
+class Databases:
+    """Makes and drops databases on one server, under names that no other session uses.
+
+    `dsn` is the server's own, of a database that always exists.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self._prefix = f"etl_test_{secrets.token_hex(4)}"
+        self._numbers = itertools.count(1)
+        self._made: set[str] = set()
+
+    @property
+    def template_name(self) -> str:
+        """What this session calls the migrated database that the others are copies of."""
+        return f"{self._prefix}_template"
+
+    async def create_database(self, template: str | None = None, *, name: str | None = None) -> str:
+        """Make a database, a copy of `template` if given, and return its DSN.
+
+        Nobody may be connected to the template meanwhile.
+        """
+        name = name or f"{self._prefix}_{next(self._numbers)}"
+        copied = f' TEMPLATE "{template}"' if template else ""
+        self._made.add(name)
+        await self._execute(f'CREATE DATABASE "{name}"{copied}')
+        return with_database(self.dsn, name)
+
+    async def drop_database(self, dsn: str) -> None:
+        """Drop the database of this DSN, and whoever is connected to it. Safe to repeat."""
+        name = database_of(dsn)
+        await self._execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        self._made.discard(name)
+
+    async def drop_all(self) -> None:
+        """Drop what this session made and has not dropped yet. Safe to repeat."""
+        for name in sorted(self._made):
+            await self.drop_database(with_database(self.dsn, name))
+
+    async def _execute(self, statement: str) -> None:
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@contextlib.contextmanager
+def run_databases() -> Iterator[Databases]:
+    """Give the session's server, started if it is ours; ours ends with everything in it.
+
+    On a server of somebody else's, call `drop_all` before leaving.
+    """
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield Databases(given)
+        return
+    with server_directory() as directory, EmbeddedPostgres.start(directory, options=FORGETFUL) as s:
+        yield Databases(s.dsn)
+
+
+@contextlib.contextmanager
+def server_directory() -> Iterator[Path]:
+    """Give an empty directory that whoever runs the server can reach, also when we are root."""
+    with tempfile.TemporaryDirectory(prefix="etl-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
+        directory.chmod(0o711)
+        yield directory
+
+
+def with_database(dsn: str, name: str) -> str:
+    """Return `dsn` with another database in it."""
+    return urlsplit(dsn)._replace(path=f"/{name}").geturl()
+
+
+def database_of(dsn: str) -> str:
+    """Return the name of the database that `dsn` leads to."""
+    return unquote(urlsplit(dsn).path.removeprefix("/"))
