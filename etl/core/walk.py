@@ -55,12 +55,13 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to do with an answer: rows from `fresh` on are new; `last` ends the reading.
+    """What an answer means: `last` ends the reading.
 
-    complete is False when the reading ends without being able to vouch for every row.
+    complete is False when the reading ends without being able to vouch for every row. Every row of
+    every answer is to be loaded, also where pages overlap: a server without a tie-break may show a
+    row there for the first time.
     """
 
-    fresh: int
     last: bool
     complete: bool = True
 
@@ -121,7 +122,7 @@ class CursorWalk:
         """Note a page; see `Walk`."""
         self._refuse_repetition(listing.keys)
         if not listing.more:
-            return Step(fresh=0, last=True)
+            return Step(last=True)
         if listing.cursor is None:
             raise ListingBroken("The server says there is more but gives no cursor to reach it")
         if listing.cursor == self.after or self.cycle.repeats(listing.cursor):
@@ -130,7 +131,7 @@ class CursorWalk:
         if self.empty_pages >= MAX_EMPTY_PAGES:
             raise ListingBroken("The server says there is more but sends only empty pages")
         self.after = listing.cursor
-        return Step(fresh=0, last=False)
+        return Step(last=False)
 
     def position(self) -> Mapping[str, Any]:
         """Return the place after the last page."""
@@ -170,6 +171,7 @@ class OffsetWalk:
     one_answer: int | None = None
     one_answer_tried: bool = False
     page_mark: str = ""
+    latest_page: frozenset[str] = frozenset()
     cycle: CycleDetector = field(default_factory=CycleDetector)
 
     def ask(self, limit: int) -> Ask:
@@ -191,65 +193,56 @@ class OffsetWalk:
         if listing.more and (mark == self.page_mark or self.cycle.repeats(mark)):
             raise ListingBroken("The server sent the same page for different offsets")
         self.page_mark = mark
-        fresh = self._fresh_from(keys)
-        if fresh is None:
+        if self.tail and not set(self.tail) & set(keys):
             return self._mend_seam()
         self.stepped_back = False
-        for key, settled in zip(keys[fresh:], listing.settled[fresh:], strict=True):
-            if settled:
+        known = self.latest_page or frozenset(self.tail)
+        for key, settled in dict(zip(keys, listing.settled, strict=True)).items():
+            if settled and key not in known:
                 self._count(key)
+        self.latest_page = frozenset(keys)
         self.seen = asked_from + len(keys)
         if not listing.more:
-            step = self._end_pass(whole=asked_from == 0)
-            return Step(fresh, step.last, step.complete)
+            return self._end_pass(whole=asked_from == 0)
         if self._one_answer_would_do(listing.count, len(keys)):
             assert listing.count is not None
             self.one_answer = listing.count + OVERLAP_ROWS
         overlap = min(OVERLAP_ROWS, len(keys) // 2)
         self.tail = list(keys[len(keys) - overlap :])
-        return Step(fresh, last=False)
+        return Step(last=False)
 
     def position(self) -> Mapping[str, Any]:
-        """Return the place after the last page."""
-        return {"by": "offset", **asdict(self)}
-
-    def _fresh_from(self, keys: Sequence[str]) -> int | None:
-        """Return the index of the first row behind the seam, None when the seam does not hold.
-
-        Rows that came or went before the seam shift it; any key of the tail still shows where it
-        is. A row that jumped over it is what the passes are for.
-        """
-        if not self.tail:
-            return 0
-        places = {key: index for index, key in enumerate(keys)}
-        held = [places[key] for key in self.tail if key in places]
-        return max(held) + 1 if held else None
+        """Return the place after the last page, without `latest_page`, which may be large."""
+        state = asdict(self)
+        del state["latest_page"]
+        return {"by": "offset", **state}
 
     def _mend_seam(self) -> Step:
         """Look for the seam half a page earlier, once; else give this pass up."""
         if not self.stepped_back:
             self.stepped_back = True
-            return Step(fresh=0, last=False)
+            return Step(last=False)
         if self.pass_number >= MAX_PASSES:
-            return Step(fresh=0, last=True, complete=False)
+            return Step(last=True, complete=False)
         self.pass_number += 1
         self._begin_pass()
-        return Step(fresh=0, last=False)
+        return Step(last=False)
 
     def _end_pass(self, *, whole: bool) -> Step:
         agree = (self.previous_digest, self.previous_counted) == (self.digest, self.counted)
         if whole or agree:
-            return Step(fresh=0, last=True)
+            return Step(last=True)
         if self.pass_number >= MAX_PASSES:
-            return Step(fresh=0, last=True, complete=False)
+            return Step(last=True, complete=False)
         self.previous_digest, self.previous_counted = self.digest, self.counted
         self.pass_number += 1
         self._begin_pass()
-        return Step(fresh=0, last=False)
+        return Step(last=False)
 
     def _begin_pass(self) -> None:
         self.seen, self.tail, self.digest, self.counted = 0, [], "", 0
-        self.stepped_back, self.page_mark, self.cycle = False, "", CycleDetector()
+        self.stepped_back, self.page_mark, self.latest_page = False, "", frozenset()
+        self.cycle = CycleDetector()
 
     def _count(self, key: str) -> None:
         """Add a key to the digest of the set: a sum, so that the order of rows does not matter."""

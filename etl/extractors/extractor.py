@@ -226,9 +226,7 @@ class Extractor:
         return Page(
             records=[
                 record
-                for record, at in zip(
-                    listed.records[step.fresh :], starts[step.fresh :], strict=True
-                )
+                for record, at in zip(listed.records, starts, strict=True)
                 if self._owned(reading, at)
             ],
             dirty=listed.dirty,

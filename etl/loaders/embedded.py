@@ -73,7 +73,9 @@ class EmbeddedPostgres:
         self.port = postmaster.port
         self.server_pid = postmaster.pid
         self.version = str(_made_by(_cluster(data_dir)))
-        self.dsn = f"postgresql://postgres@/postgres?host={quote(str(self.socket_dir))}&port={self.port}"
+        self.dsn = (
+            f"postgresql://postgres@/postgres?host={quote(str(self.socket_dir))}&port={self.port}"
+        )
 
     @classmethod
     def start(cls, data_dir: Path, *, options: Mapping[str, str] | None = None) -> Self:

@@ -18,7 +18,9 @@ from etl.core.stream import TableSpec
 
 # Staging is never analysed and the table may not be either, so the planner would have to guess.
 # One index probe a row is what we want, whatever the statistics say.
-PLAN_SETTINGS = {"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off"}
+PLAN_SETTINGS = {
+    f"enable_{way}": "off" for way in ("hashjoin", "mergejoin", "seqscan", "bitmapscan", "material")
+}
 
 
 def quoted(name: str) -> str:

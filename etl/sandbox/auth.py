@@ -59,6 +59,7 @@ class Keys:
     def __init__(self, options: SandboxOptions, clock: Clock) -> None:
         """Begins with the key of the options, which may do everything."""
         self._clock = clock
+        self._flavour = options.flavour
         self._keys: dict[str, Key] = {}
         self.put(Key(options.key))
 
@@ -74,6 +75,10 @@ class Keys:
             raise unauthorized("not_authenticated", "Authentication credentials were not provided.")
         text, place = sent
         key = self._keys.get(text)
+        if key is None and self._flavour == "docs":
+            error = unauthorized("invalid_personal_api_key", "The provided API key is invalid.")
+            del error.body["attr"]
+            raise error
         if key is None:
             raise unauthorized(
                 "authentication_failed",

@@ -82,7 +82,10 @@ class Control:
     def change(
         self, *operations: Mapping[str, Any], project: int | None = None
     ) -> list[dict[str, Any]]:
-        """Changes the data of a project (the first one unless given)."""
+        """Changes the data of a project (the first one unless given).
+
+        Operations before one that makes no sense are done.
+        """
         return self._state.tenant(project).operations.apply(operations)
 
     def put_key(

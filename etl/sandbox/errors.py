@@ -29,7 +29,12 @@ class ApiError(Exception):
         """`type` and `code` are PostHog's words for the kind of error."""
         super().__init__(detail)
         self.status = status
-        self.body = {"type": type, "code": code, "detail": detail, "attr": None}
+        self.body: dict[str, str | None] = {
+            "type": type,
+            "code": code,
+            "detail": detail,
+            "attr": None,
+        }
         self.headers = dict(headers or {})
 
     def response(self) -> web.Response:

@@ -36,7 +36,7 @@ class Limits:
                     taken.popleft()
                 # A clock set back leaves instants ahead of it; they count until it is there again.
                 if len(taken) >= rate:
-                    wait_us = max(wait_us, taken[-rate] + length_us - now_us)
+                    wait_us = max(wait_us, taken[0] + length_us - now_us)
                 windows.append(taken)
         if wait_us:
             raise throttled(-(-wait_us // SECOND_US))

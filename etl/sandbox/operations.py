@@ -45,6 +45,8 @@ class Operations:
             "move_distinct_id": self._move_distinct_id,
             "set_retention": self._set_retention,
         }
+        if not isinstance(spec, Mapping):
+            raise ValueError("an operation must be a JSON object")
         name = spec.get("op")
         if name not in kinds:
             raise ValueError(f"unknown operation {name!r}; there are {', '.join(kinds)}")

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 from etl.sandbox.clock import DAY_US
 from etl.sandbox.generate import LONGEST_MS
+from etl.sandbox.pieces import Piece
 from etl.sandbox.readings import Reading, activity_score, read_pieces, read_whole
 from etl.sandbox.world import ADDED, Project
 
 CACHE_BYTES = 64 * 1024 * 1024
+KEPT_PIECES = 100_000
 _FOREVER_US = 1 << 62
 
 SortValue = int | float
@@ -82,6 +84,8 @@ class Views:
         """Empty at first."""
         self._project = project
         self._kept: OrderedDict[tuple[object, ...], View] = OrderedDict()
+        self._made: dict[int, list[Piece]] = {}
+        self._made_count = 0
         self._by_value: dict[str, tuple[array[int], array[int]]] = {}
 
     def view(
@@ -171,12 +175,25 @@ class Views:
         for number in numbers:
             if project.is_deleted(number):
                 continue
-            pieces = [p for p in project.pieces(number) if window.holds(p.start_us)]
+            pieces = [p for p in self._pieces(number) if window.holds(p.start_us)]
             until_us = min([until_us, *(p.arrives_us for p in pieces if p.arrives_us > now_us)])
             reading = read_pieces(pieces, now_us)
             if reading and not project.is_expired(number, reading.start_us, now_us):
                 readings[number] = reading
         return readings, until_us
+
+    def _pieces(self, number: int) -> list[Piece]:
+        """A recording's pieces; those of unchanged ones are kept, being read again and again."""
+        if number in self._project.changed:
+            return self._project.pieces(number)
+        found = self._made.get(number)
+        if found is None:
+            if self._made_count > KEPT_PIECES:
+                self._made.clear()
+                self._made_count = 0
+            found = self._made[number] = self._project.pieces(number)
+            self._made_count += len(found)
+        return found
 
     def _apart(self, window: Window, now_us: int) -> set[int]:
         """Recordings that must be read from their pieces. May name some that need not."""
@@ -233,12 +250,24 @@ class Views:
         whole, first = view.numbers, 0
         merged = array("i")
         for key, number in sorted((self.key(view, n), n) for n in view.readings):
-            at = bisect_left(whole, key, lo=first, key=lambda n: self.key(view, n))
+            at = self._place(view, key, first)
             merged.extend(whole[first:at])
             merged.append(number)
             first = at
         merged.extend(whole[first:])
         view.numbers = merged
+
+    def _place(self, view: View, key: Key, first: int) -> int:
+        """Where a key belongs among the whole ones, from `first` on."""
+        whole = view.numbers
+        if view.order not in _BY_START:
+            return bisect_left(whole, key, lo=first, key=lambda n: self.key(view, n))
+        # The same by starts alone, and by id only among equals: many times faster.
+        start_us = self._project.columns.start_us
+        at = bisect_left(whole, key[0], lo=first, key=start_us.__getitem__)
+        while at < len(whole) and self.key(view, whole[at]) < key:
+            at += 1
+        return at
 
     def _narrow(self, view: View, distinct_ids: frozenset[str]) -> None:
         """Leaves only what these distinct ids made."""

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -273,6 +274,20 @@ async def test_half_a_data_directory_is_made_anew(new_dir: Path) -> None:
     with EmbeddedPostgres.start(new_dir, options=FORGETFUL) as server:
         assert await ask(server.dsn, "SELECT 1") == 1
     assert not (new_dir / "postgres.new").exists()
+
+
+async def test_whoever_makes_the_directory_may_be_killed_at_it(
+    new_dir: Path, start_user: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """The program that fills the directory outlives its caller; the next one waits for its end."""
+    user = start_user(new_dir)
+    deadline = time.monotonic() + 30
+    while not (new_dir / "postgres.new/base").exists():
+        assert time.monotonic() < deadline
+    user.kill()
+    user.communicate()
+    with EmbeddedPostgres.start(new_dir, options=FORGETFUL) as server:
+        assert await ask(server.dsn, "SELECT 1") == 1
 
 
 async def test_another_major_version_s_directory_is_refused_in_words(data_dir: Path) -> None:

@@ -40,6 +40,15 @@ async def test_without_a_key_or_with_a_wrong_one_nothing_is_answered(reader: Rea
     assert (await reader.get(LIST, key="phx_gone"))[0] == 401
 
 
+async def test_the_documentation_has_other_words_for_a_wrong_key() -> None:
+    """Another code, and no `attr`."""
+    options = small(flavour="docs", recordings=3)
+    async with running(options) as sandbox, aiohttp.ClientSession() as session:
+        status, body, _ = await Reader(sandbox, session).get(LIST, key="phx_wrong")
+        assert (status, body["code"]) == (401, "invalid_personal_api_key")
+        assert "attr" not in body
+
+
 async def test_only_the_first_key_found_is_tried(reader: Reader) -> None:
     """A good one in the query does not help a bad one in the header."""
     assert (await reader.get(LIST, key=None, personal_api_key="phx_sandbox"))[0] == 200

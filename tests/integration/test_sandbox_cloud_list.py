@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 
 import aiohttp
 import pytest
@@ -29,6 +30,19 @@ async def test_the_default_is_fifty_rows_of_the_last_three_days(reader: Reader) 
     assert 50 < len(week["results"]) < 90
     for nothing in (0, -3):
         assert len((await reader.get(LIST, date_from="-7d", limit=nothing))[1]["results"]) == 50
+
+
+async def test_both_bounds_of_the_window_are_inclusive(reader: Reader) -> None:
+    """To the microsecond."""
+    rows = await reader.cursor_walk(order_direction="ASC")
+    instant = datetime.fromisoformat(rows[100]["start_time"])
+    tick = timedelta(microseconds=1)
+    for bound, included in ((instant, True), (instant + tick, False)):
+        shown = await reader.cursor_walk(date_from=bound.isoformat())
+        assert (rows[100] in shown) is included
+    for bound, included in ((instant, True), (instant - tick, False)):
+        shown = await reader.cursor_walk(date_to=bound.isoformat())
+        assert (rows[100]["id"] in {row["id"] for row in shown}) is included
 
 
 async def test_only_the_keys_that_the_real_server_sends_are_sent(reader: Reader) -> None:

@@ -44,6 +44,17 @@ async def test_the_clock_makes_recordings_appear_and_vanish(reader: _Steering) -
     assert state["clock"] == "running"
 
 
+async def test_what_appears_between_two_requests_is_seen_however_far_apart(
+    reader: _Steering,
+) -> None:
+    """Also when nothing was under way before."""
+    for _ in range(12):
+        reader.sandbox.control.advance(3 * 3600)
+        _, page, _ = await reader.get(LIST, date_from="all", limit=200)
+        truth = reader.sandbox.control.truth()["session_recordings"]
+        assert {row["id"] for row in page["results"]} == {row["id"] for row in truth}
+
+
 @pytest.mark.parametrize("count", [0, 1, 19, 20, 513])
 @pytest.mark.parametrize("days", [0.01, 30.0, 1000.0])
 @pytest.mark.parametrize("ties", [1, 7])
@@ -152,6 +163,7 @@ async def test_merged_persons_share_the_survivors_ids(reader: _Steering) -> None
         ("data", [{"op": "view"}]),
         ("data", [{"op": "view", "id": "unknown"}]),
         ("data", {"op": "view"}),
+        ("data", ["view"]),
         ("data?project=9", []),
         ("faults", [{"fault": {"colour": "blue"}}]),
         ("faults", [{"fault": {"preset": "418"}}]),

@@ -17,7 +17,7 @@ _COUNTS = ("click_count", "keypress_count", "mouse_activity_count", "console_log
 
 def _persons_seen(rows: list[Row]) -> dict[str, Row]:
     """Persons of the rows in the form of the truth."""
-    seen = {}
+    seen: dict[str, Row] = {}
     for row in rows:
         person = dict(row["person"])
         del person["distinct_ids"]

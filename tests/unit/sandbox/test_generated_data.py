@@ -2,6 +2,7 @@
 
 import statistics
 from collections import Counter
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -43,7 +44,7 @@ def test_pieces_lie_in_order_and_add_up_to_the_whole(project: Project) -> None:
         assert pieces[0].start_us == columns.start_us[number]
         end_us = columns.start_us[number] + columns.duration_ms[number] * 1000
         assert pieces[-1].end_us == end_us
-        for piece, following in zip(pieces, pieces[1:], strict=False):
+        for piece, following in pairwise(pieces):
             assert piece.start_us <= piece.end_us <= following.start_us
         for piece in pieces:
             assert piece.arrives_us > piece.end_us

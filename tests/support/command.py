@@ -1,0 +1,99 @@
+"""The real command as a subprocess."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind: its exit code (negative: the signal) and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The JSON document that `--json` printed."""
+        return json.loads(self.out)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The only report of `sync --json`."""
+        (report,) = self.document["reports"]
+        return report
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The log, line by line."""
+        lines = (line for line in self.err.splitlines() if line.startswith("{"))
+        return [json.loads(line) for line in lines]
+
+
+class Command:
+    """`posthog-etl` against one source and one destination."""
+
+    def __init__(self, source_url: str, dsn: str, **settings: str) -> None:
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ.get("HOME", "/"),
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "POSTHOG_HOST": source_url,
+            "POSTHOG_PERSONAL_API_KEY": "phx_sandbox",
+            "POSTHOG_PROJECT_ID": "1",
+            "DATABASE_URL": dsn,
+            "POSTHOG_ETL_PLAN": "unlimited",
+            "NO_PROXY": "127.0.0.1",
+            **settings,
+        }
+
+    def with_settings(self, **settings: str) -> Command:
+        """Return the same command under more settings."""
+        other = object.__new__(Command)
+        other.environment = {**self.environment, **settings}
+        return other
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        """Start the command; whoever starts it waits for it."""
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "etl",
+            *arguments,
+            env=self.environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def run(self, *arguments: str) -> Result:
+        """Run the command to its end."""
+        return await finish(await self.start(*arguments))
+
+    @contextlib.asynccontextmanager
+    async def running(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Start the command and, at the end of the block, make sure that it is gone."""
+        process = await self.start(*arguments)
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.communicate()
+
+
+async def finish(process: asyncio.subprocess.Process, timeout_s: float = TIMEOUT_S) -> Result:
+    """Wait for a started command."""
+    async with asyncio.timeout(timeout_s):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return Result(process.returncode, out.decode(), err.decode())
