@@ -135,6 +135,31 @@ def status(config: Config = None, as_json: Json = False, debug: Debug = False) -
 
 
 @app.command()
+def demo(
+    data_dir: Annotated[
+        Path, typer.Option(help="Where the demo's Postgres keeps its data.", metavar="DIR")
+    ] = Path("posthog-etl-demo"),
+    recordings: Annotated[int, typer.Option(min=2000, help="How many recordings.")] = 20_000,
+    debug: Debug = False,
+) -> None:
+    """Show the real thing with nothing configured: a sync, a kill in the middle, what arrived.
+
+    Example: posthog-etl demo
+    """
+    from etl.console import show_rows
+    from etl.demo import run_demo
+    from etl.logs import Redactor, configure_logs
+
+    configure_logs(Redactor(), debug=debug)
+    try:
+        same = _loop(run_demo(data_dir.absolute(), recordings, _print, show_rows))
+    except EtlError as exc:
+        _fail(f"posthog-etl: {exc}", exc.exit_code)
+    if not same:
+        _fail("posthog-etl: the copy differs from the truth", EXIT_FAILED)
+
+
+@app.command()
 def sandbox(
     flavour: Annotated[
         Literal["docs", "cloud"], typer.Option(help="docs: as documented; cloud: as it really is.")

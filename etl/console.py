@@ -115,6 +115,14 @@ def show_status(rows: Sequence[dict[str, Any]]) -> None:
             out.print(f"{row['stream']}: {row['reason']}", markup=False, soft_wrap=True)
 
 
+def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print the answer to a question."""
+    table = _table(*names)
+    for row in rows:
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    console().print(table)
+
+
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:

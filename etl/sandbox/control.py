@@ -82,11 +82,11 @@ class Control:
     def change(
         self, *operations: Mapping[str, Any], project: int | None = None
     ) -> list[dict[str, Any]]:
-        """Changes the data of a project (the first one unless given).
+        """Changes the data of a project (the first one unless given, here or in an operation).
 
         Operations before one that makes no sense are done.
         """
-        return self._state.tenant(project).operations.apply(operations)
+        return self._state.change(operations, project)
 
     def put_key(
         self,

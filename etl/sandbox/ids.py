@@ -9,19 +9,20 @@ from etl.sandbox.generate import Columns
 _TWO_WORDS = struct.Struct(">QQ")
 _VARIANT = 0x8 << 60
 _LOW = (1 << 60) - 1
+_LEGACY = 0xFF
 _HEX = frozenset("0123456789abcdef-")
 
 
 def is_legacy(bits: int) -> bool:
     """Whether a recording with these bits has an id in an older form (1 in 256)."""
-    return bits & 0xFF == 0
+    return not bits & _LEGACY
 
 
 def generated_id(columns: Columns, number: int) -> str:
     """The id of a generated recording; UUIDv7 text begins with its start in milliseconds."""
     bits = columns.id_bits[number]
     ms = columns.start_us[number] // 1000
-    if bits & 0xFF == 0:
+    if not bits & _LEGACY:
         if bits & 0x100:
             return f"session{number}"
         return f"{ms:011x}{number:x}-{bits >> 12:013x}-455f6c-17eda0-{ms:011x}{bits >> 8 & 255:02x}"

@@ -1,6 +1,6 @@
 """Changes to the data, as the control endpoint names them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -24,14 +24,11 @@ class Operations:
         self._clock = clock
         self._named = 0
 
-    def apply(self, specs: Sequence[Spec]) -> list[dict[str, Any]]:
-        """Carries out operations in turn and says what became of each.
+    def apply(self, spec: Spec) -> dict[str, Any]:
+        """Carries out one operation and says what became of it.
 
-        Raises ValueError for one that makes no sense; those before it are done.
+        Raises ValueError, and changes nothing, if it makes no sense.
         """
-        return [self._apply(spec) for spec in specs]
-
-    def _apply(self, spec: Spec) -> dict[str, Any]:
         kinds: dict[str, Callable[[Spec], dict[str, Any]]] = {
             "start_session": self._start_session,
             "add_piece": self._add_piece,
@@ -45,8 +42,6 @@ class Operations:
             "move_distinct_id": self._move_distinct_id,
             "set_retention": self._set_retention,
         }
-        if not isinstance(spec, Mapping):
-            raise ValueError("an operation must be a JSON object")
         name = spec.get("op")
         if name not in kinds:
             raise ValueError(f"unknown operation {name!r}; there are {', '.join(kinds)}")

@@ -97,7 +97,7 @@ async def _watch(request: web.Request, handler: Handler) -> web.StreamResponse:
             size_bytes=_size_bytes(response),
         )
     if fault.then:
-        state.tenant(None).operations.apply(fault.then)
+        state.change(fault.then)
     return response
 
 

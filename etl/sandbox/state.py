@@ -1,5 +1,8 @@
 """Everything a running sandbox holds, in one place that the endpoints receive."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from etl.sandbox.auth import Keys
 from etl.sandbox.faults import Faults
 from etl.sandbox.limits import Limits
@@ -29,3 +32,19 @@ class State:
         if number not in self.tenants:
             raise ValueError(f"no project {number}")
         return self.tenants[number]
+
+    def change(
+        self, operations: Sequence[Mapping[str, Any]], project: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Carries out data operations in turn, each on the project that it or the caller names.
+
+        Raises ValueError for one that makes no sense; those before it are done.
+        """
+        done = []
+        self.tenant(project)
+        for operation in operations:
+            if not isinstance(operation, Mapping):
+                raise ValueError("an operation must be a JSON object")
+            named = operation.get("project", project)
+            done.append(self.tenant(named).operations.apply(operation))
+        return done

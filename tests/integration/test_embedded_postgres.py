@@ -367,14 +367,16 @@ async def test_a_directory_that_nobody_can_reach_is_refused_and_left_alone(
     assert private.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_server_can_be_started_from_a_thread(new_dir: Path) -> None:
-    """That is how coroutines do it."""
+async def test_users_who_come_while_others_leave_are_served(data_dir: Path) -> None:
+    """Nobody gets a server that is being stopped: starting and stopping exclude each other."""
 
-    async def main() -> object:
-        server = await asyncio.to_thread(EmbeddedPostgres.start, new_dir, options=FORGETFUL)
-        try:
-            return await ask(server.dsn, "SELECT 1")
-        finally:
-            await asyncio.to_thread(server.close)
+    async def come_and_go() -> None:
+        for _ in range(12):
+            server = await asyncio.to_thread(EmbeddedPostgres.start, data_dir, options=FORGETFUL)
+            try:
+                assert await ask(server.dsn, "SELECT 1") == 1
+            finally:
+                await asyncio.to_thread(server.close)
 
-    assert asyncio.run(main()) == 1
+    await asyncio.gather(*(come_and_go() for _ in range(2)))
+    assert not (data_dir / "postgres/postmaster.pid").exists()

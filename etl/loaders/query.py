@@ -1,0 +1,17 @@
+"""Answers a question put in SQL, reading only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import text
+
+from etl.loaders.database import Database
+
+
+async def answer(database: Database, sql: str) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+    """Return column names and rows. Raises DestinationError, also when `sql` would write."""
+    async with database.transaction({"transaction_read_only": "on"}) as connection:
+        result = await connection.execute(text(sql))
+        return list(result.keys()), [tuple(row) for row in result]

@@ -1,0 +1,50 @@
+"""Writes a new migration from what differs between the migrations and the tables.
+
+    python -m migrations.new "what changed"
+
+Works in an embedded Postgres of its own that is removed afterwards.
+"""
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from alembic import command
+from alembic.script import ScriptDirectory
+
+from etl.loaders.address import parse_database_url
+from etl.loaders.database import Database, Timeouts
+from etl.loaders.embedded import EmbeddedPostgres
+from etl.loaders.migrate import alembic_config, migrate
+from etl.loaders.tables import Tables
+
+
+async def write(dsn: str, message: str) -> None:
+    """Write the next migration under `migrations/versions/`."""
+    database, tables = Database(parse_database_url(dsn), Timeouts()), Tables("posthog")
+    await migrate(database, tables)
+    async with database.transaction() as connection:
+
+        def revise(sync) -> None:  # type: ignore[no-untyped-def]
+            config = alembic_config(sync, tables)
+            head = ScriptDirectory.from_config(config).get_current_head() or "0000"
+            number = f"{int(head) + 1:04d}"
+            command.revision(config, message, autogenerate=True, rev_id=number)
+
+        await connection.run_sync(revise)
+    await database.close()
+
+
+def main() -> None:
+    """Run the command."""
+    if len(sys.argv) != 2:
+        sys.exit('usage: python -m migrations.new "what changed"')
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o711)
+        with EmbeddedPostgres.start(Path(directory) / "postgres") as server:
+            asyncio.run(write(server.dsn, sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
