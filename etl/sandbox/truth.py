@@ -50,21 +50,18 @@ class Truth:
 
     def persons(self) -> Iterator[Row]:
         """Every person who owns a recording that can be seen, in the order of UUIDs."""
-        versions: dict[int, PageVersion] = {}
-        for number, owner, _ in self._owned():
-            versions.setdefault(owner, self._version(number, owner))
-        people = [(self._project.owners.person(n), version) for n, version in versions.items()]
-        for person, version in sorted(people, key=lambda pair: pair[0].uuid):
-            yield self._person(person, version)
+        owners = set(self._makers().values())
+        people = [(self._project.owners.person(owner), owner) for owner in owners]
+        for person, owner in sorted(people, key=lambda pair: pair[0].uuid):
+            yield self._person(person, self._version(owner))
 
     def distinct_ids(self) -> Iterator[Row]:
         """Every distinct id that a reader of all recordings sees, in the order of ids."""
-        owner_of: dict[str, int] = {}
-        for number, owner, maker in self._owned():
-            owner_of[maker] = owner
-            if self._shows_all_ids(number, owner):
-                for each in self._project.owners.ids_of(owner)[:10]:
-                    owner_of[each] = owner
+        owner_of = self._makers()
+        for owner in set(owner_of.values()):
+            if self._shows_all_ids(owner):
+                shown = self._project.owners.ids_of(owner)[:10]
+                owner_of.update(dict.fromkeys(shown, owner))
         for distinct_id in sorted(owner_of):
             uuid = self._project.owners.uuid(owner_of[distinct_id])
             yield {"distinct_id": distinct_id, "person_uuid": uuid}
@@ -101,21 +98,23 @@ class Truth:
             return None
         return arrived, traits
 
-    def _owned(self) -> Iterator[tuple[int, int, str]]:
-        """Number, owner and maker's distinct id of all visible recordings that have an owner."""
+    def _makers(self) -> dict[str, int]:
+        """The owner of each distinct id that made a visible recording, if it has one."""
         project = self._project
+        owners: dict[str, int] = {}
         for number in [*range(len(project.columns)), *(n for n in project.changed if n >= ADDED)]:
             distinct_id, owner = project.owner(number)
-            if owner is not None and self._visible(number) is not None:
-                yield number, owner, distinct_id
+            if owner is not None and distinct_id not in owners and self._visible(number):
+                owners[distinct_id] = owner
+        return owners
 
-    def _version(self, number: int, owner: int | None) -> PageVersion:
-        if self._options.page_version != "mixed":
-            return self._options.page_version
-        return ("A", "C", "D")[(number if owner is None else owner) % 3]
+    def _version(self, chooser: int) -> PageVersion:
+        """The shape of a record, chosen by its owner, or by its own number if it has none."""
+        mixed = self._options.page_version == "mixed"
+        return ("A", "C", "D")[chooser % 3] if mixed else self._options.page_version
 
-    def _shows_all_ids(self, number: int, owner: int) -> bool:
-        return self._options.flavour == "docs" and self._version(number, owner) != "A"
+    def _shows_all_ids(self, owner: int) -> bool:
+        return self._options.flavour == "docs" and self._version(owner) != "A"
 
     def _recording(self, number: int, pieces: list[Piece], traits: Traits) -> Row:
         distinct_id, owner = self._project.owner(number)
@@ -162,7 +161,9 @@ class Truth:
                     "event_count": None,
                 }
             )
-        return self._documented(row, modern, traits, self._version(number, owner))
+        return self._documented(
+            row, modern, traits, self._version(number if owner is None else owner)
+        )
 
     def _documented(self, row: Row, modern: Row, traits: Traits, version: PageVersion) -> Row:
         if version == "D":
@@ -203,8 +204,7 @@ def _instant(instant_us: int) -> datetime:
 
 
 def _text(instant: datetime) -> str:
-    pattern = "%Y-%m-%dT%H:%M:%S.%fZ" if instant.microsecond else "%Y-%m-%dT%H:%M:%SZ"
-    return instant.strftime(pattern)
+    return instant.isoformat().removesuffix("+00:00") + "Z"
 
 
 def _whole_ms(length: timedelta) -> timedelta:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -98,6 +99,16 @@ def runs(pid: int) -> bool:
         return bool(server.name() == "postgres" and server.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether somebody has the file to himself."""
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def owner_of(path: Path) -> int:
@@ -367,16 +378,21 @@ async def test_a_directory_that_nobody_can_reach_is_refused_and_left_alone(
     assert private.stat().st_mode & 0o777 == 0o700
 
 
-async def test_users_who_come_while_others_leave_are_served(data_dir: Path) -> None:
-    """Nobody gets a server that is being stopped: starting and stopping exclude each other."""
-
-    async def come_and_go() -> None:
-        for _ in range(12):
-            server = await asyncio.to_thread(EmbeddedPostgres.start, data_dir, options=FORGETFUL)
-            try:
-                assert await ask(server.dsn, "SELECT 1") == 1
-            finally:
-                await asyncio.to_thread(server.close)
-
-    await asyncio.gather(*(come_and_go() for _ in range(2)))
-    assert not (data_dir / "postgres/postmaster.pid").exists()
+async def test_who_comes_while_the_last_one_leaves_gets_a_server_that_stays(data_dir: Path) -> None:
+    """Starting waits until stopping is over, here for a server that does not stop at once."""
+    last = EmbeddedPostgres.start(data_dir, options=FORGETFUL)
+    os.kill(last.server_pid, signal.SIGSTOP)
+    leaving = asyncio.create_task(asyncio.to_thread(last.close))
+    async with asyncio.timeout(30):
+        while not is_locked(data_dir / "users.lock"):
+            await asyncio.wait({leaving}, timeout=0.01)
+    coming = asyncio.create_task(
+        asyncio.to_thread(EmbeddedPostgres.start, data_dir, options=FORGETFUL)
+    )
+    done, _ = await asyncio.wait({leaving, coming}, timeout=0.5)
+    assert not done
+    os.kill(last.server_pid, signal.SIGCONT)
+    await leaving
+    with await coming as server:
+        assert server.server_pid != last.server_pid
+        assert await ask(server.dsn, "SELECT 1") == 1
