@@ -89,9 +89,7 @@ async def open_destination(settings: Settings) -> AsyncIterator[Destination]:
 
 async def prepare(destination: Destination, settings: Settings) -> None:
     """Bring the schema up to date, or say that it is not. Raises DestinationError."""
-    if await destination.database.repeat(
-        lambda: is_current(destination.database, destination.tables)
-    ):
+    if await is_current(destination.database, destination.tables):
         return
     if not settings.auto_migrate:
         raise DestinationError(
@@ -109,10 +107,11 @@ async def open_tools(settings: Settings, destination: Destination) -> AsyncItera
     database, tables = destination.database, destination.tables
     history = History(database, tables)
     budget = PostgresBudget(database, tables, settings.limits, settings.max_wait_s)
-    clock = Clock(await database.repeat(history.database_now))
+    clock = Clock(await history.database_now())
+    key = settings.require_source()
     async with aiohttp.ClientSession(
         headers={
-            "Authorization": f"Bearer {settings.require_source()}",
+            "Authorization": f"Bearer {key}",
             "Accept": "application/json",
             "User-Agent": f"posthog-etl/{__version__}",
         },
@@ -129,6 +128,7 @@ async def open_tools(settings: Settings, destination: Destination) -> AsyncItera
                 clock,
                 RetryPolicy(attempts=settings.request_attempts),
                 settings.max_wait_s,
+                secret=key,
             ),
             budget=budget,
             leases=Leases(database, tables, settings.lease_s),

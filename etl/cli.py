@@ -183,6 +183,18 @@ def sandbox(
     start_ties: Annotated[
         int, typer.Option(min=1, help="How many recordings share each start_time.")
     ] = 1,
+    date_filter: Annotated[
+        Literal["honoured", "ignored", "refused"] | None,
+        typer.Option(help="What date_from and date_to do. Default: ignored in the docs flavour."),
+    ] = None,
+    page_version: Annotated[
+        Literal["A", "C", "D", "mixed"],
+        typer.Option(help="Which documented form of a record the docs flavour sends."),
+    ] = "D",
+    server_version: Annotated[
+        Literal["current", "offset_only"],
+        typer.Option(help="offset_only: an older server of the cloud flavour, without cursors."),
+    ] = "current",
 ) -> None:
     """Run a PostHog-compatible server over generated data, with faults on demand.
 
@@ -206,6 +218,9 @@ def sandbox(
         clock=clock,
         limits=limits,
         start_ties=start_ties,
+        date_filter=date_filter,
+        page_version=page_version,
+        server_version=server_version,
     )
 
     async def work(stop: asyncio.Event) -> None:

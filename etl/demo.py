@@ -61,15 +61,18 @@ async def run_demo(data_dir: Path, recordings: int, say: Say, show: Show) -> boo
     """Run the demo; return whether the copy equals the sandbox's truth. Raises EtlError."""
     options = SandboxOptions(recordings=recordings, port=0, clock="frozen")
     async with running(options) as sandbox:
-        settings = Settings(
-            host=sandbox.url,
-            api_key=options.key,
-            project_id="1",
-            database_url="embedded",
-            data_dir=data_dir,
-            schema_name=SCHEMA,
-            plan="unlimited",
-            lease_s=2.0,
+        # Validated, not read from the environment: the demo is the same whatever is configured.
+        settings = Settings.model_validate(
+            {
+                "host": sandbox.url,
+                "api_key": options.key,
+                "project_id": "1",
+                "database_url": "embedded",
+                "data_dir": data_dir,
+                "schema_name": SCHEMA,
+                "plan": "unlimited",
+                "lease_s": 2.0,
+            }
         )
         # Kept open for the whole demo, so that the server is not started for every command.
         async with open_destination(settings) as destination:
@@ -78,7 +81,7 @@ async def run_demo(data_dir: Path, recordings: int, say: Say, show: Show) -> boo
             say(f"A sandbox holds {recordings:,} recordings; a real Postgres is empty.\n")
             say("$ posthog-etl sync")
             await _sync_and_kill(sandbox, environment, int(recordings * KILL_AT), say)
-            say("\n$ posthog-etl sync          # again: as soon as the dead one's lease is out, it goes on")
+            say("\n$ posthog-etl sync     # again, once the dead one's lease is out: it goes on")
             code = await _sync_again(environment, say)
             if code != EXIT_SUCCEEDED:
                 raise EtlError(f"The second sync ended with exit code {code}")

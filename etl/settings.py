@@ -21,7 +21,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from yarl import URL
 
 from etl.core.budget import PLANS, RECORDINGS_LIST, Limit, Limits
@@ -45,6 +50,13 @@ def _named(name: str, default: Any, about: str) -> Any:
     return Field(default, validation_alias=choices, description=about)
 
 
+def _default_data_dir() -> Path:
+    # The embedded Postgres does not run as root, and nobody else may enter root's home.
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/posthog-etl")
+    return Path.home() / ".local" / "share" / "posthog-etl"
+
+
 class Settings(BaseSettings):
     """Every setting; in the environment POSTHOG_ETL_ stands before the name, but for four."""
 
@@ -55,6 +67,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         enable_decoding=False,
         populate_by_name=True,
+        allow_inf_nan=False,
     )
 
     host: str = _named(
@@ -69,7 +82,7 @@ class Settings(BaseSettings):
         "database_url", None, "Postgres URL, or the word embedded."
     )
     data_dir: Path = Field(
-        Path.home() / ".local" / "share" / "posthog-etl",
+        default_factory=_default_data_dir,
         description="Where the embedded Postgres keeps its data.",
     )
     schema_name: str = Field(
@@ -81,7 +94,10 @@ class Settings(BaseSettings):
         datetime(2020, 1, 1, tzinfo=UTC), description="First load: recordings since this instant."
     )
     lookback_hours: float = Field(
-        72.0, ge=0, description="How much before the watermark is read again, in hours."
+        72.0,
+        ge=0,
+        le=87_600,
+        description="How much before the watermark is read again, in hours.",
     )
     disabled_streams: tuple[str, ...] = Field((), description="Streams that are switched off.")
     api_prefix: Literal["projects", "environments"] = Field(
@@ -125,6 +141,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags and the file come through `load_settings`; a stray .env is not read."""
+        assert isinstance(env_settings, EnvSettingsSource)
+        # A HOST or PROJECT_ID in the environment belongs to the platform, not to us.
+        ours = {environment_name(name).lower() for name in setting_names()}
+        env_settings.env_vars = {
+            name: value for name, value in env_settings.env_vars.items() if name.lower() in ours
+        }
         return (init_settings, env_settings)
 
     @field_validator("host")
@@ -149,6 +171,8 @@ class Settings(BaseSettings):
         if value is None:
             return None
         key = value.get_secret_value().strip()
+        if not key:
+            raise ValueError("holds no key")
         if key.startswith("phc_"):
             raise ValueError(
                 "is a project token (phc_…), which can only send events. Create a personal API "
@@ -163,6 +187,8 @@ class Settings(BaseSettings):
     def _projects(cls, value: str) -> str:
         for part in value.split(","):
             name = part.strip()
+            if name.startswith(("phx_", "phc_")):
+                raise ValueError("holds a key, not a project id")
             if name != "@current" and not (name.isascii() and name.isdigit()):
                 raise ValueError(
                     f"{name!r} is not a project id. It is the number in the project's settings "
@@ -184,6 +210,8 @@ class Settings(BaseSettings):
     @classmethod
     def _streams(cls, value: Any) -> Any:
         names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError("must be a list of stream names")
         names = tuple(name.strip() for name in names)
         for name in names:
             if name not in STREAMS:
@@ -208,7 +236,11 @@ class Settings(BaseSettings):
                 text = self.api_key_file.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as exc:
                 raise ValueError(f"POSTHOG_PERSONAL_API_KEY_FILE cannot be read: {exc}") from exc
-            object.__setattr__(self, "api_key", self._key(SecretStr(text)))
+            try:
+                key = self._key(SecretStr(text))
+            except ValueError as exc:
+                raise ValueError(f"POSTHOG_PERSONAL_API_KEY_FILE {exc}") from exc
+            object.__setattr__(self, "api_key", key)
         return self
 
     @property

@@ -17,8 +17,10 @@ from typing import Any
 
 import orjson
 
-_SUSPECT = re.compile(rb"\\u0000|[0-9]{20}")
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]', re.DOTALL)
+_NUL = rb"\u0000"
+_LONG_NUMBER = re.compile(rb"-[0-9]{19}|[0-9]{20}")
+_DIGITS_AS_ZEROS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0 for byte in range(256))
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}:,]', re.DOTALL)
 _LONGEST_INTEGER = 4000  # digits; the interpreter refuses to read much longer ones
 
 
@@ -32,7 +34,7 @@ class Unreadable:
 
 def decode(body: bytes) -> tuple[Any, bool]:
     """Return the document in `body` and whether it is dirty. Raises ValueError: not JSON at all."""
-    if _SUSPECT.search(body) is None:
+    if not _is_suspect(body):
         try:
             return orjson.loads(body), False
         except orjson.JSONDecodeError:
@@ -45,6 +47,13 @@ def decode(body: bytes) -> tuple[Any, bool]:
         return _decode_by_record(text), True
 
 
+def _is_suspect(body: bytes) -> bool:
+    # The pattern alone would take three times as long as reading the answer.
+    return _NUL in body or (
+        b"0" * 19 in body.translate(_DIGITS_AS_ZEROS) and _LONG_NUMBER.search(body) is not None
+    )
+
+
 def _loads(text: str) -> Any:
     return json.loads(text, strict=False, parse_int=_integer)
 
@@ -54,14 +63,14 @@ def _integer(digits: str) -> int | float:
 
 
 def _decode_by_record(text: str) -> Any:
-    """Read the envelope and each of its results apart from the others."""
+    """Read the envelope and each of its records apart from the others."""
     span = _results_span(text)
     if span is None:
         raise ValueError("not JSON")
     start, end = span
     envelope = _loads(text[: start + 1] + text[end:])
-    envelope["results"] = [_decode_record(part) for part in _elements(text, start)]
-    return envelope
+    records = [_decode_record(part) for part in _elements(text, start)]
+    return records if isinstance(envelope, list) else {**envelope, "results": records}
 
 
 def _decode_record(text: str) -> Any:
@@ -74,18 +83,21 @@ def _decode_record(text: str) -> Any:
 
 
 def _results_span(text: str) -> tuple[int, int] | None:
-    """Return where the list under the top-level key `results` opens and closes."""
-    depth, previous = 0, ""
-    opened: int | None = None
-    key = ""
+    """Return where the list of records opens and closes.
+
+    It is the document itself, or stands under its top-level key `results`.
+    """
+    depth, level, opened = 0, 0, 0
+    key = previous = ""
     for token in _TOKEN.finditer(text):
         mark = token.group()
         if mark in ("[", "{"):
             depth += 1
-            if depth == 2 and mark == "[" and previous == ":" and key == '"results"':
-                opened = token.start()
+            is_list = depth == 1 or (depth == 2 and previous == ":" and key == '"results"')
+            if mark == "[" and is_list and not level:
+                level, opened = depth, token.start()
         elif mark in ("]", "}"):
-            if depth == 2 and opened is not None:
+            if depth == level:
                 return opened, token.start()
             depth -= 1
         elif mark == ":" and depth == 1:

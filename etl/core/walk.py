@@ -183,7 +183,9 @@ class OffsetWalk:
 
     def take(self, ask: Ask, listing: Listing, /) -> Step:
         """Note a page; see `Walk`."""
-        keys, asked_from = listing.keys, ask.offset or 0
+        # A row that the answer shows twice fills one place of the list.
+        settled_by_key = dict(zip(listing.keys, listing.settled, strict=True))
+        keys, asked_from = list(settled_by_key), ask.offset or 0
         if self.one_answer is not None:
             self._begin_pass()
             self.one_answer, self.one_answer_tried = None, True
@@ -197,7 +199,7 @@ class OffsetWalk:
             return self._mend_seam()
         self.stepped_back = False
         known = self.latest_page or frozenset(self.tail)
-        for key, settled in dict(zip(keys, listing.settled, strict=True)).items():
+        for key, settled in dict(zip(listing.keys, listing.settled, strict=True)).items():
             if settled and key not in known:
                 self._count(key)
         self.latest_page = frozenset(keys)
@@ -208,7 +210,7 @@ class OffsetWalk:
             assert listing.count is not None
             self.one_answer = listing.count + OVERLAP_ROWS
         overlap = min(OVERLAP_ROWS, len(keys) // 2)
-        self.tail = list(keys[len(keys) - overlap :])
+        self.tail = keys[len(keys) - overlap :]
         return Step(last=False)
 
     def position(self) -> Mapping[str, Any]:

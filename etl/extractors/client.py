@@ -19,6 +19,7 @@ from etl.extractors.protocol import Answer, Request, error_of, source_clock
 
 _log = structlog.get_logger(__name__)
 
+HIDDEN = "•••"
 LARGEST_BODY_BYTES = 64 * 1024 * 1024
 
 
@@ -61,6 +62,8 @@ class Client:
         clock: Clock,
         policy: RetryPolicy,
         max_wait_s: float,
+        *,
+        secret: str,
     ) -> None:
         # aiohttp repeats a GET by itself when a kept connection was dropped; such a request would
         # pass no budget. We repeat it ourselves. (aiohttp's own test client does the same.)
@@ -71,6 +74,7 @@ class Client:
         self._clock = clock
         self._policy = policy
         self._max_wait_s = max_wait_s
+        self._secret = secret.encode()
         self.requests = 0
         self.bytes_read = 0
         self.source_ahead_s = 0.0
@@ -152,7 +156,8 @@ class Client:
         self.bytes_read += len(body)
         self._note_clock(headers)
         if status != 200:
-            raise error_of(status, headers, body)
+            # A server may quote the key back at us, and what it says is logged and stored.
+            raise error_of(status, headers, body.replace(self._secret, HIDDEN.encode()))
         _log.debug(
             "page.fetched",
             path=request.path,

@@ -15,7 +15,7 @@ from etl.core.page import Page, Record
 from etl.core.stream import Stream
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
 from etl.core.window import Window
-from etl.errors import RequestRefused, SourceOverloaded, SourceUnavailable
+from etl.errors import ListingBroken, RequestRefused, SourceOverloaded, SourceUnavailable
 from etl.extractors.client import Client
 from etl.extractors.protocol import Answer, RecordList, list_request, parse_list
 
@@ -121,31 +121,29 @@ class Extractor:
         from any position: rows may come twice, none is left out.
         Raises SourceError and BudgetSpent.
         """
-        reading, answer = await self._begin(window, position)
+        reading, page = await self._begin(window, position)
         self.reading = reading
         while True:
-            if answer is None:
-                answer = await self._ask(reading)
-            ask, reply, listed = answer
-            answer = None
-            if reading.walk is None:
-                reading.walk = self._choose_walk(listed)
-            page = self._take(reading, ask, reply, listed)
             yield page
             if page.last:
                 return
+            page = self._take(reading, *await self._ask(reading))
 
     async def _begin(
         self, window: Window, position: Mapping[str, Any] | None
-    ) -> tuple[Reading, tuple[Ask, Answer, RecordList] | None]:
+    ) -> tuple[Reading, Page]:
+        """Return the reading and its first page from here on."""
         resumed = None if position is None else Reading.resume(position, self.fingerprint)
         if resumed is not None:
             try:
-                return resumed, await self._ask(resumed, attempts=2)
-            except (RequestRefused, SourceUnavailable) as exc:
-                # A cursor from before a deploy is an error of the server's. Begin anew.
+                return resumed, self._take(resumed, *await self._ask(resumed, attempts=2))
+            except (RequestRefused, SourceUnavailable, ListingBroken) as exc:
+                # A cursor from before a deploy is an error of the server's, or leads to page one
+                # without a word: the same window is read anew.
                 _log.warning("reading.restarted", reason=exc.message)
-        return await self._begin_anew(window)
+                window = resumed.window
+        reading, answer = await self._begin_anew(window)
+        return reading, self._take(reading, *answer)
 
     async def _begin_anew(self, window: Window) -> tuple[Reading, tuple[Ask, Answer, RecordList]]:
         before = self._client.source_now
@@ -166,6 +164,9 @@ class Extractor:
             self.traits["date_filter"] = "refused"
             reading = replace(reading, asked=None, filters=False)
             answer = await self._ask(reading)
+        if reading.asked is None and answer[2].by_cursor:
+            self.traits.clear()  # known from an older server; this one filters
+            return await self._begin_anew(window)
         source_at = answer[1].source_at
         if source_at is None:
             return reading, answer
@@ -210,7 +211,11 @@ class Extractor:
         return OffsetWalk() if listed.more and listed.cursor is None else CursorWalk()
 
     def _take(self, reading: Reading, ask: Ask, answer: Answer, listed: RecordList) -> Page:
-        assert reading.walk is not None
+        if listed.by_cursor and reading.asked is None:
+            # Such a server filters by date, and undated shows three days as if they were all.
+            raise ListingBroken("The server was exchanged for a newer one while it was read")
+        if reading.walk is None:
+            reading.walk = self._choose_walk(listed)
         starts = [_started_at(record, self._stream.started) for record in listed.records]
         self._judge_filter(reading, starts)
         step = reading.walk.take(

@@ -26,9 +26,11 @@ from etl.errors import (
     Throttled,
 )
 
-_AVAILABLE_IN = re.compile(r"available in (\d+) second")
+_AVAILABLE_IN = re.compile(r"available in ([0-9]+) second")
 _MISSING_SCOPE = re.compile(r"missing required scope '([^']+)'")
 _LONGEST_TEXT = 200
+# A server that names more than a day is asked again after a day.
+_LONGEST_WAIT_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +99,19 @@ def parse_list(body: bytes) -> RecordList:
         return RecordList(document, dirty, by_cursor=False, more=False, cursor=None, count=None)
     if not isinstance(document, dict) or not isinstance(document.get("results"), list):
         raise SourceUnavailable("The server's answer is JSON but no list", remedy=_CHECK_HOST)
+    records = document["results"]
     by_cursor = document.get("has_next") is not None
     cursor, count = document.get("next_cursor"), document.get("count")
+    if by_cursor:
+        more = bool(document["has_next"])
+    else:
+        # Without any end mark only an empty page is the end.
+        more = bool(document.get("next", records))
     return RecordList(
-        records=document["results"],
+        records=records,
         dirty=dirty,
         by_cursor=by_cursor,
-        more=bool(document["has_next"] if by_cursor else document.get("next")),
+        more=more,
         cursor=cursor if isinstance(cursor, str) and cursor else None,
         count=count if isinstance(count, int) else None,
     )
@@ -146,11 +154,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceErro
 
 def source_clock(headers: Mapping[str, str]) -> datetime | None:
     """Return the server's clock from its Date header, None when there is no readable one."""
-    try:
-        at = parsedate_to_datetime(headers["Date"])
-    except (KeyError, ValueError, TypeError):
-        return None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    return _http_date(headers.get("Date", ""))
 
 
 _CHECK_HOST = "Check that POSTHOG_HOST is the address of the PostHog app"
@@ -185,18 +189,22 @@ def _said(body: bytes) -> str:
 def _wait_s(headers: Mapping[str, str], said: str) -> float | None:
     """Return the wait a 429 or 503 names: header first, then text. 0 means it did not say."""
     after = headers.get("Retry-After", "").strip()
-    if after.isdigit():
-        return float(after) or None
-    if after:
-        try:
-            at = parsedate_to_datetime(after)
-        except ValueError:
-            pass
-        else:
-            now = source_clock(headers) or datetime.now(UTC)
-            return max(0.0, (at - now).total_seconds()) or None
     found = _AVAILABLE_IN.search(said)
-    return (float(found.group(1)) or None) if found else None
+    if after.isascii() and after.isdigit():
+        wait_s = float(after)
+    elif (at := _http_date(after)) is not None:
+        wait_s = (at - (source_clock(headers) or datetime.now(UTC))).total_seconds()
+    else:
+        wait_s = float(found.group(1)) if found else 0.0
+    return min(wait_s, _LONGEST_WAIT_S) if wait_s > 0 else None
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        at = parsedate_to_datetime(text)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _stream_remedy(status: int, said: str) -> str:

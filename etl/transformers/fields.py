@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -20,8 +21,15 @@ from etl.core.stream import Field, Kind
 from etl.errors import InvalidRecord
 
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ANY_UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _BIGINT = range(-(2**63), 2**63)
+
+# Deeper values are refused everywhere alike: the interpreter's own limit moves with its version and
+# with how much of the stack is in use.
+DEEPEST = 250
+CUT_OFF = "…"
 
 REPLACEMENT = "\ufffd"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -48,11 +56,11 @@ def to_bigint(value: Any) -> int:
 def to_double(value: Any) -> float:
     """Accept a finite number, also as text (old servers sent durations so)."""
     try:
-        if type(value) in (int, float, str):
+        if type(value) in (int, float) or (type(value) is str and _NUMBER.fullmatch(value)):
             number = float(value)
             if math.isfinite(number):
                 return number
-    except (ValueError, OverflowError):
+    except OverflowError:
         pass
     raise InvalidRecord(f"expected a finite number, got {_shown(value)}")
 
@@ -82,22 +90,17 @@ def to_uuid(value: Any) -> str:
     if type(value) is str:
         if _CANONICAL_UUID.fullmatch(value):
             return value
-        try:
-            return str(UUID(value))
-        except ValueError:
-            pass
+        if _ANY_UUID.fullmatch(value.lower()):
+            return str(UUID(value.lower()))
     raise InvalidRecord(f"expected a UUID, got {_shown(value)}")
 
 
 def to_json(value: Any) -> str:
-    """Accept anything; the result is JSON text."""
+    """Accept anything but what is nested deeper than DEEPEST levels; the result is JSON text."""
     try:
         return orjson.dumps(value).decode()
-    except TypeError:  # integers beyond 64 bits, or nesting the fast writer refuses
-        try:
-            return json.dumps(value, ensure_ascii=False, allow_nan=False)
-        except (ValueError, RecursionError) as exc:
-            raise InvalidRecord("nested too deeply, or not JSON") from exc
+    except TypeError:  # integers beyond 64 bits, or nesting that the fast writer refuses
+        return json.dumps(repair(value)[0], ensure_ascii=False)
 
 
 def to_texts(value: Any) -> list[str]:
@@ -149,36 +152,37 @@ class FieldReader:
         return values, extra
 
 
-def repair(value: Any) -> tuple[Any, bool]:
+def repair(value: Any, *, cut: bool = False, levels: int = DEEPEST) -> tuple[Any, bool]:
     """Return `value` without what Postgres cannot hold, and whether anything was repaired.
 
-    NUL and half surrogates become U+FFFD, numbers that are not finite become null.
-    Raises InvalidRecord when the value is nested too deeply to look through.
+    NUL and half surrogates become U+FFFD, numbers that are not finite become null. What is nested
+    deeper than `levels` is cut off if `cut`, else InvalidRecord is raised.
     """
-    try:
-        return _repair(value)
-    except RecursionError as exc:
-        raise InvalidRecord("nested too deeply") from exc
-
-
-def _repair(value: Any) -> tuple[Any, bool]:
     if type(value) is str:
         repaired = _UNSTORABLE.sub(REPLACEMENT, value)
         return repaired, repaired != value
     if type(value) is float:
         return (value, False) if math.isfinite(value) else (None, True)
-    if type(value) is list:
-        items = [_repair(item) for item in value]
+    if not isinstance(value, list | dict):
+        return value, False
+    if levels == 0:
+        if cut:
+            return CUT_OFF, True
+        raise InvalidRecord("nested too deeply")
+    if isinstance(value, list):
+        items = [repair(item, cut=cut, levels=levels - 1) for item in value]
         return [item for item, _ in items], any(changed for _, changed in items)
-    if type(value) is dict:
-        pairs = [(_repair(key), _repair(item)) for key, item in value.items()]
-        return (
-            {key: item for (key, _), (item, _) in pairs},
-            any(key_changed or changed for (_, key_changed), (_, changed) in pairs),
-        )
-    return value, False
+    pairs = [(repair(key), repair(item, cut=cut, levels=levels - 1)) for key, item in value.items()]
+    return (
+        {key: item for (key, _), (item, _) in pairs},
+        any(key_changed or changed for (_, key_changed), (_, changed) in pairs),
+    )
+
+
+# Bounded in length and depth, whatever the value is.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring = 3, 60
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return _SHORT.repr(value)[:100]

@@ -120,7 +120,7 @@ _read_person = FieldReader(PERSONS.fields, known=("distinct_ids",)).read
 
 def transform(page: Page) -> Batch:
     """Return recordings, persons and distinct ids of a page. Pure; safe to repeat."""
-    return transform_page(page, tuple(table.name for table in TABLES), "id", _add)
+    return transform_page(page, TABLES, "id", _add)
 
 
 def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -> None:

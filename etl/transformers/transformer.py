@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from etl.core.document import Unreadable
 from etl.core.page import Batch, Page, Record, Rejected, Row
+from etl.core.stream import TableSpec
 from etl.errors import InvalidRecord
 from etl.transformers.fields import repair, to_json
 
@@ -16,10 +17,17 @@ AddRecord = Callable[["Collector", Mapping[str, Any], list[str]], None]
 
 
 class Collector:
-    """Gathers the rows of a page; of several rows with one key the one of highest rank stays."""
+    """Gathers the rows of a page; of several rows with one key the one of highest rank stays.
 
-    def __init__(self, tables: tuple[str, ...]) -> None:
-        self._rows: dict[str, dict[Any, tuple[Any, Row, int]]] = {name: {} for name in tables}
+    As in the upsert, a null of a `null_keeps` field overwrites nothing.
+    """
+
+    def __init__(self, tables: Sequence[TableSpec]) -> None:
+        self._rows: dict[str, dict[Any, tuple[Any, Row, int]]] = {spec.name: {} for spec in tables}
+        self._keeps = {
+            spec.name: {spec.columns.index(field.name) for field in spec.fields if field.null_keeps}
+            for spec in tables
+        }
         self._pending: list[tuple[str, Any, Any, Row]] = []
 
     def add(self, table: str, key: Any, rank: Any, row: Row) -> None:
@@ -31,9 +39,21 @@ class Collector:
         for table, key, rank, row in self._pending:
             rows = self._rows[table]
             held = rows.get(key)
-            if held is None or held[0] <= rank:
+            if held is None:
                 rows[key] = (rank, row, index)
+            elif held[0] <= rank:
+                rows[key] = (rank, self._filled(table, row, held[1]), index)
+            else:
+                rows[key] = (held[0], self._filled(table, held[1], row), held[2])
         self._pending.clear()
+
+    def _filled(self, table: str, row: Row, other: Row) -> Row:
+        """Return `row` with the values of `other` where a null says nothing."""
+        keeps = self._keeps[table]
+        return tuple(
+            other[place] if value is None and place in keeps else value
+            for place, value in enumerate(row)
+        )
 
     def drop(self) -> None:
         """Forget the rows of the record in hand: it is rejected as a whole."""
@@ -51,7 +71,7 @@ class Collector:
         )
 
 
-def transform_page(page: Page, tables: tuple[str, ...], key: str, add: AddRecord) -> Batch:
+def transform_page(page: Page, tables: Sequence[TableSpec], key: str, add: AddRecord) -> Batch:
     """Return the rows of a page and the records set aside. Pure; safe to repeat.
 
     `key` names the field that a rejected record is known by. A record that raises InvalidRecord
@@ -73,14 +93,10 @@ def reject(record: Record, key: str, reason: str) -> Rejected:
     """Return `record` as it goes to the rejects table: known by its key, else by its content."""
     if isinstance(record, Unreadable):
         record = record.text
-    try:
-        payload, _ = repair(record)
-        text = to_json(payload)
-    except InvalidRecord:
-        payload = text = repr(record)[:10_000]
+    payload, _ = repair(record, cut=True)
     name = payload.get(key) if isinstance(payload, dict) else None
     if not isinstance(name, str) or not 0 < len(name) <= 200:
-        name = "sha:" + blake2b(text.encode(), digest_size=16).hexdigest()
+        name = "sha:" + blake2b(to_json(payload).encode(), digest_size=16).hexdigest()
     return Rejected(key=name, reason=reason, payload=payload)
 
 

@@ -43,6 +43,7 @@ def new_dir() -> Iterator[Path]:
             pid = int((directory / "postgres/postmaster.pid").read_text().split()[0])
             if runs(pid):
                 os.kill(pid, signal.SIGQUIT)
+                os.kill(pid, signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ import asyncio
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
 from tests.support.pgproxy import PgProxy, Point
-from tests.support.postgres import Databases, run_databases
+from tests.support.postgres import Databases
 
 # What a load does, once; its last word is "done".
 CLIENT = """
@@ -30,13 +30,6 @@ async def main():
 asyncio.run(main())
 """
 CHECKPOINT = re.compile(r"^\s*UPDATE mark\b")
-
-
-@pytest.fixture(scope="module")
-def databases() -> Iterator[Databases]:
-    """Give a server for this module."""
-    with run_databases() as databases:
-        yield databases
 
 
 @pytest.fixture
@@ -197,6 +190,7 @@ async def test_cut_drops_connections_and_refuse_takes_no_new_ones(proxy: PgProxy
 
 async def test_a_template_s_copy_has_what_the_template_has(databases: Databases) -> None:
     """Each test's database is such a copy, and dropped with whoever is still connected."""
+    databases = Databases(databases.dsn)
     template = await databases.create_database(name=databases.template_name)
     await ask(template, "CREATE TABLE migrated AS SELECT 42 AS answer;")
     copy = await databases.create_database(databases.template_name)

@@ -1,0 +1,108 @@
+"""P10: a run that stood still while another took its place commits nothing when it wakes up."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.conftest import StartSandbox
+from tests.support.books import everything_committed, run_endings
+from tests.support.command import Command, Result, finish
+from tests.support.pgproxy import Point
+from tests.support.sql import value
+from tests.support.stage import (
+    CHECKPOINT,
+    END_OF_UPSERT,
+    Aim,
+    Stage,
+    copy_of,
+    struck,
+)
+from tests.support.truth import TABLES, differences_from_truth, fetch_truth
+
+LEASE_S = 3.0
+SETTINGS = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "200", "POSTHOG_ETL_LEASE_S": str(LEASE_S)}
+# What a start of the command and its first statements take on a busy machine, with room.
+START_S = 5.0
+
+
+async def before_begin(stage: Stage) -> None:
+    """It holds a fetched page and nothing in Postgres but its lease."""
+    await stage.pages_were_answered(2)
+    await stage.at(Point.BEFORE_BEGIN)
+
+
+async def in_copy(stage: Stage) -> None:
+    """It holds no row."""
+    await stage.at(Point.IN_COPY, 2, copy_of("session_recordings"))
+
+
+async def in_copy_of_the_last_table(stage: Stage) -> None:
+    """Its recordings and persons are on their way before."""
+    await stage.at(Point.IN_COPY, 2, copy_of("person_distinct_ids"))
+
+
+async def after_the_upsert(stage: Stage) -> None:
+    """It holds the locks of every row it wrote."""
+    await stage.at(Point.AFTER_STATEMENT, 2 * len(TABLES), END_OF_UPSERT)
+
+
+async def after_the_checkpoint(stage: Stage) -> None:
+    """It holds the checkpoint's row, too."""
+    await stage.at(Point.AFTER_CHECKPOINT, 2, CHECKPOINT)
+
+
+async def before_commit(stage: Stage) -> None:
+    """Only its COMMIT has not arrived."""
+    await stage.at_commit_of(2, Point.BEFORE_COMMIT)
+
+
+@pytest.mark.parametrize(
+    "aim",
+    [
+        before_begin,
+        in_copy,
+        in_copy_of_the_last_table,
+        after_the_upsert,
+        after_the_checkpoint,
+        before_commit,
+    ],
+    ids=lambda aim: aim.__name__,
+)
+async def test_a_run_that_lost_its_place_while_it_stood_still_commits_nothing(
+    start_sandbox: StartSandbox, dsn: str, aim: Aim
+) -> None:
+    """Another takes over within the lease time and finishes; the first wakes up and ends with 4."""
+    sandbox = await start_sandbox(recordings=600, days=20.0)
+    async with struck(sandbox, dsn, aim, signal.SIGSTOP, **SETTINGS) as stage:
+        stopped_at = time.monotonic()
+        successor = await first_to_take_over(Command(sandbox.url, dsn, **SETTINGS))
+        took_s = time.monotonic() - stopped_at
+        assert (successor.code, successor.report["status"]) == (0, "succeeded"), successor.err
+        assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
+        # The lease runs out; whatever the first still locks is free by then.
+        assert took_s < LEASE_S + START_S
+        left = await everything_committed(dsn)
+        fence = await value(dsn, "SELECT fence FROM posthog_etl.checkpoints")
+
+        stage.process.send_signal(signal.SIGCONT)
+        stage.proxy.release()
+        woken = await finish(stage.process)
+
+    assert (woken.code, woken.report["status"]) == (4, "held"), woken.err
+    assert "Another run has taken over" in woken.report["reason"]
+    assert await everything_committed(dsn) == left
+    assert fence == 2
+    assert await run_endings(dsn) == [
+        ("failed", "the process ended without a word"),
+        ("succeeded", None),
+    ]
+
+
+async def first_to_take_over(command: Command) -> Result:
+    """Start the command until it is not told that another run holds the unit."""
+    while (result := await command.run("sync", "--json")).code == 4:
+        pass
+    return result

@@ -1,0 +1,152 @@
+"""One run of the real command, followed to a named point and struck there by a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from etl.sandbox.server import RunningSandbox
+from tests.support.books import DEADLINE_S, nobody_is_connected, until
+from tests.support.command import Command, Result, finish
+from tests.support.pgproxy import PgProxy, Point
+
+CHECKPOINT = re.compile(r"^UPDATE posthog_etl\.checkpoints\b")
+CLOSING_OF_RUN = re.compile(r"^UPDATE posthog_etl\.runs SET .*\bpaused_until\b", re.DOTALL)
+
+# Each table of a batch is written under a savepoint of its own, unless rows are refused.
+END_OF_UPSERT = re.compile(r"^RELEASE SAVEPOINT")
+
+# A run that was struck must lose its unit soon; those that are to finish get the usual time.
+SHORT_LEASE = {"POSTHOG_ETL_LEASE_S": "1"}
+
+
+def copy_of(table: str) -> re.Pattern[str]:
+    """Return what the COPY into a table's staging says."""
+    return re.compile(rf"^COPY .*\bstage_{table}_")
+
+
+class Stage:
+    """A run with the sandbox it reads from and the proxy it writes through.
+
+    Its points are methods of `Stage`, or functions that take one: they return once the run was
+    struck.
+    """
+
+    def __init__(
+        self,
+        sandbox: RunningSandbox,
+        proxy: PgProxy,
+        process: asyncio.subprocess.Process,
+        number: signal.Signals,
+    ) -> None:
+        self.sandbox = sandbox
+        self.proxy = proxy
+        self.process = process
+        self._signal = number
+        self._answered_before = answered(sandbox)
+
+    @property
+    def pages_answered(self) -> int:
+        """How many list requests of this run the sandbox has answered."""
+        return answered(self.sandbox) - self._answered_before
+
+    def strike(self) -> None:
+        """Send the signal."""
+        self.process.send_signal(self._signal)
+
+    async def at(self, point: Point, nth: int = 1, sql: re.Pattern[str] | None = None) -> None:
+        """Strike at the nth time from now on that a point of the conversation comes up."""
+        rule = self.proxy.when(point, nth, self.strike, sql=sql)
+        await self._soon(rule.fired.wait())
+
+    async def at_commit_of(self, batch: int, point: Point) -> None:
+        """Strike at the COMMIT of a batch, counted from 1."""
+        struck = asyncio.Event()
+
+        def commit_is_next() -> None:
+            self.proxy.when(point, 1, both)
+
+        def both() -> None:
+            self.strike()
+            struck.set()
+
+        self.proxy.when(Point.AFTER_CHECKPOINT, batch, commit_is_next, sql=CHECKPOINT, hold=False)
+        await self._soon(struck.wait())
+
+    async def pages_were_answered(self, pages: int) -> None:
+        """Return once the sandbox has answered so many list requests of this run."""
+
+        async def there() -> bool:
+            return self.pages_answered >= pages
+
+        await self._soon(until(there, f"{pages} pages are asked for"))
+
+    async def at_log_event(self, event: str) -> None:
+        """Strike once the run has logged an event."""
+        assert self.process.stderr is not None
+
+        async def logged() -> None:
+            assert self.process.stderr is not None
+            async for line in self.process.stderr:
+                if event.encode() in line:
+                    return
+
+        await self._soon(logged())
+        self.strike()
+
+    async def _soon(self, what: Awaitable[object]) -> None:
+        """Wait, but not for a run that has ended before."""
+        waiting = asyncio.ensure_future(what)
+        ended = asyncio.create_task(self.process.wait())
+        try:
+            await asyncio.wait(
+                {waiting, ended}, timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not waiting.done():
+                code = self.process.returncode
+                raise AssertionError(f"the point never came up; the run's exit code is {code}")
+            await waiting
+        finally:
+            for task in (waiting, ended):
+                task.cancel()
+            await asyncio.gather(waiting, ended, return_exceptions=True)
+
+
+Aim = Callable[[Stage], Awaitable[None]]
+
+
+def answered(sandbox: RunningSandbox) -> int:
+    """Return how many list requests the sandbox has answered with a page."""
+    return sum(
+        request["status"] == 200 and request["path"].rstrip("/").endswith("session_recordings")
+        for request in sandbox.control.requests()
+    )
+
+
+@asynccontextmanager
+async def struck(
+    sandbox: RunningSandbox,
+    dsn: str,
+    aim: Aim,
+    number: signal.Signals,
+    **settings: str,
+) -> AsyncIterator[Stage]:
+    """Run `sync` through a proxy and strike it where `aim` says; it is gone after the block."""
+    async with PgProxy.in_front_of(dsn) as proxy:
+        command = Command(sandbox.url, proxy.dsn, **settings)
+        async with command.running("sync", "--json") as process:
+            stage = Stage(sandbox, proxy, process, number)
+            await aim(stage)
+            yield stage
+
+
+async def killed(sandbox: RunningSandbox, dsn: str, aim: Aim, **settings: str) -> Result:
+    """Run `sync`, SIGKILL it where `aim` says, and return once the server has noticed."""
+    async with struck(sandbox, dsn, aim, signal.SIGKILL, **settings) as stage:
+        result = await finish(stage.process)
+        stage.proxy.release()
+    await nobody_is_connected(dsn)
+    return result
