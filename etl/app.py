@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -17,12 +18,13 @@ from etl.core.budget import CRUD
 from etl.core.retry import RetryPolicy
 from etl.core.stream import Stream
 from etl.errors import (
+    EXIT_FAILED,
     ConfigurationError,
     DestinationError,
     EtlError,
     KeyRefused,
 )
-from etl.extractors.client import Client, Clock
+from etl.extractors.client import Budget, Client, Clock
 from etl.extractors.protocol import Request, parse_object
 from etl.loaders.address import parse_database_url
 from etl.loaders.budget import PostgresBudget
@@ -33,6 +35,15 @@ from etl.loaders.leases import TAIL, Leases, Unit
 from etl.loaders.migrate import is_current, migrate
 from etl.loaders.postgres import PostgresLoader
 from etl.loaders.tables import Tables
+from etl.runs.doctor import (
+    Finding,
+    Uncounted,
+    examine_clock,
+    examine_key,
+    examine_stream,
+    trouble,
+)
+from etl.runs.rejects import retry_rejects
 from etl.runs.report import Report, ending_of
 from etl.runs.sync import Plan, Progress, Tools, execute_unit
 from etl.settings import Settings
@@ -40,6 +51,7 @@ from etl.settings import Settings
 _log = structlog.get_logger(__name__)
 
 EMBEDDED = "embedded"
+CHECK_MAX_WAIT_S = 30.0  # a doctor does not sit out a long wait, but reports it
 
 # What a command shows while it works: (project, stream) -> the progress of that unit.
 Watch = Callable[[int, str], Progress]
@@ -96,6 +108,7 @@ async def prepare(destination: Destination, settings: Settings) -> None:
             "The database schema is not at the version this release needs",
             remedy="Run `posthog-etl migrate` with a role that may create tables",
         )
+    await History(destination.database, destination.tables).server_version()
     before, after = await migrate(destination.database, destination.tables)
     if before != after:
         _log.info("database.migrated", before=before, after=after)
@@ -108,6 +121,21 @@ async def open_tools(settings: Settings, destination: Destination) -> AsyncItera
     history = History(database, tables)
     budget = PostgresBudget(database, tables, settings.limits, settings.max_wait_s)
     clock = Clock(await history.database_now())
+    async with open_client(settings, budget, clock, settings.max_wait_s) as client:
+        yield Tools(
+            client=client,
+            budget=budget,
+            leases=Leases(database, tables, settings.lease_s),
+            history=history,
+            loader=lambda stream: PostgresLoader(database, tables, stream),
+        )
+
+
+@asynccontextmanager
+async def open_client(
+    settings: Settings, budget: Budget, clock: Clock, max_wait_s: float
+) -> AsyncIterator[Client]:
+    """Open the session to the API. Raises ConfigurationError."""
     key = settings.require_source()
     async with aiohttp.ClientSession(
         headers={
@@ -120,20 +148,14 @@ async def open_tools(settings: Settings, destination: Destination) -> AsyncItera
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=True,
     ) as session:
-        yield Tools(
-            client=Client(
-                session,
-                settings.host,
-                budget,
-                clock,
-                RetryPolicy(attempts=settings.request_attempts),
-                settings.max_wait_s,
-                secret=key,
-            ),
-            budget=budget,
-            leases=Leases(database, tables, settings.lease_s),
-            history=history,
-            loader=lambda stream: PostgresLoader(database, tables, stream),
+        yield Client(
+            session,
+            settings.host,
+            budget,
+            clock,
+            RetryPolicy(attempts=settings.request_attempts),
+            max_wait_s,
+            secret=key,
         )
 
 
@@ -159,7 +181,7 @@ async def sync(
         async with open_tools(settings, destination) as tools:
             for project in settings.projects:
                 try:
-                    project_id = await _project_id(tools, settings, project)
+                    project_id = await _project_id(tools.client, project)
                 except EtlError as exc:
                     reports += [Report(project, s.name, TAIL, ending_of(exc)) for s in streams]
                     if isinstance(exc, KeyRefused):
@@ -180,6 +202,95 @@ async def sync(
     return reports
 
 
+async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
+    """Look at everything a sync needs, and go on past what is wrong. Writes no data.
+
+    Raises ConfigurationError when a setting is missing.
+    """
+    settings.require_source()
+    settings.require_database()
+    findings: list[Finding] = []
+    async with AsyncExitStack() as stack:
+        budget: Budget = Uncounted()
+        clock = Clock(datetime.now(UTC))
+        try:
+            destination = await stack.enter_async_context(open_destination(settings))
+            database, tables = destination.database, destination.tables
+            history = History(database, tables)
+            clock = Clock(await history.database_now())
+            findings.append(Finding("database", True, await history.server_version()))
+            if await is_current(database, tables):
+                findings.append(Finding("schema", True, f"{tables.schema}, up to date"))
+                budget = PostgresBudget(database, tables, settings.limits, settings.max_wait_s)
+            else:
+                findings.append(await _not_migrated(settings, history))
+        except EtlError as exc:
+            findings.append(trouble("database", exc))
+        client = await stack.enter_async_context(
+            open_client(settings, budget, clock, max_wait_s=CHECK_MAX_WAIT_S)
+        )
+        findings += await _check_source(client, settings, streams)
+    return findings
+
+
+async def _not_migrated(settings: Settings, history: History) -> Finding:
+    if settings.auto_migrate and await history.may_create():
+        return Finding("schema", True, "not there or not up to date; the next sync migrates it")
+    return Finding(
+        "schema",
+        False,
+        "Not up to date, and this role may not change it. Run `posthog-etl migrate` with a role "
+        "that may create schemas",
+        EXIT_FAILED,
+    )
+
+
+async def _check_source(
+    client: Client, settings: Settings, streams: Sequence[Stream]
+) -> list[Finding]:
+    key, _ = await examine_key(client)
+    findings = [key]
+    if not key.well:
+        return findings
+    findings.append(examine_clock(client))
+    for project in settings.projects:
+        try:
+            project_id = await _project_id(client, project)
+        except EtlError as exc:
+            findings.append(trouble(f"project {project}", exc))
+            continue
+        for stream in streams:
+            findings.append(await examine_stream(client, stream, project_id, settings.api_prefix))
+    return findings
+
+
+async def runs(settings: Settings, limit: int) -> list[dict[str, Any]]:
+    """Return the latest runs, newest first. Raises DestinationError."""
+    async with _open_history(settings) as history:
+        return [dict(row) for row in await history.runs(limit)]
+
+
+async def rejects(settings: Settings, limit: int, *, resolved: bool) -> list[dict[str, Any]]:
+    """Return what was set aside, newest first. Raises DestinationError."""
+    async with _open_history(settings) as history:
+        return [dict(row) for row in await history.rejects(limit, resolved=resolved)]
+
+
+async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
+    """Replay what was set aside, in every project; needs no API. Raises DestinationError."""
+    async with open_destination(settings) as destination:
+        await prepare(destination, settings)
+        database, tables = destination.database, destination.tables
+        history, leases = History(database, tables), Leases(database, tables, settings.lease_s)
+        return [
+            await retry_rejects(
+                leases, history, PostgresLoader(database, tables, stream), stream, project_id
+            )
+            for stream in streams
+            for project_id in await history.projects_with_rejects(stream.name)
+        ]
+
+
 async def migrate_only(settings: Settings, revision: str = "head") -> tuple[str, str]:
     """Upgrade the schema and return the versions before and after. Safe to repeat."""
     async with open_destination(settings) as destination:
@@ -188,21 +299,26 @@ async def migrate_only(settings: Settings, revision: str = "head") -> tuple[str,
 
 async def status(settings: Settings) -> list[dict[str, Any]]:
     """Return one row per project and stream. Raises DestinationError."""
+    async with _open_history(settings) as history:
+        return [dict(row) for row in await history.status()]
+
+
+@asynccontextmanager
+async def _open_history(settings: Settings) -> AsyncIterator[History]:
     async with open_destination(settings) as destination:
         if not await is_current(destination.database, destination.tables):
             raise DestinationError(
                 "The database holds no posthog-etl tables of this version",
                 remedy="Run `posthog-etl sync` or `posthog-etl migrate` first",
             )
-        history = History(destination.database, destination.tables)
-        return [dict(row) for row in await history.status()]
+        yield History(destination.database, destination.tables)
 
 
-async def _project_id(tools: Tools, settings: Settings, project: str) -> int:
+async def _project_id(client: Client, project: str) -> int:
     if project != "@current":
         return int(project)
     request = Request("/api/projects/@current/", (), (CRUD,))
-    found = parse_object((await tools.client.fetch(request)).body).get("id")
+    found = parse_object((await client.fetch(request)).body).get("id")
     if not isinstance(found, int):
         raise ConfigurationError(
             "The server does not say which project is @current",

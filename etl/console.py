@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from etl.runs.doctor import Finding
 from etl.runs.report import Report
 
 _COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan"}
@@ -82,6 +84,58 @@ def show_reports(reports: Sequence[Report]) -> None:
         if report.rows:
             rows = ", ".join(f"{name} {count:,}" for name, count in report.rows.items())
             out.print(f"Rows now: {rows}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Print what the doctor found, a line each."""
+    table = _table("", "what", "found")
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.well else "[red]no[/]"
+        table.add_row(mark, finding.about, escape(finding.said))
+    console().print(table)
+
+
+def show_runs(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the run history, a line per run."""
+    table = _table("started", "project", "stream", "unit", "status")
+    for name in ("read", "inserted", "updated", "rejected", "requests", "seconds", "reason"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        ended = row["ended_at"]
+        table.add_row(
+            _instant(row["started_at"]),
+            str(row["project_id"]),
+            row["stream"],
+            row["unit"],
+            _coloured(row["status"]),
+            f"{row['records_read']:,}",
+            f"{row['rows_inserted']:,}",
+            f"{row['rows_updated']:,}",
+            f"{row['rejected']:,}",
+            f"{row['requests']:,}",
+            "" if ended is None else f"{(ended - row['started_at']).total_seconds():.1f}",
+            escape(row["reason"] or ""),
+        )
+    console().print(table)
+
+
+def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
+    """Print what was set aside, a line each."""
+    if not rows:
+        console().print("Nothing is set aside.", markup=False)
+        return
+    table = _table("project", "stream", "record", "reason", "first seen", "last seen", "resolved")
+    for row in rows:
+        table.add_row(
+            str(row["project_id"]),
+            row["stream"],
+            escape(row["record_key"]),
+            escape(row["reason"]),
+            _instant(row["first_seen_at"]),
+            _instant(row["last_seen_at"]),
+            _instant(row["resolved_at"]),
+        )
+    console().print(table)
 
 
 def show_status(rows: Sequence[dict[str, Any]]) -> None:

@@ -41,7 +41,8 @@ GROUP BY p.uuid, p.name ORDER BY recordings DESC, p.name LIMIT 3""",
     ),
     (
         "On which days were there most console errors?",
-        """SELECT start_time::date AS day, sum(console_error_count) AS errors, count(*) AS recordings
+        """SELECT start_time::date AS day, sum(console_error_count) AS errors,
+       count(*) AS recordings
 FROM posthog.session_recordings GROUP BY day ORDER BY errors DESC, day LIMIT 3""",
     ),
     (

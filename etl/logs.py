@@ -10,6 +10,7 @@ database.unavailable, database.migrated, setting.unknown, sandbox.started
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import sys
 from collections.abc import MutableMapping
@@ -42,10 +43,12 @@ class Redactor:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return {key: self.value(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
+            return {self.text(str(key)): self.value(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
             return [self.value(item) for item in value]
-        return value
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return self.text(str(value))  # an exception, a path, an address: as it would be shown
 
     def __call__(
         self, _logger: Any, _method: str, event: MutableMapping[str, Any]
@@ -91,4 +94,9 @@ def _passwords(address: str) -> set[str]:
         before_host = address.split("://", 1)[1].rsplit("@", 1)
         if len(before_host) == 2 and ":" in before_host[0]:
             found.append(before_host[0].split(":", 1)[1])
-    return {form for word in found for form in (word, unquote(word), quote(unquote(word), safe=""))}
+    found += [re.sub(r"\\(.)", r"\1", word) for word in found]  # as in password='it\'s'
+    raw = {form for word in found for form in (word, unquote(word))}
+    encoded = {quote(word, safe=safe, errors="replace") for word in raw for safe in ("", " +", "/")}
+    # What repr and JSON make of it.
+    escaped = {repr(word)[1:-1] for word in raw} | {json.dumps(word)[1:-1] for word in raw}
+    return raw | encoded | escaped

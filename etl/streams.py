@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from etl.core.budget import CLICKHOUSE, RECORDINGS_LIST
 from etl.core.stream import Stream, TableSpec
@@ -25,3 +26,18 @@ STREAMS: Mapping[str, Stream] = {stream.name: stream for stream in (SESSION_RECO
 TABLE_SPECS: Mapping[str, TableSpec] = {
     table.name: table for stream in STREAMS.values() for table in stream.tables
 }
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Return every stream with its tables, the scope a key needs, and how it is read."""
+    return [
+        {
+            "stream": stream.name,
+            "about": stream.about,
+            "tables": [table.name for table in stream.tables],
+            "scope": stream.scope,
+            "mode": f"windows by {stream.started}",
+            "cursor": "the server's, else limit and offset",
+        }
+        for stream in STREAMS.values()
+    ]

@@ -199,7 +199,7 @@ class OffsetWalk:
             return self._mend_seam()
         self.stepped_back = False
         known = self.latest_page or frozenset(self.tail)
-        for key, settled in dict(zip(listing.keys, listing.settled, strict=True)).items():
+        for key, settled in settled_by_key.items():
             if settled and key not in known:
                 self._count(key)
         self.latest_page = frozenset(keys)
@@ -212,6 +212,10 @@ class OffsetWalk:
         overlap = min(OVERLAP_ROWS, len(keys) // 2)
         self.tail = keys[len(keys) - overlap :]
         return Step(last=False)
+
+    def give_up_one_answer(self) -> None:
+        """Note that the server cannot answer everything at once: go on page by page."""
+        self.one_answer, self.one_answer_tried = None, True
 
     def position(self) -> Mapping[str, Any]:
         """Return the place after the last page, without `latest_page`, which may be large."""

@@ -185,4 +185,7 @@ class Client:
 
 
 def _line(exc: BaseException) -> str:
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        exc = exc.os_error
+        return exc.strerror or str(exc)
     return " ".join(str(exc).split())[:200] or type(exc).__name__

@@ -147,23 +147,25 @@ class Extractor:
 
     async def _begin_anew(self, window: Window) -> tuple[Reading, tuple[Ask, Answer, RecordList]]:
         before = self._client.source_now
-        filters = self.traits.get("date_filter") not in ("ignored", "refused")
+        refused = self.traits.get("date_filter") == "refused"
         reading = Reading(
             window=window,
             began_at=before,
-            asked=window.asked(before) if filters else None,
-            filters=filters,
+            asked=None if refused else window.asked(before),
+            filters=not refused,
             fingerprint=self.fingerprint,
         )
         try:
             answer = await self._ask(reading)
         except RequestRefused as exc:
-            if exc.status != 400 or not filters:
+            if exc.status != 400 or refused:
                 raise
             # The documentation promises no date filter: this server refuses it.
-            self.traits["date_filter"] = "refused"
             reading = replace(reading, asked=None, filters=False)
             answer = await self._ask(reading)
+            if answer[2].by_cursor:
+                raise  # such a server filters by date: it was something else it refused
+            self.traits["date_filter"] = "refused"
         if reading.asked is None and answer[2].by_cursor:
             self.traits.clear()  # known from an older server; this one filters
             return await self._begin_anew(window)
@@ -192,9 +194,10 @@ class Extractor:
             except SourceOverloaded as exc:
                 if not shrinkable:
                     raise
-                self._limit = max(SMALLEST_PAGE_RECORDS, ask.limit // 2)
-                if isinstance(reading.walk, OffsetWalk):
-                    reading.walk.one_answer = None
+                if isinstance(reading.walk, OffsetWalk) and reading.walk.one_answer is not None:
+                    reading.walk.give_up_one_answer()
+                else:
+                    self._limit = max(SMALLEST_PAGE_RECORDS, ask.limit // 2)
                 _log.warning("page.shrunk", limit=self._limit, reason=exc.message)
             except SourceUnavailable as exc:
                 # fetch has repeated what can be repeated; only an unreadable 200 comes here anew.
@@ -244,15 +247,17 @@ class Extractor:
         )
 
     def _judge_filter(self, reading: Reading, starts: Sequence[datetime | None]) -> None:
-        """Notice a server that answers with rows outside the dates we sent."""
+        """Notice a server that answers with rows outside the dates we sent.
+
+        It takes a page that is mostly outside: one record with a wrong date proves nothing, and
+        what a filtering server sends from outside the window may be cut.
+        """
         if reading.asked is None or not reading.filters:
             return
         since, until = reading.asked
-        if any(at is not None and not since <= at <= until for at in starts):
-            reading.filters = False
-            self.traits["date_filter"] = "ignored"
-        else:
-            self.traits.setdefault("date_filter", "honoured")
+        outside = sum(at is not None and not since <= at <= until for at in starts)
+        reading.filters = 2 * outside <= len(starts)
+        self.traits["date_filter"] = "honoured" if reading.filters else "ignored"
 
     def _owned(self, reading: Reading, started_at: datetime | None) -> bool:
         # A server that does not filter does not cut either: every row is whole and current.
@@ -272,7 +277,12 @@ def _started_at(record: Record, name: str) -> datetime | None:
 
 def _key(record: Record, name: str) -> str:
     value = record.get(name) if isinstance(record, dict) else None
-    return value if isinstance(value, str) else repr(record)
+    if isinstance(value, str):
+        return value
+    try:
+        return repr(record)
+    except RecursionError:
+        return "nested too deeply"
 
 
 def _at(text: str) -> datetime:

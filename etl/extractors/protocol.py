@@ -102,11 +102,8 @@ def parse_list(body: bytes) -> RecordList:
     records = document["results"]
     by_cursor = document.get("has_next") is not None
     cursor, count = document.get("next_cursor"), document.get("count")
-    if by_cursor:
-        more = bool(document["has_next"])
-    else:
-        # Without any end mark only an empty page is the end.
-        more = bool(document.get("next", records))
+    # Without any end mark only an empty page is the end.
+    more = bool(document["has_next"] if by_cursor else document.get("next", records))
     return RecordList(
         records=records,
         dirty=dirty,

@@ -9,9 +9,12 @@ from typing import Any
 
 from sqlalchemy import and_, func, select, update
 
+from etl.errors import DestinationError
 from etl.loaders.database import Database
 from etl.loaders.leases import Lease, Unit
 from etl.loaders.tables import Tables
+
+OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,15 @@ class Watermark:
     complete_since: datetime | None = None
     complete_until: datetime | None = None
     traits: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A record in the rejects table, and when it was observed."""
+
+    key: str
+    payload: Any
+    observed_at: datetime
 
 
 class History:
@@ -85,6 +97,37 @@ class History:
             found = await connection.execute(select(runs).where(runs.c.id == lease.run_id))
             return dict(found.mappings().one())
 
+    async def server_version(self) -> str:
+        """Return name and version of the server. Raises DestinationError when it is too old."""
+        async with self._database.transaction() as connection:
+            version = (await connection.execute(select(func.version()))).scalar_one()
+            number = (
+                await connection.execute(select(func.current_setting("server_version_num")))
+            ).scalar_one()
+        if int(number) < OLDEST_SERVER:
+            raise DestinationError(
+                f"{version.split(' on ')[0]} is too old",
+                remedy="posthog-etl needs PostgreSQL 15 or newer",
+            )
+        return str(version.split(" on ")[0])
+
+    async def may_create(self) -> bool:
+        """Tell whether our role may create schemas in this database."""
+        async with self._database.transaction() as connection:
+            granted = await connection.execute(
+                select(func.has_database_privilege(func.current_database(), "CREATE"))
+            )
+            return bool(granted.scalar_one())
+
+    async def runs(self, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return the latest `limit` runs, newest first."""
+        runs = self._tables.runs
+        async with self._database.transaction() as connection:
+            found = await connection.execute(
+                select(runs).order_by(runs.c.started_at.desc()).limit(limit)
+            )
+            return [dict(row) for row in found.mappings()]
+
     async def status(self) -> Sequence[Mapping[str, Any]]:
         """Return one row per project and stream: watermarks, last run, rows, rejects, lease."""
         t = self._tables
@@ -138,6 +181,44 @@ class History:
                 .order_by(latest.c.project_id, latest.c.stream)
             )
             return [dict(row) for row in found.mappings()]
+
+    async def unresolved(self, project_id: int, stream: str) -> Sequence[SetAside]:
+        """Return what is set aside now, the earliest observed first."""
+        table = self._tables.rejects
+        async with self._database.transaction() as connection:
+            found = await connection.execute(
+                select(table.c.record_key, table.c.payload, table.c.last_seen_at)
+                .where(
+                    table.c.project_id == project_id,
+                    table.c.stream == stream,
+                    table.c.resolved_at.is_(None),
+                )
+                .order_by(table.c.last_seen_at, table.c.record_key)
+            )
+            return [SetAside(*row) for row in found]
+
+    async def rejects(self, limit: int, *, resolved: bool) -> Sequence[Mapping[str, Any]]:
+        """Return the latest `limit` rejects without their payload, newest first."""
+        table = self._tables.rejects
+        columns = [column for column in table.c if column.name != "payload"]
+        query = select(*columns).order_by(table.c.last_seen_at.desc(), table.c.record_key)
+        if not resolved:
+            query = query.where(table.c.resolved_at.is_(None))
+        async with self._database.transaction() as connection:
+            found = await connection.execute(query.limit(limit))
+            return [dict(row) for row in found.mappings()]
+
+    async def projects_with_rejects(self, stream: str) -> Sequence[int]:
+        """Return the projects that have something set aside in `stream`."""
+        table = self._tables.rejects
+        async with self._database.transaction() as connection:
+            found = await connection.execute(
+                select(table.c.project_id)
+                .distinct()
+                .where(table.c.stream == stream, table.c.resolved_at.is_(None))
+                .order_by(table.c.project_id)
+            )
+            return list(found.scalars())
 
     async def row_counts(self, project_id: int, names: Sequence[str]) -> Mapping[str, int]:
         """Return how many rows of the project each of the data tables holds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -31,7 +31,8 @@ class Commit:
 
     observed_at: when the request of the batch went out, by the database's clock. position: where a
     later run goes on, None when the reading is at its end. requests and bytes_read are counted
-    since the last commit.
+    since the last commit. resolved: keys in the rejects table that this batch replays and that
+    are to be marked resolved unless Postgres refuses their rows again.
     """
 
     observed_at: datetime
@@ -39,6 +40,7 @@ class Commit:
     requests: int
     bytes_read: int
     closing: Closing | None = None
+    resolved: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -50,7 +50,8 @@ class PostgresLoader:
             inserted, updated, refused = await self._load_rows(connection, lease, batch, commit)
             rejected = [*batch.rejected, *refused]
             new = await self._set_aside(connection, lease, rejected)
-            await self._resolve(connection, lease, batch, {item.key for item in rejected})
+            loaded_keys = {*self._keys(batch), *commit.resolved} - {item.key for item in rejected}
+            await self._resolve(connection, lease, loaded_keys)
             loaded = Loaded(inserted, updated, new)
             await self._count(connection, lease, batch, commit, loaded)
             if commit.closing is not None:
@@ -61,19 +62,32 @@ class PostgresLoader:
     async def _load_rows(
         self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit
     ) -> tuple[int, int, list[Rejected]]:
-        inserted = updated = 0
+        loads = [
+            (
+                spec,
+                _TableLoad(
+                    connection,
+                    statements,
+                    batch.rows[spec.name],
+                    lease.unit.project_id,
+                    commit.observed_at,
+                ),
+            )
+            for spec, statements in self._statements
+            if batch.rows.get(spec.name)
+        ]
         refused: list[Rejected] = []
-        for spec, statements in self._statements:
-            rows = batch.rows.get(spec.name, [])
-            if not rows:
-                continue
-            table = _TableLoad(connection, statements, lease.unit.project_id, commit.observed_at)
-            bad = await table.load(rows)
-            inserted += table.inserted
-            updated += table.updated
-            origins = batch.origins[spec.name]
-            refused += [self._refused(batch, spec, origins[i], reason) for i, reason in bad]
-        return inserted, updated, refused
+        # Postgres waits without end for the rest of a COPY. So all rows are staged before the
+        # first one is locked: a run that is stopped in a COPY stands in nobody's way.
+        for step in (_TableLoad.stage, _TableLoad.upsert):
+            for spec, table in loads:
+                origins = batch.origins[spec.name]
+                refused += [
+                    self._refused(batch, spec, origins[place], reason)
+                    for place, reason in await step(table)
+                ]
+        tables = [table for _, table in loads]
+        return sum(t.inserted for t in tables), sum(t.updated for t in tables), refused
 
     def _refused(self, batch: Batch, spec: TableSpec, origin: int, reason: str) -> Rejected:
         return reject(batch.records[origin], self._stream.key, f"{spec.name}: {reason}")
@@ -154,11 +168,10 @@ class PostgresLoader:
         )
 
     async def _resolve(
-        self, connection: AsyncConnection, lease: Lease, batch: Batch, rejected: set[str]
+        self, connection: AsyncConnection, lease: Lease, loaded_keys: set[str]
     ) -> None:
         """Mark what was set aside earlier and has loaded now."""
-        loaded = [key for key in self._keys(batch) if key not in rejected]
-        keys = await self._unresolved(connection, lease, loaded)
+        keys = await self._unresolved(connection, lease, list(loaded_keys))
         if keys:
             table = self._tables.rejects
             await connection.execute(
@@ -274,48 +287,55 @@ class _TableLoad:
         self,
         connection: AsyncConnection,
         statements: LoadStatements,
+        rows: Sequence[Row],
         project_id: int,
         observed_at: Any,
     ) -> None:
         self._connection = connection
         self._statements = statements
+        self._rows = rows
         self._project_id = project_id
         self._observed_at = observed_at
-        self._staged = False
         self.inserted = 0
         self.updated = 0
 
-    async def load(self, rows: Sequence[Row]) -> list[tuple[int, str]]:
-        """Load `rows`; return the index and reason of each row that was refused."""
-        return await self._bisect(rows, 0)
+    async def stage(self) -> list[tuple[int, str]]:
+        """Copy the rows into staging; return place and reason of each one that was refused."""
+        return await self._bisect(self._stage, 0, len(self._rows))
 
-    async def _bisect(self, rows: Sequence[Row], first: int) -> list[tuple[int, str]]:
+    async def upsert(self) -> list[tuple[int, str]]:
+        """Write what was staged; return place and reason of each row that was refused."""
+        return await self._bisect(self._upsert, 0, len(self._rows))
+
+    async def _bisect(
+        self, step: Callable[[Any, int, int], Awaitable[None]], first: int, end: int
+    ) -> list[tuple[int, str]]:
+        """Do `step` for the rows from `first` to before `end`, halving them where it is refused."""
         try:
             with translated():
                 async with self._connection.begin_nested():
-                    await self._load(rows)
+                    raw = await self._connection.get_raw_connection()
+                    await step(raw.driver_connection, first, end)
             return []
         except RowsRefused as exc:
-            if len(rows) == 1:
+            if end - first == 1:
                 return [(first, exc.message)]
-        half = len(rows) // 2
-        bad = await self._bisect(rows[:half], first)
-        return bad + await self._bisect(rows[half:], first + half)
+        middle = (first + end) // 2
+        bad = await self._bisect(step, first, middle)
+        return bad + await self._bisect(step, middle, end)
 
-    async def _load(self, rows: Sequence[Row]) -> None:
-        driver: Any = (await self._connection.get_raw_connection()).driver_connection
+    async def _stage(self, driver: Any, first: int, end: int) -> None:
         await driver.execute(self._statements.create_staging)
-        if self._staged:  # an earlier part of this transaction's rows
-            await driver.execute(self._statements.clear_staging)
-        self._staged = True
         await driver.copy_records_to_table(
             self._statements.staging,
-            records=rows,
+            records=((place, *self._rows[place]) for place in range(first, end)),
             columns=self._statements.columns,
             schema_name="pg_temp",
         )
-        inserted, updated = await driver.fetchrow(
-            self._statements.upsert, self._project_id, self._observed_at
+
+    async def _upsert(self, driver: Any, first: int, end: int) -> None:
+        ((inserted, updated),) = await driver.fetch(
+            self._statements.upsert, self._project_id, self._observed_at, first, end
         )
         self.inserted += inserted
         self.updated += updated

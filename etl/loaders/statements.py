@@ -22,6 +22,8 @@ PLAN_SETTINGS = {
     f"enable_{way}": "off" for way in ("hashjoin", "mergejoin", "seqscan", "bitmapscan", "material")
 }
 
+_PLACE = "_place"
+
 
 def quoted(name: str) -> str:
     """Return `name` as an SQL identifier."""
@@ -32,14 +34,14 @@ def quoted(name: str) -> str:
 class LoadStatements:
     """What it takes to load one table.
 
-    create_staging: safe to repeat; the table lives as long as the connection and is emptied at
-    each commit. upsert: takes $1 project_id and $2 observed_at, answers (inserted, updated).
+    columns: of staging: a row's place in the batch, then the row. create_staging: safe to repeat;
+    the table lives as long as the connection and is emptied at each commit. upsert: takes $1
+    project_id, $2 observed_at, and the places from $3 to before $4; answers (inserted, updated).
     """
 
     staging: str
     columns: tuple[str, ...]
     create_staging: str
-    clear_staging: str
     upsert: str
 
 
@@ -48,18 +50,19 @@ def load_statements(spec: TableSpec, schema: str) -> LoadStatements:
     columns = spec.columns
     types = {field.name: field.kind.value for field in spec.fields}
     types |= {"extra": "jsonb", "_repaired": "text[]"}
-    declared = ", ".join(f"{quoted(name)} {types[name]}" for name in columns)
+    declared = ", ".join(
+        [f"{_PLACE} integer", *(f"{quoted(name)} {types[name]}" for name in columns)]
+    )
     # Behind a pooler a connection outlives us: another shape must have another name.
     mark = blake2b(f"{schema}.{declared}".encode(), digest_size=6).hexdigest()
     staging = f"stage_{spec.name}_{mark}"
     return LoadStatements(
         staging=staging,
-        columns=columns,
+        columns=(_PLACE, *columns),
         create_staging=(
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {quoted(staging)} ({declared}) "
             "ON COMMIT DELETE ROWS"
         ),
-        clear_staging=f"DELETE FROM pg_temp.{quoted(staging)}",
         upsert=_upsert(spec, f"{quoted(schema)}.{quoted(spec.name)}", staging),
     )
 
@@ -95,7 +98,8 @@ WITH written AS (
     SELECT $1::bigint, {values}, $2::timestamptz, now(), now(), {stamp}
     FROM pg_temp.{quoted(staging)} AS s
     LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {same_key}
-    WHERE t.project_id IS NULL OR ({news("s", "$2::timestamptz")})
+    WHERE s.{_PLACE} >= $3::integer AND s.{_PLACE} < $4::integer
+        AND (t.project_id IS NULL OR ({news("s", "$2::timestamptz")}))
     ORDER BY {", ".join(f"s.{quoted(name)}" for name in spec.key)}
     ON CONFLICT (project_id, {key}) DO UPDATE SET
         {changes},

@@ -289,18 +289,45 @@ async def test_empty_pages_without_end_stop_the_stream(
 async def test_a_server_without_a_date_filter_is_read_whole_each_time(
     start_sandbox: StartSandbox, dsn: str, dates: str
 ) -> None:
-    """Once noticed it is remembered: a sync asks for no dates and still ends with the truth."""
+    """What changed long before the lookback arrives too, since such a server shows everything."""
     sandbox = await start_sandbox(recordings=300, flavour="docs", date_filter=dates)
     command = paged(sandbox, dsn)
-    # The first reading wants everything: only the second can notice dates that do nothing.
-    for _ in range(2):
-        assert (await command.run("sync")).code == 0
-    sandbox.control.reset_requests()
-    sandbox.control.change({"op": "start_session", "start_time": "-2h"})
+    assert (await command.run("sync")).code == 0
+    oldest = sorted(truth_ids(sandbox) - set(_newest_ids(sandbox, 299)))
+    sandbox.control.change({"op": "add_piece", "id": oldest[0], "duration_s": 77})
     again = await command.run("sync", "--json")
     assert again.code == 0, again.err
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
-    assert not any("date_from" in request["query"] for request in requests(sandbox))
+
+
+async def test_a_refused_request_never_leads_to_one_without_dates_on_a_real_server(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Without dates it would show three days as if they were all: the run fails instead."""
+    sandbox = await start_sandbox(recordings=300)
+    sandbox.control.add_faults({"match": LIST, "at": 1, "fault": {"status": 400}})
+    refused = await paged(sandbox, dsn).run("sync", "--json")
+    assert (refused.code, refused.report["status"]) == (1, "failed"), refused.err
+    assert await watermark(dsn) is None
+    assert (await paged(sandbox, dsn).run("sync")).code == 0
+    assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
+
+
+async def test_one_record_with_a_wrong_date_does_not_end_the_trust_in_the_filter(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """A date outside the window proves nothing: a session cut by the window still counts as cut."""
+    sandbox = await start_sandbox(recordings=100)
+    sandbox.control.change(
+        {"op": "start_session", "id": "long", "start_time": "-35h", "duration_s": 10 * 3600}
+    )
+    command = paged(sandbox, dsn, POSTHOG_ETL_LOOKBACK_HOURS="4")
+    assert (await command.run("sync")).code == 0
+    wrong = {"record": 0, "set": {"start_time": "1970-01-01T00:00:00Z"}}
+    sandbox.control.add_faults({"match": LIST, "fault": {"mutate": wrong}})
+    assert (await command.run("sync")).code == 0
+    kept = (await stored(dsn, "session_recordings"))["long"]
+    assert kept["recording_duration"] == 10 * 3600
 
 
 async def test_a_session_cut_by_the_edge_of_the_window_never_replaces_the_whole_one(

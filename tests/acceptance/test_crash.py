@@ -23,12 +23,12 @@ from tests.support.sql import select
 from tests.support.stage import (
     CHECKPOINT,
     CLOSING_OF_RUN,
-    END_OF_UPSERT,
     SHORT_LEASE,
     Aim,
     Stage,
     copy_of,
     killed,
+    upsert_of,
 )
 from tests.support.truth import TABLES, differences_from_truth, fetch_truth
 
@@ -73,12 +73,12 @@ async def after_copy(stage: Stage) -> None:
 
 async def after_the_first_upsert(stage: Stage) -> None:
     """Of the second batch the recordings are in, the persons are not."""
-    await stage.at(Point.AFTER_STATEMENT, len(TABLES) + 1, END_OF_UPSERT)
+    await stage.at(Point.AFTER_STATEMENT, 2, upsert_of("session_recordings"))
 
 
 async def after_the_last_upsert(stage: Stage) -> None:
     """All rows of the second batch are in, its checkpoint is not."""
-    await stage.at(Point.AFTER_STATEMENT, 2 * len(TABLES), END_OF_UPSERT)
+    await stage.at(Point.AFTER_STATEMENT, 2, upsert_of("person_distinct_ids"))
 
 
 async def after_the_checkpoint(stage: Stage) -> None:
@@ -166,7 +166,9 @@ async def test_a_killed_run_leaves_whole_batches_and_the_next_one_ends_with_the_
 
 
 @pytest.mark.parametrize(
-    "aim", [in_copy, after_the_last_upsert, after_the_checkpoint, after_commit], ids=lambda a: a.__name__
+    "aim",
+    [in_copy, after_the_last_upsert, after_the_checkpoint, after_commit],
+    ids=lambda a: a.__name__,
 )
 @pytest.mark.parametrize(
     "options",

@@ -14,13 +14,13 @@ from tests.support.pgproxy import Point
 from tests.support.sql import value
 from tests.support.stage import (
     CHECKPOINT,
-    END_OF_UPSERT,
     Aim,
     Stage,
     copy_of,
     struck,
+    upsert_of,
 )
-from tests.support.truth import TABLES, differences_from_truth, fetch_truth
+from tests.support.truth import differences_from_truth, fetch_truth
 
 LEASE_S = 3.0
 SETTINGS = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "200", "POSTHOG_ETL_LEASE_S": str(LEASE_S)}
@@ -46,7 +46,7 @@ async def in_copy_of_the_last_table(stage: Stage) -> None:
 
 async def after_the_upsert(stage: Stage) -> None:
     """It holds the locks of every row it wrote."""
-    await stage.at(Point.AFTER_STATEMENT, 2 * len(TABLES), END_OF_UPSERT)
+    await stage.at(Point.AFTER_STATEMENT, 2, upsert_of("person_distinct_ids"))
 
 
 async def after_the_checkpoint(stage: Stage) -> None:

@@ -16,9 +16,6 @@ from tests.support.pgproxy import PgProxy, Point
 CHECKPOINT = re.compile(r"^UPDATE posthog_etl\.checkpoints\b")
 CLOSING_OF_RUN = re.compile(r"^UPDATE posthog_etl\.runs SET .*\bpaused_until\b", re.DOTALL)
 
-# Each table of a batch is written under a savepoint of its own, unless rows are refused.
-END_OF_UPSERT = re.compile(r"^RELEASE SAVEPOINT")
-
 # A run that was struck must lose its unit soon; those that are to finish get the usual time.
 SHORT_LEASE = {"POSTHOG_ETL_LEASE_S": "1"}
 
@@ -26,6 +23,11 @@ SHORT_LEASE = {"POSTHOG_ETL_LEASE_S": "1"}
 def copy_of(table: str) -> re.Pattern[str]:
     """Return what the COPY into a table's staging says."""
     return re.compile(rf"^COPY .*\bstage_{table}_")
+
+
+def upsert_of(table: str) -> re.Pattern[str]:
+    """Return what the upsert of a table says."""
+    return re.compile(rf'INSERT INTO "posthog"\."{table}"')
 
 
 class Stage:
@@ -106,8 +108,9 @@ class Stage:
                 {waiting, ended}, timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED
             )
             if not waiting.done():
-                code = self.process.returncode
-                raise AssertionError(f"the point never came up; the run's exit code is {code}")
+                self.process.kill()
+                left = await finish(self.process)
+                raise AssertionError(f"the point never came up; the run left {left}")
             await waiting
         finally:
             for task in (waiting, ended):

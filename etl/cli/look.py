@@ -1,0 +1,122 @@
+"""The commands that only look."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from etl.cli.shared import (
+    Config,
+    Debug,
+    Json,
+    Streams,
+    chosen_streams,
+    print_json,
+    run_with_settings,
+)
+from etl.errors import exit_code_of
+
+
+def status(config: Config = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Show per project and stream: state, watermark, lag, last run, rejects.
+
+    Example: posthog-etl status --json
+    """
+    from etl import app as wiring
+    from etl.console import show_status
+
+    rows = run_with_settings(wiring.status, config, {}, debug)
+    if as_json:
+        print_json({"streams": rows})
+    else:
+        show_status(rows)
+
+
+def check(
+    stream: Streams = None, config: Config = None, as_json: Json = False, debug: Debug = False
+) -> None:
+    """Look at everything a sync needs: database, host, key, project, and each stream's scope.
+
+    Example: posthog-etl check
+    """
+    from etl import app as wiring
+    from etl.console import show_findings
+
+    findings = run_with_settings(
+        lambda settings: wiring.check(settings, chosen_streams(stream, settings)),
+        config,
+        {},
+        debug,
+    )
+    if as_json:
+        print_json({"findings": [finding.as_json() for finding in findings]})
+    else:
+        show_findings(findings)
+    raise typer.Exit(exit_code_of([finding.exit_code for finding in findings]))
+
+
+def streams(as_json: Json = False) -> None:
+    """List every stream: tables, scope, how it is read.
+
+    Example: posthog-etl streams
+    """
+    from etl.console import show_rows
+    from etl.streams import catalogue
+
+    rows = catalogue()
+    if as_json:
+        print_json({"streams": rows})
+    else:
+        show_rows(
+            ("stream", "tables", "scope", "mode", "cursor"),
+            [
+                (row["stream"], ", ".join(row["tables"]), row["scope"], row["mode"], row["cursor"])
+                for row in rows
+            ],
+        )
+
+
+def runs(
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    config: Config = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show the run history.
+
+    Example: posthog-etl runs --limit 5
+    """
+    from etl import app as wiring
+    from etl.console import show_runs
+
+    rows = run_with_settings(lambda settings: wiring.runs(settings, limit), config, {}, debug)
+    if as_json:
+        print_json({"runs": rows})
+    else:
+        show_runs(rows)
+
+
+def list_rejects(
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
+    resolved: Annotated[
+        bool, typer.Option("--all", help="Also those that have loaded since.")
+    ] = False,
+    config: Config = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the records that could not be stored, and why.
+
+    Example: posthog-etl rejects list --json
+    """
+    from etl import app as wiring
+    from etl.console import show_rejects
+
+    rows = run_with_settings(
+        lambda settings: wiring.rejects(settings, limit, resolved=resolved), config, {}, debug
+    )
+    if as_json:
+        print_json({"rejects": rows})
+    else:
+        show_rejects(rows)

@@ -1,0 +1,113 @@
+"""The commands to try things out with."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from etl.cli.shared import Debug, fail, print_line, run_loop, until_stopped
+from etl.errors import EXIT_FAILED, EtlError
+
+
+def demo(
+    data_dir: Annotated[
+        Path, typer.Option(help="Where the demo's Postgres keeps its data.", metavar="DIR")
+    ] = Path("posthog-etl-demo"),
+    recordings: Annotated[int, typer.Option(min=2000, help="How many recordings.")] = 20_000,
+    debug: Debug = False,
+) -> None:
+    """Show the real thing with nothing configured: a sync, a kill in the middle, what arrived.
+
+    Example: posthog-etl demo
+    """
+    from etl.console import show_rows
+    from etl.demo import run_demo
+    from etl.logs import Redactor, configure_logs
+
+    configure_logs(Redactor(), debug=debug)
+    try:
+        same = run_loop(run_demo(data_dir.absolute(), recordings, print_line, show_rows))
+    except EtlError as exc:
+        fail(f"posthog-etl: {exc}", exc.exit_code)
+    if not same:
+        fail("posthog-etl: the copy differs from the truth", EXIT_FAILED)
+
+
+def sandbox(
+    flavour: Annotated[
+        Literal["docs", "cloud"], typer.Option(help="docs: as documented; cloud: as it really is.")
+    ] = "cloud",
+    recordings: Annotated[int, typer.Option(min=0, help="How many recordings there are.")] = 2000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same data.")] = 1,
+    days: Annotated[float, typer.Option(min=0.01, help="Days they are spread over.")] = 30.0,
+    project: Annotated[list[int] | None, typer.Option(help="Project id; may be repeated.")] = None,
+    key: Annotated[str, typer.Option(help="The personal API key to accept.")] = "phx_sandbox",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8010,
+    now: Annotated[
+        datetime | None, typer.Option(help="Where its clock starts.", metavar="DATE")
+    ] = None,
+    clock: Annotated[
+        Literal["running", "frozen"], typer.Option(help="Whether its clock moves by itself.")
+    ] = "running",
+    limits: Annotated[
+        Literal["off", "free", "paid", "enterprise"], typer.Option(help="Rate limits of a plan.")
+    ] = "off",
+    start_ties: Annotated[
+        int, typer.Option(min=1, help="How many recordings share each start_time.")
+    ] = 1,
+    date_filter: Annotated[
+        Literal["honoured", "ignored", "refused"] | None,
+        typer.Option(help="What date_from and date_to do. Default: ignored in the docs flavour."),
+    ] = None,
+    page_version: Annotated[
+        Literal["A", "C", "D", "mixed"],
+        typer.Option(help="Which documented form of a record the docs flavour sends."),
+    ] = "D",
+    server_version: Annotated[
+        Literal["current", "offset_only"],
+        typer.Option(help="offset_only: an older server of the cloud flavour, without cursors."),
+    ] = "current",
+) -> None:
+    """Run a PostHog-compatible server over generated data, with faults on demand.
+
+    Example: posthog-etl sandbox --recordings 20000 --port 8010
+    """
+    from datetime import UTC
+
+    from etl.sandbox.options import SandboxOptions
+    from etl.sandbox.server import serve
+
+    options = SandboxOptions(
+        flavour=flavour,
+        seed=seed,
+        recordings=recordings,
+        days=days,
+        projects=tuple(project or (1,)),
+        key=key,
+        host=host,
+        port=port,
+        now=now if now is None or now.tzinfo else now.replace(tzinfo=UTC),
+        clock=clock,
+        limits=limits,
+        start_ties=start_ties,
+        date_filter=date_filter,
+        page_version=page_version,
+        server_version=server_version,
+    )
+
+    async def work(stop: asyncio.Event) -> None:
+        await serve(options, stop, lambda url: print_line(f"sandbox listening on {url}"))
+
+    try:
+        asyncio.run(until_stopped(work))
+    except OSError as exc:
+        fail(
+            f"posthog-etl: cannot listen on {host}:{port}: {exc.strerror or exc}. "
+            "Choose another with --port, or end what holds it",
+            EXIT_FAILED,
+        )

@@ -1,0 +1,116 @@
+"""`check`: looks at everything a sync needs and names what is wrong, with its remedy.
+
+Writes nothing. Spends at most three requests a project and one a stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from etl.core.budget import CRUD
+from etl.core.stream import Stream
+from etl.core.walk import Ask
+from etl.core.window import Window
+from etl.errors import EXIT_SUCCEEDED, EtlError, RequestRefused, SourceError
+from etl.extractors.client import Client
+from etl.extractors.protocol import Request, list_request, parse_list, parse_object
+
+# A clock further off than this is worth a word; windows go by the server's clock all the same.
+TOLERATED_SKEW_S = 300.0
+ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: what it is, whether it is well, and in words what was found.
+
+    exit_code is what the finding earns when it is not well.
+    """
+
+    about: str
+    well: bool
+    said: str
+    exit_code: int = EXIT_SUCCEEDED
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the finding as a JSON document."""
+        return {"about": self.about, "ok": self.well, "found": self.said}
+
+
+class Uncounted:
+    """The budget of a doctor who finds no database to count requests in: there are only a few."""
+
+    async def acquire(self, classes: Sequence[str]) -> None:
+        """Let the request go."""
+
+    async def block(self, classes: Sequence[str], seconds: float) -> None:
+        """Wait here, since nothing is remembered."""
+        await asyncio.sleep(seconds)
+
+
+def trouble(about: str, exc: EtlError) -> Finding:
+    """Return the finding for something that failed."""
+    return Finding(about, False, str(exc), exc.exit_code)
+
+
+async def examine_key(client: Client) -> tuple[Finding, Sequence[str] | None]:
+    """Return whether the key is accepted, and its scopes where the server tells them.
+
+    `GET /api/personal_api_keys/@current` is not offered by older servers; the streams then show
+    what the key may do.
+    """
+    try:
+        answer = await client.fetch(
+            Request("/api/personal_api_keys/@current/", (), (CRUD,)), attempts=ATTEMPTS
+        )
+        scopes = parse_object(answer.body).get("scopes")
+    except SourceError as exc:
+        if exc.status in (403, 404):
+            return Finding("key", True, "the server does not tell its scopes"), None
+        return trouble("key", exc), None
+    if not isinstance(scopes, list):
+        return Finding("key", True, "accepted, with every scope"), None
+    return Finding("key", True, f"accepted; scopes: {', '.join(map(str, scopes))}"), scopes
+
+
+def examine_clock(client: Client) -> Finding:
+    """Return how far the server's clock and the database's are apart."""
+    seconds = client.source_ahead_s
+    if abs(seconds) <= TOLERATED_SKEW_S:
+        return Finding("clocks", True, f"server and database within {abs(seconds):.0f} s")
+    direction = "ahead of" if seconds > 0 else "behind"
+    return Finding(
+        "clocks",
+        True,
+        f"the server's clock is {timedelta(seconds=round(abs(seconds)))} {direction} the "
+        "database's; syncs go by the server's",
+    )
+
+
+async def examine_stream(client: Client, stream: Stream, project_id: int, prefix: str) -> Finding:
+    """Return whether a stream can be read with this key; asks for one record."""
+    about = f"{stream.name} ({project_id})"
+    path = f"/api/{prefix}/{project_id}/{stream.path}"
+    now = client.source_now
+    dates = Window(now - timedelta(days=1)).asked(now)
+    filters = True
+    try:
+        try:
+            request = list_request(path, Ask(1), dates, stream.budget_classes)
+            answer = await client.fetch(request, attempts=ATTEMPTS)
+        except RequestRefused as exc:
+            if exc.status != 400:
+                raise
+            filters = False
+            request = list_request(path, Ask(1), None, stream.budget_classes)
+            answer = await client.fetch(request, attempts=ATTEMPTS)
+        listed = parse_list(answer.body)
+    except EtlError as exc:
+        return trouble(about, exc)
+    flavour = "cursor (has_next)" if listed.by_cursor else "limit and offset (count, next)"
+    dated = "" if filters else "; refuses date filters, so every sync reads all of it"
+    return Finding(about, True, f"available; pages by {flavour}{dated}")

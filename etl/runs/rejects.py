@@ -1,0 +1,80 @@
+"""Replays what was set aside: each payload goes through the transformer and the loader again."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from etl.core.page import Page
+from etl.core.stream import Stream
+from etl.errors import EtlError
+from etl.loaders.history import History, SetAside
+from etl.loaders.leases import Leases, Unit
+from etl.loaders.loader import Commit, Loader
+from etl.runs.report import Report, ending_of, honest_ending
+
+WINDOW = "rejects"  # the unit of a replay, beside the stream's other units
+AT_ONCE = 500
+
+
+async def retry_rejects(
+    leases: Leases, history: History, loader: Loader, stream: Stream, project_id: int
+) -> Report:
+    """Load what can be loaded now and mark it resolved; the rest stays set aside.
+
+    A payload counts as observed when it was set aside, so it never overwrites what was read since.
+    Safe to repeat. Never raises EtlError.
+    """
+    unit = Unit(project_id, stream.name, WINDOW)
+    try:
+        lease = await leases.acquire(unit, str(uuid.uuid4()), "rejects retry")
+    except EtlError as exc:
+        return Report(project_id, stream.name, WINDOW, ending_of(exc))
+    report = Report(project_id, stream.name, WINDOW, honest_ending(complete=True, rejected=0))
+    report.run_id = lease.run_id
+    try:
+        rejects = await history.unresolved(project_id, stream.name)
+        for observed_at, group in groupby(rejects, key=lambda item: item.observed_at):
+            items = list(group)
+            for first in range(0, len(items), AT_ONCE):
+                part = items[first : first + AT_ONCE]
+                batch = stream.transform(_page(part, observed_at))
+                kept = {item.key for item in batch.rejected}
+                await loader.load(
+                    lease,
+                    batch,
+                    Commit(
+                        observed_at=observed_at,
+                        position=None,
+                        requests=0,
+                        bytes_read=0,
+                        resolved=[item.key for item in part if item.key not in kept],
+                    ),
+                )
+        left = len(await history.unresolved(project_id, stream.name))
+        report.ending = honest_ending(complete=True, rejected=left)
+    except EtlError as exc:
+        report.ending = ending_of(exc)
+    try:
+        row = await history.finish(lease, report.ending.status, report.ending.reason)
+        await leases.release(lease)
+    except EtlError as exc:
+        if report.ending.exit_code == 0:
+            report.ending = ending_of(exc)
+        return report
+    for name in ("records_read", "rows_inserted", "rows_updated", "rejected"):
+        setattr(report, name, row[name])
+    return report
+
+
+def _page(items: Sequence[SetAside], observed_at: Any) -> Page:
+    return Page(
+        records=[item.payload for item in items],
+        dirty=True,
+        observed_at=observed_at,
+        size_bytes=0,
+        position={},
+        last=False,
+    )

@@ -1,0 +1,149 @@
+"""A list on a server that changes while it is read, for the walks to walk through."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, Step, resume_walk
+from etl.errors import ListingBroken
+
+AnyWalk = CursorWalk | OffsetWalk
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to the list between two requests; `at` picks a row or a place."""
+
+    kind: str
+    at: int
+    to: int = 0
+    settled: bool = True
+
+
+@dataclass
+class ChangingList:
+    """Rows in the order of (rank, key); each request sees the list after some more changes.
+
+    changes: one list for each request, then nothing moves any more. pages: the most rows that the
+    server answers, by turns. tie_break False: rows of one rank come in another order each time.
+    counts: whether the server counts the list. says_end: whether it marks the end at all.
+    """
+
+    ranks: list[int]
+    changes: Sequence[Sequence[Change]] = ()
+    pages: Sequence[int] = (50,)
+    tie_break: bool = True
+    counts: bool = False
+    says_end: bool = True
+    shuffle: random.Random = field(default_factory=random.Random)
+    requests: int = 0
+
+    def __post_init__(self) -> None:
+        self.rows = {f"r{i}": (rank, True) for i, rank in enumerate(self.ranks)}
+        self.undisturbed = set(self.rows)
+        self.loaded: set[str] = set()
+        self.ever = len(self.rows)
+        self.moved = False
+
+    @property
+    def missed(self) -> set[str]:
+        """Rows that were there the whole time, did not move, and were never shown to us."""
+        return self.undisturbed - self.loaded
+
+    def answer(self, ask: Ask, *, by_cursor: bool) -> Listing:
+        """Change what is to be changed, then answer."""
+        if self.requests < len(self.changes):
+            for change in self.changes[self.requests]:
+                self._apply(change)
+        size = min(ask.limit, self.pages[self.requests % len(self.pages)])
+        self.requests += 1
+        order = self._order()
+        if by_cursor:
+            assert ask.offset is None
+            order = [key for key in order if ask.after is None or self._place(key) > ask.after]
+            keys = order[:size]
+            more = len(order) > size
+            cursor = self._place(keys[-1]) if more else None
+        else:
+            assert ask.after is None
+            start = ask.offset or 0
+            keys, cursor = order[start : start + size], None
+            more = start + len(keys) < len(order) if self.says_end else bool(keys)
+        self.loaded |= set(keys)
+        return Listing(
+            keys=keys,
+            settled=[self.rows[key][1] for key in keys],
+            more=more,
+            cursor=cursor,
+            count=len(order) if self.counts else None,
+        )
+
+    def _place(self, key: str) -> str:
+        return f"{self.rows[key][0]:04}/{key}"
+
+    def _order(self) -> list[str]:
+        if self.tie_break:
+            return sorted(self.rows, key=self._place)
+        return sorted(self.rows, key=lambda key: (self.rows[key][0], self.shuffle.random()))
+
+    def _apply(self, change: Change) -> None:
+        if change.kind == "insert":
+            self.rows[f"n{self.ever}"] = (change.at, change.settled)
+            self.ever += 1
+            return
+        if not self.rows:
+            return
+        order = self._order()
+        key = order[change.at % len(order)]
+        self.undisturbed.discard(key)
+        if change.kind == "delete":
+            del self.rows[key]
+        else:
+            self.rows[key] = (change.to, self.rows[key][1])
+            self.ever += 1
+            self.moved = True
+
+
+@dataclass(frozen=True)
+class End:
+    """How a walk ended: `broken` when it refused to go on."""
+
+    complete: bool
+    broken: bool
+    requests: int
+
+
+def walk_through(
+    walk: AnyWalk, source: ChangingList, limit: int, *, resumes: bool = False
+) -> Iterator[AnyWalk | End]:
+    """Walk to the end and yield it; before that, after each answer, the walk as it stands.
+
+    resumes: each request is made by another process, from the checkpoint. A walk that is not over
+    after many times as many requests as there were rows raises AssertionError.
+    """
+    bound = 12 * (source.ever + sum(map(len, source.changes)) + 10) + len(source.changes)
+    while source.requests < bound:
+        ask = walk.ask(limit)
+        listing = source.answer(ask, by_cursor=isinstance(walk, CursorWalk))
+        try:
+            step: Step = walk.take(ask, listing)
+        except ListingBroken:
+            yield End(complete=False, broken=True, requests=source.requests)
+            return
+        if step.last:
+            yield End(complete=step.complete, broken=False, requests=source.requests)
+            return
+        if resumes:
+            walk = resume_walk(json.loads(json.dumps(walk.position())))
+        yield walk
+    raise AssertionError(f"no end after {source.requests} requests")
+
+
+def end_of(walk: AnyWalk, source: ChangingList, limit: int, *, resumes: bool = False) -> End:
+    """Walk to the end and return it."""
+    *_, end = walk_through(walk, source, limit, resumes=resumes)
+    assert isinstance(end, End)
+    return end

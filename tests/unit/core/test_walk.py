@@ -1,0 +1,354 @@
+"""Walking a list that changes, clamps and lies."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.core.walk import (
+    MAX_EMPTY_PAGES,
+    MAX_PASSES,
+    ONE_ANSWER_ROWS,
+    OVERLAP_ROWS,
+    Ask,
+    CursorWalk,
+    CycleDetector,
+    Listing,
+    OffsetWalk,
+    Step,
+    resume_walk,
+)
+from etl.errors import ListingBroken
+from tests.unit.core.simulated import Change, ChangingList, End, end_of, walk_through
+
+RANKS = st.lists(st.integers(0, 40), max_size=40)
+PLACES = st.integers(0, 60)
+INSERT = st.builds(Change, st.just("insert"), PLACES, settled=st.booleans())
+DELETE = st.builds(Change, st.just("delete"), PLACES)
+MOVE = st.builds(Change, st.just("move"), PLACES, PLACES)
+# Bursts near one place are what breaks paging, so they are drawn as such.
+BURSTS = st.builds(
+    lambda change, times: [change] * times, st.one_of(INSERT, DELETE), st.integers(1, 12)
+)
+NO_MOVES = st.lists(st.one_of(BURSTS, st.lists(st.one_of(INSERT, DELETE), max_size=6)), max_size=25)
+ANYTHING = st.lists(
+    st.one_of(BURSTS, st.lists(st.one_of(INSERT, DELETE, MOVE), max_size=8)), max_size=25
+)
+RANDOM = st.randoms(use_true_random=False)
+
+
+# --- by cursor --------------------------------------------------------------------------------
+
+
+@given(RANKS, ANYTHING, st.lists(st.integers(1, 15), min_size=1, max_size=4), st.booleans())
+def test_a_cursor_misses_no_row_that_stayed_where_it_was(
+    ranks: list[int], changes: list[list[Change]], pages: list[int], resumes: bool
+) -> None:
+    """Whatever else is added, removed or moved at each request; and only moves may stop it."""
+    source = ChangingList(ranks, changes, pages)
+    end = end_of(CursorWalk(), source, 50, resumes=resumes)
+    if end.broken:
+        assert source.moved
+    else:
+        assert end.complete
+        assert source.missed == set()
+
+
+@given(RANKS, NO_MOVES, st.lists(st.integers(1, 15), min_size=1, max_size=4))
+def test_resuming_by_cursor_equals_going_on(
+    ranks: list[int], changes: list[list[Change]], pages: list[int]
+) -> None:
+    """After every page the walk of the checkpoint stands where the walk in memory stands."""
+    going_on = walk_through(CursorWalk(), ChangingList(ranks, changes, pages), 50)
+    resumed = walk_through(CursorWalk(), ChangingList(ranks, changes, pages), 50, resumes=True)
+    for one, other in zip(going_on, resumed, strict=True):
+        assert one == other
+
+
+def test_a_cursor_that_repeats_stops_the_walk() -> None:
+    """The same cursor after another page would lead round in a circle."""
+    walk = CursorWalk()
+    walk.take(walk.ask(2), Listing(["a", "b"], [True] * 2, more=True, cursor="x"))
+    with pytest.raises(ListingBroken, match="same cursor"):
+        walk.take(walk.ask(2), Listing(["c", "d"], [True] * 2, more=True, cursor="x"))
+
+
+@given(st.integers(0, 30), st.integers(2, 30))
+def test_cursors_that_go_round_stop_the_walk(before: int, period: int) -> None:
+    """A cycle of cursors of any length, however late it begins, ends the walk."""
+    walk, taken = CursorWalk(), 0
+    with pytest.raises(ListingBroken):
+        while taken < 10 * (before + period) + 10:
+            place = taken if taken < before else before + (taken - before) % period
+            walk.take(walk.ask(1), Listing([f"k{taken}"], [True], more=True, cursor=f"c{place}"))
+            taken += 1
+
+
+def test_a_list_that_begins_anew_stops_the_walk() -> None:
+    """A server that cannot read our cursor starts at page one without a word."""
+    walk = CursorWalk()
+    walk.take(walk.ask(4), Listing(list("abcd"), [True] * 4, more=True, cursor="1"))
+    walk.take(walk.ask(4), Listing(list("efgh"), [True] * 4, more=True, cursor="2"))
+    with pytest.raises(ListingBroken, match="began the list anew"):
+        walk.take(walk.ask(4), Listing(list("nabc"), [True] * 4, more=True, cursor="3"))
+
+
+def test_the_same_page_twice_stops_the_walk() -> None:
+    """Also under another cursor."""
+    walk = CursorWalk()
+    walk.take(walk.ask(2), Listing(["a", "b"], [True] * 2, more=True, cursor="1"))
+    with pytest.raises(ListingBroken, match="same page twice"):
+        walk.take(walk.ask(2), Listing(["a", "b"], [True] * 2, more=True, cursor="2"))
+
+
+def test_more_without_a_cursor_stops_the_walk() -> None:
+    """There is no way to reach the rest, so the walk must not call itself complete."""
+    walk = CursorWalk()
+    with pytest.raises(ListingBroken, match="no cursor"):
+        walk.take(walk.ask(2), Listing(["a"], [True], more=True))
+
+
+def test_empty_pages_with_a_promise_of_more_stop_the_walk() -> None:
+    """A few are borne, for a server that filters after it has paged; not for ever."""
+    walk = CursorWalk()
+    for number in range(MAX_EMPTY_PAGES - 1):
+        assert not walk.take(walk.ask(5), Listing([], [], more=True, cursor=f"{number}")).last
+    with pytest.raises(ListingBroken, match="empty pages"):
+        walk.take(walk.ask(5), Listing([], [], more=True, cursor="end"))
+
+
+# --- by limit and offset ----------------------------------------------------------------------
+
+
+@given(
+    RANKS,
+    NO_MOVES,
+    st.lists(st.integers(2, 15), min_size=1, max_size=4),
+    st.integers(2, 50),
+    st.booleans(),
+    st.booleans(),
+)
+def test_offsets_miss_no_row_while_rows_come_and_go(
+    ranks: list[int],
+    changes: list[list[Change]],
+    pages: list[int],
+    limit: int,
+    counts: bool,
+    resumes: bool,
+) -> None:
+    """With pages of two rows or more, any number of rows may appear and vanish at each request.
+
+    Every seam between two pages is checked, so a walk that says complete has seen every row that
+    was there the whole time.
+    """
+    source = ChangingList(ranks, changes, pages, counts=counts)
+    end = end_of(OffsetWalk(), source, limit, resumes=resumes)
+    if end.complete:
+        assert source.missed == set()
+
+
+@given(RANKS, st.data(), st.integers(2, 14), st.booleans(), st.booleans(), RANDOM)
+def test_offsets_miss_no_row_while_no_more_rows_move_than_pages_overlap(
+    ranks: list[int],
+    data: st.DataObject,
+    page: int,
+    counts: bool,
+    resumes: bool,
+    shuffle: random.Random,
+) -> None:
+    """Rows may even move, if between two requests no more leave their places than overlap.
+
+    Rows that tie and come in another order each time count as moving: all of a tie but one.
+    """
+    overlap = min(OVERLAP_ROWS, page // 2)
+    ties = data.draw(st.integers(1, overlap + 1))
+    ranks = [place // ties for place in range(len(ranks))]
+    leaving = st.lists(st.one_of(DELETE, MOVE), max_size=overlap - (ties - 1))
+    # Nothing is put among the ties: that would make them longer.
+    staying = st.lists(INSERT.map(lambda change: replace(change, at=100 + change.at)), max_size=8)
+    both = st.builds(lambda leave, stay: [*leave, *stay], leaving, staying)
+    changes = [
+        [replace(c, to=200 + i) if c.kind == "move" else c for c in batch]
+        for i, batch in enumerate(data.draw(st.lists(both, max_size=25)))
+    ]
+    source = ChangingList(ranks, changes, [page], tie_break=False, counts=counts, shuffle=shuffle)
+    end = end_of(OffsetWalk(), source, page, resumes=resumes)
+    if end.complete:
+        assert source.missed == set()
+
+
+@given(
+    RANKS,
+    ANYTHING,
+    st.lists(st.integers(1, 15), min_size=1, max_size=4),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    RANDOM,
+)
+def test_offsets_always_come_to_an_end(
+    ranks: list[int],
+    changes: list[list[Change]],
+    pages: list[int],
+    counts: bool,
+    says_end: bool,
+    resumes: bool,
+    shuffle: random.Random,
+) -> None:
+    """Whatever the server does, the number of requests is bounded by what was ever in the list."""
+    source = ChangingList(ranks, changes, pages, False, counts, says_end, shuffle)
+    end_of(OffsetWalk(), source, 50, resumes=resumes)
+
+
+@given(
+    st.integers(0, 130),
+    st.integers(1, 40),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_list_that_stands_still_is_read_whole_whatever_its_pages(
+    rows: int, page: int, counts: bool, says_end: bool, resumes: bool
+) -> None:
+    """With or without a count, an end mark, or the pages we asked for: complete, and no row less.
+
+    Short pages are no end, and no reason to stop.
+    """
+    source = ChangingList(list(range(rows)), pages=[page], counts=counts, says_end=says_end)
+    end = end_of(OffsetWalk(), source, 50, resumes=resumes)
+    assert (end.complete, end.broken) == (True, False)
+    assert source.missed == set()
+
+
+@given(st.integers(0, 130), st.integers(1, 40), st.booleans())
+def test_resuming_by_offset_equals_going_on(rows: int, page: int, counts: bool) -> None:
+    """In a list that stands still, the walk of each checkpoint does what the walk in memory does.
+
+    What the walk forgets in a checkpoint, the latest page, only serves to count rows once.
+    """
+    ranks = list(range(rows))
+    going_on = walk_through(OffsetWalk(), ChangingList(ranks, pages=[page], counts=counts), 50)
+    resumed = walk_through(
+        OffsetWalk(), ChangingList(ranks, pages=[page], counts=counts), 50, resumes=True
+    )
+    for one, other in zip(going_on, resumed, strict=True):
+        if isinstance(one, End) or isinstance(other, End):
+            assert one == other
+        else:
+            assert one.position() == other.position()
+
+
+def test_an_empty_page_is_no_end_when_the_list_has_shrunk_meanwhile() -> None:
+    """A crowd of new rows comes and goes under each pass, so the place reached lies past the end.
+
+    Both passes then agree, on nothing; but the empty page does not show the seam again.
+    """
+    come = [Change("insert", 0, settled=False)] * 6
+    go = [Change("delete", 0)] * 6
+    source = ChangingList([5, 6, 7, 8], [come, [], go] * 2, pages=[4])
+    end = end_of(OffsetWalk(), source, 4)
+    assert end.complete
+    assert source.missed == set()
+
+
+def test_one_answer_for_everything_needs_no_second_pass() -> None:
+    """A list the server grants in one answer cannot change while it is read."""
+    source = ChangingList(list(range(300)), pages=[ONE_ANSWER_ROWS], counts=True)
+    assert end_of(OffsetWalk(), source, 100) == End(complete=True, broken=False, requests=2)
+
+
+def test_a_list_that_fits_the_first_page_takes_one_request() -> None:
+    """The answer to the first request is everything."""
+    source = ChangingList(list(range(30)))
+    assert end_of(OffsetWalk(), source, 50).requests == 1
+
+
+def test_an_empty_list_is_complete_after_one_request() -> None:
+    """And is no reason to ask again."""
+    assert end_of(OffsetWalk(), ChangingList([]), 50).requests == 1
+    assert end_of(CursorWalk(), ChangingList([]), 50).requests == 1
+
+
+def test_a_list_that_never_agrees_with_itself_is_not_called_complete() -> None:
+    """A settled row is exchanged for another at every request, so no two passes are the same."""
+    changes = [[Change("delete", 1), Change("insert", 1, settled=True)]] * 1000
+    source = ChangingList(list(range(40)), changes, pages=[10])
+    walk = OffsetWalk()
+    assert end_of(walk, source, 10).complete is False
+    assert walk.pass_number == MAX_PASSES
+
+
+def test_the_same_page_for_different_offsets_stops_the_walk() -> None:
+    """A server that ignores the offset would be read for ever."""
+    walk = OffsetWalk()
+    listing = Listing(["a", "b", "c", "d"], [True] * 4, more=True)
+    walk.take(walk.ask(4), listing)
+    with pytest.raises(ListingBroken, match="same page"):
+        walk.take(walk.ask(4), listing)
+
+
+def test_rows_that_began_after_the_reading_do_not_keep_passes_from_agreeing() -> None:
+    """New sessions arrive all the time; only what was there before has to be in both passes."""
+    new = [Change("insert", 0, settled=False)]
+    source = ChangingList(list(range(40)), [new] * 6, pages=[10])
+    assert end_of(OffsetWalk(), source, 10).complete
+
+
+def test_without_one_answer_the_walk_goes_on_page_by_page() -> None:
+    """What the server cannot manage is not asked for again."""
+    walk = OffsetWalk()
+    keys = [f"k{i}" for i in range(100)]
+    walk.take(walk.ask(100), Listing(keys, [True] * 100, more=True, count=300))
+    assert walk.ask(100) == Ask(limit=300 + OVERLAP_ROWS, offset=0)
+    walk.give_up_one_answer()
+    assert walk.ask(100) == Ask(limit=100, offset=100 - OVERLAP_ROWS)
+    later = [f"k{i}" for i in range(80, 180)]
+    walk.take(walk.ask(100), Listing(later, [True] * 100, more=True, count=300))
+    assert walk.ask(100) == Ask(limit=100, offset=180 - OVERLAP_ROWS)
+
+
+# --- what both share --------------------------------------------------------------------------
+
+
+@given(st.lists(st.text(max_size=2), max_size=30), st.integers(1, 20), st.integers(1, 3))
+def test_a_sequence_that_repeats_is_noticed_soon_and_only_then(
+    before: list[str], period: int, times: int
+) -> None:
+    """Within three times its length, whatever came before; never without a repetition."""
+    before = list(dict.fromkeys(f"b{mark}" for mark in before))
+    cycle = [f"c{i}" for i in range(period)]
+    detector = CycleDetector()
+    assert not any(detector.repeats(mark) for mark in [*before, *cycle])
+    rest = cycle * (3 * (len(before) + period) // period + times)
+    assert any(detector.repeats(mark) for mark in rest)
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        {},
+        {"by": "magic"},
+        {"by": "cursor"},
+        {"by": "cursor", "cycle": 3},
+        {"by": "offset", "cycle": {}, "unknown": 1},
+    ],
+)
+def test_what_is_no_position_is_refused(position: dict[str, object]) -> None:
+    """A checkpoint of another version is no walk; whoever resumes begins anew."""
+    with pytest.raises(ValueError, match="not the position"):
+        resume_walk(position)
+
+
+@given(st.lists(st.text(), min_size=1, max_size=5), st.text(min_size=1))
+def test_positions_survive_json_whatever_the_keys_hold(keys: list[str], cursor: str) -> None:
+    """Half surrogates, NUL, quotes: a key is any text."""
+    for walk, more in ((CursorWalk(), cursor), (OffsetWalk(), None)):
+        step = walk.take(walk.ask(5), Listing(keys, [True] * len(keys), more=True, cursor=more))
+        assert step == Step(last=False)
+        position = json.loads(json.dumps(walk.position()))
+        assert resume_walk(position).position() == walk.position()
