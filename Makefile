@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check lint types contracts migrations format clean
+.PHONY: help demo test quick check lint types contracts migrations bench docs format clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,9 +33,15 @@ contracts: .venv/dev ## who may import whom
 migrations: .venv/dev ## migrations up, compared with the tables, down and up again
 	$(BIN)/python -m pytest -q tests/acceptance/test_deployments.py -k migrat
 
+bench: .venv/bench ## measure beside a plain script and dlt; writes benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/run.py
+
 format: .venv/dev ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/dev ## write the generated pages anew
+	$(BIN)/python docs/generate.py
 
 clean: ## remove all that make made here
 	rm -rf .venv .demo .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage dist build
@@ -54,3 +60,7 @@ clean: ## remove all that make made here
 .venv/dev: .venv/bin/python pyproject.toml .ci/constraints.txt
 	$(PIP) --editable '.[embedded,dev]'
 	@touch $@ .venv/run
+
+.venv/bench: .venv/dev
+	$(PIP) --editable '.[bench]'
+	@touch $@

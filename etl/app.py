@@ -124,6 +124,7 @@ async def open_tools(settings: Settings, destination: Destination) -> AsyncItera
     async with open_client(settings, budget, clock, settings.max_wait_s) as client:
         yield Tools(
             client=client,
+            database=database,
             budget=budget,
             leases=Leases(database, tables, settings.lease_s),
             history=history,

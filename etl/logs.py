@@ -1,10 +1,10 @@
 """structlog set-up: for people on a terminal, JSON lines otherwise; always on stderr.
 
-Events are named as past facts. They are:
+Events are named as past facts; docs/logs.md has their fields. They are:
 
-run.started, run.finished, window.opened, page.fetched (debug), page.shrunk, page.unreadable,
-batch.loaded, record.rejected, request.failed, reading.restarted, clock.skewed, lease.lost,
-database.unavailable, database.migrated, setting.unknown, sandbox.started
+run.started, run.finished, run.broke, window.opened, page.fetched (debug), page.shrunk,
+page.unreadable, request.failed, reading.restarted, clock.skewed, batch.loaded (debug),
+record.rejected, lease.lost, database.unavailable, database.migrated, setting.unknown
 """
 
 from __future__ import annotations

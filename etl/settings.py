@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,8 @@ from etl.errors import ConfigurationError
 from etl.streams import STREAMS
 
 PREFIX = "POSTHOG_ETL_"
+# A key, or the user and password of an address, that stands where something else belongs.
+_SECRET = re.compile(r"ph[a-z]_[\w-]+|(?<=://)[^\s'\"]*@")
 INGESTION_HOSTS = ("us.i.posthog.com", "eu.i.posthog.com", "app-static.posthog.com")
 _OURS_WITHOUT_PREFIX = {
     "host": "POSTHOG_HOST",
@@ -187,8 +190,6 @@ class Settings(BaseSettings):
     def _projects(cls, value: str) -> str:
         for part in value.split(","):
             name = part.strip()
-            if name.startswith(("phx_", "phc_")):
-                raise ValueError("holds a key, not a project id")
             if name != "@current" and not (name.isascii() and name.isdigit()):
                 raise ValueError(
                     f"{name!r} is not a project id. It is the number in the project's settings "
@@ -374,11 +375,11 @@ def _unknown_variables() -> list[str]:
 
 
 def _explain(error: ValidationError, config: Path | None) -> str:
-    """Return every mistake at once in one line; the values stay out, they may be secrets."""
+    """Return every mistake at once in one line, without what looks like a secret."""
     mistakes = []
     for item in error.errors(include_url=False, include_input=False):
         name = str(item["loc"][0]) if item["loc"] else ""
         name = {"POSTHOG_ETL_SCHEMA": "schema"}.get(name, name)
-        text = item["msg"].removeprefix("Value error, ")
+        text = _SECRET.sub("•••", item["msg"].removeprefix("Value error, "))
         mistakes.append(f"{environment_name(name) if name.islower() else name} {text}".strip())
     return "; ".join(mistakes)

@@ -189,14 +189,15 @@ class OffsetWalk:
         if self.one_answer is not None:
             self._begin_pass()
             self.one_answer, self.one_answer_tried = None, True
+        # An empty page does not show the tail either: the list has shrunk past our place.
+        if self.tail and not set(self.tail) & set(keys):
+            return self._mend_seam()
         if not keys:
             return self._end_pass(whole=asked_from == 0 and not listing.more)
         mark = _mark(keys)
         if listing.more and (mark == self.page_mark or self.cycle.repeats(mark)):
             raise ListingBroken("The server sent the same page for different offsets")
         self.page_mark = mark
-        if self.tail and not set(self.tail) & set(keys):
-            return self._mend_seam()
         self.stepped_back = False
         known = self.latest_page or frozenset(self.tail)
         for key, settled in settled_by_key.items():

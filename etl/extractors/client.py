@@ -11,6 +11,7 @@ from typing import Protocol
 
 import aiohttp
 import structlog
+from multidict import CIMultiDict
 from yarl import URL
 
 from etl.core.retry import RetryPolicy, retry_wait_s
@@ -74,7 +75,7 @@ class Client:
         self._clock = clock
         self._policy = policy
         self._max_wait_s = max_wait_s
-        self._secret = secret.encode()
+        self._secret = secret
         self.requests = 0
         self.bytes_read = 0
         self.source_ahead_s = 0.0
@@ -121,14 +122,14 @@ class Client:
             attempt=attempt,
             wait_s=round(wait_s, 1),
         )
+        if isinstance(error, Throttled):
+            # In the database, so that other processes hold back too and a restart remembers.
+            await self._budget.block(request.budget_classes, wait_s)
         if wait_s > self._max_wait_s:
             raise BudgetSpent(
                 f"The server asks us to wait {wait_s:.0f} seconds", wait_s=wait_s
             ) from error
-        if isinstance(error, Throttled):
-            # In the database, so that other processes hold back too and a restart remembers.
-            await self._budget.block(request.budget_classes, wait_s)
-        else:
+        if not isinstance(error, Throttled):
             await asyncio.sleep(wait_s)
 
     async def _send(self, request: Request) -> Answer:
@@ -156,8 +157,7 @@ class Client:
         self.bytes_read += len(body)
         self._note_clock(headers)
         if status != 200:
-            # A server may quote the key back at us, and what it says is logged and stored.
-            raise error_of(status, headers, body.replace(self._secret, HIDDEN.encode()))
+            raise self._error_of(status, headers, body)
         _log.debug(
             "page.fetched",
             path=request.path,
@@ -178,6 +178,11 @@ class Client:
                 )
             chunks.append(chunk)
         return b"".join(chunks)
+
+    def _error_of(self, status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
+        """Return the error without our key: a server may quote it, and errors are stored."""
+        said = CIMultiDict((k, v.replace(self._secret, HIDDEN)) for k, v in headers.items())
+        return error_of(status, said, body.replace(self._secret.encode(), HIDDEN.encode()))
 
     def _note_clock(self, headers: Mapping[str, str]) -> None:
         if (source_at := source_clock(headers)) is not None:

@@ -53,7 +53,13 @@ class PostgresBudget:
             self.waited_s += wait
 
     async def block(self, classes: Sequence[str], seconds: float) -> None:
-        """Hold back every request of `classes`, in all processes, as the server asked."""
+        """Hold back every request of `classes`, in all processes, as the server asked.
+
+        Safe to repeat: of two waits the longer counts.
+        """
+        await self._database.repeat(lambda: self._block(classes, seconds))
+
+    async def _block(self, classes: Sequence[str], seconds: float) -> None:
         blocks = self._tables.request_blocks
         until = func.clock_timestamp() + timedelta(seconds=seconds)
         async with self._database.transaction() as connection:

@@ -36,16 +36,18 @@ class PostgresLoader:
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
         """Load one batch; repeated by itself when Postgres breaks off."""
+        sent: list[Loaded] = []
         try:
-            loaded = await self._database.repeat(lambda: self._load(lease, batch, commit))
+            loaded = await self._database.repeat(lambda: self._load(lease, batch, commit, sent))
         except _AlreadyCommitted:
             # The answer to our COMMIT was lost, and the repetition found it done.
-            loaded = Loaded()
+            loaded = sent[-1]
         lease.batch += 1
         lease.position = commit.position
         return loaded
 
-    async def _load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
+    async def _load(self, lease: Lease, batch: Batch, commit: Commit, sent: list[Loaded]) -> Loaded:
+        """Load the batch once; what its COMMIT would make true is in `sent` before that goes."""
         async with self._database.transaction(PLAN_SETTINGS) as connection:
             inserted, updated, refused = await self._load_rows(connection, lease, batch, commit)
             rejected = [*batch.rejected, *refused]
@@ -57,6 +59,7 @@ class PostgresLoader:
             if commit.closing is not None:
                 await self._close_window(connection, lease, commit.closing)
             await self._advance(connection, lease, commit)
+            sent.append(loaded)
         return loaded
 
     async def _load_rows(

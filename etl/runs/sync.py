@@ -15,6 +15,7 @@ from etl.core.page import Page
 from etl.core.stream import Stream
 from etl.core.window import Window, moving_window
 from etl.errors import (
+    EXIT_SUCCEEDED,
     DestinationUnavailable,
     EtlError,
     LeaseHeld,
@@ -24,11 +25,12 @@ from etl.errors import (
 from etl.extractors.client import Client
 from etl.extractors.extractor import Extractor
 from etl.loaders.budget import PostgresBudget
-from etl.loaders.history import History
+from etl.loaders.database import Database
+from etl.loaders.history import History, Watermark
 from etl.loaders.leases import Lease, Leases, Unit
 from etl.loaders.loader import Closing, Commit, Loaded, Loader
 from etl.runs.prefetch import prefetched
-from etl.runs.report import Ending, Report, defect_ending, ending_of, honest_ending
+from etl.runs.report import FAILED, Ending, Report, defect_ending, ending_of, honest_ending
 
 _log = structlog.get_logger(__name__)
 
@@ -41,6 +43,7 @@ class Tools:
     """What a unit is executed with; `app.py` opens and closes it."""
 
     client: Client
+    database: Database
     budget: PostgresBudget
     leases: Leases
     history: History
@@ -143,9 +146,14 @@ async def _renew(leases: Leases, lease: Lease) -> None:
 
 
 async def _finish(tools: Tools, work: _Work, report: Report) -> None:
-    """Close the run and give the unit back; when Postgres is gone, the next run does that."""
+    """Close the run, give the unit back and complete the report.
+
+    A failed run is not tried for twice: when Postgres is gone, the next run closes it as failed.
+    """
     requests, bytes_read = work.spent()
-    try:
+    unit = work.lease.unit
+
+    async def finish() -> None:
         row = await tools.history.finish(
             work.lease,
             report.ending.status,
@@ -154,18 +162,19 @@ async def _finish(tools: Tools, work: _Work, report: Report) -> None:
             bytes_read=bytes_read,
             paused_for_s=report.ending.paused_for_s,
         )
+        for name in ("records_read", "rows_inserted", "rows_updated", "rejected", "requests"):
+            setattr(report, name, row[name])
+        report.bytes_read, report.paused_until = row["bytes_read"], row["paused_until"]
         await tools.leases.release(work.lease)
-        report.complete_until = (await tools.history.watermark(work.lease.unit)).complete_until
-        report.rows = await tools.history.row_counts(
-            work.lease.unit.project_id, [table.name for table in work.stream.tables]
-        )
+        report.complete_until = (await tools.history.watermark(unit)).complete_until
+        names = [table.name for table in work.stream.tables]
+        report.rows = await tools.history.row_counts(unit.project_id, names)
+
+    try:
+        await (finish() if report.ending.status == FAILED else tools.database.repeat(finish))
     except EtlError as exc:
-        if report.ending.exit_code == 0:
+        if report.ending.exit_code == EXIT_SUCCEEDED:
             report.ending = ending_of(exc)
-        return
-    for name in ("records_read", "rows_inserted", "rows_updated", "rejected", "requests"):
-        setattr(report, name, row[name])
-    report.bytes_read, report.paused_until = row["bytes_read"], row["paused_until"]
 
 
 class _Work:
@@ -196,7 +205,7 @@ class _Work:
 
     async def run(self) -> Ending:
         """Read and load until the unit is up to date. Raises EtlError."""
-        watermark = await self._tools.history.watermark(self.lease.unit)
+        watermark = await self._watermark()
         extractor = Extractor(
             self._tools.client,
             self.stream,
@@ -209,7 +218,7 @@ class _Work:
             # What was read before the break may have changed since, so the new end follows.
             window = moving_window(None, self._plan.start, self._plan.lookback)
             await self._read(extractor, window)
-            watermark = await self._tools.history.watermark(self.lease.unit)
+            watermark = await self._watermark()
         else:
             self.lease.position = None
         self._complete = True
@@ -225,6 +234,10 @@ class _Work:
         spent = (client.requests - self._requests, client.bytes_read - self._bytes_read)
         self._requests, self._bytes_read = client.requests, client.bytes_read
         return spent
+
+    async def _watermark(self) -> Watermark:
+        history = self._tools.history
+        return await self._tools.database.repeat(lambda: history.watermark(self.lease.unit))
 
     async def _read(self, extractor: Extractor, window: Window) -> None:
         pages = extractor.pages(window, self.lease.position)

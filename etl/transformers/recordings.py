@@ -13,7 +13,7 @@ from typing import Any
 from etl.core.page import Batch, Page
 from etl.core.stream import Field, Kind, TableSpec
 from etl.errors import InvalidRecord
-from etl.transformers.fields import FieldReader, to_json, to_text
+from etl.transformers.fields import REPLACEMENT, FieldReader, to_json, to_text
 from etl.transformers.transformer import Collector, transform_page
 
 RECORDINGS = TableSpec(
@@ -114,7 +114,10 @@ TABLES = (RECORDINGS, PERSONS, PERSON_DISTINCT_IDS)
 
 _PERSON_AT = RECORDINGS.columns.index("person_uuid")
 _START_AT = RECORDINGS.columns.index("start_time")
-_read_recording = FieldReader(RECORDINGS.fields, known=("person",)).read
+# person_uuid is ours: a field of that name, from a server we do not know, belongs into `extra`.
+_read_recording = FieldReader(
+    [field for field in RECORDINGS.fields if field.name != "person_uuid"], known=("person",)
+).read
 _read_person = FieldReader(PERSONS.fields, known=("distinct_ids",)).read
 
 
@@ -125,9 +128,7 @@ def transform(page: Page) -> Batch:
 
 def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -> None:
     values, extra = _read_recording(record)
-    # person_uuid is ours: a field of that name would come from a server we do not know.
-    if values[_PERSON_AT] is not None:
-        extra["person_uuid"], values[_PERSON_AT] = record["person_uuid"], None
+    values.insert(_PERSON_AT, None)
     recording_id, started_at = values[0], values[_START_AT]
     rank = (started_at is not None, started_at, recording_id)
     person = record.get("person")
@@ -160,8 +161,10 @@ def _add_person(
         distinct_ids.append(record["distinct_id"])
     marks = ["person"] if "person" in repaired else []
     collector.add("persons", uuid, rank, _row(values, extra, marks))
+    id_marked = not {"person", "distinct_id"}.isdisjoint(repaired)
     for distinct_id in distinct_ids:
-        row = (distinct_id, uuid, None, None)
+        marks = ["distinct_id"] if id_marked and REPLACEMENT in distinct_id else []
+        row = _row([distinct_id, uuid], {}, marks)
         collector.add("person_distinct_ids", distinct_id, rank, row)
     return uuid
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
@@ -14,8 +13,9 @@ from aiohttp import web
 
 from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
+from tests.support.books import batches_committed, until
 from tests.support.command import Command, finish
-from tests.support.sql import value, watermark
+from tests.support.sql import watermark
 from tests.support.truth import differences_from_truth, fetch_truth, stored
 
 LIST = {"path": "session_recordings"}
@@ -354,8 +354,12 @@ async def test_a_sync_that_was_stopped_goes_on_where_it_was(
     sandbox.control.add_faults(CLAMPED, {"match": LIST, "at": 7, "fault": {"hang": True}})
     command = paged(sandbox, dsn)
     async with command.running("sync", "--json") as process:
-        await _until(lambda: sandbox.control.faults()[1]["hits"] == 1)
-        await _until_async(lambda: value(dsn, _COMMITTED))
+
+        async def hangs_with_all_before_it_committed() -> bool:
+            hanging = sandbox.control.faults()[1]["hits"] == 1
+            return hanging and await batches_committed(dsn) == 6
+
+        await until(hangs_with_all_before_it_committed, "the seventh request is under way")
         process.send_signal(signal.SIGTERM)
         stopped = await finish(process)
     assert (stopped.code, stopped.report["status"]) == (3, "partial"), stopped.err
@@ -368,11 +372,6 @@ async def test_a_sync_that_was_stopped_goes_on_where_it_was(
     first = requests(sandbox)[0]["query"]
     assert "after" in first or int(first["offset"]) > PAGE
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
-
-
-_COMMITTED = (
-    "SELECT 1 FROM posthog_etl.checkpoints WHERE batch >= 6 AND position IS NOT NULL"
-)
 
 
 def _newest_ids(sandbox: RunningSandbox, count: int) -> list[str]:
@@ -390,17 +389,3 @@ def _ahead(sandbox: RunningSandbox, turn: int, count: int) -> list[dict[str, Any
 
 def _deletion(recording_id: str) -> dict[str, Any]:
     return {"op": "delete_recording", "id": recording_id}
-
-
-async def _until(condition: Any, timeout_s: float = 30.0) -> None:
-    """Wait until a condition about this process holds."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-
-
-async def _until_async(condition: Any, timeout_s: float = 30.0) -> None:
-    """Wait until a condition about the database holds."""
-    async with asyncio.timeout(timeout_s):
-        while not await condition():
-            await asyncio.sleep(0.02)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import random
 import re
+import secrets
 import signal
+import sys
 from dataclasses import dataclass
 
 import pytest
 
+from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
 from tests.support.books import (
     batches_committed,
     no_unit_is_held,
+    nobody_is_connected,
     row_count,
     rows_inserted,
     run_endings,
@@ -19,13 +27,14 @@ from tests.support.books import (
 )
 from tests.support.command import Command
 from tests.support.pgproxy import Point
-from tests.support.sql import select
+from tests.support.sql import select, value
 from tests.support.stage import (
     CHECKPOINT,
     CLOSING_OF_RUN,
     SHORT_LEASE,
     Aim,
     Stage,
+    answered,
     copy_of,
     killed,
     upsert_of,
@@ -191,6 +200,44 @@ async def test_a_run_killed_between_overlapping_pages_is_made_good(
     assert await run_endings(dsn) == [DIED, SUCCEEDED]
 
 
+async def test_pages_that_were_fetched_and_not_loaded_are_read_again(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """The checkpoint stands for what was committed, however far fetching ran ahead of it."""
+    sandbox = await start_sandbox(recordings=RECORDS, days=20.0)
+    page = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "100"}
+    # Of six pages the fifth never comes, so fetching ends where it is known to.
+    fault = {"hang": True}
+    sandbox.control.add_faults({"match": {"path": "session_recordings"}, "at": 5, "fault": fault})
+
+    async def after_the_second_commit(stage: Stage) -> None:
+        await stage.held_at(Point.AFTER_CHECKPOINT, CHECKPOINT)
+        await stage.pages_were_answered(4)
+        stage.proxy.release()
+        await stage.at_commit_of(1, Point.AFTER_COMMIT_BEFORE_ANSWER)
+
+    await killed(sandbox, dsn, after_the_second_commit, **page, **SHORT_LEASE)
+    assert await batches_committed(dsn) == 2
+    await no_unit_is_held(dsn)
+    await assert_one_run_makes_it_good(Command(sandbox.url, dsn, **page), dsn)
+
+
+async def test_what_a_killed_batch_set_aside_is_gone_with_it(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Rejects commit with their batch: none before it, and what the next run says after that."""
+    sandbox = await start_sandbox(recordings=RECORDS, days=20.0)
+    no_id = {"mutate": {"record": 5, "unset": ["id"]}}
+    sandbox.control.add_faults({"match": {"path": "session_recordings"}, "from": 2, "fault": no_id})
+    await killed(sandbox, dsn, after_the_checkpoint, **SMALL_PAGES, **SHORT_LEASE)
+    rejects = "SELECT count(*) FROM posthog_etl.rejects"
+    assert await value(dsn, rejects) == 0
+    await no_unit_is_held(dsn)
+    result = await Command(sandbox.url, dsn, **SMALL_PAGES).run("sync", "--json")
+    assert (result.code, result.report["status"]) == (3, "partial"), result.err
+    assert await value(dsn, rejects) == result.report["rejected"] > 0
+
+
 @pytest.mark.parametrize(
     "fault", [{"status": 503}, {"reset": "mid"}, {"status": 429, "wait_s": 3}], ids=str
 )
@@ -264,3 +311,68 @@ async def assert_one_run_makes_it_good(command: Command, dsn: str) -> None:
     assert (result.code, result.report["status"]) == (0, "succeeded"), result.err
     truth = await fetch_truth(command.environment["POSTHOG_HOST"])
     assert await differences_from_truth(dsn, truth) == []
+
+
+KILLS, WITH_DATA_IN_FLIGHT = 50, 40
+# So many pages of 50 that the load outlasts the kills however fast the machine is.
+MANY, LONGEST_LIFE_PAGES = 50_000, 25
+TINY_PAGES = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "50"}
+
+
+@pytest.mark.slow
+async def test_a_load_killed_fifty_times_at_random_ends_with_the_truth(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """50,000 recordings, a run killed 50 times over them, and not one row is lost or doubled."""
+    seed = int(os.environ.get("TEST_SEED") or secrets.randbelow(10**9))
+    sys.stdout.write(f"The instants are drawn from TEST_SEED={seed}.\n")
+    draw = random.Random(seed)
+    sandbox = await start_sandbox(recordings=MANY, days=60.0)
+    command = Command(sandbox.url, dsn, **TINY_PAGES, **SHORT_LEASE)
+    kills = in_flight = 0
+    while kills < KILLS:
+        answered_before, (fence_before, _) = answered(sandbox), await unit_now(dsn)
+        async with command.running("sync") as process:
+            # Most die while they load, some while they start.
+            loading = draw.random() < 0.9
+            pages = draw.randint(1, LONGEST_LIFE_PAGES) if loading else 0
+            await until_it_has_read(pages, process, sandbox)
+            life_s = draw.uniform(0.0, 0.03 if loading else 1.0)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(life_s):
+                    assert await process.wait() == 4, "the load did not outlast the kills"
+                    continue
+            process.kill()
+        kills += 1
+        await nobody_is_connected(dsn)
+        fence, batches = await unit_now(dsn)
+        committed = batches if fence > fence_before else 0
+        in_flight += answered(sandbox) - answered_before > committed
+        # Whatever the instant, stored is what the runs say they have stored.
+        assert await rows_inserted(dsn) == sum([await row_count(dsn, table) for table in TABLES])
+    stored = await row_count(dsn, "session_recordings")
+    sys.stdout.write(f"{in_flight} of {kills} kills had data in flight; {stored} rows were in.\n")
+    assert in_flight >= WITH_DATA_IN_FLIGHT
+    assert 0 < stored < MANY
+    await no_unit_is_held(dsn)
+    await assert_one_run_makes_it_good(Command(sandbox.url, dsn, **TINY_PAGES), dsn)
+    endings = await run_endings(dsn)
+    assert (endings[-1], set(endings[:-1])) == (SUCCEEDED, {DIED})
+
+
+async def until_it_has_read(
+    pages: int, process: asyncio.subprocess.Process, sandbox: RunningSandbox
+) -> None:
+    """Return once the run was answered so many pages, or has ended because the unit is held."""
+    enough = answered(sandbox) + pages
+
+    async def either() -> bool:
+        return answered(sandbox) >= enough or process.returncode is not None
+
+    await until(either, "the run reads")
+
+
+async def unit_now(dsn: str) -> tuple[int, int]:
+    """Return the unit's fence and the batches committed under it."""
+    rows = await select(dsn, "SELECT fence, batch FROM posthog_etl.checkpoints")
+    return (rows[0]["fence"], rows[0]["batch"]) if rows else (0, 0)

@@ -19,6 +19,8 @@ CLOSING_OF_RUN = re.compile(r"^UPDATE posthog_etl\.runs SET .*\bpaused_until\b",
 # A run that was struck must lose its unit soon; those that are to finish get the usual time.
 SHORT_LEASE = {"POSTHOG_ETL_LEASE_S": "1"}
 
+UNDISTURBED = 0  # the signal that is none
+
 
 def copy_of(table: str) -> re.Pattern[str]:
     """Return what the COPY into a table's staging says."""
@@ -42,7 +44,7 @@ class Stage:
         sandbox: RunningSandbox,
         proxy: PgProxy,
         process: asyncio.subprocess.Process,
-        number: signal.Signals,
+        number: int,
     ) -> None:
         self.sandbox = sandbox
         self.proxy = proxy
@@ -62,6 +64,11 @@ class Stage:
     async def at(self, point: Point, nth: int = 1, sql: re.Pattern[str] | None = None) -> None:
         """Strike at the nth time from now on that a point of the conversation comes up."""
         rule = self.proxy.when(point, nth, self.strike, sql=sql)
+        await self._soon(rule.fired.wait())
+
+    async def held_at(self, point: Point, sql: re.Pattern[str]) -> None:
+        """Return once the conversation is held at a point; strike nothing."""
+        rule = self.proxy.when(point, 1, lambda: None, sql=sql)
         await self._soon(rule.fired.wait())
 
     async def at_commit_of(self, batch: int, point: Point) -> None:
@@ -134,10 +141,13 @@ async def struck(
     sandbox: RunningSandbox,
     dsn: str,
     aim: Aim,
-    number: signal.Signals,
+    number: int,
     **settings: str,
 ) -> AsyncIterator[Stage]:
-    """Run `sync` through a proxy and strike it where `aim` says; it is gone after the block."""
+    """Run `sync` through a proxy and strike it where `aim` says; it is gone after the block.
+
+    UNDISTURBED does nothing to it: what it was about to hear or say is held, until the release.
+    """
     async with PgProxy.in_front_of(dsn) as proxy:
         command = Command(sandbox.url, proxy.dsn, **settings)
         async with command.running("sync", "--json") as process:

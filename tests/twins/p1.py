@@ -1,0 +1,104 @@
+"""Broken twins of P1: a batch is not one transaction, or its end is not known for what it is."""
+
+from tests.twins.twin import Twin
+
+_CRASH = "tests/acceptance/test_crash.py::"
+_KILLED = _CRASH + "test_a_killed_run_leaves_whole_batches_and_the_next_one_ends_with_the_truth[{}]"
+_TROUBLE = "tests/acceptance/test_postgres_trouble.py::"
+_ADVANCE = "            await self._advance(connection, lease, commit)\n"
+
+TWINS = [
+    Twin(
+        name="rows are committed before their checkpoint",
+        promise="P1",
+        file="etl/loaders/postgres.py",
+        find=_ADVANCE + "            sent.append(loaded)\n",
+        replace="            sent.append(loaded)\n"
+        "        async with self._database.transaction() as connection:\n"
+        "            await self._advance(connection, lease, commit)\n",
+        caught_by=_KILLED.format("after_the_checkpoint"),
+    ),
+    Twin(
+        name="the checkpoint is committed before its rows",
+        promise="P1",
+        file="etl/loaders/postgres.py",
+        find="        sent: list[Loaded] = []\n",
+        replace="        sent: list[Loaded] = []\n"
+        "        async with self._database.transaction() as early:\n"
+        "            await self._advance(early, lease, commit)\n"
+        "        lease.batch += 1\n",
+        caught_by=_KILLED.format("in_copy"),
+    ),
+    Twin(
+        name="run counters are committed on their own",
+        promise="P1",
+        file="etl/loaders/postgres.py",
+        find="            await self._count(connection, lease, batch, commit, loaded)\n",
+        replace="            async with self._database.transaction() as early:\n"
+        "                await self._count(early, lease, batch, commit, loaded)\n",
+        caught_by=_KILLED.format("after_the_checkpoint"),
+    ),
+    Twin(
+        name="rejects are committed on their own",
+        promise="P1",
+        file="etl/loaders/postgres.py",
+        find="            new = await self._set_aside(connection, lease, rejected)\n",
+        replace="            async with self._database.transaction() as early:\n"
+        "                new = await self._set_aside(early, lease, rejected)\n",
+        caught_by=_CRASH + "test_what_a_killed_batch_set_aside_is_gone_with_it",
+    ),
+    Twin(
+        name="the checkpoint stands for pages that were only fetched",
+        promise="P1",
+        file="etl/runs/sync.py",
+        find="            position=None if page.last else page.position,\n",
+        replace="            position=None if page.last else extractor.reading.position(),\n",
+        caught_by=_CRASH + "test_pages_that_were_fetched_and_not_loaded_are_read_again",
+    ),
+    Twin(
+        name="a batch that is in already is taken for another run's",
+        promise="P1",
+        file="etl/loaders/postgres.py",
+        find="            raise _AlreadyCommitted\n",
+        replace="            pass\n",
+        caught_by=_TROUBLE + "test_a_load_goes_on_when_its_connections_break[after_commit-cut]",
+    ),
+    Twin(
+        name="a batch is not repeated when Postgres broke off",
+        promise="P1",
+        file="etl/loaders/postgres.py",
+        find="await self._database.repeat(lambda: self._load(lease, batch, commit, sent))",
+        replace="await self._load(lease, batch, commit, sent)",
+        caught_by=_TROUBLE + "test_a_load_goes_on_when_its_connections_break[in_copy-terminated]",
+    ),
+    Twin(
+        name="the migration is not one transaction",
+        promise="P1",
+        file="etl/loaders/migrate.py",
+        find="    async with database.transaction(patient) as connection:\n",
+        replace="    async with database.transaction() as early:\n"
+        "        for name in (tables.schema, tables.bookkeeping):\n"
+        "            await early.execute(CreateSchema(name, if_not_exists=True))\n"
+        "    async with database.transaction(patient) as connection:\n",
+        caught_by=_CRASH
+        + "test_a_run_killed_in_migration_leaves_nothing_of_it[between two tables]",
+    ),
+    Twin(
+        name="what a batch set aside is forgotten when its COMMIT goes unanswered",
+        promise="P3",
+        file="etl/loaders/postgres.py",
+        find="            loaded = sent[-1]\n",
+        replace="            loaded = Loaded()\n",
+        caught_by=_TROUBLE
+        + "test_a_batch_whose_commit_went_unanswered_is_counted_once_and_with_its_rejects",
+    ),
+    Twin(
+        name="a run that died runs for ever",
+        promise="P3",
+        file="etl/loaders/leases.py",
+        find='                .where(unit.of(runs), runs.c.status == "running")\n',
+        replace='                .where(unit.of(runs), runs.c.status == "held")\n',
+        caught_by="tests/integration/test_leases.py::"
+        "test_a_unit_whose_lease_ran_out_is_taken_over_under_a_higher_fence[pool]",
+    ),
+]

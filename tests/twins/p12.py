@@ -1,0 +1,41 @@
+"""Broken twins of P12: one stream's trouble becomes everybody's."""
+
+from tests.twins.twin import Twin
+
+_TESTS = (
+    "tests/acceptance/test_honest.py::"
+    "test_a_stream_that_is_not_to_be_had_says_how_to_fix_it_and_the_others_go_on"
+)
+
+TWINS = [
+    Twin(
+        name="a stream that is not to be had is a failure",
+        promise="P12",
+        file="etl/errors.py",
+        find='''to be had with this key; the others go on."""
+
+    exit_code = EXIT_PARTIAL
+''',
+        replace='''to be had with this key; the others go on."""
+
+    exit_code = EXIT_FAILED
+''',
+        caught_by=_TESTS + "[402]",
+    ),
+    Twin(
+        name="a stream that is not to be had ends the others",
+        promise="P12",
+        file="etl/app.py",
+        find="report.ending.exit_code == KeyRefused.exit_code",
+        replace="report.ending.exit_code in (3, KeyRefused.exit_code)",
+        caught_by=_TESTS + "[missing scope]",
+    ),
+    Twin(
+        name="nobody says how to fix it",
+        promise="P12",
+        file="etl/extractors/protocol.py",
+        find="        return StreamUnavailable(told, remedy=_stream_remedy(status, said), status=status)\n",
+        replace="        return StreamUnavailable(told, status=status)\n",
+        caught_by=_TESTS + "[402]",
+    ),
+]

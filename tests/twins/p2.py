@@ -1,0 +1,102 @@
+"""Broken twins of P2: rows are lost, or a list is read for ever."""
+
+from tests.twins.twin import Twin
+
+_WALK = "etl/core/walk.py"
+_TESTS = "tests/acceptance/test_complete.py::"
+
+TWINS = [
+    Twin(
+        name="a short page ends the list",
+        promise="P2",
+        file="etl/extractors/extractor.py",
+        find="                more=listed.more,\n",
+        replace="                more=listed.more and len(listed.records) >= ask.limit,\n",
+        caught_by=_TESTS
+        + "test_pages_that_are_duplicated_short_or_clamped_still_give_the_truth[short-cloud]",
+    ),
+    Twin(
+        name="pages do not overlap",
+        promise="P2",
+        file=_WALK,
+        find="\nOVERLAP_ROWS = 20\n",
+        replace="\nOVERLAP_ROWS = 0\n",
+        caught_by=_TESTS
+        + "test_a_seam_that_breaks_alike_in_two_passes_loses_nothing[fewer than pages overlap]",
+    ),
+    Twin(
+        name="the seam is not checked",
+        promise="P2",
+        file=_WALK,
+        find="        if self.tail and not set(self.tail) & set(keys):\n",
+        replace="        if False:\n",
+        caught_by=_TESTS
+        + "test_a_seam_that_breaks_alike_in_two_passes_loses_nothing[more than that]",
+    ),
+    Twin(
+        name="one pass is taken for enough",
+        promise="P2",
+        file=_WALK,
+        find="        if whole or agree:\n",
+        replace="        if True:\n",
+        caught_by=_TESTS + "test_a_list_that_never_comes_to_rest_is_partial_and_says_so"
+        "[cloud that knows only offset]",
+    ),
+    Twin(
+        name="a row shown twice moves the place in the list by two",
+        promise="P2",
+        file=_WALK,
+        find="        self.seen = asked_from + len(keys)\n",
+        replace="        self.seen = asked_from + len(listing.keys)\n",
+        caught_by=_TESTS + "test_pages_that_are_duplicated_short_or_clamped_still_give_the_truth"
+        "[duplicated-cloud that knows only offset]",
+    ),
+    Twin(
+        name="a page that comes twice is not noticed",
+        promise="P2",
+        file=_WALK,
+        find="        if mark == self.page_mark:\n",
+        replace="        if False:\n",
+        caught_by=_TESTS + "test_a_list_that_repeats_itself_stops_the_stream[cloud-repeat_page]",
+    ),
+    Twin(
+        name="a list that begins anew is not noticed",
+        promise="P2",
+        file=_WALK,
+        find="        elif set(self.witnesses) <= set(keys):\n",
+        replace="        elif False:\n",
+        caught_by=_TESTS + "test_a_list_that_repeats_itself_stops_the_stream[cloud-restart_cursor]",
+    ),
+    Twin(
+        name="the next address is asked, whatever its host",
+        promise="P2",
+        file="etl/extractors/client.py",
+        find="        return Answer(body, requested_at, source_clock(headers))\n",
+        replace="""        import json
+
+        following = json.loads(body).get("next")
+        if following:
+            async with self._session.get(following) as response:
+                await response.read()
+        return Answer(body, requested_at, source_clock(headers))
+""",
+        caught_by=_TESTS + "test_a_next_page_on_another_host_is_never_asked_for",
+    ),
+    Twin(
+        name="a lost position is asked for again for ever",
+        promise="P2",
+        file="etl/extractors/extractor.py",
+        find="            except (RequestRefused, SourceUnavailable, ListingBroken) as exc:\n",
+        replace="            except (RequestRefused, SourceUnavailable) as exc:\n",
+        caught_by=_TESTS
+        + "test_a_position_that_the_server_has_lost_is_given_up_for_a_new_beginning",
+    ),
+    Twin(
+        name="a stopped sync begins from the start",
+        promise="P2",
+        file="etl/runs/sync.py",
+        find="        if extractor.resumable(self.lease.position):\n",
+        replace="        if False:\n",
+        caught_by=_TESTS + "test_a_sync_that_was_stopped_goes_on_where_it_was[cloud]",
+    ),
+]

@@ -1,0 +1,33 @@
+"""Broken twins of P4: rows are written although nothing has changed."""
+
+from tests.twins.twin import Twin
+
+_STATEMENTS = "etl/loaders/statements.py"
+_TESTS = "tests/acceptance/test_quiet.py::"
+
+TWINS = [
+    Twin(
+        name="unchanged rows are written again",
+        promise="P4",
+        file=_STATEMENTS,
+        find='            f"OR ({held}) IS DISTINCT FROM ({read}))"\n',
+        replace='            "OR true)"\n',
+        caught_by=_TESTS + "test_a_sync_without_news_writes_no_row[cloud]",
+    ),
+    Twin(
+        name="a field that moves by itself is compared",
+        promise="P4",
+        file=_STATEMENTS,
+        find="    compared = [name for name in content if name not in volatile]\n",
+        replace="    compared = content\n",
+        caught_by=_TESTS + "test_a_field_that_moves_by_itself_is_no_news",
+    ),
+    Twin(
+        name="unchanged rows are locked, which is logged",
+        promise="P4",
+        file=_STATEMENTS,
+        find="    WHERE t.project_id IS NULL OR ({news(\"s\", \"$2::timestamptz\")})\n",
+        replace="",
+        caught_by=_TESTS + "test_a_sync_without_news_writes_next_to_no_wal",
+    ),
+]

@@ -1,0 +1,128 @@
+"""Each promise's test fails when the promise is broken on purpose.
+
+Every twin is a copy of the project with one defect in it. The test that is to catch it runs there
+as it would here; that it passes without the defect is what the rest of the suite shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import pkgutil
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import tests.twins
+from tests.support.postgres import Databases
+from tests.twins.twin import Twin
+
+PROJECT = Path(__file__).parents[2]
+COPIED = ("etl", "tests", "migrations", "pyproject.toml")
+TIMEOUT_S = 120.0
+PROMISES = [f"P{number}" for number in range(1, 13)]
+# Deletions are seen by streams that are read as snapshots; there is none of them yet.
+NOT_YET_KEPT = {"P6"}
+
+
+def all_twins() -> list[Twin]:
+    """The twins of every module here."""
+    modules = sorted(m.name for m in pkgutil.iter_modules(tests.twins.__path__) if m.name[0] == "p")
+    return [
+        twin
+        for name in modules
+        for twin in importlib.import_module(f"tests.twins.{name}").TWINS
+    ]
+
+
+TWINS = all_twins()
+
+
+async def run_pytest(project: Path, *arguments: str, server: str = "") -> tuple[int, str]:
+    """Run pytest in a project; return its exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "pytest", "-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider"),
+        *arguments,
+        cwd=project,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(project),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TEST_DATABASE_URL": server,
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return process.returncode, out.decode(errors="replace")
+
+
+@pytest.fixture(scope="session")
+def copied_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, for one twin after another."""
+    copy = tmp_path_factory.mktemp("twin")
+    for name in COPIED:
+        source = PROJECT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy / name)
+    return copy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: f"{twin.promise}, {twin.name}")
+async def test_a_planted_defect_is_caught(
+    twin: Twin, copied_project: Path, databases: Databases
+) -> None:
+    """With the defect the named test runs, and fails by what it asserts."""
+    shipped = copied_project / twin.file
+    sound = shipped.read_text(encoding="utf-8")
+    assert sound.count(twin.find) == 1, f"{twin.file} holds this not once: {twin.find!r}"
+    try:
+        shipped.write_text(sound.replace(twin.find, twin.replace), encoding="utf-8")
+        code, printed = await run_pytest(copied_project, twin.caught_by, server=databases.dsn)
+    finally:
+        shipped.write_text(sound, encoding="utf-8")
+    last_line = printed.strip().splitlines()[-1]
+    assert (code, "1 failed" in last_line, "error" in last_line) == (1, True, False), printed
+
+
+async def test_the_test_that_is_to_catch_each_defect_exists(copied_project: Path) -> None:
+    """All are collected at once, so none is misspelt; passing is for the normal run to show."""
+    wanted = sorted({twin.caught_by for twin in TWINS})
+    code, printed = await run_pytest(copied_project, "--collect-only", *wanted)
+    assert code == 0, printed
+    assert {line for line in printed.splitlines() if "::" in line} >= set(wanted)
+
+
+def test_every_defect_can_be_planted() -> None:
+    """The text that a twin replaces stands in its file exactly once."""
+    misplaced = [
+        f"{twin.promise}, {twin.name}"
+        for twin in TWINS
+        if (PROJECT / twin.file).read_text(encoding="utf-8").count(twin.find) != 1
+    ]
+    assert misplaced == []
+
+
+def test_every_promise_has_a_twin() -> None:
+    """P1 to P12, but for what no stream of today needs."""
+    assert {twin.promise for twin in TWINS} >= set(PROMISES) - NOT_YET_KEPT
+
+
+def test_no_two_twins_have_the_same_name() -> None:
+    """A name tells which one was not caught."""
+    names = [(twin.promise, twin.name) for twin in TWINS]
+    assert len(set(names)) == len(names)

@@ -1,0 +1,90 @@
+"""Windows own time without gap or overlap."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.core.window import AHEAD, LATENESS, LONGEST_SESSION, MARGIN, Window, moving_window
+
+NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
+INSTANTS = st.builds(
+    lambda seconds, hours: datetime.fromtimestamp(seconds, timezone(timedelta(hours=hours))),
+    st.integers(1_400_000_000, 2_000_000_000),
+    st.integers(-12, 14),
+)
+
+
+@given(st.lists(INSTANTS, min_size=2, max_size=8, unique=True), INSTANTS)
+def test_every_start_is_owned_by_exactly_one_of_adjacent_windows(
+    edges: list[datetime], started_at: datetime
+) -> None:
+    """Also at an edge, and whatever zone it is written in."""
+    edges = sorted({at.astimezone(UTC) for at in edges})
+    windows = [
+        *(Window(since, until) for since, until in pairwise(edges)),
+        Window(edges[-1]),
+    ]
+    for at in (started_at, *edges):
+        owners = sum(window.owns(at) for window in windows)
+        assert owners == (1 if at >= edges[0] else 0)
+
+
+@given(INSTANTS, st.timedeltas(timedelta(microseconds=1), timedelta(days=400)), INSTANTS)
+def test_asked_holds_every_owned_session_whole(
+    since: datetime, length: timedelta, now: datetime
+) -> None:
+    """From a longest session before the window to one after it, lateness included."""
+    window = Window(since, since + length)
+    date_from, date_to = window.asked(now)
+    assert date_from <= since - LONGEST_SESSION - LATENESS
+    assert date_to >= since + length + LONGEST_SESSION + LATENESS
+
+
+def test_the_moving_end_asks_beyond_now() -> None:
+    """Browsers whose clocks run ahead start sessions in the future; they are owned, too."""
+    window = Window(NOW - timedelta(hours=1))
+    assert window.asked(NOW) == (NOW - timedelta(hours=1) - MARGIN, NOW + AHEAD)
+    assert window.owns(NOW + AHEAD)
+
+
+def test_a_session_without_a_start_is_owned_by_every_window() -> None:
+    """Better twice upserted than never."""
+    assert Window(NOW, NOW + timedelta(days=1)).owns(None)
+    assert Window(NOW).owns(None)
+
+
+@pytest.mark.parametrize(
+    ("since", "until"),
+    [
+        (NOW.replace(tzinfo=None), None),
+        (NOW, (NOW + timedelta(1)).replace(tzinfo=None)),
+        (NOW, NOW),
+        (NOW, NOW - timedelta(1)),
+    ],
+)
+def test_a_window_has_aware_bounds_in_order(since: datetime, until: datetime | None) -> None:
+    """Anything else is a mistake of ours, and fails at once."""
+    with pytest.raises(ValueError, match="window"):
+        Window(since, until)
+
+
+def test_the_first_sync_reads_everything_since_the_start() -> None:
+    """There is no watermark to begin from."""
+    assert moving_window(None, NOW, timedelta(hours=72)) == Window(NOW)
+
+
+@given(INSTANTS, INSTANTS, st.timedeltas(timedelta(0), timedelta(days=3650)))
+def test_a_later_sync_reads_the_lookback_again_but_nothing_before_the_start(
+    complete_until: datetime, start: datetime, lookback: timedelta
+) -> None:
+    """Recordings change after they are first seen, so the overlap is read anew."""
+    window = moving_window(complete_until, start, lookback)
+    assert window.until is None
+    assert window.since >= start
+    assert window.since == start or window.since == complete_until - lookback
+    assert window.since >= complete_until - lookback

@@ -1,0 +1,168 @@
+"""The documentation says what the code says."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from sqlalchemy import Table
+
+import etl.logs
+from etl.cli import app
+from etl.loaders.tables import Tables
+from etl.settings import Settings, environment_name, setting_names
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+GENERATED = ("configuration.md", "data-dictionary.md", "commands.md")
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+TABLES = list(Tables("posthog").metadata.tables.values())
+LEVELS = {name: name for name in ("debug", "info", "warning", "error")} | {"exception": "error"}
+
+Event = tuple[str, str, frozenset[str]]
+
+
+def generate(docs: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the generator that stands in `docs`."""
+    return subprocess.run(
+        [sys.executable, docs / "generate.py", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def text_of(page: str) -> str:
+    """Return a page of the documentation."""
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def events_in_source() -> set[Event]:
+    """Return every event that the shipped code logs: its name, level and fields."""
+    found = set()
+    for path in (ROOT / "etl").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(attr=method), args=[ast.Constant(value=str(name))]
+                ) if method in LEVELS and re.fullmatch(r"[a-z]+\.[a-z]+", name):
+                    fields = {keyword.arg or "**" for keyword in node.keywords}
+                    if method == "exception":
+                        fields.add("exception")
+                    found.add((name, LEVELS[method], frozenset(fields)))
+    return found
+
+
+def events_in_page() -> Iterator[Event]:
+    """Yield the events of the table in logs.md."""
+    for line in text_of("logs.md").splitlines():
+        if row := re.fullmatch(r"\| `([a-z.]+)` \| ([a-z]+) \| (.*?) ?\| .* \|", line):
+            yield row[1], row[2], frozenset(re.findall(r"`(\w+)`", row[3]))
+
+
+def test_the_generated_pages_are_current() -> None:
+    """Whatever the terminal and the environment; else `make docs` has been forgotten."""
+    checked = generate(DOCS, "--check", COLUMNS="30", POSTHOG_ETL_PLAN="nonsense", NO_COLOR="1")
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_stale_pages_are_named_and_written_anew(tmp_path: Path) -> None:
+    """--check exits 1 and writes nothing; without it they come out as they were."""
+    shutil.copy(DOCS / "generate.py", tmp_path)
+    shutil.copy(DOCS / GENERATED[0], tmp_path)
+    (tmp_path / GENERATED[1]).write_text("something else", encoding="utf-8")
+
+    checked = generate(tmp_path, "--check")
+    assert checked.returncode == 1
+    assert checked.stdout.splitlines() == [
+        f"docs/{name} is stale: run `make docs`" for name in GENERATED[1:]
+    ]
+    assert (tmp_path / GENERATED[1]).read_text(encoding="utf-8") == "something else"
+    assert not (tmp_path / GENERATED[2]).exists()
+
+    assert generate(tmp_path).returncode == 0
+    for name in GENERATED:
+        assert (tmp_path / name).read_text(encoding="utf-8") == text_of(name)
+
+
+@pytest.mark.parametrize("name", setting_names())
+def test_every_setting_is_described(name: str) -> None:
+    """Under both its names, with what it means."""
+    field = Settings.model_fields["schema_name" if name == "schema" else name]
+    (row,) = [
+        line for line in text_of("configuration.md").splitlines() if f"| `{name}`<br>" in line
+    ]
+    assert f"<br>`{environment_name(name)}` |" in row
+    assert field.description
+    assert row.endswith(f" | {field.description} |")
+
+
+def test_the_default_data_directory_is_the_documented_one() -> None:
+    """It depends on who runs us, so the page says it in words of its own."""
+    default = Settings.model_fields["data_dir"].get_default(call_default_factory=True)
+    shown = str(default).replace(str(Path.home()), "~")
+    (row,) = [line for line in text_of("configuration.md").splitlines() if "`data_dir`<br>" in line]
+    assert f"`{shown}`" in row
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_every_table_and_column_is_described(table: Table) -> None:
+    """In a section of the table's own, with the comment that the database has."""
+    (section,) = [
+        part
+        for part in re.split(r"^### ", text_of("data-dictionary.md"), flags=re.MULTILINE)
+        if part.startswith(f"`{table.schema}.{table.name}`\n")
+    ]
+    assert table.comment
+    assert table.comment in section
+    for column in table.columns:
+        (row,) = [line for line in section.splitlines() if line.startswith(f"| `{column.name}` |")]
+        assert column.comment
+        assert row.endswith(f" | {column.comment} |")
+        assert ("| key" in row) == column.primary_key
+        assert ("| null |" in row) == column.nullable
+
+
+def test_every_command_is_described() -> None:
+    """Also those below another one."""
+    root = typer.main.get_command(app)
+    names = ["posthog-etl"]
+    for name, command in root.commands.items():  # type: ignore[attr-defined]
+        names += [f"posthog-etl {name}"]
+        names += [f"posthog-etl {name} {part}" for part in getattr(command, "commands", ())]
+    assert len(names) > 10
+    page = text_of("commands.md")
+    for name in names:
+        assert f"\n## {name}\n\n```text\nUsage: {name} [OPTIONS]" in page
+
+
+def test_every_log_event_is_listed_with_its_level_and_fields() -> None:
+    """In logs.md; the names also where the logs are set up."""
+    listed = set(events_in_page())
+    assert listed == events_in_source()
+    named = re.findall(r"\b[a-z]+\.[a-z]+\b", (etl.logs.__doc__ or "").split("They are:")[1])
+    assert sorted(named) == sorted(name for name, _, _ in listed)
+
+
+def test_the_picture_of_the_terminal_stands_alone() -> None:
+    """It loads nothing, shows no directory of the machine it was taken on, and is small."""
+    picture = text_of("terminal.svg")
+    assert "posthog-etl&#160;demo" in picture
+    assert not re.search(r"@font-face|@import|url\(['\"]?(?!#)|href|<script|<image", picture)
+    assert not re.search(r"/(tmp|home|root|Users|private|var|opt|work)/", picture)
+    assert len(picture.encode()) < 200_000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every link into the project names a file that is there."""
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    inside = [link for link in links if "://" not in link]
+    assert [link for link in inside if not (page.parent / link).exists()] == []

@@ -1,0 +1,397 @@
+"""Settings: where they come from, and what is said about wrong ones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.core.budget import CLICKHOUSE, PLANS, RECORDINGS_LIST, Limit
+from etl.errors import ConfigurationError
+from etl.settings import (
+    Settings,
+    environment_name,
+    load_settings,
+    nearest,
+    parse_instant,
+    setting_names,
+)
+
+KEY = "phx_" + "k" * 43
+PASSWORD = "hunter2-but-longer"
+DATABASE = f"postgresql://etl:{PASSWORD}@db.example.com/warehouse"
+
+Load = Callable[..., Settings]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without anything of ours in it."""
+    for name in os.environ:
+        if name.upper().startswith("POSTHOG") or name.upper() == "DATABASE_URL":
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.fixture
+def load(environment: pytest.MonkeyPatch, tmp_path: Path) -> Load:
+    """Load settings from a file's text, the environment and flags; no warning is expected."""
+
+    def act(
+        file: str | None = None,
+        env: Mapping[str, str] | None = None,
+        flags: Mapping[str, Any] | None = None,
+    ) -> Settings:
+        for name, value in (env or {}).items():
+            environment.setenv(name, value)
+        path = None
+        if file is not None:
+            path = tmp_path / "etl.toml"
+            path.write_text(file, encoding="utf-8")
+        settings, warnings = load_settings(path, flags)
+        assert warnings == []
+        return settings
+
+    return act
+
+
+# --- where a value comes from -----------------------------------------------------------------
+
+EVERYWHERE = [
+    ("plan", "POSTHOG_ETL_PLAN", ["free", "paid", "enterprise", "unlimited"]),
+    ("host", "POSTHOG_HOST", [f"https://{n}.example.com" for n in ("", "file", "env", "flag")]),
+    ("schema_name", "POSTHOG_ETL_SCHEMA", ["posthog", "from_file", "from_env", "from_flag"]),
+    ("project_id", "POSTHOG_PROJECT_ID", ["@current", "1", "2", "3"]),
+]
+
+
+@pytest.mark.parametrize(("name", "variable", "values"), EVERYWHERE)
+def test_flags_beat_the_environment_which_beats_the_file(
+    load: Load, name: str, variable: str, values: list[str]
+) -> None:
+    """Each place overrules the weaker ones, also where its name differs from the others'."""
+    _, in_file, in_environment, in_flags = values
+    file = f'{"schema" if name == "schema_name" else name} = "{in_file}"'
+    assert getattr(load(file), name) == in_file
+    assert getattr(load(file, {variable: in_environment}), name) == in_environment
+    assert getattr(load(file, flags={name: in_flags}), name) == in_flags
+    assert getattr(load(None), name) == in_environment
+
+
+def test_without_anything_set_the_defaults_hold(load: Load) -> None:
+    """They are the documented ones."""
+    settings = load()
+    assert settings.host == "https://us.posthog.com"
+    assert settings.projects == ("@current",)
+    assert settings.schema_name == "posthog"
+    assert settings.start == datetime(2020, 1, 1, tzinfo=UTC)
+    assert settings.lookback == timedelta(hours=72)
+    assert settings.limits == PLANS["free"]
+    assert (settings.api_key, settings.database_url) == (None, None)
+
+
+def test_an_empty_variable_is_not_set(load: Load) -> None:
+    """Compose files and CI set variables to nothing when they mean none."""
+    settings = load('plan = "paid"', {"POSTHOG_ETL_PLAN": "", "DATABASE_URL": ""})
+    assert (settings.plan, settings.database_url) == ("paid", None)
+
+
+def test_a_flag_that_was_not_given_overrules_nothing(load: Load) -> None:
+    """None means that the flag is absent."""
+    assert load('plan = "paid"', flags={"plan": None}).plan == "paid"
+
+
+@pytest.mark.parametrize(
+    "name", ["HOST", "API_KEY", "API_KEY_FILE", "PROJECT_ID", "SCHEMA", "PLAN", "POSTHOG_ETL_HOST"]
+)
+def test_variables_of_others_are_not_read(environment: pytest.MonkeyPatch, name: str) -> None:
+    """Shells set HOST and clouds set PROJECT_ID; they mean something else."""
+    environment.setenv(name, "https://elsewhere.example.com")
+    settings, _ = load_settings()
+    assert settings.plan == "free"
+    assert settings.host == "https://us.posthog.com"
+    assert (settings.api_key, settings.project_id) == (None, "@current")
+
+
+def test_a_stray_env_file_is_not_read(
+    load: Load, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It belongs to whatever else lives in that directory."""
+    (tmp_path / ".env").write_text("POSTHOG_HOST=https://elsewhere.example.com\n")
+    environment.chdir(tmp_path)
+    assert load().host == "https://us.posthog.com"
+
+
+# --- names ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("shcema", "schema"), ("page_size", "page_size_records"), ("databaseurl", "database_url")],
+)
+def test_an_unknown_name_in_a_file_is_an_error_with_the_nearest_name(
+    load: Load, written: str, meant: str
+) -> None:
+    """And the file is named."""
+    with pytest.raises(ConfigurationError, match=f"etl.toml.*'{written}'.*did you mean {meant}"):
+        load(f'{written} = "x"')
+
+
+def test_an_unknown_variable_of_ours_is_a_warning(environment: pytest.MonkeyPatch) -> None:
+    """No error, because platforms inject their own; the value is not shown."""
+    environment.setenv("POSTHOG_ETL_PAGESIZE_RECORDS", KEY)
+    environment.setenv("POSTHOG_ETL_SERVICE_PORT_HTTP", "1")
+    environment.setenv("POSTHOG_SOMETHING", "1")
+    _, warnings = load_settings()
+    assert len(warnings) == 2
+    assert "did you mean POSTHOG_ETL_PAGE_SIZE_RECORDS" in warnings[0]
+    assert KEY not in " ".join(warnings)
+
+
+def test_every_setting_has_an_environment_variable_and_a_description() -> None:
+    """The reference is made from them."""
+    assert environment_name("schema") == "POSTHOG_ETL_SCHEMA"
+    assert environment_name("database_url") == "DATABASE_URL"
+    assert environment_name("lease_s") == "POSTHOG_ETL_LEASE_S"
+    assert "schema_name" not in setting_names()
+    assert all(info.description for info in Settings.model_fields.values())
+
+
+def test_nothing_is_suggested_when_nothing_is_near() -> None:
+    """A wild guess helps nobody."""
+    assert nearest("zzzz", ["schema"]) == ""
+
+
+# --- the file ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"plan = ", "is not TOML"),
+        (b"\xff\xfe", "is not TOML"),
+        (b"[posthog]\nplan = 'paid'", "there is no setting 'posthog'"),
+    ],
+)
+def test_a_file_that_cannot_be_understood_is_named(
+    environment: pytest.MonkeyPatch, tmp_path: Path, content: bytes, message: str
+) -> None:
+    """One line, no traceback."""
+    path = tmp_path / "broken.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=f"broken.toml.*{message}"):
+        load_settings(path)
+
+
+def test_a_file_that_is_not_there_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file that was asked for and is missing is no empty file."""
+    with pytest.raises(ConfigurationError, match=r"none\.toml cannot be read"):
+        load_settings(tmp_path / "none.toml")
+
+
+# --- values -----------------------------------------------------------------------------------
+
+WRONG = [
+    ("POSTHOG_HOST", "https://us.i.posthog.com", r"ingestion host.*https://us\.posthog\.com"),
+    ("POSTHOG_HOST", "https://eu.i.posthog.com", r"ingestion host.*https://eu\.posthog\.com"),
+    ("POSTHOG_HOST", "https://us.posthog.com/project/3", "only the host is wanted: https://us"),
+    ("POSTHOG_HOST", "https://us.posthog.com/?next=/", "only the host"),
+    ("POSTHOG_HOST", "us.posthog.com", "must begin with https://"),
+    ("POSTHOG_HOST", "ftp://us.posthog.com", "must begin with https://"),
+    ("POSTHOG_HOST", "https://[::1", "is no address"),
+    ("POSTHOG_PROJECT_ID", "My Project", "is not a project id.*the number in the project's"),
+    ("POSTHOG_PROJECT_ID", "1,", "is not a project id"),
+    ("POSTHOG_PROJECT_ID", "-1", "is not a project id"),
+    ("POSTHOG_PROJECT_ID", "٣", "is not a project id"),
+    ("POSTHOG_PERSONAL_API_KEY", "phc_abc", r"project token \(phc_…\).*personal API key \(phx_…\)"),
+    ("POSTHOG_PERSONAL_API_KEY", "phx_a b", "holds characters that no key has"),
+    ("POSTHOG_PERSONAL_API_KEY", "phx_a\nb", "holds characters that no key has"),
+    ("POSTHOG_PERSONAL_API_KEY", "phx_é", "holds characters that no key has"),
+    ("POSTHOG_PERSONAL_API_KEY", "   ", "holds no key"),
+    ("POSTHOG_ETL_SCHEMA", "pg_mine", "may not begin with pg_"),
+    ("POSTHOG_ETL_SCHEMA", "mine_etl", "may not end in _etl or _queries"),
+    ("POSTHOG_ETL_SCHEMA", "mine_queries", "may not end in _etl or _queries"),
+    ("POSTHOG_ETL_SCHEMA", "x" * 51, "1 to 50 bytes"),
+    ("POSTHOG_ETL_SCHEMA", "é" * 26, "1 to 50 bytes"),
+    ("POSTHOG_ETL_START", "yesterday", "'yesterday' is not a date; write 2026-01-31"),
+    ("POSTHOG_ETL_DISABLED_STREAMS", "sesion_recordings", "did you mean session_recordings"),
+    ("POSTHOG_ETL_PLAN", "gold", "'free', 'paid', 'enterprise' or 'unlimited'"),
+    ("POSTHOG_ETL_PAGE_SIZE_RECORDS", "many", "valid integer"),
+    ("POSTHOG_ETL_PAGE_SIZE_RECORDS", "0", "greater than or equal to 1"),
+    ("POSTHOG_ETL_LOOKBACK_HOURS", "inf", "finite number"),
+    ("POSTHOG_ETL_LOOKBACK_HOURS", "1e9", "less than or equal to"),
+    ("POSTHOG_ETL_LEASE_S", "nan", "finite number"),
+]
+
+
+@pytest.mark.parametrize(("variable", "value", "message"), WRONG)
+def test_a_wrong_value_gets_a_sentence_that_names_the_variable(
+    load: Load, variable: str, value: str, message: str
+) -> None:
+    """And says what to write instead."""
+    with pytest.raises(ConfigurationError, match=f"{variable} .*{message}") as caught:
+        load(env={variable: value})
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "variable"),
+    [
+        ("host = 5", "POSTHOG_HOST"),
+        ("api_key = 5", "POSTHOG_PERSONAL_API_KEY"),
+        ("disabled_streams = 5", "POSTHOG_ETL_DISABLED_STREAMS"),
+        ("disabled_streams = [5]", "POSTHOG_ETL_DISABLED_STREAMS"),
+        ("start = 12:00:00", "POSTHOG_ETL_START"),
+        ("plan = []", "POSTHOG_ETL_PLAN"),
+        ('schema = "pg_mine"', "POSTHOG_ETL_SCHEMA"),
+    ],
+)
+def test_a_wrong_type_in_a_file_is_told_as_any_other_mistake(
+    load: Load, line: str, variable: str
+) -> None:
+    """No traceback."""
+    with pytest.raises(ConfigurationError, match=variable):
+        load(line)
+
+
+def test_all_mistakes_are_told_at_once(load: Load) -> None:
+    """Nobody should have to correct them one by one."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(env={"POSTHOG_ETL_PLAN": "gold", "POSTHOG_PROJECT_ID": "mine", "POSTHOG_HOST": "x"})
+    for variable in ("POSTHOG_ETL_PLAN", "POSTHOG_PROJECT_ID", "POSTHOG_HOST"):
+        assert variable in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [
+        ("https://eu.posthog.com/", "https://eu.posthog.com"),
+        (" https://eu.posthog.com ", "https://eu.posthog.com"),
+        ("http://localhost:8000", "http://localhost:8000"),
+        ("https://PostHog.Example.com", "https://posthog.example.com"),
+    ],
+)
+def test_a_host_is_brought_into_one_form(load: Load, given: str, host: str) -> None:
+    """What is stored is the origin alone."""
+    assert load(env={"POSTHOG_HOST": given}).host == host
+
+
+def test_projects_are_read_once_each_in_their_order(load: Load) -> None:
+    """Blanks around the commas do not matter."""
+    assert load(env={"POSTHOG_PROJECT_ID": " 3, 1,3 ,@current"}).projects == ("3", "1", "@current")
+
+
+@pytest.mark.parametrize("name", ["posthog", "Mein Schema", 'with"quote', "схема", "x" * 50])
+def test_a_schema_may_have_any_name_that_leaves_room_for_the_suffixes(
+    load: Load, name: str
+) -> None:
+    """Names that need quotes work as well."""
+    assert load(env={"POSTHOG_ETL_SCHEMA": name}).schema_name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
+        ("2026-01-31T12:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        (" 2026-01-31T12:00:00+02:00 ", datetime(2026, 1, 31, 10, tzinfo=UTC)),
+    ],
+)
+def test_an_instant_without_a_zone_is_utc(load: Load, text: str, at: datetime) -> None:
+    """In the environment and in a file."""
+    assert parse_instant(text) == at
+    assert load(f'start = "{text}"').start == at
+    assert load(env={"POSTHOG_ETL_START": text}).start == at
+
+
+def test_a_date_of_tomls_own_is_a_start_too(load: Load) -> None:
+    """Without quotes, as TOML has it."""
+    assert load("start = 2026-01-31").start == datetime(2026, 1, 31, tzinfo=UTC)
+    assert load("start = 2026-01-31T12:00:00Z").start == datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def test_streams_are_switched_off_by_name(load: Load) -> None:
+    """As a list in a file, with commas in the environment."""
+    assert load('disabled_streams = ["session_recordings"]').disabled_streams == (
+        "session_recordings",
+    )
+    env = {"POSTHOG_ETL_DISABLED_STREAMS": " session_recordings "}
+    assert load(env=env).disabled_streams == ("session_recordings",)
+
+
+def test_limits_of_ones_own_replace_those_of_the_plan(load: Load) -> None:
+    """Only of the same window, only of the recordings list."""
+    settings = load(env={"POSTHOG_ETL_LIST_REQUESTS_PER_HOUR": "30"})
+    assert set(settings.limits[RECORDINGS_LIST]) == {Limit(12, 60), Limit(30, 3600)}
+    assert settings.limits[CLICKHOUSE] == PLANS["free"][CLICKHOUSE]
+    settings = load(
+        env={"POSTHOG_ETL_PLAN": "unlimited", "POSTHOG_ETL_LIST_REQUESTS_PER_HOUR": "5"}
+    )
+    assert settings.limits == {RECORDINGS_LIST: (Limit(5, 3600),)}
+
+
+# --- secrets ----------------------------------------------------------------------------------
+
+
+def test_a_key_is_read_from_a_file(load: Load, tmp_path: Path) -> None:
+    """As secrets are mounted; the line end is no part of it. A key that is set itself wins."""
+    path = tmp_path / "key"
+    path.write_text(f"  {KEY}\n")
+    assert load(env={"POSTHOG_PERSONAL_API_KEY_FILE": str(path)}).require_source() == KEY
+    assert load(env={"POSTHOG_PERSONAL_API_KEY": "phx_other"}).require_source() == "phx_other"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"phc_token", "is a project token"),
+        (b"\n", "holds no key"),
+        (b"\xff\xfe", "cannot be read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_key_file_without_a_key_is_named(
+    load: Load, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    """It is the file's variable that has to be corrected."""
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=f"POSTHOG_PERSONAL_API_KEY_FILE {message}"):
+        load(env={"POSTHOG_PERSONAL_API_KEY_FILE": str(path)})
+
+
+def test_no_secret_shows_in_any_form_of_the_settings(load: Load) -> None:
+    """Whoever logs them by mistake tells nothing."""
+    settings = load(env={"POSTHOG_PERSONAL_API_KEY": KEY, "DATABASE_URL": DATABASE})
+    shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert KEY not in shown
+    assert PASSWORD not in shown
+    assert settings.secret_texts == (KEY, DATABASE)
+    assert (settings.require_source(), settings.require_database()) == (KEY, DATABASE)
+
+
+@pytest.mark.parametrize("wrong", [variable for variable, _, _ in WRONG])
+def test_no_secret_shows_in_a_complaint(load: Load, wrong: str) -> None:
+    """Neither when it is itself wrong, nor when it stands where something else belongs."""
+    env = {"POSTHOG_PERSONAL_API_KEY": KEY, "DATABASE_URL": DATABASE, "POSTHOG_ETL_PLAN": "gold"}
+    for misplaced in (f"{KEY} {KEY}", KEY, DATABASE):
+        with pytest.raises(ConfigurationError) as caught:
+            load(env={**env, wrong: misplaced})
+        told = f"{caught.value} {caught.value!r}"
+        assert KEY not in told
+        assert PASSWORD not in told
+
+
+def test_what_is_missing_is_named_with_the_choices_there_are(load: Load) -> None:
+    """Exit 2, and both ways to get a database."""
+    settings = load()
+    with pytest.raises(ConfigurationError, match=r"POSTHOG_PERSONAL_API_KEY is not set.*phx_…"):
+        settings.require_source()
+    with pytest.raises(ConfigurationError, match=r"DATABASE_URL is not set.*postgresql:.*embedded"):
+        settings.require_database()
