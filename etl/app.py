@@ -24,7 +24,7 @@ from etl.errors import (
     EtlError,
     KeyRefused,
 )
-from etl.extractors.client import Budget, Client, Clock
+from etl.extractors.client import CONNECT_TIMEOUT_S, Budget, Client, Clock
 from etl.extractors.protocol import Request, parse_object
 from etl.loaders.address import parse_database_url
 from etl.loaders.budget import PostgresBudget
@@ -36,6 +36,7 @@ from etl.loaders.migrate import is_current, migrate
 from etl.loaders.postgres import PostgresLoader
 from etl.loaders.tables import Tables
 from etl.runs.doctor import (
+    MAX_WAIT_S,
     Finding,
     Uncounted,
     examine_clock,
@@ -51,7 +52,6 @@ from etl.settings import Settings
 _log = structlog.get_logger(__name__)
 
 EMBEDDED = "embedded"
-CHECK_MAX_WAIT_S = 30.0  # a doctor does not sit out a long wait, but reports it
 
 # What a command shows while it works: (project, stream) -> the progress of that unit.
 Watch = Callable[[int, str], Progress]
@@ -144,7 +144,9 @@ async def open_client(
             "Accept": "application/json",
             "User-Agent": f"posthog-etl/{__version__}",
         },
-        timeout=aiohttp.ClientTimeout(total=settings.request_timeout_s),
+        timeout=aiohttp.ClientTimeout(
+            total=settings.request_timeout_s, sock_connect=CONNECT_TIMEOUT_S
+        ),
         connector=aiohttp.TCPConnector(ssl=_trust(settings)),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=True,
@@ -222,13 +224,13 @@ async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
             findings.append(Finding("database", True, await history.server_version()))
             if await is_current(database, tables):
                 findings.append(Finding("schema", True, f"{tables.schema}, up to date"))
-                budget = PostgresBudget(database, tables, settings.limits, settings.max_wait_s)
+                budget = PostgresBudget(database, tables, settings.limits, MAX_WAIT_S)
             else:
                 findings.append(await _not_migrated(settings, history))
         except EtlError as exc:
             findings.append(trouble("database", exc))
         client = await stack.enter_async_context(
-            open_client(settings, budget, clock, max_wait_s=CHECK_MAX_WAIT_S)
+            open_client(settings, budget, clock, max_wait_s=MAX_WAIT_S)
         )
         findings += await _check_source(client, settings, streams)
     return findings

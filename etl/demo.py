@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -124,7 +125,8 @@ def _environment(settings: Settings) -> dict[str, str]:
         "POSTHOG_ETL_PAGE_SIZE_RECORDS": "500",
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOG")}
-    return {**kept, **ours}
+    # The command's tables go through a pipe here, and are to be as wide as our own.
+    return {"COLUMNS": str(shutil.get_terminal_size((160, 24)).columns), **kept, **ours}
 
 
 async def _sync_and_kill(

@@ -2,9 +2,10 @@
 
 Events are named as past facts; docs/logs.md has their fields. They are:
 
-run.started, run.finished, run.broke, window.opened, page.fetched (debug), page.shrunk,
-page.unreadable, request.failed, reading.restarted, clock.skewed, batch.loaded (debug),
-record.rejected, lease.lost, database.unavailable, database.migrated, setting.unknown
+run.started, run.finished, run.interrupted (debug), run.broke, window.opened,
+page.fetched (debug), page.shrunk, page.unreadable, request.failed, reading.restarted,
+clock.skewed, batch.loaded (debug), record.rejected, lease.lost, database.unavailable,
+database.migrated, setting.unknown
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 import orjson
 import structlog
@@ -75,7 +76,8 @@ def configure_logs(redactor: Redactor, *, debug: bool = False) -> None:
             *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger("debug" if debug else "info"),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        # Looked up each time: a progress bar puts its own in the place of stderr meanwhile.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
 
@@ -97,6 +99,7 @@ def _passwords(address: str) -> set[str]:
     found += [re.sub(r"\\(.)", r"\1", word) for word in found]  # as in password='it\'s'
     raw = {form for word in found for form in (word, unquote(word))}
     encoded = {quote(word, safe=safe, errors="replace") for word in raw for safe in ("", " +", "/")}
+    encoded |= {quote_plus(word, errors="replace") for word in raw}
     # What repr and JSON make of it.
     escaped = {repr(word)[1:-1] for word in raw} | {json.dumps(word)[1:-1] for word in raw}
     return raw | encoded | escaped

@@ -190,7 +190,7 @@ class Settings(BaseSettings):
     def _projects(cls, value: str) -> str:
         for part in value.split(","):
             name = part.strip()
-            if name != "@current" and not (name.isascii() and name.isdigit()):
+            if name != "@current" and not re.fullmatch("[0-9]{1,18}", name):
                 raise ValueError(
                     f"{name!r} is not a project id. It is the number in the project's settings "
                     "(Settings, Project ID), or @current"
@@ -236,7 +236,10 @@ class Settings(BaseSettings):
             try:
                 text = self.api_key_file.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as exc:
-                raise ValueError(f"POSTHOG_PERSONAL_API_KEY_FILE cannot be read: {exc}") from exc
+                why = exc.strerror if isinstance(exc, OSError) else "it is no text"
+                raise ValueError(
+                    f"POSTHOG_PERSONAL_API_KEY_FILE cannot be read: {self.api_key_file}: {why}"
+                ) from exc
             try:
                 key = self._key(SecretStr(text))
             except ValueError as exc:
@@ -320,7 +323,9 @@ def load_settings(
     try:
         settings = Settings(**(merged | given))
     except ValidationError as exc:
-        raise ConfigurationError(_explain(exc, config)) from exc
+        origins = {name: f"{name} in {config}" for name in merged}
+        origins |= {name: f"--{name}" for name in given}
+        raise ConfigurationError(_explain(exc, origins)) from exc
     return settings, _unknown_variables()
 
 
@@ -374,12 +379,19 @@ def _unknown_variables() -> list[str]:
     ]
 
 
-def _explain(error: ValidationError, config: Path | None) -> str:
-    """Return every mistake at once in one line, without what looks like a secret."""
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    """Return every mistake at once in one line, without what looks like a secret.
+
+    origins: where a setting stands that does not come from the environment.
+    """
+    names = {environment_name(name): name for name in setting_names()}
     mistakes = []
     for item in error.errors(include_url=False, include_input=False):
-        name = str(item["loc"][0]) if item["loc"] else ""
-        name = {"POSTHOG_ETL_SCHEMA": "schema"}.get(name, name)
-        text = _SECRET.sub("•••", item["msg"].removeprefix("Value error, "))
-        mistakes.append(f"{environment_name(name) if name.islower() else name} {text}".strip())
+        given = str(item["loc"][0]) if item["loc"] else ""
+        name = names.get(given, given)
+        shown = [environment_name(name)] if name else []
+        if name in origins:
+            shown.append(f"({origins[name]})")
+        text = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        mistakes.append(" ".join([*shown, _SECRET.sub("•••", text)]))
     return "; ".join(mistakes)

@@ -6,25 +6,30 @@ Heavy modules are imported inside the commands, so that --help answers at once.
 from __future__ import annotations
 
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from etl import __version__
 from etl.cli import look, play, work
 from etl.cli.shared import print_line
-from etl.errors import EXIT_PARTIAL
+from etl.errors import EXIT_PARTIAL, EXIT_USAGE
+
+# Typer has no public name for the class of all mistakes in a command line.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+_INTERRUPTED = 130  # what it makes of Ctrl-C
 
 app = typer.Typer(
     name="posthog-etl",
-    help="Copies what a PostHog project holds into Postgres, and keeps the copy current.",
+    help="Copies what a PostHog project holds into Postgres, and keeps the copy current.\n\n"
+    "Example: posthog-etl sync",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 rejects = typer.Typer(
-    help="List what was set aside and why; replay it.",
+    help="List what was set aside and why; replay it.\n\nExample: posthog-etl rejects list",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -48,10 +53,23 @@ app.add_typer(rejects, name="rejects")
 def main() -> NoReturn:
     """Run the command line and exit with the contract's code."""
     try:
-        app(prog_name="posthog-etl")
-    except KeyboardInterrupt:
-        sys.exit(EXIT_PARTIAL)
-    sys.exit(0)
+        code = app(prog_name="posthog-etl", standalone_mode=False)
+    except _UsageError as exc:
+        sys.stderr.write(f"{_usage_line(exc)}\n")
+        sys.exit(EXIT_USAGE)
+    sys.exit(EXIT_PARTIAL if code == _INTERRUPTED else code or 0)
+
+
+def _usage_line(exc: Any) -> str:
+    """Return a mistake in one line; a command without arguments gets its help."""
+    text: str = exc.format_message()
+    if text.startswith("Usage:"):
+        return text
+    for pydantics, ours in (("Value error, ", ""), ("Input should be", "must be")):
+        text = text.replace(pydantics, ours)
+    text = " ".join(text.split()).rstrip(".")
+    command = exc.ctx.command_path if exc.ctx else "posthog-etl"
+    return f"posthog-etl: {text}{'' if text.endswith('?') else '.'} See {command} --help"
 
 
 @app.callback(invoke_without_command=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -107,7 +108,7 @@ def sandbox(
         asyncio.run(until_stopped(work))
     except OSError as exc:
         fail(
-            f"posthog-etl: cannot listen on {host}:{port}: {exc.strerror or exc}. "
+            f"posthog-etl: cannot listen on {host}:{port}: {os.strerror(exc.errno or 0)}. "
             "Choose another with --port, or end what holds it",
             EXIT_FAILED,
         )

@@ -9,11 +9,14 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from etl.errors import EXIT_USAGE, EtlError
+from etl.errors import EXIT_FAILED, EXIT_USAGE, EtlError
+
+if TYPE_CHECKING:
+    from etl.logs import Redactor
 
 T = TypeVar("T")
 
@@ -26,7 +29,7 @@ Config = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Log more, and show tracebacks.")]
 Streams = Annotated[
-    list[str] | None, typer.Argument(metavar="[STREAM]...", help="Default: every stream.")
+    list[str] | None, typer.Argument(metavar="STREAM", help="Default: every stream.")
 ]
 
 
@@ -52,12 +55,21 @@ def run_with_settings(
             structlog.get_logger("etl").warning("setting.unknown", reason=warning)
         return run_loop(work(settings))
     except EtlError as exc:
-        if debug:
-            import traceback
-
-            sys.stderr.write(redactor.text(traceback.format_exc()))
+        _show_traceback(redactor, debug)
         code = EXIT_USAGE if isinstance(exc, ConfigurationError) else exc.exit_code
         fail(f"posthog-etl: {redactor.text(str(exc))}", code)
+    except Exception as exc:  # a defect of ours; its text may hold what must not be shown
+        _show_traceback(redactor, debug)
+        said = " ".join(redactor.text(f"{type(exc).__name__}: {exc}").split())
+        remedy = "Please report it" if debug else "Run it with --debug to see where"
+        fail(f"posthog-etl: Unexpected {said}. {remedy}", EXIT_FAILED)
+
+
+def _show_traceback(redactor: Redactor, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        sys.stderr.write(redactor.text(traceback.format_exc()))
 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:

@@ -23,9 +23,7 @@ from etl.errors import exit_code_of
 
 
 def sync(
-    stream: Annotated[
-        list[str] | None, typer.Argument(metavar="[STREAM]...", help="Default: every stream.")
-    ] = None,
+    stream: Streams = None,
     config: Config = None,
     start: Annotated[
         str | None, typer.Option(help="First load: recordings since this date.", metavar="DATE")

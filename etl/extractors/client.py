@@ -15,10 +15,16 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from etl.core.retry import RetryPolicy, retry_wait_s
-from etl.errors import BudgetSpent, SourceError, SourceOverloaded, SourceUnavailable, Throttled
+from etl.errors import BudgetSpent, SourceError, SourceOverloaded, Throttled
+from etl.extractors.connection import NOT_REACHED, connection_error
 from etl.extractors.protocol import Answer, Request, error_of, source_clock
 
 _log = structlog.get_logger(__name__)
+
+# Where nothing has ever answered, a wrong address is likelier than a server that restarts.
+FIRST_CONTACT_ATTEMPTS = 3
+# A server that is there is reached sooner than this, in seconds.
+CONNECT_TIMEOUT_S = 20.0
 
 HIDDEN = "•••"
 LARGEST_BODY_BYTES = 64 * 1024 * 1024
@@ -76,6 +82,7 @@ class Client:
         self._policy = policy
         self._max_wait_s = max_wait_s
         self._secret = secret
+        self._reached = False
         self.requests = 0
         self.bytes_read = 0
         self.source_ahead_s = 0.0
@@ -104,7 +111,8 @@ class Client:
                     raise
                 kind = Throttled if isinstance(exc, Throttled) else SourceError
                 failures[kind] = failures.get(kind, 0) + 1
-                if attempts is not None and kind is SourceError and failures[kind] >= attempts:
+                allowed = attempts if self._reached else attempts or FIRST_CONTACT_ATTEMPTS
+                if allowed is not None and kind is SourceError and failures[kind] >= allowed:
                     raise
                 wait_s = retry_wait_s(exc, failures[kind], self._policy, random.random())
                 if wait_s is None:
@@ -126,8 +134,11 @@ class Client:
             # In the database, so that other processes hold back too and a restart remembers.
             await self._budget.block(request.budget_classes, wait_s)
         if wait_s > self._max_wait_s:
+            until = self._clock.now() + timedelta(seconds=wait_s)
             raise BudgetSpent(
-                f"The server asks us to wait {wait_s:.0f} seconds", wait_s=wait_s
+                f"The server asks us to wait {wait_s:.0f} seconds, until "
+                f"{until:%Y-%m-%d %H:%M:%S} UTC",
+                wait_s=wait_s,
             ) from error
         if not isinstance(error, Throttled):
             await asyncio.sleep(wait_s)
@@ -142,18 +153,10 @@ class Client:
             async with self._session.get(url, allow_redirects=False) as response:
                 body = await self._read(response)
                 status, headers = response.status, response.headers
-        except TimeoutError as exc:
-            raise SourceUnavailable("The server did not answer in time") from exc
-        except aiohttp.ClientConnectorCertificateError as exc:
-            raise SourceUnavailable(
-                f"The certificate of {self._host.host} is not trusted",
-                remedy="Set POSTHOG_ETL_CA_FILE if it is signed by your own authority",
-            ) from exc
-        except aiohttp.ClientError as exc:
-            raise SourceUnavailable(
-                f"The connection to {self._host.host} failed: {_line(exc)}",
-                remedy="Check POSTHOG_HOST and the network",
-            ) from exc
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            self._reached = self._reached or not isinstance(exc, NOT_REACHED)
+            raise connection_error(exc, self._host.host or "") from exc
+        self._reached = True
         self.bytes_read += len(body)
         self._note_clock(headers)
         if status != 200:
@@ -187,10 +190,3 @@ class Client:
     def _note_clock(self, headers: Mapping[str, str]) -> None:
         if (source_at := source_clock(headers)) is not None:
             self.source_ahead_s = (source_at - self._clock.now()).total_seconds()
-
-
-def _line(exc: BaseException) -> str:
-    if isinstance(exc, aiohttp.ClientConnectorError):
-        exc = exc.os_error
-        return exc.strerror or str(exc)
-    return " ".join(str(exc).split())[:200] or type(exc).__name__

@@ -202,7 +202,7 @@ class Extractor:
             except SourceUnavailable as exc:
                 # fetch has repeated what can be repeated; only an unreadable 200 comes here anew.
                 unreadable += 1
-                if exc.status is not None or unreadable >= UNREADABLE_ATTEMPTS:
+                if exc.status != 200 or unreadable >= UNREADABLE_ATTEMPTS:
                     raise
                 _log.warning("page.unreadable", reason=exc.message, attempt=unreadable)
 

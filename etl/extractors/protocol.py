@@ -98,7 +98,7 @@ def parse_list(body: bytes) -> RecordList:
     if isinstance(document, list):
         return RecordList(document, dirty, by_cursor=False, more=False, cursor=None, count=None)
     if not isinstance(document, dict) or not isinstance(document.get("results"), list):
-        raise SourceUnavailable("The server's answer is JSON but no list", remedy=_CHECK_HOST)
+        raise _unreadable("The server's answer is JSON but no list")
     records = document["results"]
     by_cursor = document.get("has_next") is not None
     cursor, count = document.get("next_cursor"), document.get("count")
@@ -118,7 +118,7 @@ def parse_object(body: bytes) -> Mapping[str, Any]:
     """Return the object in an answer. Raises SourceUnavailable: not an object, ask again."""
     document, _ = _document(body)
     if not isinstance(document, dict):
-        raise SourceUnavailable("The server's answer is JSON but no object", remedy=_CHECK_HOST)
+        raise _unreadable("The server's answer is JSON but no object")
     return document
 
 
@@ -137,16 +137,17 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceErro
     if status in (402, 403, 404, 410):
         return StreamUnavailable(told, remedy=_stream_remedy(status, said), status=status)
     if status in (504, 512, 513):  # PostHog's own: estimated time too long, memory limit
-        return SourceOverloaded(told, status=status)
+        return SourceOverloaded(told, remedy=_ASK_LATER, status=status)
     if status >= 500 or status == 408:
-        return SourceUnavailable(told, status=status, wait_s=_wait_s(headers, ""))
+        wait_s = _wait_s(headers, "")
+        return SourceUnavailable(told, remedy=_ASK_LATER, status=status, wait_s=wait_s)
     if 300 <= status < 400:
         return RequestRefused(
             f"The server redirects to {_host_of(headers.get('Location', ''))}",
             remedy="Set POSTHOG_HOST to the address that answers itself",
             status=status,
         )
-    return RequestRefused(told, status=status)
+    return RequestRefused(told, remedy=_UNKNOWN_SERVER, status=status)
 
 
 def source_clock(headers: Mapping[str, str]) -> datetime | None:
@@ -155,19 +156,30 @@ def source_clock(headers: Mapping[str, str]) -> datetime | None:
 
 
 _CHECK_HOST = "Check that POSTHOG_HOST is the address of the PostHog app"
+_ASK_LATER = "Run it again later: what was read is kept"
+_UNKNOWN_SERVER = "It may be of a version not known here, or no PostHog: check POSTHOG_HOST"
+_WEB_PAGE = "a web page instead of JSON"
 
 
 def _document(body: bytes) -> tuple[Any, bool]:
     try:
         return decode(body)
     except (ValueError, RecursionError) as exc:
-        start = body[:200].lstrip().lower()
-        if start.startswith((b"<!doctype", b"<html")):
-            raise SourceUnavailable(
-                "The server answered with a web page instead of JSON (a login page or a proxy?)",
-                remedy=_CHECK_HOST,
+        start = body[:200].lstrip()
+        if _is_web_page(start):
+            raise _unreadable(
+                "The server answered with a web page instead of JSON (a login page or a proxy?)"
             ) from exc
-        raise SourceUnavailable("The server's answer is not whole JSON") from exc
+        what = "not whole JSON" if start else "empty"
+        raise _unreadable(f"The server's answer is {what}") from exc
+
+
+def _unreadable(message: str) -> SourceUnavailable:
+    return SourceUnavailable(message, remedy=_CHECK_HOST, status=200)
+
+
+def _is_web_page(body: bytes) -> bool:
+    return body[:200].lstrip().lower().startswith((b"<!doctype", b"<html"))
 
 
 def _said(body: bytes) -> str:
@@ -175,7 +187,7 @@ def _said(body: bytes) -> str:
     try:
         document, _ = decode(body)
     except (ValueError, RecursionError):
-        return ""
+        return _WEB_PAGE if _is_web_page(body) else ""
     if not isinstance(document, dict):
         return ""
     text = document.get("detail") or document.get("error") or ""
@@ -207,6 +219,8 @@ def _http_date(text: str) -> datetime | None:
 def _stream_remedy(status: int, said: str) -> str:
     if scope := _MISSING_SCOPE.search(said):
         return f"Add the scope {scope.group(1)} to the personal API key"
+    if said == _WEB_PAGE:
+        return _CHECK_HOST
     if status == 402:
         return "Upgrade the PostHog plan, or switch this stream off"
     if status == 403:

@@ -55,6 +55,9 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "3F000": ("A schema is missing", "Run `posthog-etl migrate`"),
     "53100": ("The disk of the Postgres server is full", "Make room; the next run goes on"),
 }
+# What a server says that lets nobody in without TLS, and what asyncpg says of one that has none.
+_WANTS_TLS = ("no encryption", "SSL off", "SSL required", "connection is insecure")
+_HAS_NO_TLS = "rejected SSL upgrade"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,15 @@ def translate(exc: BaseException) -> DestinationError | None:
     if isinstance(exc, asyncpg.PostgresError | asyncpg.InterfaceError) and isinstance(state, str):
         return _by_state(state, exc)
     if isinstance(exc, asyncpg.InternalClientError | asyncpg.InterfaceError):
-        return DestinationUnavailable(f"The connection to Postgres broke: {_line(exc)}")
+        return DestinationUnavailable(
+            f"The connection to Postgres broke: {_line(exc)}",
+            remedy="Check that DATABASE_URL leads to a Postgres that stays up",
+        )
+    if isinstance(exc, ConnectionError) and _HAS_NO_TLS in str(exc):
+        return DestinationError(
+            "Postgres offers no TLS here, and sslmode asks for it",
+            remedy="Turn TLS on at the server, or write sslmode=prefer in DATABASE_URL",
+        )
     if isinstance(exc, ssl.SSLError):
         return DestinationError(
             f"Postgres and we cannot agree on TLS: {_line(exc)}",
@@ -170,16 +181,21 @@ def translate(exc: BaseException) -> DestinationError | None:
 def _by_state(state: str, exc: BaseException) -> DestinationError:
     if state in _REMEDIES:
         cause, remedy = _REMEDIES[state]
+        if state == "28000" and any(words in str(exc) for words in _WANTS_TLS):
+            cause, remedy = "Postgres wants TLS", "Write sslmode=require in DATABASE_URL"
         return DestinationError(f"{cause} ({_line(exc)})", remedy=remedy)
     if state in _TRY_AGAIN or state.startswith(_BROKEN_OFF):
-        return DestinationUnavailable(f"Postgres broke off: {_line(exc)}")
+        return DestinationUnavailable(
+            f"Postgres broke off: {_line(exc)}", remedy="Run it again: the next run goes on"
+        )
     if state[:2] in ("22", "23", "54"):
         return RowsRefused(_line(exc))
     return DestinationError(f"Postgres refused ({state}): {_line(exc)}")
 
 
 def _line(exc: BaseException) -> str:
-    return " ".join(str(exc).split())[:300]
+    text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+    return " ".join(text.split())[:300]
 
 
 def _milliseconds(seconds: float) -> str:

@@ -66,7 +66,7 @@ class Leases:
     async def acquire(self, unit: Unit, run_id: str, command: str) -> Lease:
         """Take the unit and open its run, closing runs that died over it. Raises LeaseHeld.
 
-        Not safe to repeat under the same run_id after an unknown outcome: take a new one.
+        Safe to repeat under the same run_id, also when the answer to the first COMMIT was lost.
         """
         async with self._database.transaction() as connection:
             leases, checkpoints, runs = (
@@ -80,7 +80,9 @@ class Leases:
                     constraint="leases_pkey",
                     set_={"holder": run_id, "expires_at": self._expiry()},
                     where=or_(
-                        leases.c.holder.is_(None), leases.c.expires_at < func.clock_timestamp()
+                        leases.c.holder.is_(None),
+                        leases.c.holder == run_id,
+                        leases.c.expires_at < func.clock_timestamp(),
                     ),
                 )
             )
@@ -106,7 +108,7 @@ class Leases:
             ).one()
             await connection.execute(
                 update(runs)
-                .where(unit.of(runs), runs.c.status == "running")
+                .where(unit.of(runs), runs.c.status == "running", runs.c.id != run_id)
                 .values(
                     status="failed",
                     ended_at=func.clock_timestamp(),
@@ -114,7 +116,8 @@ class Leases:
                 )
             )
             await connection.execute(
-                insert(runs).values(
+                insert(runs)
+                .values(
                     **unit.key,
                     id=run_id,
                     command=command,
@@ -127,6 +130,7 @@ class Leases:
                     requests=0,
                     bytes_read=0,
                 )
+                .on_conflict_do_nothing(constraint="runs_pkey")
             )
         return Lease(unit, run_id, fence=row.fence, batch=0, position=row.position)
 

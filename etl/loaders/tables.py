@@ -46,7 +46,7 @@ COLUMN_TYPES: Mapping[Kind, TypeEngine[Any]] = {
 
 _PROJECT = "PostHog's numeric project id."
 _STREAM = "Name of the stream, as `posthog-etl streams` lists it."
-_UNIT = "`tail` for the moving end that sync follows, else the window `since/until`."
+_UNIT = "`tail`: the moving end that sync follows; `rejects`: what was set aside."
 
 
 def data_table(spec: TableSpec, metadata: MetaData, schema: str) -> Table:
@@ -163,7 +163,7 @@ def _runs(metadata: MetaData, schema: str) -> Table:
         "runs",
         metadata,
         _column("id", Uuid(as_uuid=False), "The run.", False),
-        _column("command", Text(), "sync or backfill.", False),
+        _column("command", Text(), "sync or rejects retry.", False),
         *_unit_columns(),
         _column("status", Text(), "running, succeeded, partial, paused or failed.", False),
         _column("reason", Text(), "Why it did not succeed, in one line."),

@@ -22,6 +22,8 @@ from etl.extractors.protocol import Request, list_request, parse_list, parse_obj
 # A clock further off than this is worth a word; windows go by the server's clock all the same.
 TOLERATED_SKEW_S = 300.0
 ATTEMPTS = 2
+# A doctor does not sit out a long wait, in seconds, but reports it.
+MAX_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,9 @@ class Uncounted:
         """Let the request go."""
 
     async def block(self, classes: Sequence[str], seconds: float) -> None:
-        """Wait here, since nothing is remembered."""
-        await asyncio.sleep(seconds)
+        """Wait here, since nothing is remembered; not for longer than the doctor is to wait."""
+        if seconds <= MAX_WAIT_S:
+            await asyncio.sleep(seconds)
 
 
 def trouble(about: str, exc: EtlError) -> Finding:

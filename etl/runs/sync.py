@@ -78,7 +78,7 @@ async def execute_unit(
     began_s, waited_s = time.monotonic(), tools.budget.waited_s
     run_id = str(uuid.uuid4())
     try:
-        lease = await tools.leases.acquire(unit, run_id, command)
+        lease = await tools.database.repeat(lambda: tools.leases.acquire(unit, run_id, command))
     except EtlError as exc:
         return Report(unit.project_id, unit.stream, unit.window, ending_of(exc))
     with structlog.contextvars.bound_contextvars(
@@ -120,6 +120,7 @@ async def _held(leases: Leases, lease: Lease, work: _Work) -> Ending:
     except EtlError as exc:
         if isinstance(exc, LeaseLost):
             _log.warning("lease.lost")
+        _log.debug("run.interrupted", exc_info=True)
         return ending_of(exc)
     except Exception as exc:  # a defect of ours: report it, and let the other streams go on
         _log.exception("run.broke")

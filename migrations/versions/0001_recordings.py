@@ -358,7 +358,7 @@ def upgrade() -> None:
             "unit",
             sa.Text(),
             nullable=False,
-            comment="`tail` for the moving end that sync follows, else the window `since/until`.",
+            comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
         ),
         sa.Column(
             "fence",
@@ -403,7 +403,7 @@ def upgrade() -> None:
             "unit",
             sa.Text(),
             nullable=False,
-            comment="`tail` for the moving end that sync follows, else the window `since/until`.",
+            comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
         ),
         sa.Column(
             "holder",
@@ -507,7 +507,7 @@ def upgrade() -> None:
     op.create_table(
         "runs",
         sa.Column("id", sa.Uuid(as_uuid=False), nullable=False, comment="The run."),
-        sa.Column("command", sa.Text(), nullable=False, comment="sync or backfill."),
+        sa.Column("command", sa.Text(), nullable=False, comment="sync or rejects retry."),
         sa.Column(
             "project_id", sa.BigInteger(), nullable=False, comment="PostHog's numeric project id."
         ),
@@ -521,7 +521,7 @@ def upgrade() -> None:
             "unit",
             sa.Text(),
             nullable=False,
-            comment="`tail` for the moving end that sync follows, else the window `since/until`.",
+            comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
         ),
         sa.Column(
             "status",

@@ -330,13 +330,16 @@ async def test_one_record_with_a_wrong_date_does_not_end_the_trust_in_the_filter
     assert kept["recording_duration"] == 10 * 3600
 
 
+@pytest.mark.parametrize(
+    "start", ["-10h", "-35h"], ids=["it reaches into the window", "it reaches into the margin"]
+)
 async def test_a_session_cut_by_the_edge_of_the_window_never_replaces_the_whole_one(
-    start_sandbox: StartSandbox, dsn: str
+    start_sandbox: StartSandbox, dsn: str, start: str
 ) -> None:
-    """The lookback begins inside a long session: the server shows it cut, the table keeps it."""
+    """The lookback begins inside a long session; whatever the server cuts, the table keeps it."""
     sandbox = await start_sandbox(recordings=100)
     sandbox.control.change(
-        {"op": "start_session", "id": "long", "start_time": "-10h", "duration_s": 9 * 3600}
+        {"op": "start_session", "id": "long", "start_time": start, "duration_s": 9 * 3600}
     )
     command = paged(sandbox, dsn, POSTHOG_ETL_LOOKBACK_HOURS="4")
     assert (await command.run("sync")).code == 0

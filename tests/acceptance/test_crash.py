@@ -32,6 +32,7 @@ from tests.support.stage import (
     CHECKPOINT,
     CLOSING_OF_RUN,
     SHORT_LEASE,
+    TAKING_OF_UNIT,
     Aim,
     Stage,
     answered,
@@ -62,7 +63,12 @@ async def before_begin(stage: Stage) -> None:
 
 async def while_taking_the_unit(stage: Stage) -> None:
     """The lease is written and not committed."""
-    await stage.at(Point.AFTER_STATEMENT, sql=re.compile(r"^INSERT INTO posthog_etl\.leases"))
+    await stage.at(Point.AFTER_STATEMENT, sql=TAKING_OF_UNIT)
+
+
+async def with_the_unit_just_taken(stage: Stage) -> None:
+    """The server has given the lease, the run does not know."""
+    await stage.at_commit_after(TAKING_OF_UNIT, 1, Point.AFTER_COMMIT_BEFORE_ANSWER)
 
 
 async def in_copy(stage: Stage) -> None:
@@ -136,6 +142,7 @@ class Death:
 
 DEATHS = (
     Death(while_taking_the_unit, 0, (SUCCEEDED,)),
+    Death(with_the_unit_just_taken, 0),
     # Loading is a page behind fetching, more or less.
     Death(after_fetch, None),
     Death(before_begin, None),

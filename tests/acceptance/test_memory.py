@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
@@ -11,12 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import asyncpg
 import pytest
 
-from etl.sandbox.options import SandboxOptions
-from etl.sandbox.server import running
 from tests.conftest import StartSandbox
-from tests.support.command import Command
+from tests.support.books import until
+from tests.support.command import Command, finish
 from tests.support.postgres import Databases
 from tests.support.sql import value
 
@@ -98,4 +97,30 @@ async def test_ten_times_the_rows_take_the_same_memory(
 async def test_pages_are_not_fetched_ahead_without_bound(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """While Postgres takes nothing in, fetching stops after the buffer is full."""
+    """While Postgres takes nothing in, fetching stops once the buffer is full, and then goes on."""
+    sandbox = await start_sandbox(recordings=3000)
+    command = Command(
+        sandbox.url,
+        dsn,
+        POSTHOG_ETL_PAGE_SIZE_RECORDS="100",
+        POSTHOG_ETL_BUFFER_BYTES="300000",
+    )
+    answered = [0]
+
+    async def fetching_rests() -> bool:
+        """Nothing was asked in the last 50 looks, which is a hundred times what a page takes."""
+        answered.append(sandbox.control.state()["requests"]["total"])
+        return answered[-1] > 0 and len(answered) > 50 and answered[-50] == answered[-1]
+
+    blocker = await asyncpg.connect(dsn)
+    try:
+        async with blocker.transaction():
+            await blocker.execute("LOCK TABLE posthog.session_recordings")
+            process = await command.start("sync", "--json")
+            await until(fetching_rests, "fetching rests")
+        result = await finish(process)
+    finally:
+        await blocker.close()
+    # One page is being loaded, two or three are in the buffer, one waits to get into it.
+    assert answered[-1] <= 6
+    assert (result.code, result.report["records_read"]) == (0, 3000), result.err

@@ -23,6 +23,7 @@ from tests.support.sql import select
 from tests.support.stage import (
     CHECKPOINT,
     CLOSING_OF_RUN,
+    TAKING_OF_UNIT,
     UNDISTURBED,
     Aim,
     Stage,
@@ -35,6 +36,16 @@ from tests.support.truth import differences_from_truth, fetch_truth
 RECORDS, PAGE = 600, 200
 SMALL_PAGES = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": str(PAGE)}
 A_SHORT_LEASE = {"POSTHOG_ETL_LEASE_S": "2"}
+
+
+async def while_taking_the_unit(stage: Stage) -> None:
+    """The lease is written and not committed."""
+    await stage.at(Point.AFTER_STATEMENT, sql=TAKING_OF_UNIT)
+
+
+async def with_the_unit_just_taken(stage: Stage) -> None:
+    """The lease is committed, and the run does not know."""
+    await stage.at_commit_after(TAKING_OF_UNIT, 1, Point.AFTER_COMMIT_BEFORE_ANSWER)
 
 
 async def before_the_next_begin(stage: Stage) -> None:
@@ -69,6 +80,8 @@ async def while_closing_the_run(stage: Stage) -> None:
 
 
 AIMS = (
+    while_taking_the_unit,
+    with_the_unit_just_taken,
     before_the_next_begin,
     in_copy,
     after_the_upsert,

@@ -120,18 +120,12 @@ async def lonely_dsn() -> AsyncIterator[str]:
         yield s.dsn
 
 
-@pytest.mark.parametrize("per_transaction", ["false", "true"], ids=["pool", "new connections"])
 async def test_a_sync_without_news_writes_next_to_no_wal(
-    start_sandbox: StartSandbox, lonely_dsn: str, per_transaction: str
+    start_sandbox: StartSandbox, lonely_dsn: str
 ) -> None:
     """5,000 recordings read again cost at most 50 bytes of WAL each, bookkeeping included."""
     sandbox = await start_sandbox(recordings=5000)
-    command = Command(
-        sandbox.url,
-        lonely_dsn,
-        POSTHOG_ETL_CONNECTION_PER_TRANSACTION=per_transaction,
-        **READ_ALL_AGAIN,
-    )
+    command = Command(sandbox.url, lonely_dsn, **READ_ALL_AGAIN)
     assert (await command.run("sync")).code == 0
     await nobody_is_connected(lonely_dsn)
     begin = await value(lonely_dsn, "SELECT pg_current_wal_insert_lsn()::text")
@@ -142,5 +136,4 @@ async def test_a_sync_without_news_writes_next_to_no_wal(
     )
     read = again.report["records_read"]
     assert (again.code, read >= 5000) == (0, True), again.err
-    print(f"{wal_bytes / read:.1f} bytes of WAL a row read")
     assert wal_bytes <= WAL_BYTES_A_ROW * read

@@ -176,6 +176,23 @@ async def test_a_token_inside_the_data_is_data(start_sandbox: StartSandbox, dsn:
     assert "canaryTokenOfAUser" not in result.out + result.err
 
 
+async def test_a_secret_that_turns_up_in_the_data_is_not_logged(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Somebody's recording holds our own key where a number belongs: the reason is logged, not it.
+
+    What the source holds is data: it stays in the payload that is set aside.
+    """
+    sandbox = await start_sandbox(recordings=20, key=KEY)
+    sandbox.control.add_faults(
+        {"match": LIST, "at": 1, "fault": {"mutate": {"set": {"click_count": KEY}}}}
+    )
+    command = Command(sandbox.url, dsn, POSTHOG_PERSONAL_API_KEY=KEY)
+    result = await command.run("sync", "--debug")
+    assert (result.code, "record.rejected" in result.err) == (3, True), result.err
+    assert_hidden(KEY, result, "")
+
+
 @pytest_asyncio.fixture
 async def elsewhere() -> AsyncIterator[tuple[str, list[dict[str, str]]]]:
     """Another server's address, and the headers of every request it got."""

@@ -47,6 +47,20 @@ async def test_a_unit_that_is_held_is_not_given_to_another(database: Database, d
     assert await value(dsn, "SELECT array_agg(id::text) FROM posthog_etl.runs") == [held.run_id]
 
 
+async def test_taking_a_unit_again_after_a_lost_answer_is_no_conflict(
+    database: Database, dsn: str
+) -> None:
+    """The same run takes what is its own: one run, and whatever came first cannot commit."""
+    run_id, leases = str(uuid.uuid4()), Leases(database, TABLES, ttl_s=30.0)
+    unheard = await leases.acquire(UNIT, run_id, "sync")
+    lease = await leases.acquire(UNIT, run_id, "sync")
+    assert lease.fence > unheard.fence
+    assert await select(dsn, "SELECT status FROM posthog_etl.runs") == [{"status": "running"}]
+    await load(database, lease, 1)
+    with pytest.raises(LeaseHeld):
+        await take(database)
+
+
 async def test_units_of_one_stream_are_held_apart(database: Database) -> None:
     """Another window, and another project, are other units."""
     await take(database)

@@ -14,6 +14,7 @@ from tests.support.command import Command, Result, finish
 from tests.support.pgproxy import PgProxy, Point
 
 CHECKPOINT = re.compile(r"^UPDATE posthog_etl\.checkpoints\b")
+TAKING_OF_UNIT = re.compile(r"^INSERT INTO posthog_etl\.leases\b")
 CLOSING_OF_RUN = re.compile(r"^UPDATE posthog_etl\.runs SET .*\bpaused_until\b", re.DOTALL)
 
 # A run that was struck must lose its unit soon; those that are to finish get the usual time.
@@ -73,6 +74,10 @@ class Stage:
 
     async def at_commit_of(self, batch: int, point: Point) -> None:
         """Strike at the COMMIT of a batch, counted from 1."""
+        await self.at_commit_after(CHECKPOINT, batch, point)
+
+    async def at_commit_after(self, sql: re.Pattern[str], nth: int, point: Point) -> None:
+        """Strike at the COMMIT that follows the nth statement of a kind."""
         struck = asyncio.Event()
 
         def commit_is_next() -> None:
@@ -82,7 +87,7 @@ class Stage:
             self.strike()
             struck.set()
 
-        self.proxy.when(Point.AFTER_CHECKPOINT, batch, commit_is_next, sql=CHECKPOINT, hold=False)
+        self.proxy.when(Point.AFTER_STATEMENT, nth, commit_is_next, sql=sql, hold=False)
         await self._soon(struck.wait())
 
     async def pages_were_answered(self, pages: int) -> None:

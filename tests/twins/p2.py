@@ -65,7 +65,7 @@ TWINS = [
         file=_WALK,
         find="        elif set(self.witnesses) <= set(keys):\n",
         replace="        elif False:\n",
-        caught_by=_TESTS + "test_a_list_that_repeats_itself_stops_the_stream[cloud-restart_cursor]",
+        caught_by="tests/unit/core/test_walk.py::test_a_list_that_begins_anew_stops_the_walk",
     ),
     Twin(
         name="the next address is asked, whatever its host",

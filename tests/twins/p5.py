@@ -2,6 +2,11 @@
 
 from tests.twins.twin import Twin
 
+_CUT = (
+    "tests/acceptance/test_complete.py::"
+    "test_a_session_cut_by_the_edge_of_the_window_never_replaces_the_whole_one"
+)
+
 TWINS = [
     Twin(
         name="an older reading replaces a newer one",
@@ -18,8 +23,7 @@ TWINS = [
         file="etl/core/window.py",
         find="        return started_at >= self.since and (self.until is None or started_at < self.until)\n",
         replace="        return True\n",
-        caught_by="tests/acceptance/test_complete.py::"
-        "test_a_session_cut_by_the_edge_of_the_window_never_replaces_the_whole_one",
+        caught_by=_CUT + "[it reaches into the margin]",
     ),
     Twin(
         name="no margin is read before the window",
@@ -27,8 +31,7 @@ TWINS = [
         file="etl/core/window.py",
         find="        return self.since - MARGIN, upper\n",
         replace="        return self.since, upper\n",
-        caught_by="tests/acceptance/test_complete.py::"
-        "test_a_session_cut_by_the_edge_of_the_window_never_replaces_the_whole_one",
+        caught_by=_CUT + "[it reaches into the window]",
     ),
     Twin(
         name="one wrong date ends the trust in the filter",

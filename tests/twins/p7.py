@@ -10,8 +10,8 @@ TWINS = [
         name="rows that Postgres refuses take their page along",
         promise="P7",
         file="etl/loaders/postgres.py",
-        find="            if len(rows) == 1:\n",
-        replace="            if rows:\n",
+        find="            if end - first == 1:\n                return [(first, exc.message)]\n",
+        replace="            return [(place, exc.message) for place in range(first, end)]\n",
         caught_by="tests/contract/test_loader.py::"
         "test_a_row_that_postgres_refuses_does_not_keep_the_others_out[pool]",
     ),

@@ -54,8 +54,8 @@ def events_in_source() -> set[Event]:
                     func=ast.Attribute(attr=method), args=[ast.Constant(value=str(name))]
                 ) if method in LEVELS and re.fullmatch(r"[a-z]+\.[a-z]+", name):
                     fields = {keyword.arg or "**" for keyword in node.keywords}
-                    if method == "exception":
-                        fields.add("exception")
+                    if method == "exception" or "exc_info" in fields:
+                        fields = (fields - {"exc_info"}) | {"exception"}
                     found.add((name, LEVELS[method], frozenset(fields)))
     return found
 

@@ -1,0 +1,87 @@
+"""What a request that got no answer means, in words: cause and remedy.
+
+Most failures pass, and are tried again. What only a changed setting can mend is not.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+
+import aiohttp
+
+from etl.errors import SourceError, SourceUnavailable
+
+# Failures in which no server was met at all, as against one that broke off.
+NOT_REACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+# What OpenSSL calls an answer that is not TLS; the word depends on its version.
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+_CHECK_ADDRESS = "Check POSTHOG_HOST and the network"
+_LONGEST_TEXT = 200
+
+
+def connection_error(exc: Exception, host: str) -> SourceError:
+    """Return our error for one of aiohttp's that came in place of an answer of `host`.
+
+    Holds no address of a proxy with its password, and nothing that was sent.
+    """
+    if isinstance(exc, aiohttp.ClientProxyConnectionError):
+        return SourceUnavailable(
+            f"The proxy {exc.host}:{exc.port} cannot be reached: {_reason(exc.os_error)}",
+            remedy=f"Check HTTPS_PROXY and HTTP_PROXY, or name {host} in NO_PROXY",
+        )
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        kind = SourceError if 400 <= exc.status < 500 else SourceUnavailable
+        return kind(
+            f"The proxy does not lead to {host}: {exc.status} {exc.message}".rstrip(),
+            remedy=f"Check HTTPS_PROXY, its user and password, or name {host} in NO_PROXY",
+        )
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        why = getattr(exc.certificate_error, "verify_message", "") or "it does not fit"
+        return SourceError(
+            f"The certificate of {host} is not trusted: {why}",
+            remedy="Set POSTHOG_ETL_CA_FILE if it is signed by your own authority",
+        )
+    if isinstance(exc, aiohttp.ClientConnectorSSLError):
+        return _tls_error(exc.os_error, host)
+    if isinstance(exc, aiohttp.ConnectionTimeoutError):
+        return SourceUnavailable(
+            f"{host} cannot be reached: no answer in time",
+            remedy="Check POSTHOG_HOST, and whether a firewall or a proxy (HTTPS_PROXY) is between",
+        )
+    if isinstance(exc, TimeoutError):
+        return SourceUnavailable(
+            f"{host} did not answer in time",
+            remedy="Raise POSTHOG_ETL_REQUEST_TIMEOUT_S, or lower POSTHOG_ETL_PAGE_SIZE_RECORDS",
+        )
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return SourceUnavailable(
+            f"{host} cannot be reached: {_reason(exc.os_error)}", remedy=_CHECK_ADDRESS
+        )
+    if isinstance(exc, aiohttp.ClientResponseError):
+        return SourceUnavailable(
+            f"{host} does not answer in HTTP",
+            remedy="Check POSTHOG_HOST: a server that speaks TLS wants https://",
+        )
+    return SourceUnavailable(
+        f"The connection to {host} broke off: {_reason(exc)}", remedy=_CHECK_ADDRESS
+    )
+
+
+def _tls_error(exc: OSError, host: str) -> SourceError:
+    reason = getattr(exc, "reason", None) or _reason(exc)
+    if isinstance(exc, ssl.SSLError) and reason in _NOT_TLS:
+        return SourceError(
+            f"{host} does not speak TLS on this port",
+            remedy="Correct the port in POSTHOG_HOST, or write http:// where TLS is not wanted",
+        )
+    return SourceUnavailable(f"No TLS with {host}: {reason}", remedy=_CHECK_ADDRESS)
+
+
+def _reason(exc: BaseException) -> str:
+    """Return the system's own word for it, which asyncio hides behind its own."""
+    if isinstance(exc, OSError) and exc.errno is not None and exc.errno > 0:
+        return os.strerror(exc.errno).lower()
+    text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+    return " ".join(text.split())[:_LONGEST_TEXT] or type(exc).__name__

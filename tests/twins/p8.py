@@ -1,0 +1,66 @@
+"""Broken twins of P8: more is asked than the API allows."""
+
+from tests.twins.twin import Twin
+
+_TESTS = "tests/acceptance/test_budget.py::"
+
+TWINS = [
+    Twin(
+        name="every process has a budget of its own",
+        promise="P8",
+        file="etl/loaders/budget.py",
+        find="            wait = wait_s(now, spent, blocked_until)\n",
+        replace="            wait = wait_s(now, [], blocked_until)\n",
+        caught_by=_TESTS + "test_two_processes_at_once_share_one_limit",
+    ),
+    Twin(
+        name="two processes may take the last request both",
+        promise="P8",
+        file="etl/loaders/budget.py",
+        find="func.pg_advisory_xact_lock(",
+        replace="func.coalesce(",
+        caught_by="tests/contract/test_budget.py::test_many_at_once_get_no_more_than_the_limit"
+        "[pool]",
+    ),
+    Twin(
+        name="the hour is not counted",
+        promise="P8",
+        file="etl/loaders/budget.py",
+        find="                for limit in self._limits[name]:\n",
+        replace="                for limit in self._limits[name][:1]:\n",
+        caught_by=_TESTS + "test_the_hour_has_a_limit_of_its_own",
+    ),
+    Twin(
+        name="Retry-After is not read",
+        promise="P8",
+        file="etl/extractors/protocol.py",
+        find='    after = headers.get("Retry-After", "").strip()\n',
+        replace='    after, said = "", ""\n',
+        caught_by=_TESTS + "test_a_wait_that_is_too_long_pauses_every_process[a 429]",
+    ),
+    Twin(
+        name="the wait in the text of a 429 is not read",
+        promise="P8",
+        file="etl/extractors/protocol.py",
+        find="    found = _AVAILABLE_IN.search(said)\n",
+        replace="    found = None\n",
+        caught_by=_TESTS + "test_a_wait_that_the_server_names_is_kept[429_text]",
+    ),
+    Twin(
+        name="what a 429 said is forgotten when the run pauses",
+        promise="P8",
+        file="etl/extractors/client.py",
+        find="            await self._budget.block(request.budget_classes, wait_s)\n",
+        replace="            pass\n",
+        caught_by=_TESTS + "test_a_wait_that_is_too_long_pauses_every_process[a 429]",
+    ),
+    Twin(
+        name="requests that are repeated are not counted",
+        promise="P8",
+        file="etl/extractors/client.py",
+        find="            await self._budget.acquire(request.budget_classes)\n",
+        replace="            if not failures:\n"
+        "                await self._budget.acquire(request.budget_classes)\n",
+        caught_by=_TESTS + "test_every_request_is_counted_also_one_that_failed",
+    ),
+]

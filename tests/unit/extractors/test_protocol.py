@@ -1,0 +1,321 @@
+"""What is asked, and what an answer means; no network, no event loop."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.core.walk import Ask
+from etl.errors import (
+    KeyRefused,
+    RequestRefused,
+    SourceError,
+    SourceOverloaded,
+    SourceUnavailable,
+    StreamUnavailable,
+    Throttled,
+)
+from etl.extractors.protocol import (
+    error_of,
+    list_request,
+    parse_list,
+    parse_object,
+    source_clock,
+)
+
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
+DATES = (NOON - timedelta(days=1), NOON)
+PATH = "/api/projects/1/session_recordings/"
+
+
+def said(detail: str, code: str = "error") -> bytes:
+    """An error body in PostHog's usual form."""
+    return json.dumps(
+        {"type": "server_error", "code": code, "detail": detail, "attr": None}
+    ).encode()
+
+
+# --- requests ---------------------------------------------------------------------------------
+
+ASKS = st.one_of(
+    st.builds(Ask, st.integers(1, 5000)),
+    st.builds(Ask, st.integers(1, 5000), after=st.text(min_size=1, max_size=40)),
+    st.builds(Ask, st.integers(1, 5000), offset=st.integers(0, 10**6)),
+    st.builds(Ask, st.integers(1, 5000), after=st.text(min_size=1), offset=st.integers(0, 10)),
+)
+
+
+@given(ASKS, st.booleans())
+def test_only_what_every_server_knows_is_sent(ask: Ask, dated: bool) -> None:
+    """An unknown name is a 400, and an offset, 0 too, would switch the cursor off."""
+    request = list_request(PATH, ask, DATES if dated else None, ("list",))
+    names = [name for name, _ in request.params]
+    assert len(set(names)) == len(names)
+    assert set(names) <= {"date_from", "date_to", "limit", "after", "offset"}
+    assert not {"after", "offset"} <= set(names)
+    assert ("date_from" in names, "date_to" in names) == (dated, dated)
+    params = dict(request.params)
+    assert params["limit"] == str(ask.limit)
+    if ask.after is not None:
+        assert params["after"] == ask.after
+    elif ask.offset is not None:
+        assert params["offset"] == str(ask.offset)
+
+
+@pytest.mark.parametrize("cursor", ["eyJ2IjoxfQ==", "a+b/c=&limit=1", "ü 日本"])
+def test_a_cursor_survives_its_way_through_a_url(cursor: str) -> None:
+    """It is opaque, and base64 has characters that mean something in a URL."""
+    request = list_request(PATH, Ask(10, after=cursor), DATES, ("list",))
+    assert parse_qs(urlencode(list(request.params)))["after"] == [cursor]
+
+
+@given(
+    st.integers(0, 2**33),
+    st.integers(0, 999_999),
+    st.integers(-12, 14),
+)
+def test_dates_are_sent_with_their_zone_and_to_the_microsecond(
+    seconds: int, microseconds: int, hours: int
+) -> None:
+    """Whatever zone they are in here; the server tests them inclusively."""
+    at = datetime.fromtimestamp(seconds, timezone(timedelta(hours=hours)))
+    at = at.replace(microsecond=microseconds)
+    params = dict(list_request(PATH, Ask(1), (at, at), ("list",)).params)
+    assert params["date_from"] == params["date_to"]
+    assert params["date_from"].endswith("Z")
+    assert datetime.fromisoformat(params["date_from"]) == at
+
+
+def test_a_request_names_what_it_draws_from_the_budget() -> None:
+    """All classes at once."""
+    assert list_request(PATH, Ask(1), None, ("list", "all")).budget_classes == ("list", "all")
+
+
+# --- answers ----------------------------------------------------------------------------------
+
+RECORDS = [{"id": "a"}, {"id": "b"}]
+LISTS: list[tuple[Any, bool, bool, str | None, int | None]] = [
+    # the answer, by cursor, more, cursor, count
+    ({"results": RECORDS, "has_next": True, "next_cursor": "x"}, True, True, "x", None),
+    ({"results": RECORDS, "has_next": False, "version": 4}, True, False, None, None),
+    ({"results": RECORDS, "has_next": True}, True, True, None, None),
+    ({"results": RECORDS, "has_next": False, "next_cursor": "x"}, True, False, "x", None),
+    ({"results": RECORDS, "has_next": True, "next_cursor": ""}, True, True, None, None),
+    ({"results": RECORDS, "has_next": True, "next_cursor": 3}, True, True, None, None),
+    ({"results": RECORDS, "count": 9, "next": "https://h/?o=2"}, False, True, None, 9),
+    ({"results": RECORDS, "count": 2, "next": None, "previous": None}, False, False, None, 2),
+    ({"results": RECORDS, "count": "2", "next": None}, False, False, None, None),
+    ({"results": RECORDS, "has_next": None, "next": None}, False, False, None, None),
+    (RECORDS, False, False, None, None),
+]
+
+
+@pytest.mark.parametrize(("answer", "by_cursor", "more", "cursor", "count"), LISTS)
+def test_a_list_is_read_in_whichever_envelope_it_comes(
+    answer: Any, by_cursor: bool, more: bool, cursor: str | None, count: int | None
+) -> None:
+    """Both are read, whatever the flavour; a bare array is the whole list."""
+    listed = parse_list(json.dumps(answer).encode())
+    assert listed.records == RECORDS
+    assert (listed.by_cursor, listed.more) == (by_cursor, more)
+    assert (listed.cursor, listed.count, listed.dirty) == (cursor, count, False)
+
+
+def test_without_an_end_mark_only_an_empty_page_is_the_end() -> None:
+    """An answer with rows and no word about more does not say that there is none."""
+    assert parse_list(b'{"results": [{"id": "a"}]}').more
+    assert not parse_list(b'{"results": []}').more
+
+
+def test_a_list_with_a_nan_is_dirty_and_whole() -> None:
+    """The server's JSON writer is not strict."""
+    listed = parse_list(b'{"results": [{"id": "a", "activity_score": NaN}], "has_next": false}')
+    assert listed.dirty
+    assert math.isnan(listed.records[0]["activity_score"])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "not whole JSON"),
+        (b'{"results": [{"id": "a"}', "not whole JSON"),
+        (b"<!DOCTYPE html><html><body>Log in</body></html>", "web page"),
+        (b"  <html>", "web page"),
+        (b'{"error": "no"}', "no list"),
+        (b'{"results": null}', "no list"),
+        (b'{"results": {"id": "a"}}', "no list"),
+        (b"3", "no list"),
+        (b"null", "no list"),
+    ],
+)
+def test_an_answer_that_is_no_list_is_asked_for_again(body: bytes, message: str) -> None:
+    """It is never taken for an empty list."""
+    with pytest.raises(SourceUnavailable, match=message):
+        parse_list(body)
+
+
+def test_an_object_is_an_object() -> None:
+    """Anything else is asked for again."""
+    assert parse_object(b'{"id": 3}') == {"id": 3}
+    for body in (b"[]", b"3", b"", b"<html>"):
+        with pytest.raises(SourceUnavailable):
+            parse_object(body)
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+STATUSES: list[tuple[int, type[SourceError]]] = [
+    (400, RequestRefused),
+    (401, KeyRefused),
+    (402, StreamUnavailable),
+    (403, StreamUnavailable),
+    (404, StreamUnavailable),
+    (405, RequestRefused),
+    (408, SourceUnavailable),
+    (410, StreamUnavailable),
+    (413, RequestRefused),
+    (429, Throttled),
+    (500, SourceUnavailable),
+    (502, SourceUnavailable),
+    (503, SourceUnavailable),
+    (504, SourceOverloaded),
+    (512, SourceOverloaded),
+    (513, SourceOverloaded),
+    (520, SourceUnavailable),
+    (599, SourceUnavailable),
+    (204, RequestRefused),
+    (301, RequestRefused),
+    (302, RequestRefused),
+    (308, RequestRefused),
+]
+BODIES = [
+    said("Something is wrong."),
+    b'{"error": "Something is wrong."}',
+    b"",
+    b"<html>Bad gateway</html>",
+    b'["Something is wrong."]',
+    b'{"detail": {"nested": [1]}}',
+    b"\xff\xfe\x00",
+]
+
+
+@pytest.mark.parametrize(("status", "kind"), STATUSES)
+@pytest.mark.parametrize("body", BODIES)
+def test_the_status_alone_says_what_is_to_be_done(
+    status: int, kind: type[SourceError], body: bytes
+) -> None:
+    """Types and codes vary, and a proxy answers with HTML; the message is one line."""
+    error = error_of(status, {}, body)
+    assert type(error) is kind
+    assert error.status == status
+    assert "\n" not in str(error)
+    if b"Something is wrong." in body and b"[" not in body and not 300 <= status < 400:
+        assert "Something is wrong" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "remedy"),
+    [
+        (401, "Personal API key found in request Authorization header is invalid.", "phx_…"),
+        (403, "API key missing required scope 'session_recording:read'", "session_recording:read"),
+        (403, "You don't have access to the project.", "access to this project"),
+        (402, "You have reached your quota.", "plan"),
+        (404, "Project not found.", "POSTHOG_PROJECT_ID"),
+        (404, "Endpoint not found.", "switch it off"),
+    ],
+)
+def test_a_refusal_says_what_to_do(status: int, detail: str, remedy: str) -> None:
+    """The scope to add, the setting to correct, or to switch the stream off."""
+    assert remedy in str(error_of(status, {}, said(detail)))
+
+
+def test_a_redirect_names_the_address_without_its_query() -> None:
+    """It may carry a token."""
+    error = error_of(302, {"Location": "https://eu.posthog.com/login?next=/x&token=abc"}, b"")
+    assert "https://eu.posthog.com/login" in str(error)
+    assert "token" not in str(error)
+
+
+def test_a_long_reason_is_cut() -> None:
+    """It goes into a table and a line of a log."""
+    assert len(error_of(500, {}, said("x" * 10**6)).message) < 300
+
+
+# --- waits ------------------------------------------------------------------------------------
+
+THROTTLED = "Request was throttled. Expected available in 62 seconds."
+
+
+def http_date(at: datetime) -> str:
+    """An instant as HTTP writes it."""
+    return format_datetime(at, usegmt=True)
+
+
+WAITS: list[tuple[dict[str, str], str, float | None]] = [
+    ({"Retry-After": "7"}, "", 7.0),
+    ({"Retry-After": " 7 "}, THROTTLED, 7.0),
+    ({"Retry-After": "7"}, THROTTLED, 7.0),
+    ({}, THROTTLED, 62.0),
+    ({}, "Expected available in 1 second.", 1.0),
+    ({"Retry-After": "later"}, THROTTLED, 62.0),
+    ({"Retry-After": "²"}, THROTTLED, 62.0),
+    ({"Retry-After": "-5"}, "", None),
+    ({"Retry-After": "0"}, "", None),
+    ({}, "ClickHouse is at capacity. Try again later.", None),
+    ({}, "Expected available in 0 seconds.", None),
+    ({}, "", None),
+    ({"Retry-After": http_date(NOON + timedelta(seconds=90)), "Date": http_date(NOON)}, "", 90.0),
+    ({"Retry-After": http_date(NOON - timedelta(seconds=90)), "Date": http_date(NOON)}, "", None),
+    ({"Retry-After": "Mon, 04 May 2026 12:01:30 -0000", "Date": http_date(NOON)}, "", 90.0),
+    ({"Retry-After": "9" * 400}, "", 86_400.0),
+    ({"Retry-After": "100000000000"}, "", 86_400.0),
+    ({}, f"Expected available in {'9' * 20} seconds.", 86_400.0),
+    ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 -0100", "Date": http_date(NOON)}, "", None),
+]
+
+
+@pytest.mark.parametrize(("headers", "detail", "wait_s"), WAITS)
+def test_the_wait_of_a_429_comes_from_its_header_else_from_its_text(
+    headers: dict[str, str], detail: str, wait_s: float | None
+) -> None:
+    """Seconds or a date, by the server's own clock; nothing and 0 mean that it did not say."""
+    assert error_of(429, headers, said(detail)).wait_s == wait_s
+
+
+def test_a_date_without_a_clock_beside_it_is_measured_by_ours() -> None:
+    """Roughly: the server's Date header is better."""
+    headers = {"Retry-After": http_date(datetime.now(UTC) + timedelta(seconds=600))}
+    wait_s = error_of(429, headers, b"").wait_s
+    assert wait_s is not None
+    assert 590 < wait_s <= 600
+
+
+def test_a_503_may_name_a_wait_in_its_header_only() -> None:
+    """Its text says nothing about us."""
+    assert error_of(503, {"Retry-After": "5"}, said(THROTTLED)).wait_s == 5.0
+    assert error_of(503, {}, said(THROTTLED)).wait_s is None
+
+
+@pytest.mark.parametrize(
+    ("header", "at"),
+    [
+        ("Mon, 04 May 2026 12:00:00 GMT", NOON),
+        ("Mon, 04 May 2026 14:00:00 +0200", NOON),
+        ("Mon, 04 May 2026 12:00:00 -0000", NOON),
+        ("yesterday", None),
+        ("", None),
+        ("Fri, 31 Dec 9999 23:59:59 -0100", None),
+    ],
+)
+def test_the_servers_clock_is_read_from_its_date_header(header: str, at: datetime | None) -> None:
+    """One that cannot be read is none."""
+    assert source_clock({"Date": header}) == at
+    assert source_clock({}) is None

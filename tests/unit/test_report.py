@@ -1,0 +1,137 @@
+"""How a run ends, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.errors import (
+    EXIT_FAILED,
+    EXIT_HELD,
+    EXIT_KEY_REFUSED,
+    EXIT_PARTIAL,
+    EXIT_PAUSED,
+    EXIT_PRECEDENCE,
+    EXIT_SUCCEEDED,
+    BudgetSpent,
+    DestinationError,
+    DestinationUnavailable,
+    EtlError,
+    KeyRefused,
+    LeaseHeld,
+    LeaseLost,
+    ListingBroken,
+    RequestRefused,
+    RowsRefused,
+    SourceOverloaded,
+    SourceUnavailable,
+    Stopped,
+    StreamUnavailable,
+    Throttled,
+    exit_code_of,
+)
+from etl.runs.report import Ending, Report, defect_ending, ending_of, honest_ending
+
+ENDINGS: list[tuple[EtlError, str, int]] = [
+    (KeyRefused("no"), "failed", EXIT_KEY_REFUSED),
+    (SourceUnavailable("down"), "failed", EXIT_FAILED),
+    (SourceOverloaded("down"), "failed", EXIT_FAILED),
+    (Throttled("slow"), "failed", EXIT_FAILED),
+    (RequestRefused("what"), "failed", EXIT_FAILED),
+    (DestinationError("no"), "failed", EXIT_FAILED),
+    (DestinationUnavailable("down"), "failed", EXIT_FAILED),
+    (RowsRefused("no"), "failed", EXIT_FAILED),
+    (BudgetSpent("spent", wait_s=61.0), "paused", EXIT_PAUSED),
+    (LeaseHeld("held"), "held", EXIT_HELD),
+    (LeaseLost("lost"), "held", EXIT_HELD),
+    (StreamUnavailable("no"), "partial", EXIT_PARTIAL),
+    (ListingBroken("loop"), "partial", EXIT_PARTIAL),
+    (Stopped("stop"), "partial", EXIT_PARTIAL),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"), ENDINGS, ids=[type(e).__name__ for e, _, _ in ENDINGS]
+)
+def test_no_error_ends_in_success(error: EtlError, status: str, code: int) -> None:
+    """Each has a status and an exit code of the contract, and its own words as the reason."""
+    ending = ending_of(error)
+    assert (ending.status, ending.exit_code, ending.reason) == (status, code, str(error))
+    assert ending.paused_for_s == (61.0 if status == "paused" else None)
+
+
+def test_only_a_complete_reading_without_rejects_succeeded() -> None:
+    """A run that was read to its end, but not in agreement or not wholly stored, is partial."""
+    assert honest_ending(complete=True, rejected=0) == Ending("succeeded", EXIT_SUCCEEDED)
+    rejected = honest_ending(complete=True, rejected=3)
+    assert (rejected.status, rejected.exit_code) == ("partial", EXIT_PARTIAL)
+    assert "3 records" in (rejected.reason or "")
+    for count in (0, 3):
+        changing = honest_ending(complete=False, rejected=count)
+        assert (changing.status, changing.exit_code) == ("partial", EXIT_PARTIAL)
+        assert "may be missing" in (changing.reason or "")
+
+
+def test_a_defect_of_ours_says_so() -> None:
+    """And is a failure."""
+    ending = defect_ending(KeyError("x"))
+    assert (ending.status, ending.exit_code) == ("failed", EXIT_FAILED)
+    assert ending.reason == "Unexpected KeyError: 'x'"
+
+
+@given(st.lists(st.sampled_from([0, 1, 3, 4, 5, 6])))
+def test_the_gravest_end_of_all_is_the_commands(codes: list[int]) -> None:
+    """The first of 5, 1, 6, 4, 3 that occurred; 0 only when nothing else did."""
+    assert EXIT_PRECEDENCE == (5, 1, 6, 4, 3)
+    code = exit_code_of(codes)
+    assert (code == 0) == (not any(codes))
+    if code:
+        assert code in codes
+        assert not set(EXIT_PRECEDENCE[: EXIT_PRECEDENCE.index(code)]) & set(codes)
+
+
+def test_a_message_is_one_line_cause_then_remedy() -> None:
+    """With one full stop between them."""
+    assert str(EtlError("It broke.", remedy="Mend it")) == "It broke. Mend it"
+    assert str(EtlError("It broke", remedy="Mend it")) == "It broke. Mend it"
+    assert str(EtlError("It broke")) == "It broke"
+
+
+def test_a_report_is_a_json_document() -> None:
+    """Every field of it, instants in ISO 8601."""
+    report = Report(
+        project_id=1,
+        stream="session_recordings",
+        unit="tail",
+        ending=ending_of(BudgetSpent("spent", wait_s=61.0)),
+        run_id="r",
+        seconds=1.23456,
+        records_read=10,
+        rejected=1,
+        paused_until=datetime(2026, 5, 4, 12, tzinfo=UTC),
+        rows={"persons": 3},
+    )
+    document = json.loads(json.dumps(report.as_json()))
+    assert document == {
+        "project_id": 1,
+        "stream": "session_recordings",
+        "unit": "tail",
+        "status": "paused",
+        "reason": "spent",
+        "run_id": "r",
+        "seconds": 1.235,
+        "records_read": 10,
+        "rows_inserted": 0,
+        "rows_updated": 0,
+        "rejected": 1,
+        "requests": 0,
+        "bytes_read": 0,
+        "waited_s": 0.0,
+        "paused_until": "2026-05-04T12:00:00+00:00",
+        "complete_until": None,
+        "rows": {"persons": 3},
+    }
