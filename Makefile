@@ -13,10 +13,10 @@ demo: .venv/run ## run the main job: a sandbox, a real Postgres, a sync, a kill 
 	$(BIN)/posthog-etl demo --data-dir .demo
 
 test: .venv/dev ## run every test, against a real Postgres and real HTTP
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 quick: .venv/dev ## run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow"
 
 check: lint types contracts migrations test ## exactly what CI runs
 

@@ -12,11 +12,17 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from etl.runs.doctor import Finding
 from etl.runs.report import Report
+
+UNBOUNDED = 10_000
+# A table of so few columns reads well with its cells folded.
+_FEW_COLUMNS = 3
 
 _COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan"}
 
@@ -25,7 +31,7 @@ def console() -> Console:
     """Return the console for results: as wide as the terminal, unbounded when piped."""
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
         return Console()
-    return Console(width=200)
+    return Console(width=UNBOUNDED)
 
 
 @contextmanager
@@ -76,7 +82,7 @@ def show_reports(reports: Sequence[Report]) -> None:
             _instant(report.complete_until),
         )
     out = console()
-    out.print(table)
+    _print(table)
     for report in reports:
         if report.ending.reason:
             out.print(f"{report.stream}: {report.ending.reason}", markup=False, soft_wrap=True)
@@ -92,7 +98,7 @@ def show_findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
         mark = "[green]ok[/]" if finding.well else "[red]no[/]"
         table.add_row(mark, finding.about, escape(finding.said))
-    console().print(table)
+    _print(table)
 
 
 def show_runs(rows: Sequence[dict[str, Any]]) -> None:
@@ -116,7 +122,7 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
             "" if ended is None else f"{(ended - row['started_at']).total_seconds():.1f}",
             escape(row["reason"] or ""),
         )
-    console().print(table)
+    _print(table)
 
 
 def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
@@ -135,7 +141,7 @@ def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
             _instant(row["last_seen_at"]),
             _instant(row["resolved_at"]),
         )
-    console().print(table)
+    _print(table)
 
 
 def show_status(rows: Sequence[dict[str, Any]]) -> None:
@@ -163,7 +169,7 @@ def show_status(rows: Sequence[dict[str, Any]]) -> None:
             f"{row['rejects']:,}",
             _instant(row["paused_until"]),
         )
-    out.print(table)
+    _print(table)
     for row in rows:
         if row["reason"]:
             out.print(f"{row['stream']}: {row['reason']}", markup=False, soft_wrap=True)
@@ -173,8 +179,9 @@ def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print the answer to a question."""
     table = _table(*names)
     for row in rows:
-        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
-    console().print(table)
+        cells = (f"{cell:,}" if isinstance(cell, int) else escape(str(cell)) for cell in row)
+        table.add_row(*cells)
+    _print(table)
 
 
 def _table(*names: str) -> Table:
@@ -182,6 +189,23 @@ def _table(*names: str) -> Table:
     for name in names:
         table.add_column(name, overflow="fold")
     return table
+
+
+def _print(table: Table) -> None:
+    """Print a table; where it is too wide, each row as names and values."""
+    out = console()
+    natural = Measurement.get(out, out.options.update(max_width=UNBOUNDED), table).maximum
+    if natural <= out.width or len(table.columns) <= _FEW_COLUMNS:
+        out.print(table)
+        return
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        said = Text("  ").join(
+            Text.from_markup(f"[bold]{column.header}[/] {cell}")
+            for column, cell in zip(table.columns, row, strict=True)
+            if cell
+        )
+        out.print(said, overflow="fold")
+        out.print()
 
 
 def _coloured(status: str) -> str:

@@ -155,7 +155,7 @@ class Client:
                 status, headers = response.status, response.headers
         except (aiohttp.ClientError, TimeoutError) as exc:
             self._reached = self._reached or not isinstance(exc, NOT_REACHED)
-            raise connection_error(exc, self._host.host or "") from exc
+            raise connection_error(exc, self._host) from exc
         self._reached = True
         self.bytes_read += len(body)
         self._note_clock(headers)

@@ -9,6 +9,7 @@ import os
 import ssl
 
 import aiohttp
+from yarl import URL
 
 from etl.errors import SourceError, SourceUnavailable
 
@@ -21,11 +22,12 @@ _CHECK_ADDRESS = "Check POSTHOG_HOST and the network"
 _LONGEST_TEXT = 200
 
 
-def connection_error(exc: Exception, host: str) -> SourceError:
-    """Return our error for one of aiohttp's that came in place of an answer of `host`.
+def connection_error(exc: Exception, address: URL) -> SourceError:
+    """Return our error for one of aiohttp's that came in place of an answer from `address`.
 
     Holds no address of a proxy with its password, and nothing that was sent.
     """
+    host = address.host or ""
     if isinstance(exc, aiohttp.ClientProxyConnectionError):
         return SourceUnavailable(
             f"The proxy {exc.host}:{exc.port} cannot be reached: {_reason(exc.os_error)}",
@@ -62,10 +64,13 @@ def connection_error(exc: Exception, host: str) -> SourceError:
     if isinstance(exc, aiohttp.ClientResponseError):
         return SourceUnavailable(
             f"{host} does not answer in HTTP",
-            remedy="Check POSTHOG_HOST: a server that speaks TLS wants https://",
+            remedy="Check POSTHOG_HOST: its port, and whether it should begin with https://",
         )
     return SourceUnavailable(
-        f"The connection to {host} broke off: {_reason(exc)}", remedy=_CHECK_ADDRESS
+        f"The connection to {host} broke off: {_reason(exc)}",
+        remedy="Check POSTHOG_HOST: a server that speaks TLS wants https://"
+        if address.scheme == "http"
+        else _CHECK_ADDRESS,
     )
 
 

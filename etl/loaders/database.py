@@ -55,7 +55,8 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "3F000": ("A schema is missing", "Run `posthog-etl migrate`"),
     "53100": ("The disk of the Postgres server is full", "Make room; the next run goes on"),
 }
-# What a server says that lets nobody in without TLS, and what asyncpg says of one that has none.
+# What a server says that lets nobody in without TLS, and what asyncpg says of one that has none,
+# or is no Postgres.
 _WANTS_TLS = ("no encryption", "SSL off", "SSL required", "connection is insecure")
 _HAS_NO_TLS = "rejected SSL upgrade"
 
@@ -162,8 +163,9 @@ def translate(exc: BaseException) -> DestinationError | None:
         )
     if isinstance(exc, ConnectionError) and _HAS_NO_TLS in str(exc):
         return DestinationError(
-            "Postgres offers no TLS here, and sslmode asks for it",
-            remedy="Turn TLS on at the server, or write sslmode=prefer in DATABASE_URL",
+            "What listens there offers no TLS",
+            remedy="Check host and port in DATABASE_URL; where they are right, turn TLS on at the "
+            "server or write sslmode=disable",
         )
     if isinstance(exc, ssl.SSLError):
         return DestinationError(

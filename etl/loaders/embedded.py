@@ -103,7 +103,7 @@ class EmbeddedPostgres:
         except OSError as exc:
             raise ConfigurationError(
                 f"{exc.filename or data_dir} cannot be used for Postgres: {exc.strerror or exc}",
-                remedy="Name another data directory, or set DATABASE_URL",
+                remedy="Set POSTHOG_ETL_DATA_DIR to another directory, or DATABASE_URL to a server",
             ) from exc
 
     def close(self) -> None:

@@ -59,7 +59,11 @@ async def migrate(database: Database, tables: Tables, revision: str = "head") ->
         return before, _version(connection, tables)
 
     # Another process may be at it, and indexes take their time: wait as long as it takes.
-    patient = {"lock_timeout": "0", "statement_timeout": "0"}
+    patient = {
+        "lock_timeout": "0",
+        "statement_timeout": "0",
+        "idle_in_transaction_session_timeout": "60000",
+    }
     async with database.transaction(patient) as connection:
         return await connection.run_sync(run)
 

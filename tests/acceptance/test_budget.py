@@ -31,9 +31,7 @@ def seconds_ahead(at: str) -> float:
     return (datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds()
 
 
-async def test_two_processes_at_once_share_one_limit(
-    start_sandbox: StartSandbox, dsn: str
-) -> None:
+async def test_two_processes_at_once_share_one_limit(start_sandbox: StartSandbox, dsn: str) -> None:
     """Together they send exactly what one may, and both say when they may go on."""
     sandbox = await start_sandbox(recordings=900, projects=(1, 2))
     settings = {"POSTHOG_ETL_LIST_REQUESTS_PER_MINUTE": "7", **PAGE, **IMPATIENT}
@@ -49,9 +47,7 @@ async def test_two_processes_at_once_share_one_limit(
         assert 45 < seconds_ahead(result.report["paused_until"]) < 61
 
 
-async def test_a_spent_budget_outlives_the_process(
-    start_sandbox: StartSandbox, dsn: str
-) -> None:
+async def test_a_spent_budget_outlives_the_process(start_sandbox: StartSandbox, dsn: str) -> None:
     """The next run knows of it and sends nothing; what was read is committed."""
     sandbox = await start_sandbox(recordings=900)
     settings = {"POSTHOG_ETL_LIST_REQUESTS_PER_MINUTE": "4", **PAGE, **IMPATIENT}

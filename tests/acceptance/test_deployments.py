@@ -173,9 +173,7 @@ async def test_every_table_and_column_says_what_it_is(dsn: str, schema: str) -> 
         schema,
     )
     assert silent == []
-    assert await value(
-        dsn, "SELECT count(*) > 2 FROM pg_tables WHERE schemaname = $1", schema
-    )
+    assert await value(dsn, "SELECT count(*) > 2 FROM pg_tables WHERE schemaname = $1", schema)
 
 
 def test_an_identifier_is_quoted_so_that_it_cannot_break_out() -> None:

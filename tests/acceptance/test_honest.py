@@ -95,9 +95,7 @@ async def test_a_stream_that_is_not_to_be_had_says_how_to_fix_it_and_the_others_
     assert (await run_endings(dsn))[0] == ("partial", first["reason"])
 
 
-async def test_a_refused_key_ends_everything_at_once(
-    start_sandbox: StartSandbox, dsn: str
-) -> None:
+async def test_a_refused_key_ends_everything_at_once(start_sandbox: StartSandbox, dsn: str) -> None:
     """Exit 5 after one request, with the words to fix it."""
     sandbox = await start_sandbox(recordings=60, projects=(1, 2))
     command = Command(

@@ -50,9 +50,7 @@ async def test_a_sync_without_news_writes_no_row(
 ) -> None:
     """Everything is read again, and Postgres counts no insert, update or delete in a data table."""
     sandbox = await start_sandbox(recordings=600, start_ties=3, **options)
-    command = Command(
-        sandbox.url, dsn, POSTHOG_ETL_PAGE_SIZE_RECORDS="200", **READ_ALL_AGAIN
-    )
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_PAGE_SIZE_RECORDS="200", **READ_ALL_AGAIN)
     assert (await command.run("sync")).code == 0
     before = await rows_written(dsn)
     assert all(before[table][0] > 0 for table in TABLES)

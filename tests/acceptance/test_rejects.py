@@ -41,7 +41,10 @@ REJECTED: dict[str, tuple[dict[str, Any], str]] = {
     "a list for a person": ({"set": {"person": []}}, "person: expected"),
     "a word for a uuid": ({"set": {"person.uuid": "someone"}}, "person.uuid: expected"),
     "30 digits for a count": ({"raw": {"click_count": "1" * 30}}, "click_count: expected"),
-    "a year beyond ours": ({"set": {"end_time": "0001-01-01T00:00:00+14:00"}}, "end_time: expected"),
+    "a year beyond ours": (
+        {"set": {"end_time": "0001-01-01T00:00:00+14:00"}},
+        "end_time: expected",
+    ),
     "nested beyond reading": (
         {"raw": {"person.properties": "[" * DEEP + "]" * DEEP}},
         "nested too deeply",

@@ -63,7 +63,9 @@ async def dump(dsn: str) -> str:
         "WHERE schemaname LIKE 'posthog%'",
     )
     assert len(tables) > 8
-    rows = [await select(dsn, f"SELECT t::text AS row FROM {table['name']} AS t") for table in tables]
+    rows = [
+        await select(dsn, f"SELECT t::text AS row FROM {table['name']} AS t") for table in tables
+    ]
     return "\n".join(row["row"] for found in rows for row in found)
 
 
@@ -156,7 +158,7 @@ async def test_secrets_are_in_no_command_line(start_sandbox: StartSandbox, secre
     async with command.running("sync"):
 
         async def it_works() -> bool:
-            return sandbox.control.faults()[0]["hits"] == 1
+            return bool(sandbox.control.faults()[0]["hits"])
 
         await until(it_works, "the command asks")
         lines = _command_lines()

@@ -93,7 +93,9 @@ async def load(database: Database, lease: Lease) -> Load:
 
 async def recording(dsn: str, recording_id: str = "one") -> dict[str, Any]:
     """A stored recording."""
-    (row,) = await select(dsn, "SELECT * FROM posthog.session_recordings WHERE id = $1", recording_id)
+    (row,) = await select(
+        dsn, "SELECT * FROM posthog.session_recordings WHERE id = $1", recording_id
+    )
     return row
 
 
@@ -103,9 +105,9 @@ async def test_rows_rejects_counters_and_checkpoint_are_there_together(
     """One batch writes all of them."""
     loaded = await load(record(), record("two", click_count="many"), position={"page": 1})
     assert loaded == Loaded(inserted=3, updated=0, rejected=1)
-    assert [row["id"] for row in await select(dsn, "SELECT id FROM posthog.session_recordings")] == [
-        "one"
-    ]
+    assert [
+        row["id"] for row in await select(dsn, "SELECT id FROM posthog.session_recordings")
+    ] == ["one"]
     (run,) = await select(dsn, "SELECT * FROM posthog_etl.runs")
     counted = (run["records_read"], run["rows_inserted"], run["rejected"], run["requests"])
     assert counted == (2, 3, 1, 1)
@@ -148,9 +150,7 @@ async def test_a_person_read_earlier_never_replaces_one_read_later(
     assert after == before
 
 
-async def test_null_where_the_server_does_not_say_keeps_what_is_known(
-    dsn: str, load: Load
-) -> None:
+async def test_null_where_the_server_does_not_say_keeps_what_is_known(dsn: str, load: Load) -> None:
     """A person without properties, and a recording without a score, lose neither."""
     await load(record(activity_score=55.5))
     loaded = await load(
@@ -230,9 +230,7 @@ def _closing(since: datetime, until: datetime, *, vouched: bool = True) -> Closi
     return Closing(since=since, until=until, vouched=vouched, traits={"envelope": "cursor"})
 
 
-async def test_watermarks_move_when_a_window_closes_and_only_outwards(
-    dsn: str, load: Load
-) -> None:
+async def test_watermarks_move_when_a_window_closes_and_only_outwards(dsn: str, load: Load) -> None:
     """A batch does not move them, an earlier window does not pull them back."""
     marks = "SELECT complete_since, complete_until FROM posthog_etl.watermarks"
     hour = timedelta(hours=1)
@@ -257,7 +255,9 @@ async def test_units_that_share_rows_load_them_at_once_without_a_deadlock(
         done = []
         for turn in range(8):
             clicks = first + 2 * turn
-            records = [record(f"r-{each}", each, click_count=clicks, name=str(clicks)) for each in order]
+            records = [
+                record(f"r-{each}", each, click_count=clicks, name=str(clicks)) for each in order
+            ]
             at = NOON + timedelta(seconds=clicks)
             done.append(await loader.load(lease, batch_of(*records), commit_at(at)))
         return done

@@ -34,8 +34,8 @@ TWINS = [
         name="nobody says how to fix it",
         promise="P12",
         file="etl/extractors/protocol.py",
-        find="        return StreamUnavailable(told, remedy=_stream_remedy(status, said), status=status)\n",
-        replace="        return StreamUnavailable(told, status=status)\n",
+        find="StreamUnavailable(told, remedy=_stream_remedy(status, said), ",
+        replace="StreamUnavailable(told, ",
         caught_by=_TESTS + "[402]",
     ),
 ]

@@ -28,8 +28,8 @@ TWINS = [
         name="a failed run exits as if it had succeeded",
         promise="P3",
         file="etl/errors.py",
-        find="    return next((code for code in EXIT_PRECEDENCE if code in codes), EXIT_SUCCEEDED)\n",
-        replace="    return EXIT_SUCCEEDED\n",
+        find="(code for code in EXIT_PRECEDENCE if code in codes)",
+        replace="iter(())",
         caught_by=_TESTS
         + "test_a_list_that_was_not_read_to_its_end_is_no_success[a status of 503]",
     ),
@@ -37,8 +37,8 @@ TWINS = [
         name="the milder ending sets the exit code",
         promise="P3",
         file="etl/errors.py",
-        find="EXIT_PRECEDENCE = (EXIT_KEY_REFUSED, EXIT_FAILED, EXIT_PAUSED, EXIT_HELD, EXIT_PARTIAL)",
-        replace="EXIT_PRECEDENCE = (EXIT_PARTIAL, EXIT_HELD, EXIT_PAUSED, EXIT_FAILED, EXIT_KEY_REFUSED)",
+        find="(EXIT_KEY_REFUSED, EXIT_FAILED, EXIT_PAUSED, EXIT_HELD, EXIT_PARTIAL)",
+        replace="(EXIT_PARTIAL, EXIT_HELD, EXIT_PAUSED, EXIT_FAILED, EXIT_KEY_REFUSED)",
         caught_by=_TESTS + "test_when_streams_end_differently_the_gravest_sets_the_exit_code"
         "[failed before partial]",
     ),
@@ -46,8 +46,8 @@ TWINS = [
         name="a refused request is asked without dates, and three days pass for all",
         promise="P3",
         file="etl/extractors/extractor.py",
-        find="                raise  # such a server filters by date: it was something else it refused\n",
-        replace="                return reading, answer\n",
+        find="raise  # such a server filters by date",
+        replace="return reading, answer  # such a server filters by date",
         caught_by="tests/acceptance/test_complete.py::"
         "test_a_refused_request_never_leads_to_one_without_dates_on_a_real_server",
     ),

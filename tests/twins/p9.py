@@ -10,7 +10,6 @@ TWINS = [
         find="                lambda: not self._pages or "
         "self._size_bytes + page.size_bytes <= self._limit_bytes\n",
         replace="                lambda: True\n",
-        caught_by="tests/acceptance/test_memory.py::"
-        "test_pages_are_not_fetched_ahead_without_bound",
+        caught_by="tests/acceptance/test_memory.py::test_pages_are_not_fetched_ahead_without_bound",
     ),
 ]

@@ -43,6 +43,11 @@ def all_twins() -> list[Twin]:
     ]
 
 
+def title(twin: Twin) -> str:
+    """What a twin is called in the list of tests."""
+    return f"{twin.promise}, {twin.name}"
+
+
 TWINS = all_twins()
 
 
@@ -67,7 +72,6 @@ async def run_pytest(project: Path, *arguments: str, server: str) -> Outcome:
         env={
             **os.environ,
             "PYTHONPATH": str(project),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "TEST_DATABASE_URL": server,
         },
         stdout=asyncio.subprocess.PIPE,
@@ -112,12 +116,9 @@ async def trials(
         finally:
             lanes.put_nowait(project)
 
-    chosen = {
-        item.callspec.params["twin"]: None
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and "twin" in item.fixturenames
-    }
-    tasks = {twin: asyncio.create_task(trial(twin)) for twin in chosen}
+    # Only what is left of them after -k and the like.
+    wanted = {item.callspec.id for item in request.session.items if hasattr(item, "callspec")}
+    tasks = {twin: asyncio.create_task(trial(twin)) for twin in TWINS if title(twin) in wanted}
     yield tasks
     for task in tasks.values():
         task.cancel()
@@ -125,7 +126,7 @@ async def trials(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: f"{twin.promise}, {twin.name}")
+@pytest.mark.parametrize("twin", TWINS, ids=title)
 async def test_a_planted_defect_is_caught(
     twin: Twin, trials: dict[Twin, asyncio.Task[Outcome]]
 ) -> None:
@@ -146,7 +147,7 @@ async def test_the_test_that_is_to_catch_each_defect_exists(databases: Databases
 def test_every_defect_can_be_planted() -> None:
     """The text that a twin replaces stands in its file exactly once."""
     misplaced = [
-        f"{twin.promise}, {twin.name}"
+        title(twin)
         for twin in TWINS
         if (PROJECT / twin.file).read_text(encoding="utf-8").count(twin.find) != 1
     ]
@@ -160,5 +161,5 @@ def test_every_promise_has_a_twin() -> None:
 
 def test_no_two_twins_have_the_same_name() -> None:
     """A name tells which one was not caught."""
-    names = [(twin.promise, twin.name) for twin in TWINS]
-    assert len(set(names)) == len(names)
+    titles = [title(twin) for twin in TWINS]
+    assert len(set(titles)) == len(titles)

@@ -304,8 +304,10 @@ def test_the_same_page_for_different_offsets_stops_the_walk() -> None:
 def test_rows_that_began_after_the_reading_do_not_keep_passes_from_agreeing() -> None:
     """New sessions arrive all the time; only what was there before has to be in both passes."""
     new = [Change("insert", 0, settled=False)]
-    source = ChangingList(list(range(40)), [new] * 6, pages=[10])
-    assert end_of(OffsetWalk(), source, 10).complete
+    source = ChangingList(list(range(40)), [new] * 100, pages=[10])
+    walk = OffsetWalk()
+    assert end_of(walk, source, 10).complete
+    assert walk.pass_number == 2
 
 
 def test_without_one_answer_the_walk_goes_on_page_by_page() -> None:

@@ -145,7 +145,8 @@ def test_a_list_with_a_nan_is_dirty_and_whole() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "not whole JSON"),
+        (b"", "empty"),
+        (b"  ", "empty"),
         (b'{"results": [{"id": "a"}', "not whole JSON"),
         (b"<!DOCTYPE html><html><body>Log in</body></html>", "web page"),
         (b"  <html>", "web page"),
