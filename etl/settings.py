@@ -205,7 +205,10 @@ class Settings(BaseSettings):
     @field_validator("start")
     @classmethod
     def _aware(cls, value: datetime) -> datetime:
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
+        at = value if value.tzinfo else value.replace(tzinfo=UTC)
+        if at.year < 1970:
+            raise ValueError("must be in 1970 or later")
+        return at
 
     @field_validator("disabled_streams", mode="before")
     @classmethod

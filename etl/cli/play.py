@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from etl.cli.shared import Debug, fail, print_line, run_loop, until_stopped
 from etl.errors import EXIT_FAILED, EtlError
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 def demo(
@@ -78,6 +80,7 @@ def sandbox(
 
     Example: posthog-etl sandbox --recordings 20000 --port 8010
     """
+    import asyncio
     from datetime import UTC
 
     from etl.sandbox.options import SandboxOptions

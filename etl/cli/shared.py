@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 import sys
@@ -16,6 +15,8 @@ import typer
 from etl.errors import EXIT_FAILED, EXIT_USAGE, EtlError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from etl.logs import Redactor
 
 T = TypeVar("T")
@@ -74,6 +75,8 @@ def _show_traceback(redactor: Redactor, debug: bool) -> None:
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run `work` on uvloop, which is faster at COPY by a fifth, else on asyncio's own loop."""
+    import asyncio
+
     try:
         import uvloop
     except ImportError:  # not on Windows
@@ -83,6 +86,8 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
 
 async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
     """Do `work`; SIGTERM and SIGINT ask it to stop, a second one or the grace period end it."""
+    import asyncio
+
     stop = asyncio.Event()
     task = asyncio.ensure_future(work(stop))
     loop = asyncio.get_running_loop()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +19,9 @@ from etl.cli.shared import (
     until_stopped,
 )
 from etl.errors import exit_code_of
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 def sync(

@@ -223,7 +223,8 @@ async def self_signed(world: World) -> Command:
 async def no_web_server(world: World) -> Command:
     """Something else listens, which says something else."""
 
-    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"SSH-2.0-something\r\n")
         writer.close()
 

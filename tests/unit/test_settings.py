@@ -218,6 +218,7 @@ WRONG = [
     ("POSTHOG_ETL_SCHEMA", "x" * 51, "1 to 50 bytes"),
     ("POSTHOG_ETL_SCHEMA", "é" * 26, "1 to 50 bytes"),
     ("POSTHOG_ETL_START", "yesterday", "'yesterday' is not a date; write 2026-01-31"),
+    ("POSTHOG_ETL_START", "0001-01-01", "1970 or later"),
     ("POSTHOG_ETL_DISABLED_STREAMS", "sesion_recordings", "did you mean session_recordings"),
     ("POSTHOG_ETL_PLAN", "gold", "'free', 'paid', 'enterprise' or 'unlimited'"),
     ("POSTHOG_ETL_PAGE_SIZE_RECORDS", "many", "valid integer"),

@@ -1,0 +1,479 @@
+"""The commands as a person meets them: help, tables, colours, JSON, the doctor, the rejects."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import shlex
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import termios
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import typer
+
+from etl import __version__
+from etl.cli import app
+from etl.loaders.embedded import EmbeddedPostgres
+from etl.sandbox.options import SandboxOptions
+from etl.sandbox.server import RunningSandbox, running
+from etl.streams import STREAMS
+from tests.conftest import StartSandbox
+from tests.support.command import Command
+from tests.support.guarded import ROLES, free_port, guarded_server
+from tests.support.postgres import Databases
+from tests.support.sql import select, value
+from tests.support.truth import differences_from_truth, fetch_truth, stored
+
+LIST = {"path": "session_recordings"}
+# Twice the aim, for machines that do something else as well.
+HELP_CPU_S = 0.3
+
+
+def every_command() -> list[tuple[str, ...]]:
+    """The words of every command there is, of the groups too."""
+
+    def walk(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        yield words
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from walk(inner, (*words, name))
+
+    return list(walk(typer.main.get_command(app), ()))
+
+
+COMMANDS = every_command()
+NAMES = [" ".join(words) or "posthog-etl" for words in COMMANDS]
+NOTHING = Command("http://127.0.0.1:9", "postgresql://nobody@127.0.0.1:9/none")
+
+# What shows something and changes nothing.
+LOOKING = [("check",), ("streams",), ("status",), ("runs",), ("rejects", "list")]
+WITH_JSON = [*LOOKING, ("sync",), ("migrate",), ("rejects", "retry")]
+
+
+@pytest_asyncio.fixture(scope="module")
+async def busy_sandbox() -> AsyncIterator[RunningSandbox]:
+    """A sandbox with one record that nobody can store."""
+    async with running(SandboxOptions(clock="frozen", port=0, recordings=60)) as sandbox:
+        broken = {"mutate": {"record": 3, "set": {"click_count": "[many]"}}}
+        sandbox.control.add_faults({"match": LIST, "fault": broken})
+        yield sandbox
+
+
+@pytest_asyncio.fixture(scope="module")
+async def used(
+    busy_sandbox: RunningSandbox, databases: Databases, template: str
+) -> AsyncIterator[Command]:
+    """A command whose database has seen three runs, one of them without a scope."""
+    dsn = await databases.create_database(template)
+    command = Command(busy_sandbox.url, dsn)
+    busy_sandbox.control.put_key("phx_blind", scopes=["project:read"])
+    for key, code in (("phx_sandbox", 3), ("phx_blind", 3), ("phx_sandbox", 0)):
+        result = await command.with_settings(POSTHOG_PERSONAL_API_KEY=key).run("sync")
+        assert result.code == code, result.err
+    yield command
+    await databases.drop_database(dsn)
+
+
+# --- help -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
+async def test_help_shows_an_example_that_the_command_understands(words: tuple[str, ...]) -> None:
+    """The example's options are there: with --help after them nothing is called unknown."""
+    result = await NOTHING.run(*words, "--help")
+    assert (result.code, result.err) == (0, "")
+    example = re.search(r"^ *Example: posthog-etl (.+)$", result.out, re.MULTILINE)
+    assert example is not None, result.out
+    arguments = shlex.split(example[1])
+    assert arguments[: len(words)] == list(words)
+    again = await NOTHING.run(*arguments, "--help")
+    assert (again.code, again.err) == (0, "")
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
+def test_help_costs_next_to_nothing(words: tuple[str, ...]) -> None:
+    """CPU of the whole process, as the kernel counts it; the median of five."""
+
+    def cpu_s() -> float:
+        with subprocess.Popen(
+            [sys.executable, "-m", "etl", *words, "--help"],
+            env=NOTHING.environment,
+            stdout=subprocess.DEVNULL,
+        ) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_utime + usage.ru_stime
+
+    assert statistics.median(cpu_s() for _ in range(5)) <= HELP_CPU_S
+
+
+async def test_the_version_is_told() -> None:
+    """One line with the version of the package."""
+    result = await NOTHING.run("--version")
+    assert (result.code, result.out, result.err) == (0, f"posthog-etl {__version__}\n", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+async def test_a_completion_script_is_produced(shell: str) -> None:
+    """For the shells people use; a shell that is here can read it."""
+    result = await NOTHING.with_settings(_POSTHOG_ETL_COMPLETE=f"source_{shell}").run()
+    assert (result.code, result.err) == (0, "")
+    assert f"_POSTHOG_ETL_COMPLETE=complete_{shell}" in result.out
+    found = shutil.which(shell)
+    if found is not None:
+        await asyncio.to_thread(
+            subprocess.run, [found, "-n"], input=result.out, text=True, check=True, timeout=30
+        )
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("posthog-etl sy", {"sync"}), ("posthog-etl rejects ", {"list", "retry"})],
+)
+async def test_a_shell_is_offered_what_there_is(typed: str, offered: set[str]) -> None:
+    """Commands, and the commands of a group."""
+    command = NOTHING.with_settings(
+        _POSTHOG_ETL_COMPLETE="complete_bash",
+        COMP_WORDS=typed,
+        COMP_CWORD=str(len(typed.split(" ")) - 1),
+    )
+    assert set((await command.run()).out.split()) == offered
+
+
+# --- what is printed --------------------------------------------------------------------------
+
+
+async def on_terminal(
+    command: Command, *arguments: str, columns: int = 120, **settings: str
+) -> str:
+    """Return what a command shows on a terminal of its own."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {**command.environment, "TERM": "xterm-256color", **settings}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "etl", *arguments),
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=its,
+        stderr=its,
+    )
+    os.close(its)
+
+    def read() -> bytes:
+        parts = []
+        # A terminal whose other end has gone is an error on Linux, an end elsewhere.
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 65536):
+                parts.append(part)
+        return b"".join(parts)
+
+    try:
+        shown = await asyncio.to_thread(read)
+        await process.wait()
+    finally:
+        os.close(ours)
+    return shown.decode()
+
+
+def colours(text: str) -> list[str]:
+    """Return the escape codes that choose a colour."""
+    codes = [code for codes in re.findall(r"\x1b\[([\d;]*)m", text) for code in codes.split(";")]
+    return [code for code in codes if re.fullmatch(r"(3|4|9|10)\d", code)]
+
+
+@pytest.mark.parametrize("words", [*LOOKING, ("sync",)], ids=" ".join)
+async def test_results_are_plain_when_piped(used: Command, words: tuple[str, ...]) -> None:
+    """No escape codes, whatever TERM says, and a line per row however long."""
+    result = await used.with_settings(TERM="xterm-256color").run(*words)
+    assert "\x1b" not in result.out + result.err
+    assert result.out.strip()
+    if words == ("rejects", "list"):
+        assert len(result.out.splitlines()) == 2
+    if words == ("runs",):
+        assert len(result.out.splitlines()) >= 4
+
+
+async def test_a_terminal_gets_colours_and_a_log_for_people(used: Command) -> None:
+    """What went well is green; log lines are not JSON."""
+    assert "\x1b[32mok" in await on_terminal(used, "check")
+    shown = await on_terminal(used, "sync")
+    assert colours(shown)
+    assert "run.finished" in shown
+    assert '{"' not in shown
+
+
+@pytest.mark.parametrize("words", [("check",), ("runs",), ("sync",)], ids=" ".join)
+async def test_no_color_is_obeyed(used: Command, words: tuple[str, ...]) -> None:
+    """The convention of no-color.org: no colour, in the result and in the log."""
+    shown = await on_terminal(used, *words, NO_COLOR="1")
+    assert "session_recordings" in shown
+    assert colours(shown) == []
+
+
+@pytest.mark.parametrize("words", LOOKING, ids=" ".join)
+@pytest.mark.parametrize("columns", [40, 80])
+async def test_a_narrow_terminal_loses_nothing(
+    used: Command, words: tuple[str, ...], columns: int
+) -> None:
+    """Every letter of the wide table is there, and no line is wider than the terminal."""
+    wide = (await used.run(*words)).out
+    shown = await on_terminal(used, *words, columns=columns, NO_COLOR="1")
+    narrow = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown).replace("\r", "")
+    assert max(len(line) for line in narrow.splitlines()) <= columns
+    rows = "\n".join(wide.splitlines()[1:])
+    # Digits are left out: those of lags and clocks differ from one call to the next.
+    lost = Counter(re.findall(r"[^\W\d]", rows)) - Counter(re.findall(r"[^\W\d]", narrow))
+    assert not lost, narrow
+
+
+async def test_a_narrow_terminal_shows_a_row_as_names_and_values(used: Command) -> None:
+    """Each value stands whole behind its name."""
+    shown = await on_terminal(used, "runs", columns=80, NO_COLOR="1")
+    said = " ".join(re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown).split())
+    assert "stream session_recordings unit tail status partial read 0" in said
+    assert "reason The API answered 403: API key missing required scope" in said
+
+
+@pytest.mark.parametrize("words", WITH_JSON, ids=" ".join)
+async def test_json_is_one_document(used: Command, words: tuple[str, ...]) -> None:
+    """Nothing but JSON on stdout, an object, with rows where there are some."""
+    result = await used.run(*words, "--json")
+    assert isinstance(result.document, dict)
+    assert any(result.document.values())
+    assert all(line.startswith("{") for line in result.err.splitlines())
+
+
+async def test_json_is_one_document_when_a_unit_fails(used: Command) -> None:
+    """The exit code says that it failed, the document why."""
+    blind = used.with_settings(POSTHOG_PERSONAL_API_KEY="phx_blind")
+    synced, checked = await blind.run("sync", "--json"), await blind.run("check", "--json")
+    assert (synced.code, checked.code) == (3, 3)
+    assert "session_recording:read" in synced.report["reason"]
+    assert "session_recording:read" in json.dumps(checked.document)
+
+
+# --- streams, runs ----------------------------------------------------------------------------
+
+
+async def test_the_catalogue_needs_no_settings() -> None:
+    """Every stream with its scope and tables."""
+    rows = (await NOTHING.run("streams", "--json")).document["streams"]
+    assert [row["stream"] for row in rows] == list(STREAMS)
+    assert all(row["tables"] and row["scope"].endswith(":read") for row in rows)
+
+
+async def test_runs_come_newest_first_and_as_many_as_asked_for(used: Command) -> None:
+    """With what became of them and why."""
+    everything = (await used.run("runs", "--json")).document["runs"]
+    begun = [run["started_at"] for run in everything]
+    assert begun == sorted(begun, reverse=True)
+    assert {run["status"] for run in everything} >= {"succeeded", "partial"}
+    limited = (await used.run("runs", "--json", "--limit", "2")).document["runs"]
+    assert [run["id"] for run in limited] == [run["id"] for run in everything[:2]]
+
+
+# --- check ------------------------------------------------------------------------------------
+
+
+async def findings(command: Command) -> tuple[int, dict[str, str]]:
+    """Return the exit code of `check`, and what it found not to be well."""
+    result = await command.run("check", "--json")
+    rows = result.document["findings"]
+    assert "Traceback" not in result.err
+    return result.code, {row["about"]: row["found"] for row in rows if not row["ok"]}
+
+
+@pytest.mark.parametrize(
+    ("flavour", "pages"), [("cloud", "cursor (has_next)"), ("docs", "limit and offset")]
+)
+async def test_check_finds_all_well(
+    start_sandbox: StartSandbox, dsn: str, flavour: str, pages: str
+) -> None:
+    """Database, schema, key, clocks and each stream; and what kind of server it is."""
+    sandbox = await start_sandbox(flavour=flavour, recordings=10)
+    result = await Command(sandbox.url, dsn).run("check", "--json")
+    assert result.code == 0, result.out
+    found = {row["about"]: row["found"] for row in result.document["findings"]}
+    assert list(found) == ["database", "schema", "key", "clocks", "session_recordings (1)"]
+    assert found["database"].startswith("PostgreSQL ")
+    assert f"available; pages by {pages}" in found["session_recordings (1)"]
+
+
+async def test_check_names_the_missing_scope(sandbox: RunningSandbox, dsn: str) -> None:
+    """Of each stream, in the words that the settings of PostHog use."""
+    sandbox.control.put_key("phx_blind", scopes=["project:read"])
+    code, wrong = await findings(Command(sandbox.url, dsn, POSTHOG_PERSONAL_API_KEY="phx_blind"))
+    assert (code, list(wrong)) == (3, ["session_recordings (1)"])
+    assert "Add the scope session_recording:read" in wrong["session_recordings (1)"]
+
+
+async def test_check_stops_at_a_key_that_is_refused(command: Command) -> None:
+    """Nothing else can be seen with it; the database was looked at all the same."""
+    code, wrong = await findings(command.with_settings(POSTHOG_PERSONAL_API_KEY="phx_other"))
+    assert (code, list(wrong)) == (5, ["key"])
+
+
+async def test_check_names_the_project_that_is_wrong(command: Command) -> None:
+    """And goes on with the others."""
+    code, wrong = await findings(command.with_settings(POSTHOG_PROJECT_ID="1,77"))
+    assert (code, list(wrong)) == (3, ["session_recordings (77)"])
+    assert "POSTHOG_PROJECT_ID" in wrong["session_recordings (77)"]
+
+
+async def test_check_looks_at_the_server_when_the_database_is_down(command: Command) -> None:
+    """Both kinds of trouble show in one go; a long wait is told and not sat out."""
+    down = command.with_settings(DATABASE_URL=f"postgresql://u:p@127.0.0.1:{free_port()}/copy")
+    code, wrong = await findings(down)
+    assert (code, list(wrong)) == (1, ["database"])
+    code, wrong = await findings(down.with_settings(POSTHOG_PROJECT_ID="77"))
+    assert (code, list(wrong)) == (1, ["database", "session_recordings (77)"])
+
+
+@pytest.mark.parametrize("database_down", [False, True])
+async def test_check_does_not_sit_out_a_long_wait(
+    sandbox: RunningSandbox, dsn: str, database_down: bool
+) -> None:
+    """It says how long the wait would be: exit 6, or 1 where something is worse."""
+    sandbox.control.add_faults({"match": LIST, "fault": {"status": 429, "wait_s": 3000}})
+    address = f"postgresql://u:p@127.0.0.1:{free_port()}/copy" if database_down else dsn
+    code, wrong = await findings(Command(sandbox.url, address))
+    assert code == (1 if database_down else 6)
+    assert "wait 3000 seconds" in wrong["session_recordings (1)"]
+
+
+async def test_check_says_that_the_next_sync_migrates(
+    sandbox: RunningSandbox, empty_dsn: str
+) -> None:
+    """An empty database is no trouble, and is left empty."""
+    command = Command(sandbox.url, empty_dsn)
+    assert await findings(command) == (0, {})
+    assert "the next sync migrates it" in (await command.run("check")).out
+    assert not await value(empty_dsn, "SELECT count(*) FROM pg_namespace WHERE nspname ~ 'posthog'")
+
+
+@pytest.fixture(scope="module")
+def guarded_postgres() -> Iterator[EmbeddedPostgres]:
+    """A server with a role that may not create schemas."""
+    with guarded_server() as server:
+        yield server
+
+
+async def test_check_says_that_the_role_may_not_migrate(
+    sandbox: RunningSandbox, guarded_postgres: EmbeddedPostgres
+) -> None:
+    """And what to do about it."""
+    await select(guarded_postgres.dsn, ROLES[0])
+    dsn = f"postgresql://loader:right@127.0.0.1:{guarded_postgres.port}/postgres"
+    code, wrong = await findings(Command(sandbox.url, dsn))
+    assert (code, list(wrong)) == (1, ["schema"])
+    assert "posthog-etl migrate" in wrong["schema"]
+
+
+# --- rejects ----------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture
+async def rejecting(start_sandbox: StartSandbox) -> RunningSandbox:
+    """A sandbox whose first answer spoils two records."""
+    sandbox = await start_sandbox(recordings=30)
+    spoilt = [{"record": n, "set": {"click_count": "many"}} for n in (2, 5)]
+    sandbox.control.add_faults({"match": LIST, "at": 1, "fault": {"mutate": spoilt}})
+    return sandbox
+
+
+@pytest_asyncio.fixture
+async def set_aside(rejecting: RunningSandbox, dsn: str) -> list[str]:
+    """The keys of the two records that were set aside by a first sync."""
+    result = await Command(rejecting.url, dsn).run("sync", "--json")
+    assert (result.code, result.report["rejected"]) == (3, 2), result.err
+    rows = await select(dsn, "SELECT record_key FROM posthog_etl.rejects ORDER BY record_key")
+    return [row["record_key"] for row in rows]
+
+
+@pytest.fixture
+def alone(dsn: str) -> Command:
+    """The command with a database and nothing else: no server, no key."""
+    command = Command("http://127.0.0.1:9", dsn)
+    del command.environment["POSTHOG_PERSONAL_API_KEY"]
+    return command
+
+
+MEND = (
+    "UPDATE posthog_etl.rejects SET resolved_at = NULL, "
+    "payload = jsonb_set(payload, '{click_count}', $2::jsonb) WHERE record_key = $1"
+)
+
+
+async def unresolved(command: Command) -> dict[str, str]:
+    """Return the reasons of what is still set aside."""
+    rows = (await command.run("rejects", "list", "--json")).document["rejects"]
+    return {row["record_key"]: row["reason"] for row in rows}
+
+
+async def test_what_was_mended_by_hand_loads_and_what_was_not_stays(
+    alone: Command, dsn: str, set_aside: list[str]
+) -> None:
+    """First one, then the other: exit 3 while something is left, then 0; needs no server."""
+    first, second = set_aside
+    await select(dsn, MEND, first, 41)
+    result = await alone.run("rejects", "retry", "--json")
+    assert (result.code, result.report["status"]) == (3, "partial"), result.err
+    assert (await stored(dsn, "session_recordings"))[first]["click_count"] == 41
+    left = await unresolved(alone)
+    assert list(left) == [second]
+    assert "click_count" in left[second]
+    await select(dsn, MEND, second, 42)
+    result = await alone.run("rejects", "retry", "--json")
+    assert (result.code, result.report["status"]) == (0, "succeeded"), result.err
+    assert (await stored(dsn, "session_recordings"))[second]["click_count"] == 42
+    assert await unresolved(alone) == {}
+    everything = (await alone.run("rejects", "list", "--all", "--json")).document["rejects"]
+    assert {row["record_key"] for row in everything} == set(set_aside)
+    assert all(row["resolved_at"] for row in everything)
+    assert len(await stored(dsn, "session_recordings")) == 30
+
+
+async def test_a_retry_with_nothing_mended_changes_nothing(
+    alone: Command, dsn: str, set_aside: list[str]
+) -> None:
+    """Exit 3, both still there, once each."""
+    before = await stored(dsn, "session_recordings")
+    result = await alone.run("rejects", "retry")
+    assert result.code == 3
+    assert "session_recordings: 2 records could not be stored" in result.out
+    assert sorted(await unresolved(alone)) == set_aside
+    assert await stored(dsn, "session_recordings") == before
+
+
+async def test_a_retry_never_overwrites_what_was_read_since(
+    rejecting: RunningSandbox, alone: Command, dsn: str, set_aside: list[str]
+) -> None:
+    """The server has sent the record since, well: the older payload resolves, and loses."""
+    everything = Command(rejecting.url, dsn, POSTHOG_ETL_LOOKBACK_HOURS="1000")
+    assert (await everything.run("sync")).code == 0
+    assert await unresolved(alone) == {}
+    await select(dsn, MEND, set_aside[0], 999)
+    assert list(await unresolved(alone)) == set_aside[:1]
+    assert (await alone.run("rejects", "retry")).code == 0
+    assert await unresolved(alone) == {}
+    assert await differences_from_truth(dsn, await fetch_truth(rejecting.url)) == []
+
+
+async def test_nothing_set_aside_is_said_so(alone: Command) -> None:
+    """By both commands, with exit 0."""
+    listed, retried = await alone.run("rejects", "list"), await alone.run("rejects", "retry")
+    assert (listed.code, retried.code) == (0, 0)
+    assert listed.out == retried.out == "Nothing is set aside.\n"
