@@ -151,4 +151,6 @@ class Stopped(EtlError):
 
 def exit_code_of(codes: list[int]) -> int:
     """Return the exit code of a command whose parts ended with `codes`."""
+    if EXIT_USAGE in codes:  # only some parts need the setting that is wrong
+        return EXIT_USAGE
     return next((code for code in EXIT_PRECEDENCE if code in codes), EXIT_SUCCEEDED)

@@ -125,9 +125,14 @@ class Settings(BaseSettings):
         4000.0, ge=0, description="Wait this long for the request budget, in seconds, then pause."
     )
     lease_s: float = Field(
-        30.0, ge=1, description="A run that stands still loses its unit after this, in seconds."
+        30.0,
+        ge=1,
+        le=86_400,
+        description="A run that stands still loses its unit after this, in seconds.",
     )
-    statement_timeout_s: float = Field(120.0, gt=0, description="Longest SQL statement, seconds.")
+    statement_timeout_s: float = Field(
+        120.0, gt=0, le=86_400, description="Longest SQL statement, seconds."
+    )
     connection_per_transaction: bool = Field(
         False, description="Open a database connection for every transaction."
     )
@@ -208,6 +213,9 @@ class Settings(BaseSettings):
         at = value if value.tzinfo else value.replace(tzinfo=UTC)
         if at.year < 1970:
             raise ValueError("must be in 1970 or later")
+        if at > datetime.now(UTC):
+            # Nothing would be loaded, and everything before would count as known.
+            raise ValueError("lies in the future; it says since when recordings are loaded")
         return at
 
     @field_validator("disabled_streams", mode="before")

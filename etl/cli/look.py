@@ -78,7 +78,7 @@ def streams(as_json: Json = False) -> None:
 
 
 def runs(
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, newest first.")] = 20,
     config: Config = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -98,7 +98,7 @@ def runs(
 
 
 def list_rejects(
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, newest first.")] = 50,
     resolved: Annotated[
         bool, typer.Option("--all", help="Also those that have loaded since.")
     ] = False,

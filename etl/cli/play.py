@@ -110,8 +110,10 @@ def sandbox(
     try:
         asyncio.run(until_stopped(work))
     except OSError as exc:
+        number = exc.errno or 0
+        why = os.strerror(number) if number > 0 else exc.strerror
         fail(
-            f"posthog-etl: cannot listen on {host}:{port}: {os.strerror(exc.errno or 0)}. "
-            "Choose another with --port, or end what holds it",
+            f"posthog-etl: cannot listen on {host}:{port}: {why}. "
+            "Choose another with --host and --port, or end what holds it",
             EXIT_FAILED,
         )

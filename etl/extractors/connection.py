@@ -85,8 +85,7 @@ def _tls_error(exc: OSError, host: str) -> SourceError:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return the system's own word for it, which asyncio hides behind its own."""
-    if isinstance(exc, OSError) and exc.errno is not None and exc.errno > 0:
-        return os.strerror(exc.errno).lower()
     text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+    if isinstance(exc, OSError) and exc.errno and text.startswith("Connect call failed"):
+        text = os.strerror(exc.errno)  # which asyncio hides behind words of its own
     return " ".join(text.split())[:_LONGEST_TEXT] or type(exc).__name__

@@ -7,6 +7,7 @@ transaction, no prepared statement is kept. So it works behind a transaction-mod
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -34,6 +35,10 @@ T = TypeVar("T")
 
 # Waits between attempts to reach a Postgres that is restarting, in seconds: about 40 in all.
 RETRY_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 12.0, 12.0)
+
+# How long a server may take to let us in, in seconds, unless connect_timeout says otherwise: also
+# one that has to be woken up, but not the minute that asyncpg gives to one that is not there.
+CONNECT_TIMEOUT_S = 20.0
 
 _BROKEN_OFF = ("08", "57P", "40")  # connection, shutdown or start-up, serialisation or deadlock
 _TRY_AGAIN = ("57014", "55P03", "25P03", "25P04", "53300")
@@ -90,7 +95,9 @@ class Database:
             else {"pool_size": 4, "max_overflow": 4}
         )
         self.engine: AsyncEngine = create_async_engine(
-            address.url, connect_args=dict(address.connect_args), **pool
+            address.url,
+            connect_args={"timeout": CONNECT_TIMEOUT_S, **address.connect_args},
+            **pool,
         )
         self._timeouts = timeouts
 
@@ -197,6 +204,8 @@ def _by_state(state: str, exc: BaseException) -> DestinationError:
 
 def _line(exc: BaseException) -> str:
     text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+    if isinstance(exc, OSError) and exc.errno and text.startswith("Connect call failed"):
+        text = os.strerror(exc.errno)  # which asyncio hides behind words of its own
     return " ".join(text.split())[:300]
 
 

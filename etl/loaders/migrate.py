@@ -10,10 +10,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateSchema
 
+from etl.errors import ConfigurationError
 from etl.loaders.database import Database
 from etl.loaders.tables import Tables
 
@@ -98,7 +100,12 @@ async def differences(connection: AsyncConnection, tables: Tables) -> list[Any]:
 
 
 def _resolved(config: Config, revision: str) -> str:
-    script = ScriptDirectory.from_config(config).get_revision(revision)
+    try:
+        script = ScriptDirectory.from_config(config).get_revision(revision)
+    except CommandError as exc:
+        raise ConfigurationError(
+            f"There is no version {revision!r} of the schema", remedy="Write head, or base for none"
+        ) from exc
     return script.revision
 
 

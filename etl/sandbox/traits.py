@@ -16,7 +16,7 @@ class Traits(NamedTuple):
     """Facts about one recording that no piece holds."""
 
     source: str | None
-    library: str | None
+    recorder: str | None
     viewed: bool
     viewers: tuple[str, ...]
     has_summary: bool

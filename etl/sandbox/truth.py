@@ -146,7 +146,7 @@ class Truth:
             "retention_period_days": traits.retention_days,
             "expiry_time": _text(expiry),
             "recording_ttl": (expiry.date() - self._now.date()).days,
-            "snapshot_library": traits.library,
+            "snapshot_library": traits.recorder,
             "external_references": [],
         }
         if self._options.flavour == "cloud":

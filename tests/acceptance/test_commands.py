@@ -342,6 +342,20 @@ async def test_check_looks_at_the_server_when_the_database_is_down(command: Comm
     assert (code, list(wrong)) == (1, ["database", "session_recordings (77)"])
 
 
+async def test_check_is_not_well_with_an_address_that_is_none(command: Command) -> None:
+    """Wrong usage among other findings is exit 2, and not success."""
+    code, wrong = await findings(command.with_settings(DATABASE_URL="mysql://u:p@db/copy"))
+    assert (code, list(wrong)) == (2, ["database"])
+
+
+async def test_a_terminal_that_knows_few_letters_gets_the_rest_spelt_out(command: Command) -> None:
+    """The result is shown to its end."""
+    poor = command.with_settings(PYTHONIOENCODING="ascii", POSTHOG_PERSONAL_API_KEY="phx_other")
+    result = await poor.run("check")
+    assert (result.code, result.err) == (5, "")
+    assert r"a personal key (phx_\u2026) of this host's region" in result.out
+
+
 @pytest.mark.parametrize("database_down", [False, True])
 async def test_check_does_not_sit_out_a_long_wait(
     sandbox: RunningSandbox, dsn: str, database_down: bool

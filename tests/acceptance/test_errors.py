@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -198,6 +199,14 @@ async def another_region(world: World) -> Command:
     return await world.command(POSTHOG_PERSONAL_API_KEY="phx_of_another_region")
 
 
+async def nameless_project(world: World) -> Command:
+    """The project of the key is asked for, and the answer has no id."""
+    sandbox = await world.sandbox()
+    fault = {"status": 200, "body": {"name": "somewhere"}}
+    sandbox.control.add_faults({"match": {"path": "projects/@current"}, "fault": fault})
+    return Command(sandbox.url, await world.database(), POSTHOG_PROJECT_ID="@current")
+
+
 async def plain_to_tls(world: World) -> Command:
     """http:// where https:// is spoken."""
     port = await world.stack.enter_async_context(
@@ -261,6 +270,13 @@ async def refusing_proxy(world: World) -> Command:
 async def database_down(world: World) -> Command:
     """Nobody listens where DATABASE_URL leads."""
     return world.nowhere(DATABASE_URL=f"postgresql://u:p@127.0.0.1:{free_port()}/copy")
+
+
+async def silent_database(world: World) -> Command:
+    """Connections are taken and never answered, as by a firewall."""
+    listening = world.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    address = f"postgresql://u:p@127.0.0.1:{listening.getsockname()[1]}/copy?connect_timeout=2"
+    return world.nowhere(DATABASE_URL=address)
 
 
 async def no_postgres(world: World) -> Command:
@@ -429,6 +445,12 @@ USAGE: dict[str, Trouble] = {
         r"POSTHOG_ETL_START \(--start\) 'tomorrow' is not a date; write 2026-01-31 or \S+",
         calling("sync", "--start", "tomorrow"),
     ),
+    "a start that is still to come": Trouble(
+        settings(),
+        2,
+        r"POSTHOG_ETL_START \(--start\) lies in the future; it says since when .*",
+        calling("sync", "--start", "9999-01-01"),
+    ),
     "a stream that is none": Trouble(
         settings(),
         2,
@@ -517,6 +539,11 @@ SOURCE: dict[str, Trouble] = {
         3,
         r"The API answered 404: Project not found\. Check POSTHOG_PROJECT_ID: the number in .*",
     ),
+    "a server that does not say which project": Trouble(
+        nameless_project,
+        2,
+        r"The server does not say which project is @current\. Set POSTHOG_PROJECT_ID to the .*",
+    ),
     "an endpoint that is not there": Trouble(
         answer({"status": 404, "detail": "Endpoint not found."}),
         3,
@@ -594,7 +621,7 @@ SOURCE: dict[str, Trouble] = {
     "a certificate signed by itself": Trouble(
         self_signed,
         1,
-        r"The certificate of 127\.0\.0\.1 is not trusted: self-signed certificate\. "
+        r"The certificate of 127\.0\.0\.1 is not trusted: self.signed certificate\. "
         r"Set POSTHOG_ETL_CA_FILE if it is signed by your own authority",
     ),
     "a host that nobody knows": Trouble(
@@ -605,12 +632,12 @@ SOURCE: dict[str, Trouble] = {
     "nobody there": Trouble(
         nobody_listens,
         1,
-        r"127\.0\.0\.1 cannot be reached: connection refused\. Check POSTHOG_HOST and .*",
+        r"127\.0\.0\.1 cannot be reached: Connection refused\. Check POSTHOG_HOST and .*",
     ),
     "a proxy that is not there": Trouble(
         closed_proxy,
         1,
-        r"The proxy 127\.0\.0\.1:\d+ cannot be reached: connection refused\. "
+        r"The proxy 127\.0\.0\.1:\d+ cannot be reached: Connection refused\. "
         r"Check HTTPS_PROXY and HTTP_PROXY, or name posthog\.invalid in NO_PROXY",
     ),
     "a proxy that refuses": Trouble(
@@ -625,6 +652,11 @@ DESTINATION: dict[str, Trouble] = {
         database_down,
         1,
         r"Postgres cannot be reached: Connection refused\. Check host and port in DATABASE_URL, .*",
+    ),
+    "a database that says nothing": Trouble(
+        silent_database,
+        1,
+        r"Postgres cannot be reached: no answer in time\. Check host and port in DATABASE_URL, .*",
     ),
     "a database host that nobody knows": Trouble(
         settings(DATABASE_URL="postgresql://u:p@db.invalid/copy"),
@@ -684,17 +716,29 @@ DESTINATION: dict[str, Trouble] = {
         r"The database holds no posthog-etl tables of this version\. Run `posthog-etl sync` or .*",
         calling("status"),
     ),
+    "a version of the schema that is none": Trouble(
+        statements(),
+        2,
+        r"There is no version '0815' of the schema\. Write head, or base for none",
+        calling("migrate", "--to", "0815"),
+    ),
     "two at once": Trouble(
         unit_is_held,
         4,
         r"Another run holds session_recordings of project 1\. Wait for it, or look at it with "
         r"`posthog-etl status`",
     ),
+    "an address that is not ours": Trouble(
+        settings(),
+        1,
+        r"cannot listen on posthog\.invalid:0: .*\. Choose another with --host and --port, .*",
+        calling("sandbox", "--host", "posthog.invalid", "--port", "0"),
+    ),
     "a port that is taken": Trouble(
         port_taken,
         1,
-        r"cannot listen on 127\.0\.0\.1:\d+: Address already in use\. Choose another with --port,"
-        r" .*",
+        r"cannot listen on 127\.0\.0\.1:\d+: Address already in use\. Choose another with --host "
+        r"and --port, .*",
         lambda world: ("sandbox", "--port", (world.directory / "port").read_text()),
     ),
 }

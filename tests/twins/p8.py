@@ -36,7 +36,7 @@ TWINS = [
         file="etl/extractors/protocol.py",
         find='    after = headers.get("Retry-After", "").strip()\n',
         replace='    after, said = "", ""\n',
-        caught_by=_TESTS + "test_a_wait_that_is_too_long_pauses_every_process[a 429]",
+        caught_by=_TESTS + "test_a_wait_that_is_too_long_pauses_every_process[429_header]",
     ),
     Twin(
         name="the wait in the text of a 429 is not read",
@@ -44,7 +44,7 @@ TWINS = [
         file="etl/extractors/protocol.py",
         find="    found = _AVAILABLE_IN.search(said)\n",
         replace="    found = None\n",
-        caught_by=_TESTS + "test_a_wait_that_the_server_names_is_kept[429_text]",
+        caught_by=_TESTS + "test_a_wait_that_is_too_long_pauses_every_process[429_text]",
     ),
     Twin(
         name="what a 429 said is forgotten when the run pauses",
@@ -52,7 +52,7 @@ TWINS = [
         file="etl/extractors/client.py",
         find="            await self._budget.block(request.budget_classes, wait_s)\n",
         replace="            pass\n",
-        caught_by=_TESTS + "test_a_wait_that_is_too_long_pauses_every_process[a 429]",
+        caught_by=_TESTS + "test_a_wait_that_is_too_long_pauses_every_process[429_header]",
     ),
     Twin(
         name="requests that are repeated are not counted",

@@ -12,11 +12,9 @@ import os
 import pkgutil
 import shutil
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 import tests.twins
 from tests.support.postgres import Databases
@@ -28,8 +26,6 @@ TIMEOUT_S = 120.0
 PROMISES = [f"P{number}" for number in range(1, 13)]
 # Deletions are seen by streams that are read as snapshots; there is none of them yet.
 NOT_YET_KEPT = {"P6"}
-# So many twins are tried at once: each is a pytest of its own and keeps about one core busy.
-LANES = min(4, os.cpu_count() or 1)
 
 # The exit code of a pytest and what it printed.
 Outcome = tuple[int, str]
@@ -70,7 +66,8 @@ async def run_pytest(project: Path, *arguments: str, server: str) -> Outcome:
         *arguments,
         cwd=project,
         env={
-            **os.environ,
+            # Without what is meant for this run alone.
+            **{name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")},
             "PYTHONPATH": str(project),
             "TEST_DATABASE_URL": server,
         },
@@ -100,38 +97,19 @@ async def try_twin(twin: Twin, project: Path, server: str) -> Outcome:
         shipped.write_text(sound, encoding="utf-8")
 
 
-@pytest_asyncio.fixture(scope="session")
-async def trials(
-    request: pytest.FixtureRequest, databases: Databases, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[dict[Twin, asyncio.Task[Outcome]]]:
-    """The trial of every twin that is asked for, several under way at once."""
-    lanes: asyncio.Queue[Path] = asyncio.Queue()
-    for number in range(LANES):
-        lanes.put_nowait(copy_project(tmp_path_factory.mktemp(f"lane{number}")))
-
-    async def trial(twin: Twin) -> Outcome:
-        project = await lanes.get()
-        try:
-            return await try_twin(twin, project, databases.dsn)
-        finally:
-            lanes.put_nowait(project)
-
-    # Only what is left of them after -k and the like.
-    wanted = {item.callspec.id for item in request.session.items if hasattr(item, "callspec")}
-    tasks = {twin: asyncio.create_task(trial(twin)) for twin in TWINS if title(twin) in wanted}
-    yield tasks
-    for task in tasks.values():
-        task.cancel()
-    await asyncio.gather(*tasks.values(), return_exceptions=True)
+@pytest.fixture(scope="session")
+def copied_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, for one twin after another."""
+    return copy_project(tmp_path_factory.mktemp("twin"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("twin", TWINS, ids=title)
 async def test_a_planted_defect_is_caught(
-    twin: Twin, trials: dict[Twin, asyncio.Task[Outcome]]
+    twin: Twin, copied_project: Path, databases: Databases
 ) -> None:
     """With the defect the named test runs, and fails by what it asserts."""
-    code, printed = await trials[twin]
+    code, printed = await try_twin(twin, copied_project, databases.dsn)
     last_line = printed.strip().splitlines()[-1]
     assert (code, "1 failed" in last_line, "error" in last_line) == (1, True, False), printed
 
