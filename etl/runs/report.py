@@ -100,7 +100,7 @@ def honest_ending(*, complete: bool, rejected: int) -> Ending:
         return Ending(
             PARTIAL,
             EXIT_PARTIAL,
-            f"{rejected} records could not be stored; see the rejects table",
+            f"Records that could not be stored: {rejected}. See `posthog-etl rejects list`",
         )
     return Ending(SUCCEEDED, EXIT_SUCCEEDED)
 

@@ -467,7 +467,7 @@ async def test_a_retry_with_nothing_mended_changes_nothing(
     before = await stored(dsn, "session_recordings")
     result = await alone.run("rejects", "retry")
     assert result.code == 3
-    assert "session_recordings: 2 records could not be stored" in result.out
+    assert "session_recordings: Records that could not be stored: 2" in result.out
     assert sorted(await unresolved(alone)) == set_aside
     assert await stored(dsn, "session_recordings") == before
 

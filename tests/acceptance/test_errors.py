@@ -17,6 +17,7 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
+from etl.extractors.client import FIRST_CONTACT_ATTEMPTS
 from etl.loaders.embedded import EmbeddedPostgres
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
@@ -864,3 +865,22 @@ async def test_a_request_to_stop_in_mid_load_keeps_what_was_read(
     sandbox.control.clear_faults()
     assert (await command.run("sync")).code == 0
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
+
+
+@pytest.mark.parametrize(
+    ("bring", "requests"),
+    [
+        (answer({"status": 503}, POSTHOG_ETL_REQUEST_ATTEMPTS="2"), 2),
+        (answer({"reset": "before"}, POSTHOG_ETL_REQUEST_ATTEMPTS="2"), 2),
+        (nobody_listens, FIRST_CONTACT_ATTEMPTS),
+        (tls_to_plain, 1),
+        (self_signed, 1),
+    ],
+    ids=["an error", "a reset", "nobody there", "no TLS there", "a certificate nobody vouches for"],
+)
+async def test_a_request_that_fails_is_repeated_as_often_as_makes_sense(
+    world: World, bring: Bring, requests: int
+) -> None:
+    """No more than is set, soon over where nothing has ever answered, never where it is useless."""
+    result = await (await bring(world)).run("sync", "--json")
+    assert (result.code, result.report["requests"]) == (1, requests), result.err
