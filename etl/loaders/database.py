@@ -24,7 +24,6 @@ from etl.errors import (
     DestinationError,
     DestinationUnavailable,
     EtlError,
-    LeaseLost,
     RowsRefused,
 )
 from etl.loaders.address import DatabaseAddress
@@ -146,7 +145,7 @@ class translated:
         pass
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        if exc is None or isinstance(exc, (EtlError, LeaseLost)):
+        if exc is None or isinstance(exc, EtlError):
             return
         ours = translate(exc)
         if ours is not None:
