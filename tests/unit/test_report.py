@@ -69,7 +69,7 @@ def test_only_a_complete_reading_without_rejects_succeeded() -> None:
     assert honest_ending(complete=True, rejected=0) == Ending("succeeded", EXIT_SUCCEEDED)
     rejected = honest_ending(complete=True, rejected=3)
     assert (rejected.status, rejected.exit_code) == ("partial", EXIT_PARTIAL)
-    assert "3 records" in (rejected.reason or "")
+    assert "could not be stored: 3" in (rejected.reason or "")
     for count in (0, 3):
         changing = honest_ending(complete=False, rejected=count)
         assert (changing.status, changing.exit_code) == ("partial", EXIT_PARTIAL)
