@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from etl.runs.doctor import Finding
+from etl.runs.outlook import Outlook
 from etl.runs.report import Report
 
 UNBOUNDED = 10_000
@@ -65,19 +66,22 @@ def progress_display() -> Iterator[Callable[[int, str], Callable[[int, int | Non
 
 def show_reports(reports: Sequence[Report]) -> None:
     """Print what a sync did, a line per unit, and below it why a unit did not succeed."""
-    table = _table("project", "stream", "status", "read", "inserted", "updated", "rejected")
-    for name in ("requests", "seconds", "complete until"):
+    table = _table("project", "stream", "unit", "status", "read", "inserted", "updated")
+    table.add_column("rejected", overflow="fold")
+    for name in ("requests", "foreseen", "seconds", "complete until"):
         table.add_column(name, justify="right", overflow="fold")
     for report in reports:
         table.add_row(
             str(report.project_id),
             report.stream,
+            report.unit,
             _coloured(report.ending.status),
             f"{report.records_read:,}",
             f"{report.rows_inserted:,}",
             f"{report.rows_updated:,}",
             f"{report.rejected:,}",
             f"{report.requests:,}",
+            _forecast(report.forecast_requests, report.forecast_exact),
             f"{report.seconds:.1f}",
             _instant(report.complete_until),
         )
@@ -86,10 +90,29 @@ def show_reports(reports: Sequence[Report]) -> None:
     for report in reports:
         if report.ending.reason:
             out.print(f"{report.stream}: {report.ending.reason}", markup=False, soft_wrap=True)
-    for report in reports:
+    for report in {(report.project_id, report.stream): report for report in reports}.values():
         if report.rows:
             rows = ", ".join(f"{name} {count:,}" for name, count in report.rows.items())
             out.print(f"Rows now: {rows}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_outlooks(outlooks: Sequence[Outlook]) -> None:
+    """Print what is ahead, a line per stretch of time that one cursor reads."""
+    if not outlooks:
+        console().print("All of it is known complete; nothing would be read.", markup=False)
+        return
+    table = _table("project", "stream", "since", "until", "windows", "requests", "at the earliest")
+    for each in outlooks:
+        table.add_row(
+            str(each.project_id),
+            each.stream,
+            _instant(each.since),
+            "now" if each.until is None else _instant(each.until),
+            f"{each.windows:,}",
+            _forecast(each.forecast.requests, each.forecast.exact),
+            f"in {_span(each.seconds)}",
+        )
+    _print(table)
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
@@ -155,13 +178,13 @@ def show_status(rows: Sequence[dict[str, Any]]) -> None:
         table.add_column(name, overflow="fold")
     now = datetime.now(UTC)
     for row in rows:
-        until = row["complete_until"]
+        until = row["complete"].until
         stale = row["status"] == "running" and not row["held"]
         table.add_row(
             str(row["project_id"]),
             row["stream"],
             _coloured("failed" if stale else row["status"]),
-            _instant(row["complete_since"]),
+            _instant(row["complete"].since),
             _instant(until),
             "" if until is None else _span((now - until).total_seconds()),
             _instant(row["started_at"]),
@@ -171,6 +194,21 @@ def show_status(rows: Sequence[dict[str, Any]]) -> None:
         )
     _print(table)
     for row in rows:
+        for hole in row["holes"]:
+            out.print(
+                f"{row['stream']}: not known complete from {_instant(hole.since)} to "
+                f"{_instant(hole.until)}. Load it with: posthog-etl backfill {row['stream']} "
+                f"--since {_plain(hole.since)} --until {_plain(hole.until)}",
+                markup=False,
+                soft_wrap=True,
+            )
+        if not row["incremental"]:
+            out.print(
+                f"{row['stream']}: this server does not filter by date, so every sync reads the "
+                "whole list; incremental reading is not to be had here",
+                markup=False,
+                soft_wrap=True,
+            )
         if row["reason"]:
             out.print(f"{row['stream']}: {row['reason']}", markup=False, soft_wrap=True)
 
@@ -208,12 +246,22 @@ def _print(table: Table) -> None:
         out.print()
 
 
+def _forecast(requests: int | None, exact: bool | None) -> str:
+    if requests is None:
+        return ""
+    return f"{requests:,}" if exact else f"at least {requests:,}"
+
+
 def _coloured(status: str) -> str:
     return f"[{_COLOURS.get(status, 'yellow')}]{status}[/]"
 
 
 def _instant(at: datetime | None) -> str:
     return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _plain(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _span(seconds: float) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Coroutine
+from typing import Annotated, Any
 
 import typer
 
 from etl.cli.shared import (
+    Again,
     Config,
     Debug,
     Json,
+    Order,
     Streams,
+    WindowLength,
     chosen_streams,
     print_json,
+    read_past,
     run_with_settings,
 )
 from etl.errors import exit_code_of
@@ -28,9 +33,56 @@ def status(config: Config = None, as_json: Json = False, debug: Debug = False) -
 
     rows = run_with_settings(wiring.status, config, {}, debug)
     if as_json:
-        print_json({"streams": rows})
+        print_json({"streams": [_status_json(row) for row in rows]})
     else:
         show_status(rows)
+
+
+def _status_json(row: dict[str, Any]) -> dict[str, Any]:
+    complete = row["complete"]
+    spans = {"complete": complete.spans, "holes": row["holes"]}
+    return {
+        **row,
+        "complete_since": complete.since,
+        "complete_until": complete.until,
+        **{name: [span._asdict() for span in those] for name, those in spans.items()},
+    }
+
+
+def plan(
+    stream: Streams = None,
+    since: Annotated[
+        str | None, typer.Option(help="Plan a backfill from here on.", metavar="DATE")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="End of the backfill. Default: now.", metavar="DATE")
+    ] = None,
+    window: WindowLength = "30d",
+    order: Annotated[Order, typer.Option(help="Which windows come first.")] = Order.NEWEST,
+    again: Again = False,
+    config: Config = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a sync, or with --since a backfill, would take: windows, requests, time.
+
+    Example: posthog-etl plan session_recordings --since 2026-01-01
+    """
+    from etl import app as wiring
+    from etl.console import show_outlooks
+    from etl.errors import ConfigurationError
+
+    def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
+        if since is None and until is not None:
+            raise ConfigurationError("--until needs --since", remedy="Give both, or neither")
+        past = None if since is None else read_past(since, until, window, order, again=again)
+        return wiring.foresee(settings, chosen_streams(stream, settings), past)
+
+    outlooks = run_with_settings(run, config, {}, debug)
+    if as_json:
+        print_json({"plan": [outlook.as_json() for outlook in outlooks]})
+    else:
+        show_outlooks(outlooks)
 
 
 def check(

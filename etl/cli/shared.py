@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 # After a request to stop, the batch in hand has this long, in seconds, before it is cancelled.
 GRACE_S = 25.0
+_MOST_WINDOWS = 10_000
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="A TOML file with settings.", metavar="FILE")
@@ -32,6 +34,50 @@ Debug = Annotated[bool, typer.Option("--debug", help="Log more, and show traceba
 Streams = Annotated[
     list[str] | None, typer.Argument(metavar="STREAM", help="Default: every stream.")
 ]
+
+WindowLength = Annotated[
+    str, typer.Option("--window", help="Length of a window: 12h, 7d, 4w.", metavar="LENGTH")
+]
+Again = Annotated[bool, typer.Option("--again", help="Also read what is known complete.")]
+
+
+class Order(StrEnum):
+    """The order in which a backfill reads its windows."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+def read_past(since: str, until: str | None, window: str, order: Order, *, again: bool) -> Any:
+    """Return the time that a backfill is about. Raises ConfigurationError."""
+    from datetime import UTC
+
+    from etl.core.lookback import parse_duration
+    from etl.errors import ConfigurationError
+    from etl.runs.backfill import Past
+    from etl.settings import parse_instant
+
+    read: dict[str, Any] = {}
+    texts = (("--since", since, parse_instant), ("--until", until, parse_instant))
+    for name, text, parse in (*texts, ("--window", window, parse_duration)):
+        try:
+            read[name] = None if text is None else parse(text)
+        except ValueError as exc:
+            raise ConfigurationError(f"{name} {exc}") from exc
+    begin, end = read["--since"], read["--until"]
+    last = datetime.now(UTC) if end is None else end
+    if begin >= last:
+        raise ConfigurationError(
+            f"--since {begin:%Y-%m-%d %H:%M} is not before "
+            + (f"--until {end:%Y-%m-%d %H:%M}" if end else "now"),
+            remedy="Give an earlier --since, or a later --until",
+        )
+    if (last - begin) / read["--window"] > _MOST_WINDOWS:
+        raise ConfigurationError(
+            f"--window {window} would make more than {_MOST_WINDOWS:,} windows",
+            remedy="Choose a longer one",
+        )
+    return Past(begin, end, read["--window"], order is Order.NEWEST, again)
 
 
 def run_with_settings(

@@ -88,6 +88,11 @@ class Client:
         self.source_ahead_s = 0.0
 
     @property
+    def now(self) -> datetime:
+        """The instant on the database's clock."""
+        return self._clock.now()
+
+    @property
     def source_now(self) -> datetime:
         """The instant on the server's clock, as well as it is known."""
         return self._clock.now() + timedelta(seconds=self.source_ahead_s)

@@ -476,7 +476,7 @@ async def test_a_retry_never_overwrites_what_was_read_since(
     rejecting: RunningSandbox, alone: Command, dsn: str, set_aside: list[str]
 ) -> None:
     """The server has sent the record since, well: the older payload resolves, and loses."""
-    everything = Command(rejecting.url, dsn, POSTHOG_ETL_LOOKBACK_HOURS="1000")
+    everything = Command(rejecting.url, dsn, POSTHOG_ETL_LOOKBACK="1000h")
     assert (await everything.run("sync")).code == 0
     assert await unresolved(alone) == {}
     await select(dsn, MEND, set_aside[0], 999)

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from etl.core.coverage import Coverage, Span
 from etl.core.page import Batch, Page
 from etl.errors import LeaseLost
 from etl.loaders.database import Database
+from etl.loaders.history import History, Watermark
 from etl.loaders.leases import Lease, Leases, Unit
 from etl.loaders.loader import Closing, Commit, Loaded
 from etl.loaders.postgres import PostgresLoader
@@ -226,21 +228,35 @@ async def test_nothing_of_a_batch_is_there_when_the_unit_was_taken_over(
     assert (checkpoint["fence"], checkpoint["batch"]) == (2, 0)
 
 
-def _closing(since: datetime, until: datetime, *, vouched: bool = True) -> Closing:
-    return Closing(since=since, until=until, vouched=vouched, traits={"envelope": "cursor"})
+def _closing(since: datetime, until: datetime, *, tail: bool = False) -> Closing:
+    return Closing(
+        complete=[Span(since, until)],
+        tail_until=until if tail else None,
+        swept={"3600": until} if tail else None,
+        traits={"envelope": "cursor"},
+    )
 
 
-async def test_watermarks_move_when_a_window_closes_and_only_outwards(dsn: str, load: Load) -> None:
-    """A batch does not move them, an earlier window does not pull them back."""
-    marks = "SELECT complete_since, complete_until FROM posthog_etl.watermarks"
+async def test_what_is_known_complete_grows_when_a_window_closes_and_only_then(
+    dsn: str, database: Database, load: Load
+) -> None:
+    """A batch does not move it, an earlier window does not pull it back, a hole stays known."""
     hour = timedelta(hours=1)
+    unit, history = Unit(1, "session_recordings"), History(database, TABLES)
     await load(record())
-    assert await select(dsn, marks) == []
-    await load(closing=_closing(NOON - hour, NOON))
+    assert await history.watermark(unit) == Watermark()
+    await load(closing=_closing(NOON - hour, NOON, tail=True))
     await load(closing=_closing(NOON - 3 * hour, NOON - 2 * hour))
-    await load(closing=_closing(NOON - 9 * hour, NOON + 9 * hour, vouched=False))
-    (row,) = await select(dsn, marks)
-    assert row == {"complete_since": NOON - 3 * hour, "complete_until": NOON}
+    await load(closing=Closing([], None, None, {"envelope": "count"}))
+    assert await history.watermark(unit) == Watermark(
+        complete=Coverage((Span(NOON - 3 * hour, NOON - 2 * hour), Span(NOON - hour, NOON))),
+        tail_until=NOON,
+        swept={"3600": NOON},
+        traits={"envelope": "count"},
+    )
+    await load(closing=_closing(NOON - 2 * hour, NOON - hour))
+    mark = await history.watermark(unit)
+    assert mark.complete == Coverage((Span(NOON - 3 * hour, NOON),))
 
 
 async def test_units_that_share_rows_load_them_at_once_without_a_deadlock(
