@@ -239,12 +239,37 @@ async def test_a_narrow_terminal_loses_nothing(
     assert not lost, narrow
 
 
-async def test_a_narrow_terminal_shows_a_row_as_names_and_values(used: Command) -> None:
-    """Each value stands whole behind its name."""
+async def test_a_narrow_terminal_puts_what_does_not_fit_under_the_row(used: Command) -> None:
+    """The first columns are a table still, the others stand below with their names."""
     shown = await on_terminal(used, "runs", columns=80, NO_COLOR="1")
-    said = " ".join(re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown).split())
+    lines = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|\r", "", shown).splitlines()
+    header = lines[0]
+    row = next(number for number, line in enumerate(lines) if "partial" in line)
+    assert header.split() == ["started", "project", "stream", "unit", "status", "read"]
+    assert lines[row].index("session_recordings") == header.index("stream")
+    assert lines[row].index("partial") == header.index("status")
+    assert lines[row + 1].startswith("  inserted ")
+    below = " ".join(" ".join(lines).split())
+    assert "reason The API answered 403: API key missing required scope" in below
+
+
+async def test_a_very_narrow_terminal_shows_a_row_as_names_and_values(used: Command) -> None:
+    """Where not even two columns fit."""
+    shown = await on_terminal(used, "runs", columns=28, NO_COLOR="1")
+    said = " ".join(re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|\r", "", shown).split())
     assert "stream session_recordings unit tail status partial read 0" in said
-    assert "reason The API answered 403: API key missing required scope" in said
+
+
+async def test_numbers_stand_right_and_no_line_ends_in_blanks(used: Command) -> None:
+    """So that they can be compared at a glance, and copied."""
+    lines = (await used.run("runs")).out.splitlines()
+    ends = {re.match(r".*? read", lines[0]).end()}  # type: ignore[union-attr]
+    for line in lines[1:]:
+        counted = re.search(r"(?:succeeded|partial) +([\d,]+)", line)
+        assert counted is not None, line
+        ends.add(counted.end(1))
+    assert len(ends) == 1, lines
+    assert lines == [line.rstrip() for line in lines]
 
 
 @pytest.mark.parametrize("words", WITH_JSON, ids=" ".join)
