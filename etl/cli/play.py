@@ -21,6 +21,9 @@ def demo(
         Path, typer.Option(help="Where the demo's Postgres keeps its data.", metavar="DIR")
     ] = Path("posthog-etl-demo"),
     recordings: Annotated[int, typer.Option(min=2000, help="How many recordings.")] = 20_000,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Keep Postgres and the sandbox running until Ctrl-C.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Show the real thing with nothing configured: a sync, a kill in the middle, what arrived.
@@ -32,8 +35,13 @@ def demo(
     from etl.logs import Redactor, configure_logs
 
     configure_logs(Redactor(), debug=debug)
+
+    async def work(stop: asyncio.Event) -> bool:
+        place = data_dir.absolute()
+        return await run_demo(place, recordings, print_line, show_rows, stop, stay=stay)
+
     try:
-        same = run_loop(run_demo(data_dir.absolute(), recordings, print_line, show_rows))
+        same = run_loop(until_stopped(work))
     except EtlError as exc:
         fail(f"posthog-etl: {exc}", exc.exit_code)
     if not same:

@@ -85,7 +85,10 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
-    """Do `work`; SIGTERM and SIGINT ask it to stop, a second one or the grace period end it."""
+    """Do `work`; SIGTERM, SIGINT and SIGHUP (the terminal was closed) ask it to stop.
+
+    A second one, or the grace period, ends it. Under nohup SIGHUP stays without effect.
+    """
     import asyncio
 
     stop = asyncio.Event()
@@ -98,7 +101,10 @@ async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
         stop.set()
         loop.call_later(GRACE_S, task.cancel)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, ask)
     try:
         return await task
@@ -107,7 +113,7 @@ async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
 
         raise Stopped("Stopped in the middle of a batch, which was not committed") from None
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 
