@@ -119,7 +119,8 @@ async def _run(
             committed = await _number(destination.database, _COMMITTED)
             say(f"\nSIGKILL in mid-flight. {committed:,} recordings were committed, each page with")
             say("its checkpoint; what was on the way is gone. The dead run's lease has")
-            say(f"{settings.lease_s:.0f} seconds to run out (60 in earnest), then the next sync:\n")
+            usual_s = Settings.model_fields["lease_s"].default
+            say(f"{settings.lease_s:.0f} seconds to run out ({usual_s:.0f} in earnest); then:\n")
             await _lease_out(destination.database)
             say("$ posthog-etl sync")
             code, said = await _sync_again(environment, say)

@@ -29,8 +29,17 @@ Config = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Log more, and show tracebacks.")]
+
+
+def _offer_streams(incomplete: str) -> list[str]:
+    from etl.streams import STREAMS
+
+    return [name for name in STREAMS if name.startswith(incomplete)]
+
+
 Streams = Annotated[
-    list[str] | None, typer.Argument(metavar="STREAM", help="Default: every stream.")
+    list[str] | None,
+    typer.Argument(metavar="STREAM", help="Default: every stream.", autocompletion=_offer_streams),
 ]
 
 

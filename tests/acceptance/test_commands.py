@@ -120,6 +120,14 @@ def test_help_costs_next_to_nothing(words: tuple[str, ...]) -> None:
     assert statistics.median(cpu_s() for _ in range(5)) <= HELP_CPU_S
 
 
+async def test_the_list_of_commands_is_cut_nowhere_and_takes_have_names() -> None:
+    """On a terminal of 80 columns, each command's line is whole; no type is shown as Python's."""
+    for words in COMMANDS:
+        shown = (await NOTHING.with_settings(COLUMNS="80").run(*words, "--help")).out
+        assert "..." not in shown.replace("ARGS]...", "").replace("STREAM]...", ""), shown
+        assert not re.search(r"<(int|str|float|list)", shown.replace("<list[str]>", "")), shown
+
+
 async def test_the_version_is_told() -> None:
     """One line with the version of the package."""
     result = await NOTHING.run("--version")
@@ -141,7 +149,11 @@ async def test_a_completion_script_is_produced(shell: str) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("posthog-etl sy", {"sync"}), ("posthog-etl rejects ", {"list", "retry"})],
+    [
+        ("posthog-etl sy", {"sync"}),
+        ("posthog-etl rejects ", {"list", "retry"}),
+        ("posthog-etl sync session_", {"session_recordings"}),
+    ],
 )
 async def test_a_shell_is_offered_what_there_is(typed: str, offered: set[str]) -> None:
     """Commands, and the commands of a group."""
@@ -335,6 +347,16 @@ async def test_check_finds_all_well(
     assert list(found) == ["database", "schema", "key", "clocks", "session_recordings (1)"]
     assert found["database"].startswith("PostgreSQL ")
     assert f"available; pages by {pages}" in found["session_recordings (1)"]
+
+
+async def test_check_names_everything_that_is_not_set() -> None:
+    """At once, so that nobody has to find out one setting after the other."""
+    nothing = NOTHING.with_settings(POSTHOG_PERSONAL_API_KEY="", DATABASE_URL="")
+    result = await nothing.run("check", "--json")
+    assert result.code == 2
+    wrong = {finding["about"]: finding["found"] for finding in result.document["findings"]}
+    assert "POSTHOG_PERSONAL_API_KEY is not set" in wrong["key"]
+    assert "DATABASE_URL is not set" in wrong["database"]
 
 
 async def test_check_names_the_missing_scope(sandbox: RunningSandbox, dsn: str) -> None:
