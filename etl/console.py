@@ -117,11 +117,11 @@ def show_reports(reports: Sequence[Report]) -> None:
     table.print()
     for report in reports:
         if report.ending.reason:
-            out.print(f"{report.stream}: {report.ending.reason}", markup=False, soft_wrap=True)
+            _say(out, Text(f"{report.stream}: {report.ending.reason}"))
     for report in reports:
         if report.rows:
             rows = ", ".join(f"{name} {count:,}" for name, count in report.rows.items())
-            out.print(f"Rows now: {rows}", markup=False, highlight=False, soft_wrap=True)
+            _say(out, Text(f"Rows now: {rows}"))
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
@@ -206,7 +206,7 @@ def show_status(rows: Sequence[dict[str, Any]]) -> None:
     table.print()
     for row in rows:
         if row["reason"]:
-            out.print(f"{row['stream']}: {row['reason']}", markup=False, soft_wrap=True)
+            _say(out, Text(f"{row['stream']}: {row['reason']}"))
 
 
 def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -266,7 +266,7 @@ class _Table:
 
     def _named(self, row: Sequence[Text], shown: int) -> list[Text]:
         return [
-            Text(name, style="bold") + " " + cell
+            Text.assemble((name, "bold"), " ", cell)
             for name, cell in zip(self._names[shown:], row[shown:], strict=True)
             if cell
         ]
@@ -300,11 +300,14 @@ def _wrapped(parts: Sequence[Text], out: Console, width: int) -> list[Text]:
             lines[-1] = lines[-1] + _GAP + part
         else:
             lines += part.wrap(out, width, overflow="fold")
+    for line in lines:
+        line.rstrip()
     return lines
 
 
 def _say(out: Console, line: Text) -> None:
-    out.print(line, soft_wrap=True, highlight=False)
+    """Print a line, folded between words where the terminal is narrower."""
+    out.print(line, highlight=False, overflow="fold")
 
 
 def _coloured(status: str) -> str:

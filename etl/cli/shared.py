@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from pathlib import Path
@@ -142,7 +144,14 @@ def _jsonable(value: Any) -> Any:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Print one line to stderr and end with `code`."""
+    """Print one line to stderr and end with `code`; a terminal gets it folded between words."""
+    if sys.stderr.isatty():
+        message = textwrap.fill(
+            message,
+            shutil.get_terminal_size().columns,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
     sys.stderr.write(message + "\n")
     raise typer.Exit(code)
 
