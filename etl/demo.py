@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import sys
+import textwrap
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -33,6 +34,7 @@ from etl.streams import TABLE_SPECS
 SCHEMA = "posthog"
 KILL_AT = 0.4  # of the recordings
 PAGE_SIZE_RECORDS = 500  # small, so that there is a middle to be killed in
+_PROSE_WIDTH = 80
 
 QUESTIONS: Sequence[tuple[str, str]] = (
     (
@@ -95,6 +97,10 @@ async def _run(
     stay_until: asyncio.Event | None,
 ) -> bool:
     options = SandboxOptions(recordings=recordings, port=0, clock="frozen")
+
+    def tell(text: str) -> None:
+        say(textwrap.fill(text, min(shutil.get_terminal_size().columns, _PROSE_WIDTH)))
+
     async with running(options) as sandbox:
         # Validated, not read from the environment: the demo is the same whatever is configured.
         settings = Settings.model_validate(
@@ -113,22 +119,28 @@ async def _run(
         async with open_destination(settings) as destination:
             await _empty(destination.database)
             environment = _environment(settings)
-            say(f"A sandbox holds {recordings:,} recordings; a real Postgres is empty.\n")
-            say("$ posthog-etl sync")
+            tell(f"A sandbox holds {recordings:,} recordings; a real Postgres is empty.")
+            say("\n$ posthog-etl sync")
             await _sync_and_kill(sandbox, environment, int(recordings * KILL_AT))
             committed = await _number(destination.database, _COMMITTED)
-            say(f"\nSIGKILL in mid-flight. {committed:,} recordings were committed, each page with")
-            say("its checkpoint; what was on the way is gone. The dead run's lease has")
             usual_s = Settings.model_fields["lease_s"].default
-            say(f"{settings.lease_s:.0f} seconds to run out ({usual_s:.0f} in earnest); then:\n")
+            say("")
+            tell(
+                f"SIGKILL in mid-flight. {committed:,} recordings were committed, each page with "
+                "its checkpoint; what was on the way is gone. The dead run's lease has "
+                f"{settings.lease_s:.0f} seconds to run out ({usual_s:.0f} in earnest); then:"
+            )
             await _lease_out(destination.database)
-            say("$ posthog-etl sync")
+            say("\n$ posthog-etl sync")
             code, said = await _sync_again(environment, say)
             if code != EXIT_SUCCEEDED:
                 raise EtlError(f"The second sync ended with exit code {code}: {said}")
             again = await _number(destination.database, _READ) - recordings
-            say(f"\nIt went on behind recording {committed:,}. Both runs together read {again:,}")
-            say("recordings twice: the young ones, which may have changed meanwhile.")
+            say("")
+            tell(
+                f"It went on behind recording {committed:,}. Both runs together read {again:,} "
+                "recordings twice: the young ones, which may have changed meanwhile."
+            )
             say("\nThe run history:")
             show(*await answer(destination.database, _RUNS))
             say("\nCompared with the sandbox's own truth, row by row:")
@@ -140,7 +152,9 @@ async def _run(
             say(_look_further(data_dir))
             shown.set()
             if stay_until is None:
-                say(_LAST_WORDS)
+                say("")
+                tell("Nothing is left running; with --stay the sandbox and Postgres would be.")
+                tell("For a real project see README.md: four lines of environment, then sync.")
             else:
                 say(await _reach(destination.database, sandbox.url, options.key))
                 await stay_until.wait()
@@ -178,8 +192,10 @@ def _environment(settings: Settings) -> dict[str, str]:
         "POSTHOG_ETL_PAGE_SIZE_RECORDS": str(PAGE_SIZE_RECORDS),
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOG")}
-    # The command's tables go through a pipe here, and are to be as wide as our own.
-    return {"COLUMNS": str(shutil.get_terminal_size((160, 24)).columns), **kept, **ours}
+    if sys.stdout.isatty():
+        # The command's tables go through a pipe here, and are to be as wide as our own.
+        kept.setdefault("COLUMNS", str(shutil.get_terminal_size().columns))
+    return {**kept, **ours}
 
 
 async def _sync_and_kill(
@@ -292,11 +308,6 @@ To look further:
   export POSTHOG_ETL_DATA_DIR={shlex.quote(str(data_dir))}
   {program} status
   {program} runs"""
-
-
-_LAST_WORDS = """
-Nothing is left running; with --stay the sandbox and Postgres would be.
-For a real project see README.md: four lines of environment, then sync."""
 
 
 async def _reach(database: Database, url: str, key: str) -> str:
