@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,9 +22,12 @@ from etl.cli.shared import (
 )
 from etl.errors import exit_code_of
 
+if TYPE_CHECKING:
+    from etl.runs.doctor import Finding
+
 
 def status(config: Config = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Show per project and stream: state, watermark, lag, last run, rejects.
+    """Show how far each stream is complete, and how its last run ended.
 
     Example: posthog-etl status --json
     """
@@ -88,19 +91,22 @@ def plan(
 def check(
     stream: Streams = None, config: Config = None, as_json: Json = False, debug: Debug = False
 ) -> None:
-    """Look at everything a sync needs: database, host, key, project, and each stream's scope.
+    """Look at everything a sync needs, and say what is wrong.
+
+    That is: settings, database, schema, host, key, clocks, project, and the scope of each stream.
 
     Example: posthog-etl check
     """
     from etl import app as wiring
     from etl.console import show_findings
+    from etl.runs.doctor import examine_settings
 
-    findings = run_with_settings(
-        lambda settings: wiring.check(settings, chosen_streams(stream, settings)),
-        config,
-        {},
-        debug,
-    )
+    async def look(settings: Any) -> list[Finding]:
+        streams = chosen_streams(stream, settings)
+        # All that is not set at once: who begins would else meet one after the other.
+        return examine_settings(settings) or await wiring.check(settings, streams)
+
+    findings = run_with_settings(look, config, {}, debug)
     if as_json:
         print_json({"findings": [finding.as_json() for finding in findings]})
     else:
@@ -130,7 +136,9 @@ def streams(as_json: Json = False) -> None:
 
 
 def runs(
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, newest first.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many, newest first.")
+    ] = 20,
     config: Config = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -150,7 +158,9 @@ def runs(
 
 
 def list_rejects(
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, newest first.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many, newest first.")
+    ] = 50,
     resolved: Annotated[
         bool, typer.Option("--all", help="Also those that have loaded since.")
     ] = False,

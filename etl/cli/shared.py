@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from enum import StrEnum
@@ -31,8 +33,17 @@ Config = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Log more, and show tracebacks.")]
+
+
+def _offer_streams(incomplete: str) -> list[str]:
+    from etl.streams import STREAMS
+
+    return [name for name in STREAMS if name.startswith(incomplete)]
+
+
 Streams = Annotated[
-    list[str] | None, typer.Argument(metavar="STREAM", help="Default: every stream.")
+    list[str] | None,
+    typer.Argument(metavar="STREAM", help="Default: every stream.", autocompletion=_offer_streams),
 ]
 
 WindowLength = Annotated[
@@ -131,7 +142,10 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
-    """Do `work`; SIGTERM and SIGINT ask it to stop, a second one or the grace period end it."""
+    """Do `work`; SIGTERM, SIGINT and SIGHUP (the terminal was closed) ask it to stop.
+
+    A second one, or the grace period, ends it. Under nohup SIGHUP stays without effect.
+    """
     import asyncio
 
     stop = asyncio.Event()
@@ -144,7 +158,10 @@ async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
         stop.set()
         loop.call_later(GRACE_S, task.cancel)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, ask)
     try:
         return await task
@@ -153,7 +170,7 @@ async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
 
         raise Stopped("Stopped in the middle of a batch, which was not committed") from None
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 
@@ -173,7 +190,14 @@ def _jsonable(value: Any) -> Any:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Print one line to stderr and end with `code`."""
+    """Print one line to stderr and end with `code`; a terminal gets it folded between words."""
+    if sys.stderr.isatty():
+        message = textwrap.fill(
+            message,
+            shutil.get_terminal_size().columns,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
     sys.stderr.write(message + "\n")
     raise typer.Exit(code)
 

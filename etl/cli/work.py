@@ -113,7 +113,9 @@ def backfill(
 
 def migrate(
     config: Config = None,
-    to: Annotated[str, typer.Option(help="Revision to go to; base removes all.")] = "head",
+    to: Annotated[
+        str, typer.Option(metavar="REVISION", help="Revision to go to; base removes all.")
+    ] = "head",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -137,7 +139,7 @@ def migrate(
 def retry_rejects(
     stream: Streams = None, config: Config = None, as_json: Json = False, debug: Debug = False
 ) -> None:
-    """Replay what was set aside: after an upgrade, or once the cause is mended. Needs no API.
+    """Replay what was set aside. For after an upgrade, or once the cause is mended; needs no API.
 
     Example: posthog-etl rejects retry
     """
