@@ -3,10 +3,10 @@
 Events are named as past facts; docs/logs.md has their fields. A run binds its id and its unit,
 a request its id. They are:
 
-run.started, run.finished, run.interrupted (debug), run.broke, window.opened,
+run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
 page.fetched (debug), page.shrunk, page.unreadable, request.failed, reading.restarted,
-clock.skewed, batch.loaded (debug), record.rejected, lease.lost, database.unavailable,
-database.migrated, setting.unknown
+clock.skewed, batch.loaded (debug), record.rejected, deletions.withheld,
+confirmation.distrusted, lease.lost, database.unavailable, database.migrated, setting.unknown
 """
 
 from __future__ import annotations

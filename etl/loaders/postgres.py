@@ -31,6 +31,9 @@ from etl.transformers.transformer import reject
 
 _log = structlog.get_logger(__name__)
 
+# Others wait for a run that says nothing for so long, and not longer.
+_SILENCE = timedelta(minutes=10)
+
 
 class PostgresLoader:
     """Loads the batches of one stream; see `Loader` for what it promises."""
@@ -39,7 +42,10 @@ class PostgresLoader:
         self._database = database
         self._tables = tables
         self._stream = stream
-        self._statements = [(spec, load_statements(spec, tables.schema)) for spec in stream.tables]
+        self._statements = [
+            (spec, load_statements(spec, tables.schema, tables.bookkeeping))
+            for spec in stream.tables
+        ]
         self._absence = absence_statements(
             stream.tables[0], stream.key, tables.schema, tables.bookkeeping
         )
@@ -145,17 +151,63 @@ class PostgresLoader:
             if batch.rows.get(spec.name)
         ]
         refused: list[Rejected] = []
-        # Postgres waits without end for the rest of a COPY. So all rows are staged before the
-        # first one is locked: a run that is stopped in a COPY stands in nobody's way.
-        for step in (_TableLoad.stage, _TableLoad.upsert):
+
+        async def step(do: Callable[[_TableLoad], Awaitable[list[tuple[int, str]]]]) -> None:
             for spec, table in loads:
                 origins = batch.origins[spec.name]
-                refused += [
+                refused.extend(
                     self._refused(batch, spec, origins[place], reason)
-                    for place, reason in await step(table)
-                ]
+                    for place, reason in await do(table)
+                )
+
+        # Postgres waits without end for the rest of a COPY. So all rows are staged before the
+        # first one is locked: a run that is stopped in a COPY stands in nobody's way.
+        await step(_TableLoad.stage)
+        others = await self._meet_others(connection, lease)
+        await step(_TableLoad.upsert)
         tables = [table for _, table in loads]
+        if others:
+            for table in tables:
+                await table.sight()
+        elif commit.closing is not None:
+            driver = await _driver(connection)
+            for _, statements in self._statements:
+                await driver.execute(statements.forget, lease.unit.project_id)
         return sum(t.inserted for t in tables), sum(t.updated for t in tables), refused
+
+    async def _meet_others(self, connection: AsyncConnection, lease: Lease) -> bool:
+        """Tell whether other runs read this stream now, and let one of us write at a time.
+
+        What another run has under way was asked for before we look. If it loads late, it must find
+        that we saw a row later, also where we found no news in it and wrote nothing. A run that
+        was silent for longer than it is waited for may not come back with what it read before.
+        Raises LeaseLost.
+        """
+        leases = self._tables.leases
+        ours = lease.unit.of(leases)
+        waited_for = leases.c.expires_at >= func.now() - _SILENCE
+        found = await connection.execute(
+            select(
+                func.bool_or(ours & ~waited_for),
+                func.bool_or(~ours & waited_for),
+            ).where(
+                leases.c.project_id == lease.unit.project_id,
+                leases.c.stream == lease.unit.stream,
+                leases.c.holder.is_not(None),
+            )
+        )
+        silent, others = found.one()
+        if silent:
+            raise LeaseLost(
+                f"This run of {lease.unit.stream} stood still for too long, so what it had read "
+                "was not committed",
+            )
+        if others:
+            name = f"{self._tables.bookkeeping}.{lease.unit.project_id}.{lease.unit.stream}"
+            await connection.execute(
+                select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0)))
+            )
+        return bool(others)
 
     def _refused(self, batch: Batch, spec: TableSpec, origin: int, reason: str) -> Rejected:
         return reject(batch.records[origin], self._stream.key, f"{spec.name}: {reason}")
@@ -402,6 +454,11 @@ class _TableLoad:
     async def upsert(self) -> list[tuple[int, str]]:
         """Write what was staged; return place and reason of each row that was refused."""
         return await self._bisect(self._upsert, 0, len(self._rows))
+
+    async def sight(self) -> None:
+        """Keep which rows were seen without news."""
+        driver = await _driver(self._connection)
+        await driver.execute(self._statements.sight, self._project_id, self._commit.observed_at)
 
     async def _bisect(
         self, step: Callable[[Any, int, int], Awaitable[None]], first: int, end: int

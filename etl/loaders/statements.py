@@ -5,7 +5,8 @@ Rows go into a temporary staging table by COPY and from there in one guarded ups
 - only rows that are new or changed are written at all: the join with the table comes first, so a
   row without news is not even locked (on conflict alone would lock it, and write WAL);
 - in the order of the key, so that two units never wait for each other in a circle;
-- what was observed earlier never overwrites what was observed later;
+- what was observed earlier never overwrites what was observed later, also where the later reading
+  found nothing new: while two runs read one stream, such sightings are kept apart;
 - volatile columns are set with a change, and take no part in finding one.
 """
 
@@ -39,7 +40,8 @@ class LoadStatements:
     columns: of staging: a row's place in the batch, then the row. create_staging: safe to repeat;
     the table lives as long as the connection and is emptied at each commit. upsert: takes $1
     project_id, $2 observed_at, the places from $3 to before $4, and, if takes_source_at, $5 the
-    source's clock when it answered; answers (inserted, updated).
+    source's clock when it answered; answers (inserted, updated). sight: $1 and $2 as before: keeps
+    which rows of staging were seen without news. forget: $1 project_id.
     """
 
     staging: str
@@ -47,10 +49,14 @@ class LoadStatements:
     create_staging: str
     upsert: str
     takes_source_at: bool
+    sight: str
+    forget: str
 
 
-def load_statements(spec: TableSpec, schema: str) -> LoadStatements:
+def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadStatements:
     """Return the statements that load `spec` into `schema`."""
+    table = f"{quoted(schema)}.{quoted(spec.name)}"
+    sightings = f"{quoted(bookkeeping)}.sightings"
     columns = spec.columns
     types = {field.name: field.kind.value for field in spec.fields}
     types |= {"extra": "jsonb", "_repaired": "text[]"}
@@ -67,12 +73,50 @@ def load_statements(spec: TableSpec, schema: str) -> LoadStatements:
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {quoted(staging)} ({declared}) "
             "ON COMMIT DELETE ROWS"
         ),
-        upsert=_upsert(spec, f"{quoted(schema)}.{quoted(spec.name)}", staging),
+        upsert=_upsert(spec, table, sightings, staging),
         takes_source_at=spec.expiry is not None,
+        # What the upsert has just written was observed at $2.
+        sight=(
+            f"INSERT INTO {sightings} AS g SELECT $1::bigint, {_literal(spec.name)}, "
+            f"{_row_key(spec, 't')}, $2::timestamptz "
+            f"FROM pg_temp.{quoted(staging)} AS s JOIN {table} AS t "
+            f"ON t.project_id = $1::bigint AND {_same_key(spec)} "
+            f"WHERE t._observed_at < $2::timestamptz ORDER BY {_row_key(spec, 't')} "
+            "ON CONFLICT ON CONSTRAINT sightings_pkey DO UPDATE SET "
+            "observed_at = excluded.observed_at WHERE g.observed_at < excluded.observed_at"
+        ),
+        forget=(
+            f"DELETE FROM {sightings} WHERE project_id = $1::bigint "
+            f"AND table_name = {_literal(spec.name)}"
+        ),
     )
 
 
-def _upsert(spec: TableSpec, table: str, staging: str) -> str:
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _same_key(spec: TableSpec) -> str:
+    return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in spec.key)
+
+
+def _row_key(spec: TableSpec, source: str) -> str:
+    """Return the key of a row as one text."""
+    columns = [f"{source}.{quoted(name)}" for name in spec.key]
+    if len(columns) == 1:
+        return f"{columns[0]}::text"
+    return f"jsonb_build_array({', '.join(columns)})::text"
+
+
+def _unseen_since(spec: TableSpec, sightings: str, observed_at: str) -> str:
+    return (
+        f"NOT EXISTS (SELECT FROM {sightings} AS g WHERE g.project_id = $1::bigint "
+        f"AND g.table_name = {_literal(spec.name)} AND g.row_key = {_row_key(spec, 't')} "
+        f"AND g.observed_at > {observed_at})"
+    )
+
+
+def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
     keeps = {field.name for field in spec.fields if field.null_keeps}
     volatile = {field.name for field in spec.fields if field.volatile}
     content = [name for name in spec.columns if name not in spec.key]
@@ -96,7 +140,8 @@ def _upsert(spec: TableSpec, table: str, staging: str) -> str:
                 f" AND NOT coalesce({expires_at} <= {_SOURCE_AT} + interval '25 hours' AND "
                 f"t.{quoted(spec.expiry.started)} < {source}.{quoted(spec.expiry.started)}, false)"
             )
-        return f"t._observed_at <= {observed_at} AND ({changed}){whole}"
+        unseen = _unseen_since(spec, sightings, observed_at)
+        return f"t._observed_at <= {observed_at} AND ({changed}){whole} AND {unseen}"
 
     def lives(source: str) -> str:
         assert spec.expiry is not None
@@ -108,7 +153,6 @@ def _upsert(spec: TableSpec, table: str, staging: str) -> str:
     key = ", ".join(quoted(name) for name in spec.key)
     names = ", ".join(quoted(name) for name in spec.columns)
     values = ", ".join(f"s.{quoted(name)}" for name in spec.columns)
-    same_key = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in spec.key)
     changes = ", ".join(f"{quoted(name)} = {value('excluded', name)}" for name in content)
     return f"""
 WITH written AS (
@@ -116,7 +160,7 @@ WITH written AS (
         (project_id, {names}, _observed_at, _first_seen_at, _updated_at, _xid)
     SELECT $1::bigint, {values}, $2::timestamptz, now(), now(), {_XID}
     FROM pg_temp.{quoted(staging)} AS s
-    LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {same_key}
+    LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {_same_key(spec)}
     WHERE s.{_PLACE} >= $3::integer AND s.{_PLACE} < $4::integer
         AND (t.project_id IS NULL OR ({news("s", "$2::timestamptz")}))
     ORDER BY {", ".join(f"s.{quoted(name)}" for name in spec.key)}
@@ -199,7 +243,8 @@ def absence_statements(
             "AND u.record_key = ANY ($4::text[]) RETURNING u.record_key) "
             f"UPDATE {table} AS t SET _deleted_at = now(), _updated_at = now(), _xid = {_XID}, "
             "_observed_at = $5::timestamptz FROM cleared AS u "
-            f"WHERE {same} AND {alive} AND t._observed_at <= $5::timestamptz"
+            f"WHERE {same} AND {alive} AND t._observed_at <= $5::timestamptz AND "
+            + _unseen_since(spec, f"{quoted(bookkeeping)}.sightings", "$5::timestamptz")
         ),
     )
 

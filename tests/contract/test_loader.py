@@ -137,6 +137,50 @@ async def test_of_two_readings_the_one_observed_later_stays(dsn: str, load: Load
     assert (await recording(dsn))["click_count"] == 8
 
 
+async def test_a_late_reading_never_wins_over_a_later_one_that_found_no_news(
+    dsn: str, database: Database, load: Load
+) -> None:
+    """Two runs read one stream: what one saw unchanged, the other may not overwrite from before."""
+    minute = timedelta(minutes=1)
+    await load(record(click_count=1, name="Ada"), at=NOON)
+    other = await take(database, "another window")
+    late = batch_of(record(click_count=9, name="Countess"))
+    assert await load(record(click_count=1, name="Ada"), at=NOON + 3 * minute) == Loaded()
+    loader = PostgresLoader(database, TABLES, SESSION_RECORDINGS)
+    assert await loader.load(other, late, commit_at(NOON + 2 * minute)) == Loaded()
+    assert (await recording(dsn))["click_count"] == 1
+    assert await value(dsn, "SELECT name FROM posthog.persons") == "Ada"
+    assert await loader.load(other, late, commit_at(NOON + 4 * minute)) == Loaded(updated=2)
+
+
+async def test_sightings_are_kept_only_while_two_runs_read_one_stream(
+    dsn: str, database: Database, load: Load
+) -> None:
+    """Alone, a run that finds no news writes nothing; at its end it forgets what was kept."""
+    kept = "SELECT count(*) FROM posthog_etl.sightings"
+    await load(record(), at=NOON)
+    await load(record(), at=NOON + timedelta(minutes=1))
+    assert await value(dsn, kept) == 0
+    other = await take(database, "another window")
+    await load(record(), at=NOON + timedelta(minutes=2))
+    assert await value(dsn, kept) == 3
+    await Leases(database, TABLES, ttl_s=30).release(other)
+    await load(closing=_closing(NOON, NOON + timedelta(minutes=3)))
+    assert await value(dsn, kept) == 0
+
+
+async def test_a_run_that_was_silent_for_too_long_commits_nothing_it_read_before(
+    dsn: str, database: Database, lease: Lease, load: Load
+) -> None:
+    """Nobody took its unit, but others no longer waited for it."""
+    silent = "UPDATE posthog_etl.leases SET expires_at = now() - interval '11 minutes' RETURNING 1"
+    assert await value(dsn, silent) == 1
+    with pytest.raises(LeaseLost, match="stood still"):
+        await load(record())
+    assert await Leases(database, TABLES, ttl_s=30).renew(lease)
+    assert await load(record()) == Loaded(inserted=3)
+
+
 @pytest.mark.parametrize("table", ["persons", "person_distinct_ids"])
 async def test_a_person_read_earlier_never_replaces_one_read_later(
     dsn: str, load: Load, table: str
