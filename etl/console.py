@@ -29,6 +29,8 @@ from rich.text import Text
 from etl.runs.doctor import Finding
 from etl.runs.outlook import Outlook
 from etl.runs.report import Report
+from etl.runs.sync import Progress as ProgressOf
+from etl.runs.sync import Reached
 
 UNBOUNDED = 10_000
 # The columns of a table that is too wide stand under each row, all but the first that fit. Fewer
@@ -65,10 +67,10 @@ class _LeftWhenBounded(TimeRemainingColumn):
 
 
 @contextmanager
-def progress_display() -> Iterator[Callable[[int, str], Callable[[int, int | None, int], None]]]:
+def progress_display() -> Iterator[Callable[[int, str], ProgressOf]]:
     """Show a bar per unit on stderr while a terminal is there; silent otherwise."""
     if not sys.stderr.isatty():
-        yield lambda _project, _stream: lambda _read, _expected, _requests: None
+        yield lambda _project, _stream: lambda _reached: None
         return
     columns = (
         SpinnerColumn(style="green", finished_text=" "),
@@ -81,14 +83,17 @@ def progress_display() -> Iterator[Callable[[int, str], Callable[[int, int | Non
     # It goes when the work is done: the result says the same and more.
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
 
-        def watch(project_id: int, stream: str) -> Callable[[int, int | None, int], None]:
+        def watch(project_id: int, stream: str) -> ProgressOf:
             task = bars.add_task(f"{stream} ({project_id})", total=None, said="starting")
             began_s = time.monotonic()
 
-            def progress(read: int, expected: int | None, requests: int) -> None:
-                rate = read / max(time.monotonic() - began_s, 0.001)
-                said = f"{read:,} records, {rate:,.0f}/s, {requests} requests"
-                bars.update(task, completed=read, total=expected, said=said)
+            def progress(reached: Reached) -> None:
+                rate = reached.records / max(time.monotonic() - began_s, 0.001)
+                said = f"{reached.records:,} records, {rate:,.0f}/s, {reached.requests} requests"
+                if reached.low is not None:
+                    said += f", down to {reached.low:%Y-%m-%d}"
+                total = None if reached.share is None else 1.0
+                bars.update(task, completed=reached.share or 0.0, total=total, said=said)
 
             return progress
 

@@ -54,7 +54,8 @@ class Reading:
     began_at: the server's clock at the first request; what happened before it has been asked for.
     asked: the (date_from, date_to) sent, None to a server that does not filter. filters: False
     once the server answered with rows outside the dates. ordered: whether all came newest start
-    first. low: the start that was reached, edge: the keys there. witness: a key that was seen.
+    first. low: the start that was reached, above: the one before; edge: the keys at `low`. witness:
+    a key that was seen.
     ended: all is read, complete: and every row that was there the whole time is vouched for.
     exhausted: the list itself was at its end, not only the window.
     """
@@ -67,6 +68,7 @@ class Reading:
     walk: CursorWalk | OffsetWalk | None = None
     ordered: bool = True
     low: datetime | None = None
+    above: datetime | None = None
     edge: list[str] = field(default_factory=list)
     witness: str | None = None
     ended: bool = False
@@ -91,6 +93,7 @@ class Reading:
             "walk": None if self.walk is None else self.walk.position(),
             "ordered": self.ordered,
             "low": _text(self.low),
+            "above": _text(self.above),
             "edge": self.edge,
             "witness": self.witness,
             "ended": self.ended,
@@ -118,6 +121,7 @@ class Reading:
                 walk=None if walk is None else resume_walk(walk),
                 ordered=position["ordered"],
                 low=_maybe_at(position["low"]),
+                above=_maybe_at(position["above"]),
                 edge=position["edge"],
                 witness=position["witness"],
                 ended=position["ended"],
@@ -135,12 +139,14 @@ class Reading:
         fits = self.window.since == window.until and self.window.reach <= window.reach
         if not (fits and self.ended and self.complete and self.descends):
             return None
-        assert self.low is not None or self.exhausted
-        return replace(
-            self,
-            window=window,
-            ended=self.exhausted or (self.low is not None and self.low < window.since),
-        )
+        return replace(self, window=window, ended=self.exhausted or self.passed(window.since))
+
+    def passed(self, since: datetime) -> bool:
+        """Tell whether all that follows starts before `since`.
+
+        It takes two in a row: one record with a wrong date proves nothing.
+        """
+        return self.ordered and self.filters and self.above is not None and self.above < since
 
 
 class Extractor:
@@ -360,14 +366,8 @@ class Extractor:
         loads = [self._loads(reading, at) for at in starts]
         high = reading.low
         self._note_order(reading, starts)
-        # Newest first, what follows a start before the window starts before it, too.
-        crossed = (
-            listed.by_cursor
-            and reading.ordered
-            and reading.filters
-            and reading.low is not None
-            and reading.low < reading.window.since
-        )
+        # The documentation promises no order, the servers that page by cursor keep one.
+        enough = listed.by_cursor and reading.passed(reading.window.since)
         step = reading.walk.take(
             ask,
             Listing(
@@ -379,7 +379,7 @@ class Extractor:
                 more=listed.more,
                 cursor=listed.cursor,
                 count=listed.count,
-                enough=crossed,
+                enough=enough,
             ),
         )
         reading.ended, reading.complete = step.last, step.complete
@@ -412,8 +412,8 @@ class Extractor:
             upper >= lower for upper, lower in pairwise(known if above is None else [above, *known])
         )
         reading.ordered &= in_order and len(known) == len(starts)
-        if known:
-            reading.low = known[-1]
+        for at in known[-2:]:
+            reading.above, reading.low = reading.low, at
 
     def _sighting(
         self, reading: Reading, keys: Sequence[str], high: datetime | None, *, begins: bool

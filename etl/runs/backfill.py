@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from etl.core.coverage import Span, split
@@ -13,7 +13,7 @@ from etl.errors import EtlError
 from etl.loaders.history import Watermark
 from etl.loaders.leases import TAIL, Unit
 from etl.runs.report import FAILED, PAUSED, Report, ending_of
-from etl.runs.sync import Chain, Plan, Progress, Tools, execute_unit
+from etl.runs.sync import Chain, Plan, Progress, Reached, Tools, execute_unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +72,54 @@ async def backfill_stream(
     except EtlError as exc:
         return [Report(project_id, stream.name, TAIL, ending_of(exc))]
     reports: list[Report] = []
-    for windows in chained(windows_left(past, watermark, tools.client.source_now)):
+    left = windows_left(past, watermark, tools.client.source_now)
+    whole = _Whole(left, progress)
+    for windows in chained(left):
         chain = Chain(reach=windows[-1].since)
         for window in windows:
             unit = Unit(project_id, stream.name, str(window))
             report = await execute_unit(
-                tools, plan, stream, unit, stop, progress, "backfill", chain
+                tools, plan, stream, unit, stop, whole.within(window), "backfill", chain
             )
             reports.append(report)
+            whole.close(window, report)
             if stop.is_set() or report.ending.status in (FAILED, PAUSED) or chain.broken:
                 return reports
             if chain.showed_everything:
                 return reports
     return reports
+
+
+class _Whole:
+    """The progress of all windows, from the progress of each."""
+
+    def __init__(self, windows: Sequence[Span], progress: Progress) -> None:
+        self._total_s = sum(_length_s(window) for window in windows)
+        self._progress = progress
+        self._done_s = 0.0
+        self._records = 0
+        self._requests = 0
+
+    def within(self, window: Span) -> Progress:
+        """Return what is called while `window` is read."""
+
+        def progress(reached: Reached) -> None:
+            share = reached.share
+            if reached.low is not None:
+                # By time, since such a server does not say how many there are.
+                read_s = (window.until - max(reached.low, window.since)).total_seconds()
+                share = (self._done_s + max(0.0, read_s)) / self._total_s
+            records, requests = self._records + reached.records, self._requests + reached.requests
+            self._progress(replace(reached, records=records, requests=requests, share=share))
+
+        return progress
+
+    def close(self, window: Span, report: Report) -> None:
+        """Note that `window` was read."""
+        self._done_s += _length_s(window)
+        self._records += report.records_read
+        self._requests += report.requests
+
+
+def _length_s(window: Span) -> float:
+    return (window.until - window.since).total_seconds()

@@ -58,8 +58,24 @@ _REPORTED = (
     "forecast_exact",
 )
 
-# Called after each batch: records read so far, how many are expected (None: unknown), requests.
-Progress = Callable[[int, int | None, int], None]
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a reading is: records and requests so far, counts.
+
+    expected: how many records there are, where the server says so. low: the start down to which
+    everything was read, where the list is ordered. share: of the whole, 0 to 1, None when unknown.
+    """
+
+    records: int
+    requests: int
+    expected: int | None = None
+    low: datetime | None = None
+    share: float | None = None
+
+
+# Called after each batch.
+Progress = Callable[[Reached], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,9 +385,7 @@ class _Work:
             self.forecast = Forecast(requests, exact=True)
         self._records += len(page.records)
         self._tally.rejected += loaded.rejected
-        self._progress(
-            self._records, page.forecast_records, self._tools.client.requests - self._sent
-        )
+        self._progress(self._reached(page))
         _log.debug(
             "batch.loaded",
             records=len(page.records),
@@ -379,6 +393,17 @@ class _Work:
             updated=loaded.updated,
             rejected=loaded.rejected,
             deleted=len(gone),
+        )
+
+    def _reached(self, page: Page) -> Reached:
+        span = None if page.sighting is None else page.sighting.span
+        expected = page.forecast_records
+        return Reached(
+            self._records,
+            self._tools.client.requests - self._sent,
+            expected,
+            low=None if span is None or page.sighting is None or page.sighting.begins else span[0],
+            share=None if not expected else min(1.0, self._records / expected),
         )
 
     async def _judge_absent(self, extractor: Extractor, reading: Reading) -> None:
