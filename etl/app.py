@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -50,7 +51,7 @@ from etl.runs.doctor import (
 from etl.runs.outlook import Outlook, outlook
 from etl.runs.rejects import retry_rejects
 from etl.runs.report import Report, ending_of
-from etl.runs.sync import Plan, Progress, Tools, execute_unit
+from etl.runs.sync import Plan, Progress, Tools, execute_unit, rows_now
 from etl.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -243,9 +244,13 @@ async def backfill(
                         return reports
                     continue
                 for stream in streams:
-                    reports += await backfill_stream(
+                    done = await backfill_stream(
                         tools, plan, stream, project_id, past, stop, watch(project_id, stream.name)
                     )
+                    if done:
+                        with contextlib.suppress(EtlError):  # the reports say what is wrong
+                            done[-1].rows = await rows_now(tools, stream, project_id)
+                    reports += done
                     codes = [report.ending.exit_code for report in reports]
                     if stop.is_set() or KeyRefused.exit_code in codes:
                         return reports

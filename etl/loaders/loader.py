@@ -62,7 +62,10 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """How many stored records the unit's reading did not show, of how many that are not gone."""
+    """How many stored records the unit's reading did not show, of how many that are not gone.
+
+    alive is only counted where there are suspects.
+    """
 
     suspects: int
     alive: int

@@ -226,8 +226,9 @@ def absence_statements(
         clear=f"DELETE FROM {suspects} AS u WHERE {unit} AND u.record_key = ANY ($4::text[])",
         expire=_expire(spec, table, suspects, unit, same, alive),
         weigh=(
-            f"SELECT (SELECT count(*) FROM {suspects} AS u WHERE {unit}), "
-            f"(SELECT count(*) FROM {table} AS t WHERE t.project_id = $1::bigint AND {alive})"
+            f"WITH absent AS (SELECT count(*) AS n FROM {suspects} AS u WHERE {unit}) "
+            f"SELECT n, CASE WHEN n = 0 THEN 0 ELSE (SELECT count(*) FROM {table} AS t "
+            f"WHERE t.project_id = $1::bigint AND {alive}) END FROM absent"
         ),
         withhold=(
             f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $4::text, u.record_key "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -241,14 +241,20 @@ async def _finish(tools: Tools, work: _Work, report: Report) -> None:
         report.bytes_read, report.paused_until = row["bytes_read"], row["paused_until"]
         await tools.leases.release(work.lease)
         report.complete_until = (await tools.history.watermark(unit)).complete.until
-        names = [table.name for table in work.stream.tables]
-        report.rows = await tools.history.row_counts(unit.project_id, names)
+        if unit.window == TAIL:
+            report.rows = await rows_now(tools, work.stream, unit.project_id)
 
     try:
         await (finish() if report.ending.status == FAILED else tools.database.repeat(finish))
     except EtlError as exc:
         if report.ending.exit_code == EXIT_SUCCEEDED:
             report.ending = ending_of(exc)
+
+
+async def rows_now(tools: Tools, stream: Stream, project_id: int) -> Mapping[str, int]:
+    """Return how many rows each of the stream's tables holds. Raises DestinationError."""
+    names = [table.name for table in stream.tables]
+    return await tools.history.row_counts(project_id, names)
 
 
 class _Work:
