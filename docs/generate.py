@@ -1,4 +1,4 @@
-"""Writes the pages that say what the code says: settings, tables, commands.
+"""Writes the pages that say what the code says: settings, tables, commands, twins.
 
     python docs/generate.py            # write them
     python docs/generate.py --check    # write nothing; exit 1 and name the pages that are stale
@@ -8,9 +8,11 @@ The same whatever the terminal, the environment and the day.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -21,6 +23,7 @@ from pydantic.fields import FieldInfo
 from sqlalchemy import Column, Table
 from sqlalchemy.dialects import postgresql
 
+import etl
 from etl.cli import app
 from etl.core.stream import Field, TableSpec
 from etl.loaders.migrate import VERSION_TABLE
@@ -110,6 +113,15 @@ the [README](../README.md#commands). Completion for your shell: `posthog-etl --i
 """
 
 
+_TWINS = """# Planted defects
+
+A test that cannot fail shows nothing. So for each promise defects are planted into a copy of the
+shipped code, one at a time, and the test named here must turn red; without the defect it is green.
+They live in [tests/twins](../tests/twins). What the promises are, and how they are kept:
+[reliability](reliability.md).
+"""
+
+
 def configuration() -> str:
     """Return the page of settings, those without a prefix of ours first."""
     names = dict(zip(setting_names(), Settings.model_fields, strict=True))
@@ -153,10 +165,28 @@ def commands() -> str:
     )
 
 
+def twins() -> str:
+    """Return the page of all planted defects, promise by promise."""
+    # The tests stand beside the package, and are no part of it.
+    sys.path.insert(0, str(Path(etl.__file__).parents[1]))
+    all_twins = importlib.import_module("tests.twins.test_twins").all_twins
+    lines = [_TWINS]
+    found = sorted(all_twins(), key=lambda twin: (int(twin.promise[1:]), twin.name))
+    for promise, group in groupby(found, key=lambda twin: twin.promise):
+        rows = []
+        for twin in group:
+            path, test = twin.caught_by.split("::", 1)
+            rows.append((twin.name, f"`{twin.file}`", f"[{test}](../{path})"))
+        table = _table(("planted defect", "in", "caught by"), rows)
+        lines.append(f"## {promise}\n\n{table}\n")
+    return "\n".join(lines)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "data-dictionary.md": data_dictionary,
     "commands.md": commands,
+    "twins.md": twins,
 }
 
 
