@@ -12,10 +12,11 @@ from typing import Any
 
 import structlog
 
+from etl.core.coverage import Span
 from etl.core.page import Page, Record, Sighting
 from etl.core.stream import Stream
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
-from etl.core.window import Window
+from etl.core.window import AHEAD, Window
 from etl.errors import (
     ListingBroken,
     RequestRefused,
@@ -44,7 +45,7 @@ UNREADABLE_ATTEMPTS = 4
 # Recordings with one start, across the edge of two pages, that are told apart without a question.
 _MOST_EDGE_KEYS = 2_000
 _TICK = timedelta(microseconds=1)
-_FAR = datetime(9999, 1, 1, tzinfo=UTC)
+_LONG_AGO, _FAR = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -287,12 +288,13 @@ class Extractor:
 
     async def _begin_anew(self, window: Window) -> tuple[Reading, tuple[Ask, Answer, RecordList]]:
         before = self._client.source_now
-        refused = self.traits.get("date_filter") == "refused"
+        known = self.traits.get("date_filter")
+        refused = known == "refused"
         reading = Reading(
             window=window,
             began_at=before,
-            asked=None if refused else window.asked(before),
-            filters=not refused,
+            asked=None if refused else self._dates(window, before),
+            filters=known not in ("refused", "ignored"),
             fingerprint=self.fingerprint,
         )
         try:
@@ -306,7 +308,7 @@ class Extractor:
             if answer[2].by_cursor:
                 raise  # such a server filters by date: it was something else it refused
             self.traits["date_filter"] = "refused"
-        if reading.asked is None and answer[2].by_cursor:
+        if not reading.filters and answer[2].by_cursor and known is not None:
             self.traits.clear()  # known from an older server; this one filters
             return await self._begin_anew(window)
         source_at = answer[1].source_at
@@ -315,9 +317,18 @@ class Extractor:
         reading.began_at = source_at
         if reading.asked is not None and abs(source_at - before) > TOLERATED_SKEW:
             _log.warning("clock.skewed", seconds=round((source_at - before).total_seconds()))
-            reading.asked = window.asked(source_at)
+            reading.asked = self._dates(window, source_at)
             answer = await self._ask(reading)
         return reading, answer
+
+    def _dates(self, window: Window, source_now: datetime) -> Span:
+        """Return the dates to send; all there are where they are known to be ignored.
+
+        Should such a server have learnt to filter, it leaves nothing out and cuts nothing.
+        """
+        asked = window.asked(source_now)
+        ignored = self.traits.get("date_filter") == "ignored"
+        return Span(_LONG_AGO, source_now + AHEAD) if ignored else asked
 
     async def _ask(
         self, reading: Reading, *, attempts: int | None = None
@@ -362,7 +373,11 @@ class Extractor:
             reading.walk = self._choose_walk(listed)
         starts = [_started_at(record, self._stream.started) for record in listed.records]
         keys = [_key(record, self._stream.key) for record in listed.records]
+        filtered = reading.filters
         self._judge_filter(reading, starts)
+        if filtered and not reading.filters and not begins:
+            # Pages before this one were chosen by a filter that is none.
+            return self._start_over(reading, ask, answer, listed, keys)
         loads = [self._loads(reading, at) for at in starts]
         high = reading.low
         self._note_order(reading, starts)
@@ -403,6 +418,27 @@ class Extractor:
             sighting=sighting,
         )
 
+    def _start_over(
+        self, reading: Reading, ask: Ask, answer: Answer, listed: RecordList, keys: Sequence[str]
+    ) -> Page:
+        """Return a page, and let the next one be the first of the list again."""
+        reading.walk, reading.ordered = None, True
+        reading.low, reading.above, reading.edge = None, None, []
+        if not ask.offset and ask.after is None:
+            # It was the first page, a longer one this time.
+            return self._take(reading, ask, answer, listed)
+        return Page(
+            records=listed.records,
+            dirty=listed.dirty,
+            observed_at=answer.requested_at,
+            source_at=answer.source_at,
+            size_bytes=len(answer.body),
+            position=reading.position(),
+            last=False,
+            forecast_records=listed.count,
+            sighting=Sighting(keys),
+        )
+
     def _note_order(self, reading: Reading, starts: Sequence[datetime | None]) -> None:
         """Notice a list that does not come newest start first, and how far down it has come."""
         known = [at for at in starts if at is not None]
@@ -434,14 +470,14 @@ class Extractor:
     def _judge_filter(self, reading: Reading, starts: Sequence[datetime | None]) -> None:
         """Notice a server that answers with rows outside the dates we sent.
 
-        It takes a page that is mostly outside: one record with a wrong date proves nothing, and
-        what a filtering server sends from outside the window may be cut.
+        It takes more than a tenth of a page: one record with a wrong date proves nothing, and what
+        a filtering server sends from outside the window may be cut.
         """
         if reading.asked is None or not reading.filters:
             return
         since, until = reading.asked
         outside = sum(at is not None and not since <= at <= until for at in starts)
-        reading.filters = 2 * outside <= len(starts)
+        reading.filters = outside <= max(1, len(starts) // 10)
         self.traits["date_filter"] = "honoured" if reading.filters else "ignored"
 
     def _loads(self, reading: Reading, started_at: datetime | None) -> bool:

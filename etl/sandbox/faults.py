@@ -1,6 +1,6 @@
 """Faults on demand: rules that say which request goes wrong, and how."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -66,6 +66,8 @@ class Fault:
     duplicate_rows: bool = False
     short_page: int | None = None
     empty_page: bool = False
+    omit: Sequence[int] = ()
+    """Places of rows that the page leaves out without a trace; -1 is the last one."""
     next_host: str | None = None
     mutate: tuple[Mutation, ...] = ()
     then: tuple[Mapping[str, Any], ...] = ()
@@ -83,6 +85,7 @@ class Rule:
 
     path: str
     method: str | None
+    parameter: str | None
     fault: Mapping[str, Any]
     spec: Mapping[str, Any]
     at: Sequence[int] | None = None
@@ -93,9 +96,11 @@ class Rule:
     matched: int = 0
     hits: int = 0
 
-    def strikes(self, method: str, path: str) -> bool:
+    def strikes(self, method: str, path: str, parameters: Collection[str]) -> bool:
         """Counts a request and says whether the fault strikes it."""
         if self.path not in path or (self.method and self.method != method):
+            return False
+        if self.parameter is not None and self.parameter not in parameters:
             return False
         self.matched += 1
         nth = self.matched
@@ -135,6 +140,7 @@ def parse_rule(spec: Mapping[str, Any]) -> Rule:
     return Rule(
         path=match.get("path", ""),
         method=match.get("method"),
+        parameter=match.get("parameter"),
         fault=fault,
         spec=spec,
         at=[at] if isinstance(at, int) else at,
@@ -169,11 +175,11 @@ class Faults:
         """The rules with how often they matched and hit."""
         return [{**r.spec, "matched": r.matched, "hits": r.hits} for r in self._rules]
 
-    def strike(self, method: str, path: str) -> Fault:
+    def strike(self, method: str, path: str, parameters: Collection[str] = ()) -> Fault:
         """Counts a request in every rule; all faults that strike it together."""
         together = NO_FAULT
         for rule in self._rules:
-            if rule.strikes(method, path):
+            if rule.strikes(method, path, parameters):
                 joined: dict[str, Any] = {
                     name: (*getattr(together, name), *value)
                     if name in ("mutate", "then")

@@ -34,6 +34,7 @@ class Operations:
             "add_piece": self._add_piece,
             "end_session": self._end_session,
             "delete_recording": self._delete_recording,
+            "restore_recording": self._restore_recording,
             "view": self._view,
             "shift": self._shift,
             "change_person": self._change_person,
@@ -118,6 +119,11 @@ class Operations:
 
     def _delete_recording(self, spec: Spec) -> dict[str, Any]:
         self._project.open(self._recording(spec)).deleted = True
+        return {"id": spec["id"]}
+
+    def _restore_recording(self, spec: Spec) -> dict[str, Any]:
+        """Undoes a deletion; no real server can, but an answer may have been wrong."""
+        self._project.open(self._recording(spec)).deleted = False
         return {"id": spec["id"]}
 
     def _view(self, spec: Spec) -> dict[str, Any]:

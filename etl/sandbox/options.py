@@ -45,6 +45,10 @@ class SandboxOptions:
     """docs only: which documented shape records have; `mixed` varies by record."""
     server_version: ServerVersion = "current"
     """cloud only: `offset_only` is an older server that knows no cursor."""
+    default_order: Literal["newest", "oldest"] = "newest"
+    """Which recordings a list begins with, unless the request says."""
+    expires_by_piece: bool = False
+    """An older server: in its last day a recording loses piece by piece."""
     start_ties: int = 1
     """Every so many neighbouring recordings share one start_time."""
 

@@ -66,13 +66,14 @@ def read_strictly(
     offset = values.get("offset")
     if options.server_version == "offset_only":
         offset = offset or 0
+    default_direction = "DESC" if options.default_order == "newest" else "ASC"
     return RecordingsQuery(
         window=_window(values, options, now_us, strict=True),
         limit=min(limit if limit > 0 else DEFAULT_LIMIT, MOST_ROWS),
         offset=None if offset is None else max(0, offset),
         after=values.get("after") or None,
         order=values.get("order") or "start_time",
-        descending=values.get("order_direction") != "ASC",
+        descending=values.get("order_direction", default_direction) != "ASC",
         session_ids=tuple(dict.fromkeys(session_ids)) if session_ids else None,
         distinct_ids=frozenset(distinct_ids) if distinct_ids else None,
         person_uuid=values.get("person_uuid"),
@@ -93,6 +94,7 @@ def read_leniently(
         window=_window(dates, options, now_us, strict=False),
         limit=limit or DOCS_DEFAULT_LIMIT,
         offset=offset,
+        descending=options.default_order == "newest",
     )
 
 

@@ -152,6 +152,9 @@ def _bent(call: Call, rows: list[Any]) -> list[Any]:
     path = call.request.path
     if fault.empty_page:
         rows = []
+    if fault.omit and rows:
+        left_out = {place % len(rows) for place in fault.omit}
+        rows = [row for place, row in enumerate(rows) if place not in left_out]
     if fault.repeat_page:
         rows = last_rows.get(path, rows)
     if fault.duplicate_rows:

@@ -176,6 +176,8 @@ class Views:
             if project.is_deleted(number):
                 continue
             pieces = [p for p in self._pieces(number) if window.holds(p.start_us)]
+            if project.expires_by_piece:
+                pieces = [p for p in pieces if not project.is_expired(number, p.start_us, now_us)]
             until_us = min([until_us, *(p.arrives_us for p in pieces if p.arrives_us > now_us)])
             reading = read_pieces(pieces, now_us)
             if reading and not project.is_expired(number, reading.start_us, now_us):
@@ -200,7 +202,10 @@ class Views:
         project, columns = self._project, self._project.columns
         apart = set(project.unsettled(now_us)) | project.changed.keys()
         order, start_us, duration_ms = project.by_start(), columns.start_us, columns.duration_ms
-        for edge_us in (window.from_us, window.to_us):
+        edges_us = [window.from_us, window.to_us]
+        if project.expires_by_piece:
+            edges_us += set(project.oldest_us(now_us))
+        for edge_us in edges_us:
             first = project.position(edge_us - LONGEST_MS * 1000)
             last = project.position(min(edge_us, now_us) + 1)
             apart.update(

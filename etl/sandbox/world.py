@@ -47,6 +47,7 @@ class Project:
         self.owners = Owners(people)
         self.changed: dict[int, Changed] = {}
         self.version = 0
+        self.expires_by_piece = options.expires_by_piece
         self._retention_days: int | None = None
         self._added: dict[str, int] = {}
         self._by_start: array[int] = array("i")
@@ -78,9 +79,7 @@ class Project:
         """As `by_start`, without what has expired; the same array until that changes."""
         state = (now_us // DAY_US, len(self.columns), self._retention_days)
         if state != self._living[0]:
-            today = now_us // DAY_US
-            kept_for = [self._retention_days or days for days in RETENTIONS_DAYS]
-            oldest_us = [(today - days + 1) * DAY_US for days in kept_for]
+            oldest_us = self.oldest_us(now_us)
             start_us, retention, order = (
                 self.columns.start_us, self.columns.retention, self.by_start()
             )  # fmt: skip
@@ -88,6 +87,11 @@ class Project:
             fresh = [n for n in order[:doubtful] if start_us[n] >= oldest_us[retention[n]]]
             self._living = (state, array("i", fresh) + order[doubtful:])
         return self._living[1]
+
+    def oldest_us(self, now_us: int) -> list[int]:
+        """From which start on recordings have not expired, for each retention there is."""
+        kept_for = [self._retention_days or days for days in RETENTIONS_DAYS]
+        return [(now_us // DAY_US - days + 1) * DAY_US for days in kept_for]
 
     def position(self, instant_us: int) -> int:
         """How many generated recordings start before an instant."""

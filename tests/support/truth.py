@@ -29,16 +29,16 @@ async def fetch_truth(sandbox_url: str, project: int = 1) -> dict[str, Any]:
 async def stored(
     dsn: str, table: str, *, project: int = 1, schema: str = "posthog"
 ) -> dict[str, dict[str, Any]]:
-    """Return the rows of a table that are not marked deleted, by their key."""
+    """Return the rows of a table that are not marked deleted or expired, by their key."""
     spec = TABLE_SPECS[table]
+    alive = "_deleted_at IS NULL" + (" AND _expired_at IS NULL" if spec.expiry else "")
     connection = await asyncpg.connect(dsn, statement_cache_size=0)
     try:
         await connection.set_type_codec(
             "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
         )
         rows = await connection.fetch(
-            f'SELECT * FROM "{schema}"."{table}" WHERE project_id = $1 AND _deleted_at IS NULL',
-            project,
+            f'SELECT * FROM "{schema}"."{table}" WHERE project_id = $1 AND {alive}', project
         )
     finally:
         await connection.close()
