@@ -367,7 +367,7 @@ def _instant(at: datetime | None) -> str:
 
 
 def _plain(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _span(seconds: float) -> str:
