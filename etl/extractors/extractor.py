@@ -461,7 +461,8 @@ class Extractor:
             # In no order: what is absent shows only at the end of all passes.
             doubted = (window.since, highest) if begins and reading.filters else None
             return Sighting(keys, doubted, begins=begins)
-        low = window.reach if reading.exhausted or reading.low is None else reading.low
+        # The next page may show more with the start at which this one ends.
+        low = window.reach if reading.exhausted or reading.low is None else reading.low + _TICK
         span = (max(low, window.reach), min(high or _FAR, highest))
         if not reading.ordered or span[0] > span[1]:
             return Sighting(keys)
