@@ -5,6 +5,9 @@ where it would be wrong: a lone surrogate or a NaN (the server's JSON writer is 
 the fast reader refuse the page, a very long integer would silently become a float, and a NUL is
 valid JSON that Postgres does not hold. Such an answer is dirty: the standard library reads it, and
 the transformer looks through each of its records.
+
+The records of a list need no reading before they are transformed: `decode_list` only finds where
+each one begins and ends, and leaves it as the bytes it came in.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import UNSET, DecodeError, Raw, Struct
+from msgspec.json import Decoder
 
 _NUL = rb"\u0000"
 _LONG_NUMBER = re.compile(rb"-[0-9]{19}|[0-9]{20}")
@@ -30,6 +35,48 @@ class Unreadable:
 
     text: str
     reason: str
+
+
+class _Envelope(Struct):
+    """What a list answer says beside its records."""
+
+    results: list[Raw]
+    has_next: Any = UNSET
+    next_cursor: Any = UNSET
+    next: Any = UNSET
+    count: Any = UNSET
+
+    def document(self) -> dict[str, Any]:
+        said = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: value for name, value in said.items() if value is not UNSET}
+
+
+_split = Decoder(_Envelope).decode
+
+
+def decode_list(body: bytes) -> tuple[Any, bool]:
+    """Return a list answer as `decode` does, but its records, if they can, as Raw bytes.
+
+    Of a Raw record it is known that it is JSON without NUL and half surrogates, and no more:
+    `decode_record` reads it. Raises ValueError: not JSON at all.
+    """
+    if _NUL not in body:
+        try:
+            return _split(body).document(), False
+        except (DecodeError, ValueError, RecursionError):
+            pass  # another envelope, or not JSON throughout
+    return decode(body)
+
+
+def decode_record(record: Raw) -> tuple[Any, bool]:
+    """Return the record, an Unreadable if it is too deep, and whether it is dirty."""
+    body = bytes(record)
+    if not _is_suspect(body):
+        try:
+            return orjson.loads(body), False
+        except orjson.JSONDecodeError:
+            pass
+    return _decode_record(body.decode("utf-8", "surrogateescape")), True
 
 
 def decode(body: bytes) -> tuple[Any, bool]:

@@ -10,7 +10,10 @@ from hashlib import blake2b
 from typing import Any
 
 import structlog
+from msgspec import DecodeError, Raw, defstruct
+from msgspec.json import Decoder
 
+from etl.core.document import decode_record
 from etl.core.page import Page, Record
 from etl.core.stream import Stream
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
@@ -97,6 +100,7 @@ class Extractor:
         self._path = f"/api/{prefix}/{project_id}/{stream.path}"
         self._page_size_records = page_size_records
         self._limit = page_size_records
+        self._glance = _Glance(stream)
         self.traits: dict[str, Any] = dict(traits or {})
         self.reading: Reading | None = None
 
@@ -219,12 +223,13 @@ class Extractor:
             raise ListingBroken("The server was exchanged for a newer one while it was read")
         if reading.walk is None:
             reading.walk = self._choose_walk(listed)
-        starts = [_started_at(record, self._stream.started) for record in listed.records]
+        glances = [self._glance(record) for record in listed.records]
+        starts = [at for _, at in glances]
         self._judge_filter(reading, starts)
         step = reading.walk.take(
             ask,
             Listing(
-                keys=[_key(record, self._stream.key) for record in listed.records],
+                keys=[key for key, _ in glances],
                 settled=[at is None or at < reading.began_at for at in starts],
                 more=listed.more,
                 cursor=listed.cursor,
@@ -262,6 +267,28 @@ class Extractor:
     def _owned(self, reading: Reading, started_at: datetime | None) -> bool:
         # A server that does not filter does not cut either: every row is whole and current.
         return not reading.filters or reading.window.owns(started_at)
+
+
+class _Glance:
+    """Tells key and start of a record of `stream` without reading the rest of it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        names = {"key": stream.key, "started_at": stream.started}
+        fields: list[Any] = [("key", str), ("started_at", datetime | None, None)]
+        struct: Any = defstruct("Glance", fields, rename=names, gc=False)
+        self._decode = Decoder(struct).decode
+
+    def __call__(self, record: Record) -> tuple[str, datetime | None]:
+        if type(record) is Raw:
+            try:
+                seen = self._decode(record)
+            except (DecodeError, ValueError):
+                record, _ = decode_record(record)
+            else:
+                at = seen.started_at
+                return seen.key, at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
+        return _key(record, self._stream.key), _started_at(record, self._stream.started)
 
 
 def _started_at(record: Record, name: str) -> datetime | None:

@@ -8,13 +8,13 @@ session_recording_api.py). Both are read here, whichever comes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from etl.core.document import decode
+from etl.core.document import decode, decode_list
 from etl.core.walk import Ask
 from etl.errors import (
     KeyRefused,
@@ -56,7 +56,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class RecordList:
-    """A list answer: its records and what it says about the list.
+    """A list answer: its records (Raw where the answer is clean) and what it says about the list.
 
     by_cursor: the envelope of real servers (has_next); else the documented one.
     """
@@ -94,7 +94,7 @@ def list_request(
 
 def parse_list(body: bytes) -> RecordList:
     """Return the list in an answer. Raises SourceUnavailable: not a list, ask again."""
-    document, dirty = _document(body)
+    document, dirty = _document(body, decode_list)
     if isinstance(document, list):
         return RecordList(document, dirty, by_cursor=False, more=False, cursor=None, count=None)
     if not isinstance(document, dict) or not isinstance(document.get("results"), list):
@@ -116,7 +116,7 @@ def parse_list(body: bytes) -> RecordList:
 
 def parse_object(body: bytes) -> Mapping[str, Any]:
     """Return the object in an answer. Raises SourceUnavailable: not an object, ask again."""
-    document, _ = _document(body)
+    document, _ = _document(body, decode)
     if not isinstance(document, dict):
         raise _unreadable("The server's answer is JSON but no object")
     return document
@@ -161,9 +161,9 @@ _UNKNOWN_SERVER = "It may be of a version not known here, or no PostHog: check P
 _WEB_PAGE = "a web page instead of JSON"
 
 
-def _document(body: bytes) -> tuple[Any, bool]:
+def _document(body: bytes, read: Callable[[bytes], tuple[Any, bool]]) -> tuple[Any, bool]:
     try:
-        return decode(body)
+        return read(body)
     except (ValueError, RecursionError) as exc:
         start = body[:200].lstrip()
         if _is_web_page(start):

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from etl.core.document import Unreadable
+from msgspec import Raw
+
+from etl.core.document import Unreadable, decode_record
 from etl.core.page import Batch, Page, Record, Rejected, Row
 from etl.core.stream import TableSpec
 from etl.errors import InvalidRecord
@@ -14,6 +16,8 @@ from etl.transformers.fields import repair, to_json
 
 # Adds the rows of one record to the collector; `repaired` names its top-level fields repaired.
 AddRecord = Callable[["Collector", Mapping[str, Any], list[str]], None]
+# Does so from the bytes of a record; False, and nothing added: not without reading it by field.
+AddRaw = Callable[["Collector", Raw], bool]
 
 
 class Collector:
@@ -43,7 +47,7 @@ class Collector:
                 rows[key] = (rank, row, index)
             elif held[0] <= rank:
                 rows[key] = (rank, self._filled(table, row, held[1]), index)
-            else:
+            elif held[1] != row:  # nearly always it is the same person again
                 rows[key] = (held[0], self._filled(table, held[1], row), held[2])
         self._pending.clear()
 
@@ -71,17 +75,25 @@ class Collector:
         )
 
 
-def transform_page(page: Page, tables: Sequence[TableSpec], key: str, add: AddRecord) -> Batch:
+def transform_page(
+    page: Page,
+    tables: Sequence[TableSpec],
+    key: str,
+    add: AddRecord,
+    add_raw: AddRaw | None = None,
+) -> Batch:
     """Return the rows of a page and the records set aside. Pure; safe to repeat.
 
-    `key` names the field that a rejected record is known by. A record that raises InvalidRecord
+    `key` names the field that a rejected record is known by. `add_raw` is tried first where the
+    record still is bytes. A record that raises InvalidRecord
     is set aside with its reason, any other exception is a defect of ours and stops the stream.
     """
     collector = Collector(tables)
     rejected: list[Rejected] = []
     for index, record in enumerate(page.records):
         try:
-            add(collector, *_readable(record, key, dirty=page.dirty))
+            if add_raw is None or type(record) is not Raw or not add_raw(collector, record):
+                add(collector, *_readable(record, key, dirty=page.dirty))
             collector.keep(index)
         except InvalidRecord as exc:
             collector.drop()
@@ -91,6 +103,8 @@ def transform_page(page: Page, tables: Sequence[TableSpec], key: str, add: AddRe
 
 def reject(record: Record, key: str, reason: str) -> Rejected:
     """Return `record` as it goes to the rejects table: known by its key, else by its content."""
+    if isinstance(record, Raw):
+        record, _ = decode_record(record)
     if isinstance(record, Unreadable):
         record = record.text
     payload, _ = repair(record, cut=True)
@@ -101,6 +115,8 @@ def reject(record: Record, key: str, reason: str) -> Rejected:
 
 
 def _readable(record: Record, key: str, *, dirty: bool) -> tuple[Mapping[str, Any], list[str]]:
+    if isinstance(record, Raw):
+        record, dirty = decode_record(record)
     if isinstance(record, Unreadable):
         raise InvalidRecord(record.reason)
     if not isinstance(record, dict):
