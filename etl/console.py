@@ -13,7 +13,6 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -40,6 +39,15 @@ def progress_display() -> Iterator[Callable[[int, str], Callable[[int, int | Non
     if not sys.stderr.isatty():
         yield lambda _project, _stream: lambda _read, _expected, _requests: None
         return
+    # Only for people: it takes longer to load than all other drawing together.
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import sys
@@ -77,6 +78,9 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run `work` on uvloop, which is faster at COPY by a fifth, else on asyncio's own loop."""
     import asyncio
 
+    # What has been loaded stays: it is not looked through again and again.
+    gc.freeze()
+    gc.enable()
     try:
         import uvloop
     except ImportError:  # not on Windows
