@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 
 import structlog
-from msgspec import DecodeError, Raw, defstruct
+from msgspec import Raw, defstruct
 from msgspec.json import Decoder
 
 from etl.core.document import decode_record
@@ -100,7 +101,6 @@ class Extractor:
         self._path = f"/api/{prefix}/{project_id}/{stream.path}"
         self._page_size_records = page_size_records
         self._limit = page_size_records
-        self._glance = _Glance(stream)
         self.traits: dict[str, Any] = dict(traits or {})
         self.reading: Reading | None = None
 
@@ -223,13 +223,12 @@ class Extractor:
             raise ListingBroken("The server was exchanged for a newer one while it was read")
         if reading.walk is None:
             reading.walk = self._choose_walk(listed)
-        glances = [self._glance(record) for record in listed.records]
-        starts = [at for _, at in glances]
+        starts = [_started_at(record, self._stream.started) for record in listed.records]
         self._judge_filter(reading, starts)
         step = reading.walk.take(
             ask,
             Listing(
-                keys=[key for key, _ in glances],
+                keys=[_key(record, self._stream.key) for record in listed.records],
                 settled=[at is None or at < reading.began_at for at in starts],
                 more=listed.more,
                 cursor=listed.cursor,
@@ -269,29 +268,13 @@ class Extractor:
         return not reading.filters or reading.window.owns(started_at)
 
 
-class _Glance:
-    """Tells key and start of a record of `stream` without reading the rest of it."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        names = {"key": stream.key, "started_at": stream.started}
-        fields: list[Any] = [("key", str), ("started_at", datetime | None, None)]
-        struct: Any = defstruct("Glance", fields, rename=names, gc=False)
-        self._decode = Decoder(struct).decode
-
-    def __call__(self, record: Record) -> tuple[str, datetime | None]:
-        if type(record) is Raw:
-            try:
-                seen = self._decode(record)
-            except (DecodeError, ValueError):
-                record, _ = decode_record(record)
-            else:
-                at = seen.started_at
-                return seen.key, at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
-        return _key(record, self._stream.key), _started_at(record, self._stream.started)
-
-
 def _started_at(record: Record, name: str) -> datetime | None:
+    if type(record) is Raw:
+        try:
+            at: datetime | None = _one_field(name, datetime | None)(record).value
+            return at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
+        except ValueError:
+            record, _ = decode_record(record)
     value = record.get(name) if isinstance(record, dict) else None
     if not isinstance(value, str):
         return None
@@ -303,6 +286,12 @@ def _started_at(record: Record, name: str) -> datetime | None:
 
 
 def _key(record: Record, name: str) -> str:
+    if type(record) is Raw:
+        try:
+            key: str = _one_field(name, str)(record).value
+            return key
+        except ValueError:
+            record, _ = decode_record(record)
     value = record.get(name) if isinstance(record, dict) else None
     if isinstance(value, str):
         return value
@@ -310,6 +299,14 @@ def _key(record: Record, name: str) -> str:
         return repr(record)
     except RecursionError:
         return "nested too deeply"
+
+
+@cache
+def _one_field(name: str, kind: Any) -> Callable[[Raw], Any]:
+    """Return what reads one field of a record that still is bytes. Raises ValueError: cannot."""
+    default = () if kind is str else (None,)
+    struct = defstruct("OneField", [("value", kind, *default)], rename={"value": name}, gc=False)
+    return Decoder(struct).decode
 
 
 def _at(text: str) -> datetime:

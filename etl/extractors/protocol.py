@@ -116,7 +116,7 @@ def parse_list(body: bytes) -> RecordList:
 
 def parse_object(body: bytes) -> Mapping[str, Any]:
     """Return the object in an answer. Raises SourceUnavailable: not an object, ask again."""
-    document, _ = _document(body, decode)
+    document, _ = _document(body)
     if not isinstance(document, dict):
         raise _unreadable("The server's answer is JSON but no object")
     return document
@@ -161,7 +161,9 @@ _UNKNOWN_SERVER = "It may be of a version not known here, or no PostHog: check P
 _WEB_PAGE = "a web page instead of JSON"
 
 
-def _document(body: bytes, read: Callable[[bytes], tuple[Any, bool]]) -> tuple[Any, bool]:
+def _document(
+    body: bytes, read: Callable[[bytes], tuple[Any, bool]] = decode
+) -> tuple[Any, bool]:
     try:
         return read(body)
     except (ValueError, RecursionError) as exc:

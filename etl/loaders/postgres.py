@@ -65,6 +65,27 @@ class PostgresLoader:
     async def _load_rows(
         self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit
     ) -> tuple[int, int, list[Rejected]]:
+        """Return how many rows were inserted and updated, and what Postgres refused.
+
+        Nearly always that is nothing, so a savepoint for each step is worth its cost only after
+        all steps together have failed.
+        """
+        try:
+            with translated():
+                async with connection.begin_nested():
+                    return await self._load_tables(connection, lease, batch, commit, careful=False)
+        except RowsRefused:
+            return await self._load_tables(connection, lease, batch, commit, careful=True)
+
+    async def _load_tables(
+        self,
+        connection: AsyncConnection,
+        lease: Lease,
+        batch: Batch,
+        commit: Commit,
+        *,
+        careful: bool,
+    ) -> tuple[int, int, list[Rejected]]:
         loads = [
             (
                 spec,
@@ -74,6 +95,7 @@ class PostgresLoader:
                     batch.rows[spec.name],
                     lease.unit.project_id,
                     commit.observed_at,
+                    careful,
                 ),
             )
             for spec, statements in self._statements
@@ -284,7 +306,10 @@ class _AlreadyCommitted(LeaseLost):
 
 
 class _TableLoad:
-    """Loads the rows of one table in one transaction, setting aside those Postgres refuses."""
+    """Loads the rows of one table in one transaction, setting aside those Postgres refuses.
+
+    Not careful, it raises RowsRefused instead, and the transaction is then broken.
+    """
 
     def __init__(
         self,
@@ -293,12 +318,14 @@ class _TableLoad:
         rows: Sequence[Row],
         project_id: int,
         observed_at: Any,
+        careful: bool,
     ) -> None:
         self._connection = connection
         self._statements = statements
         self._rows = rows
         self._project_id = project_id
         self._observed_at = observed_at
+        self._careful = careful
         self.inserted = 0
         self.updated = 0
 
@@ -314,6 +341,10 @@ class _TableLoad:
         self, step: Callable[[Any, int, int], Awaitable[None]], first: int, end: int
     ) -> list[tuple[int, str]]:
         """Do `step` for the rows from `first` to before `end`, halving them where it is refused."""
+        if not self._careful:
+            raw = await self._connection.get_raw_connection()
+            await step(raw.driver_connection, first, end)
+            return []
         try:
             with translated():
                 async with self._connection.begin_nested():
