@@ -19,6 +19,7 @@ SESSION_RECORDINGS = Stream(
     budget_classes=(RECORDINGS_LIST, CLICKHOUSE),
     tables=recordings.TABLES,
     transform=recordings.transform,
+    read=recordings.read,
 )
 
 STREAMS: Mapping[str, Stream] = {stream.name: stream for stream in (SESSION_RECORDINGS,)}

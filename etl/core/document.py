@@ -6,20 +6,20 @@ the fast reader refuse the page, a very long integer would silently become a flo
 valid JSON that Postgres does not hold. Such an answer is dirty: the standard library reads it, and
 the transformer looks through each of its records.
 
-The records of a list need no reading before they are transformed: `decode_list` only finds where
-each one begins and ends, and leaves it as the bytes it came in.
+The records of a list need no such reading where their stream knows how to type them: `decode_list`
+only finds where each one begins and ends, and hands over the bytes.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from msgspec import UNSET, DecodeError, Raw, Struct
+from msgspec import UNSET, Raw, Struct
 from msgspec.json import Decoder
 
 _NUL = rb"\u0000"
@@ -54,23 +54,31 @@ class _Envelope(Struct):
 _split = Decoder(_Envelope).decode
 
 
-def decode_list(body: bytes) -> tuple[Any, bool]:
-    """Return a list answer as `decode` does, but its records, if they can, as Raw bytes.
+def decode_list(body: bytes, read: Callable[[Raw], Any]) -> tuple[Any, bool]:
+    """Return a list answer as `decode` does, its records as `read` returns them.
 
-    Of a Raw record it is known that it is JSON without NUL and half surrogates, and no more:
-    `decode_record` reads it. Raises ValueError: not JSON at all.
+    Where that is None they are decoded; one that turns out to be dirty stays Raw, and
+    `decode_record` says so. Raises ValueError: not JSON at all.
     """
     if _NUL not in body:
         try:
-            return _split(body).document(), False
-        except (DecodeError, ValueError, RecursionError):
+            document = _split(body).document()
+        except (ValueError, RecursionError):
             pass  # another envelope, or not JSON throughout
+        else:
+            document["results"] = [read(raw) or _clean(raw) for raw in document["results"]]
+            return document, False
     return decode(body)
 
 
-def decode_record(record: Raw) -> tuple[Any, bool]:
+def _clean(raw: Raw) -> Any:
+    record, dirty = decode_record(raw)
+    return raw if dirty else record
+
+
+def decode_record(raw: Raw) -> tuple[Any, bool]:
     """Return the record, an Unreadable if it is too deep, and whether it is dirty."""
-    body = bytes(record)
+    body = bytes(raw)
     if not _is_suspect(body):
         try:
             return orjson.loads(body), False

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from etl.core.page import Batch, Page
+from msgspec import Raw
+
+from etl.core.page import Batch, Page, TypedRecord
 
 
 class Kind(Enum):
@@ -75,6 +77,7 @@ class Stream:
     path: below `/api/projects/:id/`, with its last slash. scope: what the key needs.
     key: the field of a record that names it in the rejects table. started: the field a window
     goes by. budget_classes: the limits that a list request draws from. transform: Page -> Batch.
+    read: the fast way from the bytes of a record, None where it is not for that record.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Stream:
     budget_classes: tuple[str, ...]
     tables: tuple[TableSpec, ...]
     transform: Callable[[Page], Batch]
+    read: Callable[[Raw], TypedRecord | None] | None = None
 
     def __post_init__(self) -> None:
         if self.path.startswith("/") or not self.path.endswith("/"):

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from hashlib import blake2b
 from typing import Any
 
 import structlog
-from msgspec import Raw, defstruct
-from msgspec.json import Decoder
+from msgspec import Raw
 
 from etl.core.document import decode_record
-from etl.core.page import Page, Record
+from etl.core.page import Page, Record, TypedRecord
 from etl.core.stream import Stream
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
 from etl.core.window import Window
@@ -194,7 +192,7 @@ class Extractor:
             shrinkable = ask.limit > SMALLEST_PAGE_RECORDS
             try:
                 answer = await self._client.fetch(request, shrinkable=shrinkable, attempts=attempts)
-                return ask, answer, parse_list(answer.body)
+                return ask, answer, parse_list(answer.body, self._stream.read)
             except SourceOverloaded as exc:
                 if not shrinkable:
                     raise
@@ -269,12 +267,10 @@ class Extractor:
 
 
 def _started_at(record: Record, name: str) -> datetime | None:
+    if type(record) is TypedRecord:
+        return record.started_at
     if type(record) is Raw:
-        try:
-            at: datetime | None = _one_field(name, datetime | None)(record).value
-            return at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
-        except ValueError:
-            record, _ = decode_record(record)
+        record, _ = decode_record(record)
     value = record.get(name) if isinstance(record, dict) else None
     if not isinstance(value, str):
         return None
@@ -286,12 +282,10 @@ def _started_at(record: Record, name: str) -> datetime | None:
 
 
 def _key(record: Record, name: str) -> str:
+    if type(record) is TypedRecord:
+        return record.key
     if type(record) is Raw:
-        try:
-            key: str = _one_field(name, str)(record).value
-            return key
-        except ValueError:
-            record, _ = decode_record(record)
+        record, _ = decode_record(record)
     value = record.get(name) if isinstance(record, dict) else None
     if isinstance(value, str):
         return value
@@ -299,14 +293,6 @@ def _key(record: Record, name: str) -> str:
         return repr(record)
     except RecursionError:
         return "nested too deeply"
-
-
-@cache
-def _one_field(name: str, kind: Any) -> Callable[[Raw], Any]:
-    """Return what reads one field of a record that still is bytes. Raises ValueError: cannot."""
-    default = () if kind is str else (None,)
-    struct = defstruct("OneField", [("value", kind, *default)], rename={"value": name}, gc=False)
-    return Decoder(struct).decode
 
 
 def _at(text: str) -> datetime:

@@ -12,9 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
+from msgspec import Raw
+
 from etl.core.document import decode, decode_list
+from etl.core.page import TypedRecord
 from etl.core.walk import Ask
 from etl.errors import (
     KeyRefused,
@@ -56,7 +60,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class RecordList:
-    """A list answer: its records (Raw where the answer is clean) and what it says about the list.
+    """A list answer: its records and what it says about the list.
 
     by_cursor: the envelope of real servers (has_next); else the documented one.
     """
@@ -92,9 +96,12 @@ def list_request(
     return Request(path, params, budget_classes)
 
 
-def parse_list(body: bytes) -> RecordList:
-    """Return the list in an answer. Raises SourceUnavailable: not a list, ask again."""
-    document, dirty = _document(body, decode_list)
+def parse_list(body: bytes, read: Callable[[Raw], TypedRecord | None] | None = None) -> RecordList:
+    """Return the list in an answer, its records typed where `read` can do it.
+
+    Raises SourceUnavailable: not a list, ask again.
+    """
+    document, dirty = _document(body, decode if read is None else partial(decode_list, read=read))
     if isinstance(document, list):
         return RecordList(document, dirty, by_cursor=False, more=False, cursor=None, count=None)
     if not isinstance(document, dict) or not isinstance(document.get("results"), list):
@@ -161,9 +168,7 @@ _UNKNOWN_SERVER = "It may be of a version not known here, or no PostHog: check P
 _WEB_PAGE = "a web page instead of JSON"
 
 
-def _document(
-    body: bytes, read: Callable[[bytes], tuple[Any, bool]] = decode
-) -> tuple[Any, bool]:
+def _document(body: bytes, read: Callable[[bytes], tuple[Any, bool]] = decode) -> tuple[Any, bool]:
     try:
         return read(body)
     except (ValueError, RecursionError) as exc:

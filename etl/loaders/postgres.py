@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -196,6 +196,8 @@ class PostgresLoader:
         self, connection: AsyncConnection, lease: Lease, loaded_keys: set[str]
     ) -> None:
         """Mark what was set aside earlier and has loaded now."""
+        if not await self._anything_set_aside(connection, lease):
+            return  # nearly always, and sending a page's keys takes longer than to ask
         keys = await self._unresolved(connection, lease, list(loaded_keys))
         if keys:
             table = self._tables.rejects
@@ -208,6 +210,19 @@ class PostgresLoader:
                 )
                 .values(resolved_at=func.now())
             )
+
+    async def _anything_set_aside(self, connection: AsyncConnection, lease: Lease) -> bool:
+        table = self._tables.rejects
+        found = await connection.execute(
+            select(literal(1))
+            .where(
+                table.c.project_id == lease.unit.project_id,
+                table.c.stream == self._stream.name,
+                table.c.resolved_at.is_(None),
+            )
+            .limit(1)
+        )
+        return found.first() is not None
 
     def _keys(self, batch: Batch) -> list[str]:
         spec = self._stream.tables[0]
@@ -360,11 +375,13 @@ class _TableLoad:
 
     async def _stage(self, driver: Any, first: int, end: int) -> None:
         await driver.execute(self._statements.create_staging)
+        rows: Iterable[Row] = self._rows
+        columns = self._statements.columns[1:]
+        if self._careful:  # else all rows are staged and written together: no need for places
+            rows = ((place, *self._rows[place]) for place in range(first, end))
+            columns = self._statements.columns
         await driver.copy_records_to_table(
-            self._statements.staging,
-            records=((place, *self._rows[place]) for place in range(first, end)),
-            columns=self._statements.columns,
-            schema_name="pg_temp",
+            self._statements.staging, records=rows, columns=columns, schema_name="pg_temp"
         )
 
     async def _upsert(self, driver: Any, first: int, end: int) -> None:

@@ -8,11 +8,12 @@ recording id.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Raw
 
-from etl.core.page import Batch, Page
+from etl.core.page import Batch, Page, Row, TypedRecord
 from etl.core.stream import Field, Kind, TableSpec
 from etl.errors import InvalidRecord
 from etl.transformers.fields import REPLACEMENT, FieldReader, to_json, to_text
@@ -124,40 +125,43 @@ _read_recording = FieldReader(
 _read_person = FieldReader(PERSONS.fields, known=("distinct_ids",)).read
 _read_raw_recording = TypedReader(RECORDINGS, others={"person_uuid": ("person", Raw)}).read
 _read_raw_person = TypedReader(PERSONS, more={"distinct_ids": list[str] | None}).read
-_PLACES = [RECORDINGS.columns.index(n) for n in ("id", "distinct_id", "person_uuid", "start_time")]
+_ID_PERSON_START = itemgetter(0, _PERSON_AT, _START_AT)
 _NO_PERSON = (Raw(b""), Raw(b"null"))
 
 
 def transform(page: Page) -> Batch:
     """Return recordings, persons and distinct ids of a page. Pure; safe to repeat."""
-    return transform_page(page, TABLES, "id", _add, _add_raw)
+    return transform_page(page, TABLES, "id", _add)
 
 
-def _add_raw(collector: Collector, record: Raw) -> bool:
-    """Add the rows of a record without a surprise in it; see `_add` for what they are."""
-    values = _read_raw_recording(record)
+def read(raw: Raw) -> TypedRecord | None:
+    """Return the rows of a recording without a surprise in it, straight from its bytes.
+
+    They are what `transform` makes of the decoded record. Pure; None: it has to be decoded.
+    """
+    values = _read_raw_recording(raw)
     if values is None:
-        return False
-    recording_id, own_distinct_id, person, started_at = (values[at] for at in _PLACES)
+        return None
+    recording_id, person, started_at = _ID_PERSON_START(values)
     if not recording_id:
-        return False
-    rank = (started_at is not None, started_at, recording_id)
-    values[_PERSON_AT] = None
-    if person not in _NO_PERSON:
+        return None
+    rows: list[tuple[str, Any, Row]] = []
+    if person in _NO_PERSON:
+        values[_PERSON_AT] = None
+    else:
         person_values = _read_raw_person(person)
         # Without an id it may be PostHog's made-up person.
         if person_values is None or person_values[0] is None or person_values[1] is None:
-            return False
-        uuid, distinct_ids = person_values[0], person_values.pop() or ()
+            return None
+        distinct_ids, uuid = person_values.pop() or [], person_values[0]
+        if values[1] is not None and values[1] not in distinct_ids:
+            distinct_ids.append(values[1])
         values[_PERSON_AT] = uuid
-        collector.add("persons", uuid, rank, (*person_values, None, None))
-        for distinct_id in distinct_ids:
-            collector.add("person_distinct_ids", distinct_id, rank, (distinct_id, uuid, None, None))
-        if own_distinct_id is not None and own_distinct_id not in distinct_ids:
-            row = (own_distinct_id, uuid, None, None)
-            collector.add("person_distinct_ids", own_distinct_id, rank, row)
-    collector.add("session_recordings", recording_id, rank, (*values, None, None))
-    return True
+        rows = [("person_distinct_ids", each, (each, uuid, None, None)) for each in distinct_ids]
+        rows.append(("persons", uuid, (*person_values, None, None)))
+    rows.append(("session_recordings", recording_id, (*values, None, None)))
+    rank = (started_at is not None, started_at, recording_id)
+    return TypedRecord(raw, recording_id, started_at, rank, rows)
 
 
 def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -> None:

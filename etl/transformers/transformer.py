@@ -9,15 +9,13 @@ from typing import Any
 from msgspec import Raw
 
 from etl.core.document import Unreadable, decode_record
-from etl.core.page import Batch, Page, Record, Rejected, Row
+from etl.core.page import Batch, Page, Record, Rejected, Row, TypedRecord
 from etl.core.stream import TableSpec
 from etl.errors import InvalidRecord
 from etl.transformers.fields import repair, to_json
 
 # Adds the rows of one record to the collector; `repaired` names its top-level fields repaired.
 AddRecord = Callable[["Collector", Mapping[str, Any], list[str]], None]
-# Does so from the bytes of a record; False, and nothing added: not without reading it by field.
-AddRaw = Callable[["Collector", Raw], bool]
 
 
 class Collector:
@@ -41,15 +39,26 @@ class Collector:
     def keep(self, index: int) -> None:
         """Take over the rows of the record in hand, which is the page's `index`-th."""
         for table, key, rank, row in self._pending:
-            rows = self._rows[table]
-            held = rows.get(key)
-            if held is None:
-                rows[key] = (rank, row, index)
-            elif held[0] <= rank:
-                rows[key] = (rank, self._filled(table, row, held[1]), index)
-            elif held[1] != row:  # nearly always it is the same person again
-                rows[key] = (held[0], self._filled(table, held[1], row), held[2])
+            self._put(table, key, rank, row, index)
         self._pending.clear()
+
+    def take(self, record: TypedRecord, index: int) -> None:
+        """Take over the rows of a record that has them ready, the page's `index`-th."""
+        for table, key, row in record.rows:
+            held = self._rows[table].get(key)
+            # Nearly always it is a new key, or the same person again.
+            if held is None or held[1] != row or held[0] <= record.rank:
+                self._put(table, key, record.rank, row, index)
+
+    def _put(self, table: str, key: Any, rank: Any, row: Row, index: int) -> None:
+        rows = self._rows[table]
+        held = rows.get(key)
+        if held is None:
+            rows[key] = (rank, row, index)
+        elif held[0] <= rank:
+            rows[key] = (rank, self._filled(table, row, held[1]), index)
+        else:
+            rows[key] = (held[0], self._filled(table, held[1], row), held[2])
 
     def _filled(self, table: str, row: Row, other: Row) -> Row:
         """Return `row` with the values of `other` where a null says nothing."""
@@ -75,25 +84,20 @@ class Collector:
         )
 
 
-def transform_page(
-    page: Page,
-    tables: Sequence[TableSpec],
-    key: str,
-    add: AddRecord,
-    add_raw: AddRaw | None = None,
-) -> Batch:
+def transform_page(page: Page, tables: Sequence[TableSpec], key: str, add: AddRecord) -> Batch:
     """Return the rows of a page and the records set aside. Pure; safe to repeat.
 
-    `key` names the field that a rejected record is known by. `add_raw` is tried first where the
-    record still is bytes. A record that raises InvalidRecord
+    `key` names the field that a rejected record is known by. A record that raises InvalidRecord
     is set aside with its reason, any other exception is a defect of ours and stops the stream.
     """
     collector = Collector(tables)
     rejected: list[Rejected] = []
     for index, record in enumerate(page.records):
         try:
-            if add_raw is None or type(record) is not Raw or not add_raw(collector, record):
-                add(collector, *_readable(record, key, dirty=page.dirty))
+            if type(record) is TypedRecord:
+                collector.take(record, index)
+                continue
+            add(collector, *_readable(record, key, dirty=page.dirty))
             collector.keep(index)
         except InvalidRecord as exc:
             collector.drop()
@@ -103,6 +107,8 @@ def transform_page(
 
 def reject(record: Record, key: str, reason: str) -> Rejected:
     """Return `record` as it goes to the rejects table: known by its key, else by its content."""
+    if isinstance(record, TypedRecord):
+        record = record.raw
     if isinstance(record, Raw):
         record, _ = decode_record(record)
     if isinstance(record, Unreadable):

@@ -71,10 +71,8 @@ class TypedReader:
                 if (instant := values[at]) is not None and instant.tzinfo is not UTC:
                     values[at] = instant.astimezone(UTC)
             for at in self._documents:
-                if (raw := values[at]) is not ABSENT:
-                    values[at] = _json_text(raw)
-                else:
-                    values[at] = None
+                raw = values[at]
+                values[at] = None if raw is ABSENT else _json_text(raw)
             for at in self._uuids:
                 if (uuid := values[at]) is not None and not CANONICAL_UUID.fullmatch(uuid):
                     return None
@@ -89,6 +87,6 @@ def _json_text(raw: Raw) -> str | None:
     body = bytes(raw)
     if body == b"null":
         return None
-    if body.count(b"[") + body.count(b"{") > DEEPEST:
+    if len(body) > DEEPEST and body.count(b"[") + body.count(b"{") > DEEPEST:
         raise ValueError("perhaps nested too deeply")
     return body.decode()

@@ -16,8 +16,7 @@ from etl.core.page import Batch, Page
 from etl.core.stream import Kind
 from etl.streams import TABLE_SPECS
 from etl.transformers.fields import DEEPEST
-from etl.transformers.recordings import RECORDINGS, transform
-from etl.transformers.typed import TypedReader
+from etl.transformers.recordings import read, transform
 from tests.fixtures.records import INSTANTS, JSON
 from tests.fixtures.records import RECORDINGS as ANY_RECORDING
 
@@ -55,7 +54,7 @@ def batches_of(body: bytes) -> list[Batch]:
     """What a list answer becomes, from the bytes of its records and from the decoded ones."""
     return [
         transform(Page(document["results"], dirty, NOON, len(body), {}, last=False))
-        for document, dirty in (decode_list(body), decode(body))
+        for document, dirty in (decode_list(body, read), decode(body))
     ]
 
 
@@ -78,10 +77,14 @@ def by_value(batch: Batch) -> Any:
 
 def test_a_usual_record_goes_the_fast_way() -> None:
     """Else nothing here would compare anything."""
-    read = TypedReader(RECORDINGS, others={"person_uuid": ("person", Raw)}).read
-    values = read(Raw(json.dumps(USUAL).encode()))
-    assert values is not None
-    assert values[RECORDINGS.columns.index("click_count")] == 2
+    typed = read(Raw(json.dumps(USUAL).encode()))
+    assert typed is not None
+    assert (typed.key, typed.started_at) == ("a", NOON.replace(microsecond=123456))
+    assert [table for table, _, _ in typed.rows] == [
+        *["person_distinct_ids"] * 2,
+        "persons",
+        "session_recordings",
+    ]
 
 
 @given(st.lists(ANY_RECORDING | NEARLY_USUAL | NEARLY_USUAL_PERSONS, min_size=1, max_size=4))
