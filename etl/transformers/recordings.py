@@ -146,19 +146,27 @@ def read(raw: Raw) -> TypedRecord | None:
     if not recording_id:
         return None
     rows: list[tuple[str, Any, Row]] = []
-    if person in _NO_PERSON:
-        values[_PERSON_AT] = None
-    else:
+    values[_PERSON_AT] = None
+    if person not in _NO_PERSON:
         person_values = _read_raw_person(person)
-        # Without an id it may be PostHog's made-up person.
-        if person_values is None or person_values[0] is None or person_values[1] is None:
+        if person_values is None:
             return None
-        distinct_ids, uuid = person_values.pop() or [], person_values[0]
-        if values[1] is not None and values[1] not in distinct_ids:
-            distinct_ids.append(values[1])
-        values[_PERSON_AT] = uuid
-        rows = [("person_distinct_ids", each, (each, uuid, None, None)) for each in distinct_ids]
-        rows.append(("persons", uuid, (*person_values, None, None)))
+        uuid, person_id, name, properties, created_at, *_, distinct_ids = person_values
+        if person_id is None:
+            made_up = name is None and created_at is None and properties in (None, "{}")
+            if not made_up:  # see `_is_missing`
+                return None
+        elif uuid is None:
+            return None
+        else:
+            values[_PERSON_AT] = uuid
+            distinct_ids = distinct_ids or []
+            if values[1] is not None and values[1] not in distinct_ids:
+                distinct_ids.append(values[1])
+            rows = [
+                ("person_distinct_ids", each, (each, uuid, None, None)) for each in distinct_ids
+            ]
+            rows.append(("persons", uuid, (*person_values[:-1], None, None)))
     rows.append(("session_recordings", recording_id, (*values, None, None)))
     rank = (started_at is not None, started_at, recording_id)
     return TypedRecord(raw, recording_id, started_at, rank, rows)

@@ -23,6 +23,7 @@ from tests.fixtures.records import RECORDINGS as ANY_RECORDING
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ADA = "00000000-0000-4000-8000-000000000001"
 PERSON = {"uuid": ADA, "id": 1, "name": "Ada", "created_at": "2026-01-01T00:00:00Z"}
+MADE_UP = {"id": None, "name": None, "properties": {}, "created_at": None, "uuid": ADA}
 USUAL = {
     "id": "a",
     "distinct_id": "d",
@@ -94,6 +95,10 @@ def test_a_usual_record_goes_the_fast_way() -> None:
 @example([{**USUAL, "click_count": 2**63}, {**USUAL, "recording_duration": 10**30}])
 @example([{**USUAL, "person": {**PERSON, "uuid": ADA + "\n"}}])
 @example([{**USUAL, "person": {**PERSON, "properties": None}}, USUAL])
+@example([{**USUAL, "person": MADE_UP}, {**USUAL, "person": {**MADE_UP, "properties": {"a": 1}}}])
+@example([{**USUAL, "person": {**MADE_UP, "uuid": None}}, {**USUAL, "person": {}}])
+@example([{**USUAL, "person": {**MADE_UP, "created_at": "2026-01-01T00:00:00Z"}}])
+@example([{**USUAL, "person": {**PERSON, "uuid": None}}])
 @example([{**USUAL, "person": {"uuid": ADA, "distinct_ids": ["d"], "properties": {}}}])
 def test_both_ways_give_equal_rows_and_rejects(records: list[dict[str, Any]]) -> None:
     """Whatever comes: the fast way refuses what it would read otherwise."""
