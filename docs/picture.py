@@ -2,7 +2,7 @@
 
     python docs/picture.py
 
-The demo runs for real, on a terminal of 116 columns, with a database of its own that is removed
+The demo runs for real, on a terminal of 90 columns, with a database of its own that is removed
 afterwards; the directory it ran in is shown as `~`. The picture loads nothing from elsewhere.
 """
 
@@ -26,7 +26,7 @@ from rich.console import CONSOLE_SVG_FORMAT, Console  # type: ignore[attr-define
 from rich.text import Text
 
 PICTURE = Path(__file__).parent / "terminal.svg"
-COLUMNS = 116
+COLUMNS = 90
 # The fonts that the template of rich would load from elsewhere, and its comment.
 _LEFT_OUT = re.compile(r"@font-face\s*\{\{.*?\}\}\s*|<!--.*?-->\s*", re.DOTALL)
 _INDENTATION = re.compile(r"^[ \t]+|[ \t]+$", re.MULTILINE)
@@ -38,6 +38,8 @@ def run_on_terminal(command: Sequence[str], directory: Path) -> str:
     ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
     environment.pop("NO_COLOR", None)
+    # As in an activated environment: what the demo says to type then begins with the bare name.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     with subprocess.Popen(
         command, cwd=directory, env=environment, stdout=theirs, stderr=subprocess.DEVNULL
     ) as process:
@@ -68,7 +70,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         directory = Path(name)
         directory.chmod(0o711)  # run by root, the embedded Postgres belongs to somebody else
-        printed = run_on_terminal([sys.executable, "-m", "etl", "demo"], directory)
+        program = str(Path(sys.executable).with_name("posthog-etl"))
+        printed = run_on_terminal([program, "demo"], directory)
         shown = printed.replace(str(directory.resolve()), "~").replace(name, "~")
         PICTURE.write_text(svg_of("posthog-etl demo", shown), encoding="utf-8")
 

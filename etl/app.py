@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,8 @@ import structlog
 
 from etl import __version__
 from etl.core.budget import CRUD
+from etl.core.coverage import Span
+from etl.core.guard import Guard
 from etl.core.retry import RetryPolicy
 from etl.core.stream import Stream
 from etl.errors import (
@@ -35,6 +37,7 @@ from etl.loaders.leases import TAIL, Leases, Unit
 from etl.loaders.postgres import PostgresLoader
 from etl.loaders.tables import Tables
 from etl.loaders.version import is_current
+from etl.runs.backfill import Past, backfill_stream
 from etl.runs.doctor import (
     MAX_WAIT_S,
     Finding,
@@ -44,6 +47,7 @@ from etl.runs.doctor import (
     examine_stream,
     trouble,
 )
+from etl.runs.outlook import Outlook, outlook
 from etl.runs.rejects import retry_rejects
 from etl.runs.report import Report, ending_of
 from etl.runs.sync import Plan, Progress, Tools, execute_unit
@@ -165,21 +169,20 @@ async def open_client(
 
 
 async def sync(
-    settings: Settings, streams: Sequence[Stream], stop: asyncio.Event, watch: Watch
+    settings: Settings,
+    streams: Sequence[Stream],
+    stop: asyncio.Event,
+    watch: Watch,
+    accept_deletions: Collection[str] = (),
 ) -> list[Report]:
     """Bring `streams` of every project up to date; one report per unit.
 
+    accept_deletions: names of streams of which more may vanish at once than the guard allows.
     A unit that fails does not keep the others from running, but for a refused key and a request to
     stop. Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
     """
     settings.require_source()
-    plan = Plan(
-        start=settings.start,
-        lookback=settings.lookback,
-        prefix=settings.api_prefix,
-        page_size_records=settings.page_size_records,
-        buffer_bytes=settings.buffer_bytes,
-    )
+    plan = _plan(settings, accept_deletions)
     reports: list[Report] = []
     async with open_destination(settings) as destination:
         await prepare(destination, settings)
@@ -205,6 +208,72 @@ async def sync(
                     if stop.is_set() or report.ending.exit_code == KeyRefused.exit_code:
                         return reports
     return reports
+
+
+def _plan(settings: Settings, accept_deletions: Collection[str] = ()) -> Plan:
+    return Plan(
+        start=settings.start,
+        lookback=settings.grades,
+        prefix=settings.api_prefix,
+        page_size_records=settings.page_size_records,
+        buffer_bytes=settings.buffer_bytes,
+        guard=Guard(settings.deletion_guard_share, settings.deletion_guard_rows),
+        accept_deletions=accept_deletions,
+    )
+
+
+async def backfill(
+    settings: Settings, streams: Sequence[Stream], past: Past, stop: asyncio.Event, watch: Watch
+) -> list[Report]:
+    """Load past windows of every project; one report per window that was not complete.
+
+    Safe to repeat after any death: what is known complete is not read again, and a window that was
+    broken off goes on. Raises ConfigurationError and DestinationError before anything ran.
+    """
+    settings.require_source()
+    plan = _plan(settings)
+    reports: list[Report] = []
+    async with open_destination(settings) as destination:
+        await prepare(destination, settings)
+        async with open_tools(settings, destination) as tools:
+            for project in settings.projects:
+                try:
+                    project_id = await _project_id(tools.client, project)
+                except EtlError as exc:
+                    reports += [Report(project, s.name, TAIL, ending_of(exc)) for s in streams]
+                    if isinstance(exc, KeyRefused):
+                        return reports
+                    continue
+                for stream in streams:
+                    reports += await backfill_stream(
+                        tools, plan, stream, project_id, past, stop, watch(project_id, stream.name)
+                    )
+                    codes = [report.ending.exit_code for report in reports]
+                    if stop.is_set() or KeyRefused.exit_code in codes:
+                        return reports
+    return reports
+
+
+async def foresee(
+    settings: Settings, streams: Sequence[Stream], past: Past | None
+) -> list[Outlook]:
+    """Return what a sync, or a backfill of `past`, would do, before it does. Writes no data.
+
+    Asks the source for no more than a count, and only a server that counts. Raises EtlError.
+    """
+    settings.require_source()
+    plan = _plan(settings)
+    outlooks: list[Outlook] = []
+    async with open_destination(settings) as destination:
+        await prepare(destination, settings)
+        async with open_tools(settings, destination) as tools:
+            for project in settings.projects:
+                project_id = await _project_id(tools.client, project)
+                for stream in streams:
+                    outlooks += await outlook(
+                        tools, plan, stream, project_id, past, settings.limits
+                    )
+    return outlooks
 
 
 async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
@@ -305,9 +374,20 @@ async def migrate_only(settings: Settings, revision: str = "head") -> tuple[str,
 
 
 async def status(settings: Settings) -> list[dict[str, Any]]:
-    """Return one row per project and stream. Raises DestinationError."""
+    """Return one row per project and stream. Raises DestinationError.
+
+    complete: what is known complete. holes: what is not, from `start` on. incremental: whether
+    the server lets us read only what is young.
+    """
     async with _open_history(settings) as history:
-        return [dict(row) for row in await history.status()]
+        rows = [dict(row) for row in await history.status()]
+    for row in rows:
+        complete, traits = row["complete"], row.pop("traits") or {}
+        row["incremental"] = traits.get("date_filter") not in ("refused", "ignored")
+        until = complete.until
+        within = None if until is None else Span(settings.start, max(until, settings.start))
+        row["holes"] = [] if within is None else complete.holes(within)
+    return rows
 
 
 @asynccontextmanager

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from etl.runs.doctor import Finding
+from etl.runs.outlook import Outlook
 from etl.runs.report import Report
 
 UNBOUNDED = 10_000
-# A table of so few columns reads well with its cells folded.
-_FEW_COLUMNS = 3
+# The columns of a table that is too wide stand under each row, all but the first that fit. Fewer
+# than these make no table.
+_FEWEST_COLUMNS = 2
+# In a table of so few columns the last one is folded instead.
+_FOLDED_COLUMNS = 3
+_NARROWEST_FOLD = 20
+_GAP = "  "
+_NUMBER = re.compile(r"[\d,.]+")
 
 _COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan"}
 
@@ -33,32 +50,39 @@ def console() -> Console:
     return Console(width=UNBOUNDED)
 
 
+class _BarWhenBounded(BarColumn):
+    """A bar where the source says how much there is; nothing where it does not."""
+
+    def render(self, task: Task) -> Any:
+        return Text("") if task.total is None else super().render(task)
+
+
+class _LeftWhenBounded(TimeRemainingColumn):
+    """The time left, as long as the bar is there."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if task.total is None else super().render(task).append(" left")
+
+
 @contextmanager
 def progress_display() -> Iterator[Callable[[int, str], Callable[[int, int | None, int], None]]]:
     """Show a bar per unit on stderr while a terminal is there; silent otherwise."""
     if not sys.stderr.isatty():
         yield lambda _project, _stream: lambda _read, _expected, _requests: None
         return
-    # Only for people: it takes longer to load than all other drawing together.
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
     columns = (
+        SpinnerColumn(style="green", finished_text=" "),
         TextColumn("{task.description}"),
-        BarColumn(),
+        _BarWhenBounded(bar_width=20),
         TextColumn("{task.fields[said]}"),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        _LeftWhenBounded(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    # It goes when the work is done: the result says the same and more.
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
 
         def watch(project_id: int, stream: str) -> Callable[[int, int | None, int], None]:
-            task = bars.add_task(f"{stream} ({project_id})", total=None, said="")
+            task = bars.add_task(f"{stream} ({project_id})", total=None, said="starting")
             began_s = time.monotonic()
 
             def progress(read: int, expected: int | None, requests: int) -> None:
@@ -73,47 +97,70 @@ def progress_display() -> Iterator[Callable[[int, str], Callable[[int, int | Non
 
 def show_reports(reports: Sequence[Report]) -> None:
     """Print what a sync did, a line per unit, and below it why a unit did not succeed."""
-    table = _table("project", "stream", "status", "read", "inserted", "updated", "rejected")
-    for name in ("requests", "seconds", "complete until"):
-        table.add_column(name, justify="right", overflow="fold")
+    table = _Table(
+        *("project", "stream", "unit", "status", "read", "inserted", "updated", "rejected"),
+        *("requests", "foreseen", "seconds", "complete until"),
+    )
     for report in reports:
         table.add_row(
             str(report.project_id),
             report.stream,
+            report.unit,
             _coloured(report.ending.status),
             f"{report.records_read:,}",
             f"{report.rows_inserted:,}",
             f"{report.rows_updated:,}",
             f"{report.rejected:,}",
             f"{report.requests:,}",
+            _forecast(report.forecast_requests, report.forecast_exact),
             f"{report.seconds:.1f}",
             _instant(report.complete_until),
         )
     out = console()
-    _print(table)
+    table.print()
     for report in reports:
         if report.ending.reason:
-            out.print(f"{report.stream}: {report.ending.reason}", markup=False, soft_wrap=True)
-    for report in reports:
+            _say(out, Text(f"{report.stream}: {report.ending.reason}"))
+    for report in {(report.project_id, report.stream): report for report in reports}.values():
         if report.rows:
             rows = ", ".join(f"{name} {count:,}" for name, count in report.rows.items())
-            out.print(f"Rows now: {rows}", markup=False, highlight=False, soft_wrap=True)
+            _say(out, Text(f"Rows now: {rows}"))
+
+
+def show_outlooks(outlooks: Sequence[Outlook]) -> None:
+    """Print what is ahead, a line per stretch of time that one cursor reads."""
+    if not outlooks:
+        console().print("All of it is known complete; nothing would be read.", markup=False)
+        return
+    table = _Table("project", "stream", "since", "until", "windows", "requests", "at the earliest")
+    for each in outlooks:
+        table.add_row(
+            str(each.project_id),
+            each.stream,
+            _instant(each.since),
+            "now" if each.until is None else _instant(each.until),
+            f"{each.windows:,}",
+            _forecast(each.forecast.requests, each.forecast.exact),
+            f"in {_span(each.seconds)}",
+        )
+    table.print()
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
     """Print what the doctor found, a line each."""
-    table = _table("", "what", "found")
+    table = _Table("", "what", "found")
     for finding in findings:
         mark = "[green]ok[/]" if finding.well else "[red]no[/]"
         table.add_row(mark, finding.about, escape(finding.said))
-    _print(table)
+    table.print()
 
 
 def show_runs(rows: Sequence[dict[str, Any]]) -> None:
     """Print the run history, a line per run."""
-    table = _table("started", "project", "stream", "unit", "status")
-    for name in ("read", "inserted", "updated", "rejected", "requests", "seconds", "reason"):
-        table.add_column(name, overflow="fold")
+    table = _Table(
+        *("started", "project", "stream", "unit", "status", "read", "inserted", "updated"),
+        *("rejected", "requests", "seconds", "reason"),
+    )
     for row in rows:
         ended = row["ended_at"]
         table.add_row(
@@ -130,7 +177,7 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
             "" if ended is None else f"{(ended - row['started_at']).total_seconds():.1f}",
             escape(row["reason"] or ""),
         )
-    _print(table)
+    table.print()
 
 
 def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
@@ -138,7 +185,7 @@ def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         console().print("Nothing is set aside.", markup=False)
         return
-    table = _table("project", "stream", "record", "reason", "first seen", "last seen", "resolved")
+    table = _Table("project", "stream", "record", "reason", "first seen", "last seen", "resolved")
     for row in rows:
         table.add_row(
             str(row["project_id"]),
@@ -149,7 +196,7 @@ def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
             _instant(row["last_seen_at"]),
             _instant(row["resolved_at"]),
         )
-    _print(table)
+    table.print()
 
 
 def show_status(rows: Sequence[dict[str, Any]]) -> None:
@@ -158,62 +205,152 @@ def show_status(rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         out.print("Nothing has run yet. Start with: posthog-etl sync", markup=False)
         return
-    table = _table("project", "stream", "state", "complete since", "complete until", "lag")
-    for name in ("last run", "read", "rejects", "paused until"):
-        table.add_column(name, overflow="fold")
+    table = _Table(
+        *("project", "stream", "state", "complete until", "lag", "complete since", "last run"),
+        *("read", "rejects", "paused until"),
+    )
     now = datetime.now(UTC)
     for row in rows:
-        until = row["complete_until"]
+        until = row["complete"].until
         stale = row["status"] == "running" and not row["held"]
         table.add_row(
             str(row["project_id"]),
             row["stream"],
             _coloured("failed" if stale else row["status"]),
-            _instant(row["complete_since"]),
             _instant(until),
             "" if until is None else _span((now - until).total_seconds()),
+            _instant(row["complete"].since),
             _instant(row["started_at"]),
             f"{row['records_read']:,}",
             f"{row['rejects']:,}",
             _instant(row["paused_until"]),
         )
-    _print(table)
+    table.print()
     for row in rows:
+        for hole in row["holes"]:
+            out.print(
+                f"{row['stream']}: not known complete from {_instant(hole.since)} to "
+                f"{_instant(hole.until)}. Load it with: posthog-etl backfill {row['stream']} "
+                f"--since {_plain(hole.since)} --until {_plain(hole.until)}",
+                markup=False,
+                soft_wrap=True,
+            )
+        if not row["incremental"]:
+            out.print(
+                f"{row['stream']}: this server does not filter by date, so every sync reads the "
+                "whole list; incremental reading is not to be had here",
+                markup=False,
+                soft_wrap=True,
+            )
         if row["reason"]:
-            out.print(f"{row['stream']}: {row['reason']}", markup=False, soft_wrap=True)
+            _say(out, Text(f"{row['stream']}: {row['reason']}"))
 
 
 def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print the answer to a question."""
-    table = _table(*names)
+    table = _Table(*names)
     for row in rows:
-        cells = (f"{cell:,}" if isinstance(cell, int) else escape(str(cell)) for cell in row)
-        table.add_row(*cells)
-    _print(table)
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(name, overflow="fold")
-    return table
-
-
-def _print(table: Table) -> None:
-    """Print a table; where it is too wide, each row as names and values."""
-    out = console()
-    natural = Measurement.get(out, out.options.update(max_width=UNBOUNDED), table).maximum
-    if natural <= out.width or len(table.columns) <= _FEW_COLUMNS:
-        out.print(table)
-        return
-    for row in zip(*(column.cells for column in table.columns), strict=True):
-        said = Text("  ").join(
-            Text.from_markup(f"[bold]{column.header}[/] {cell}")
-            for column, cell in zip(table.columns, row, strict=True)
-            if cell
+        cells = (
+            f"{cell:,}" if isinstance(cell, int | Decimal) else escape(str(cell)) for cell in row
         )
-        out.print(said, overflow="fold")
-        out.print()
+        table.add_row(*cells)
+    table.print()
+
+
+class _Table:
+    """Columns as wide as their widest cell; numbers stand right."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._rows: list[list[Text]] = []
+
+    def add_row(self, *cells: str) -> None:
+        """Add a row; the cells are markup."""
+        self._rows.append([Text.from_markup(cell) for cell in cells])
+
+    def print(self) -> None:
+        """Print it. Where it is too wide, what does not fit stands under each row, with names."""
+        out = console()
+        widths = [
+            max(cell_len(name), *(row[at].cell_len for row in self._rows), 0)
+            for at, name in enumerate(self._names)
+        ]
+        shown = self._fitting(widths, out.width)
+        if len(self._names) <= _FOLDED_COLUMNS and shown < len(self._names):
+            left = out.width - sum(width + len(_GAP) for width in widths[:-1])
+            if left >= _NARROWEST_FOLD:
+                widths[-1], shown = left, len(self._names)
+        if shown:
+            header = [Text(name, style="bold") for name in self._names[:shown]]
+            self._print_row(out, header, widths)
+        for row in self._rows:
+            self._print_row(out, row[:shown], widths)
+            if rest := self._named(row, shown):
+                for line in _wrapped(rest, out, out.width - len(_GAP) if shown else out.width):
+                    _say(out, Text(_GAP if shown else "") + line)
+                if not shown:
+                    out.print()
+
+    def _fitting(self, widths: Sequence[int], limit: int) -> int:
+        """Return how many columns make a table within `limit`."""
+        taken, shown = -len(_GAP), 0
+        for width in widths:
+            taken += len(_GAP) + width
+            if taken > limit:
+                break
+            shown += 1
+        return shown if shown >= min(_FEWEST_COLUMNS, len(self._names)) else 0
+
+    def _named(self, row: Sequence[Text], shown: int) -> list[Text]:
+        return [
+            Text.assemble((name, "bold"), " ", cell)
+            for name, cell in zip(self._names[shown:], row[shown:], strict=True)
+            if cell
+        ]
+
+    def _print_row(self, out: Console, cells: Sequence[Text], widths: Sequence[int]) -> None:
+        folded = [
+            cell.wrap(out, width, overflow="fold") if cell.cell_len > width else [cell]
+            for cell, width in zip(cells, widths, strict=False)
+        ]
+        for at in range(max(map(len, folded), default=0)):
+            line = Text()
+            for column, parts in enumerate(folded):
+                part = parts[at].copy() if at < len(parts) else Text()
+                pad = " " * (widths[column] - part.cell_len)
+                right = self._is_number(column)
+                line += Text(pad) + part if right else part + Text(pad)
+                line += Text(_GAP)
+            line.rstrip()
+            _say(out, line)
+
+    def _is_number(self, column: int) -> bool:
+        cells = [row[column].plain for row in self._rows if row[column]]
+        return bool(cells) and all(_NUMBER.fullmatch(cell) for cell in cells)
+
+
+def _wrapped(parts: Sequence[Text], out: Console, width: int) -> list[Text]:
+    """Return the parts in lines of `width`; one that is longer than a line is folded."""
+    lines: list[Text] = []
+    for part in parts:
+        if lines and lines[-1].cell_len + len(_GAP) + part.cell_len <= width:
+            lines[-1] = lines[-1] + _GAP + part
+        else:
+            lines += part.wrap(out, width, overflow="fold")
+    for line in lines:
+        line.rstrip()
+    return lines
+
+
+def _say(out: Console, line: Text) -> None:
+    """Print a line, folded between words where the terminal is narrower."""
+    out.print(line, highlight=False, overflow="fold")
+
+
+def _forecast(requests: int | None, exact: bool | None) -> str:
+    if requests is None:
+        return ""
+    return f"{requests:,}" if exact else f"at least {requests:,}"
 
 
 def _coloured(status: str) -> str:
@@ -222,6 +359,10 @@ def _coloured(status: str) -> str:
 
 def _instant(at: datetime | None) -> str:
     return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _plain(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _span(seconds: float) -> str:

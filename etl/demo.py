@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import textwrap
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ import aiohttp
 import orjson
 
 from etl.app import open_destination
-from etl.errors import EXIT_HELD, EXIT_SUCCEEDED, EtlError
+from etl.errors import EXIT_SUCCEEDED, EtlError, Stopped
 from etl.loaders.database import Database
+from etl.loaders.embedded_programs import choose_programs
 from etl.loaders.query import answer
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
@@ -30,6 +33,8 @@ from etl.streams import TABLE_SPECS
 
 SCHEMA = "posthog"
 KILL_AT = 0.4  # of the recordings
+PAGE_SIZE_RECORDS = 500  # small, so that there is a middle to be killed in
+_PROSE_WIDTH = 80
 
 QUESTIONS: Sequence[tuple[str, str]] = (
     (
@@ -59,9 +64,43 @@ Say = Callable[[str], None]
 Show = Callable[[Sequence[str], Sequence[Sequence[Any]]], None]
 
 
-async def run_demo(data_dir: Path, recordings: int, say: Say, show: Show) -> bool:
-    """Run the demo; return whether the copy equals the sandbox's truth. Raises EtlError."""
+async def run_demo(
+    data_dir: Path, recordings: int, say: Say, show: Show, stop: asyncio.Event, *, stay: bool
+) -> bool:
+    """Run the demo; return whether the copy equals the sandbox's truth. Raises EtlError.
+
+    `stay`: keep sandbox and Postgres running until `stop` is set, and say how to reach them. A
+    `stop` before the end raises Stopped. Whatever happens, nothing is left running.
+    """
+    shown = asyncio.Event()
+    demo = asyncio.create_task(_run(data_dir, recordings, say, show, shown, stop if stay else None))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({demo, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not shown.is_set():
+            demo.cancel()
+        return await demo
+    except asyncio.CancelledError:
+        raise Stopped("Stopped. Nothing is left running") from None
+    finally:
+        for task in (demo, stopping):
+            task.cancel()
+        await asyncio.gather(demo, stopping, return_exceptions=True)
+
+
+async def _run(
+    data_dir: Path,
+    recordings: int,
+    say: Say,
+    show: Show,
+    shown: asyncio.Event,
+    stay_until: asyncio.Event | None,
+) -> bool:
     options = SandboxOptions(recordings=recordings, port=0, clock="frozen")
+
+    def tell(text: str) -> None:
+        say(textwrap.fill(text, min(shutil.get_terminal_size().columns, _PROSE_WIDTH)))
+
     async with running(options) as sandbox:
         # Validated, not read from the environment: the demo is the same whatever is configured.
         settings = Settings.model_validate(
@@ -80,14 +119,29 @@ async def run_demo(data_dir: Path, recordings: int, say: Say, show: Show) -> boo
         async with open_destination(settings) as destination:
             await _empty(destination.database)
             environment = _environment(settings)
-            say(f"A sandbox holds {recordings:,} recordings; a real Postgres is empty.\n")
-            say("$ posthog-etl sync")
-            await _sync_and_kill(sandbox, environment, int(recordings * KILL_AT), say)
-            say("\n$ posthog-etl sync     # again, once the dead one's lease is out: it goes on")
-            code = await _sync_again(environment, say)
+            tell(f"A sandbox holds {recordings:,} recordings; a real Postgres is empty.")
+            say("\n$ posthog-etl sync")
+            await _sync_and_kill(sandbox, environment, int(recordings * KILL_AT))
+            committed = await _number(destination.database, _COMMITTED)
+            usual_s = Settings.model_fields["lease_s"].default
+            say("")
+            tell(
+                f"SIGKILL in mid-flight. {committed:,} recordings were committed, each page with "
+                "its checkpoint; what was on the way is gone. The dead run's lease has "
+                f"{settings.lease_s:.0f} seconds to run out ({usual_s:.0f} in earnest); then:"
+            )
+            await _lease_out(destination.database)
+            say("\n$ posthog-etl sync")
+            code, said = await _sync_again(environment, say)
             if code != EXIT_SUCCEEDED:
-                raise EtlError(f"The second sync ended with exit code {code}")
-            say("\nWhat ran:")
+                raise EtlError(f"The second sync ended with exit code {code}: {said}")
+            again = await _number(destination.database, _READ) - recordings
+            say("")
+            tell(
+                f"It went on behind recording {committed:,}. Both runs together read {again:,} "
+                "recordings twice: the young ones, which may have changed meanwhile."
+            )
+            say("\nThe run history:")
             show(*await answer(destination.database, _RUNS))
             say("\nCompared with the sandbox's own truth, row by row:")
             compared = await _compare(destination.database, sandbox.url)
@@ -96,12 +150,25 @@ async def run_demo(data_dir: Path, recordings: int, say: Say, show: Show) -> boo
                 say(f"\n{question}\n{sql};")
                 show(*await answer(destination.database, sql))
             say(_look_further(data_dir))
+            shown.set()
+            if stay_until is None:
+                say("")
+                tell("Nothing is left running; with --stay the sandbox and Postgres would be.")
+                tell("For a real project see README.md: four lines of environment, then sync.")
+            else:
+                say(await _reach(destination.database, sandbox.url, options.key))
+                await stay_until.wait()
             return all(not any(row[2:]) for row in compared)
 
 
-_RUNS = """SELECT started_at::timestamptz(0) AS started, status, records_read AS read,
-       rows_inserted AS inserted, rows_updated AS updated, requests, coalesce(reason, '') AS reason
-FROM posthog_etl.runs ORDER BY started_at"""
+_COMMITTED = f"SELECT count(*) FROM {SCHEMA}.session_recordings"
+_READ = f"SELECT sum(records_read)::bigint FROM {SCHEMA}_etl.runs"
+_LEASED = f"""SELECT count(*) FROM {SCHEMA}_etl.leases
+WHERE holder IS NOT NULL AND expires_at > clock_timestamp()"""
+_RUNS = f"""SELECT to_char(started_at AT TIME ZONE 'UTC', 'HH24:MI:SSZ') AS started, status,
+       records_read AS "recordings read", rows_inserted AS "rows inserted", requests,
+       coalesce(reason, '') AS reason
+FROM {SCHEMA}_etl.runs ORDER BY started_at"""
 
 
 async def _empty(database: Database) -> None:
@@ -122,52 +189,70 @@ def _environment(settings: Settings) -> dict[str, str]:
         "POSTHOG_ETL_SCHEMA": SCHEMA,
         "POSTHOG_ETL_PLAN": settings.plan,
         "POSTHOG_ETL_LEASE_S": str(settings.lease_s),
-        "POSTHOG_ETL_PAGE_SIZE_RECORDS": "500",
+        "POSTHOG_ETL_PAGE_SIZE_RECORDS": str(PAGE_SIZE_RECORDS),
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOG")}
-    # The command's tables go through a pipe here, and are to be as wide as our own.
-    return {"COLUMNS": str(shutil.get_terminal_size((160, 24)).columns), **kept, **ours}
+    if sys.stdout.isatty():
+        # The command's tables go through a pipe here, and are to be as wide as our own.
+        kept.setdefault("COLUMNS", str(shutil.get_terminal_size().columns))
+    return {**kept, **ours}
 
 
 async def _sync_and_kill(
-    sandbox: RunningSandbox, environment: Mapping[str, str], at_recordings: int, say: Say
+    sandbox: RunningSandbox, environment: Mapping[str, str], at_recordings: int
 ) -> None:
-    process = await _start(environment)
-    pages = max(1, at_recordings // 500)
-    while process.returncode is None:
-        if await _requests(sandbox.url) >= pages:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            say(f"\nSIGKILL after {pages} pages: no chance to tidy up.")
-            return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), 0.02)
-    raise EtlError(f"The first sync ended by itself with exit code {process.returncode}")
+    async with _sync(environment) as process:
+        while process.returncode is None:
+            if await _requests(sandbox.url) * PAGE_SIZE_RECORDS >= at_recordings:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), 0.02)
+        _, said = await process.communicate()
+    raise EtlError(
+        f"The first sync ended by itself with exit code {process.returncode}: {_last_line(said)}"
+    )
 
 
-async def _sync_again(environment: Mapping[str, str], say: Say) -> int:
-    """Sync, as soon as the killed run's lease has run out (exit 4 until then)."""
-    while True:
-        process = await _start(environment)
-        printed, _ = await process.communicate()
-        if process.returncode != EXIT_HELD:
-            say(printed.decode().rstrip())
-            return process.returncode or 0
-        await asyncio.sleep(0.2)
+async def _lease_out(database: Database) -> None:
+    # On the database's clock, so it has to be asked.
+    while await _number(database, _LEASED):  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
 
 
-async def _start(environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+async def _sync_again(environment: Mapping[str, str], say: Say) -> tuple[int | None, str]:
+    """Sync; return the exit code and the last line it logged."""
+    async with _sync(environment) as process:
+        printed, said = await process.communicate()
+    say(printed.decode().rstrip())
+    return process.returncode, _last_line(said)
+
+
+def _last_line(said: bytes | None) -> str:
+    lines = (said or b"see above").decode().strip().splitlines()
+    return lines[-1] if lines else "without a word"
+
+
+@asynccontextmanager
+async def _sync(environment: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start a sync; whatever happens, it is dead afterwards."""
     # On a terminal the command shows its progress there; elsewhere its log would drown the rest.
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "etl",
-        "sync",
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "etl", "sync"),
         env=dict(environment),
         stdout=asyncio.subprocess.PIPE,
-        stderr=None if sys.stderr.isatty() else asyncio.subprocess.DEVNULL,
+        stderr=None if sys.stderr.isatty() else asyncio.subprocess.PIPE,
     )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def _number(database: Database, sql: str) -> int:
+    _, ((number,),) = await answer(database, sql)
+    return int(number or 0)
 
 
 async def _requests(url: str) -> int:
@@ -209,9 +294,35 @@ def _plain(value: Any) -> Any:
 
 
 def _look_further(data_dir: Path) -> str:
-    shown = data_dir if data_dir.is_absolute() else f'"$PWD/{data_dir}"'
+    # In a virtual environment that is not activated, the bare name leads nowhere.
+    started = Path(sys.argv[0])
+    if shutil.which("posthog-etl"):
+        program = "posthog-etl"
+    elif started.name == "__main__.py":
+        program = f"{shlex.quote(sys.executable)} -m etl"
+    else:
+        program = shlex.quote(_near(started))
     return f"""
 To look further:
-  export DATABASE_URL=embedded POSTHOG_ETL_DATA_DIR={shown}
-  posthog-etl status
-To copy a real project, see README.md: four lines of environment, then posthog-etl sync."""
+  export DATABASE_URL=embedded
+  export POSTHOG_ETL_DATA_DIR={shlex.quote(str(data_dir))}
+  {program} status
+  {program} runs"""
+
+
+async def _reach(database: Database, url: str, key: str) -> str:
+    _, ((socket_dir,),) = await answer(database, "SHOW unix_socket_directories")
+    psql = "psql" if shutil.which("psql") else choose_programs(None).directory / "psql"
+    return f"""
+Both stay until Ctrl-C. Ask Postgres in SQL:
+  {psql} -h {shlex.quote(str(socket_dir))} -U postgres
+or sync from the sandbox, as from a real project, into a database of yours:
+  export POSTHOG_HOST={url} POSTHOG_PROJECT_ID=1
+  export POSTHOG_PERSONAL_API_KEY={key} DATABASE_URL=..."""
+
+
+def _near(path: Path) -> str:
+    """Return a path as it is typed in the current directory."""
+    shown = path.absolute()
+    here = Path.cwd()
+    return str(shown.relative_to(here) if shown.is_relative_to(here) else shown)

@@ -1,17 +1,19 @@
 """structlog set-up: for people on a terminal, JSON lines otherwise; always on stderr.
 
-Events are named as past facts; docs/logs.md has their fields. They are:
+Events are named as past facts; docs/logs.md has their fields. A run binds its id and its unit,
+a request its id. They are:
 
-run.started, run.finished, run.interrupted (debug), run.broke, window.opened,
+run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
 page.fetched (debug), page.shrunk, page.unreadable, request.failed, reading.restarted,
-clock.skewed, batch.loaded (debug), record.rejected, lease.lost, database.unavailable,
-database.migrated, setting.unknown
+clock.skewed, batch.loaded (debug), record.rejected, deletions.withheld,
+confirmation.distrusted, lease.lost, database.unavailable, database.migrated, setting.unknown
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import MutableMapping
@@ -22,6 +24,23 @@ import orjson
 import structlog
 
 HIDDEN = "•••"
+
+# Events about one request: they carry its `request_id`. It stays bound until the next request of
+# the same task, so it is taken off the others.
+ABOUT_A_REQUEST = frozenset(
+    {
+        "page.fetched",
+        "page.shrunk",
+        "page.unreadable",
+        "request.failed",
+        "reading.restarted",
+        "clock.skewed",
+        "confirmation.distrusted",
+    }
+)
+# What is bound for a whole run: on a terminal it comes last, behind what the event itself says.
+_BOUND = ("request_id", "stream", "unit", "project_id", "run_id")
+_SHORT_ID_LENGTH = 8
 _IN_WORDS = re.compile(r"password\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s&]+))", re.IGNORECASE)
 
 
@@ -61,16 +80,24 @@ class Redactor:
 def configure_logs(redactor: Redactor, *, debug: bool = False) -> None:
     """Send events of level info (debug: all) to stderr. Safe to repeat."""
     on_terminal = sys.stderr.isatty()
+    colours = on_terminal and not os.environ.get("NO_COLOR")
     render: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=on_terminal)]
+        [
+            _for_people,
+            structlog.dev.ConsoleRenderer(
+                colors=colours, pad_event_to=0, pad_level=False, sort_keys=False
+            ),
+        ]
         if on_terminal
         else [structlog.processors.JSONRenderer(serializer=_dumps)]
     )
+    time_format = "%H:%M:%SZ" if on_terminal else "iso"
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _only_about_a_request,
+            structlog.processors.TimeStamper(fmt=time_format, utc=True),
             structlog.processors.format_exc_info,
             redactor,
             *render,
@@ -80,6 +107,24 @@ def configure_logs(redactor: Redactor, *, debug: bool = False) -> None:
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def _only_about_a_request(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    if event.get("event") not in ABOUT_A_REQUEST:
+        event.pop("request_id", None)
+    return event
+
+
+def _for_people(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Return the event in the order a person reads it, without what says nothing."""
+    bound = {name: event.pop(name) for name in _BOUND if name in event}
+    if "run_id" in bound:
+        bound["run_id"] = str(bound["run_id"])[:_SHORT_ID_LENGTH]
+    return {name: value for name, value in {**event, **bound}.items() if value is not None}
 
 
 def _dumps(event: Any, **_: Any) -> str:

@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ from pydantic_settings import (
 from yarl import URL
 
 from etl.core.budget import PLANS, RECORDINGS_LIST, Limit, Limits
+from etl.core.lookback import Lookback
 from etl.errors import ConfigurationError
 from etl.streams import STREAMS
 
@@ -96,11 +97,19 @@ class Settings(BaseSettings):
     start: datetime = Field(
         datetime(2020, 1, 1, tzinfo=UTC), description="First load: recordings since this instant."
     )
-    lookback_hours: float = Field(
-        72.0,
+    lookback: str = Field(
+        "26h, 7d every 6h, 30d every 1d",
+        description="Which recordings are read again, by age: the first grade at every sync, "
+        "older ones more seldom, what is older than the last one never. Units: m, h, d, w.",
+    )
+    deletion_guard_share: float = Field(
+        0.2,
         ge=0,
-        le=87_600,
-        description="How much before the watermark is read again, in hours.",
+        le=1,
+        description="No more than this share of a stream is marked deleted at once.",
+    )
+    deletion_guard_rows: int = Field(
+        20, ge=0, description="So many rows may be marked deleted whatever share they are, a count."
     )
     disabled_streams: tuple[str, ...] = Field((), description="Streams that are switched off.")
     api_prefix: Literal["projects", "environments"] = Field(
@@ -202,6 +211,12 @@ class Settings(BaseSettings):
                 )
         return value
 
+    @field_validator("lookback")
+    @classmethod
+    def _lookback(cls, value: str) -> str:
+        Lookback.parse(value)
+        return value
+
     @field_validator("start", mode="before")
     @classmethod
     def _start(cls, value: Any) -> Any:
@@ -259,9 +274,9 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def lookback(self) -> timedelta:
-        """How much before the watermark is read again."""
-        return timedelta(hours=self.lookback_hours)
+    def grades(self) -> Lookback:
+        """The lookback, read."""
+        return Lookback.parse(self.lookback)
 
     @property
     def projects(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ SESSION_RECORDINGS = Stream(
     key="id",
     started="start_time",
     budget_classes=(RECORDINGS_LIST, CLICKHOUSE),
+    retrieve_classes=(CLICKHOUSE,),
     tables=recordings.TABLES,
     transform=recordings.transform,
     read=recordings.read,

@@ -60,6 +60,8 @@ for command in (
     look.check,
     look.streams,
     work.sync,
+    work.backfill,
+    look.plan,
     look.status,
     look.runs,
     work.migrate,

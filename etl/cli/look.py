@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from etl.cli.shared import (
+    Again,
     Config,
     Debug,
     Json,
+    Order,
     Streams,
+    WindowLength,
     chosen_streams,
     print_json,
+    read_past,
     run_with_settings,
 )
 from etl.errors import exit_code_of
 
+if TYPE_CHECKING:
+    from etl.runs.doctor import Finding
+
 
 def status(config: Config = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Show per project and stream: state, watermark, lag, last run, rejects.
+    """Show how far each stream is complete, and how its last run ended.
 
     Example: posthog-etl status --json
     """
@@ -28,27 +36,77 @@ def status(config: Config = None, as_json: Json = False, debug: Debug = False) -
 
     rows = run_with_settings(wiring.status, config, {}, debug)
     if as_json:
-        print_json({"streams": rows})
+        print_json({"streams": [_status_json(row) for row in rows]})
     else:
         show_status(rows)
+
+
+def _status_json(row: dict[str, Any]) -> dict[str, Any]:
+    complete = row["complete"]
+    spans = {"complete": complete.spans, "holes": row["holes"]}
+    return {
+        **row,
+        "complete_since": complete.since,
+        "complete_until": complete.until,
+        **{name: [span._asdict() for span in those] for name, those in spans.items()},
+    }
+
+
+def plan(
+    stream: Streams = None,
+    since: Annotated[
+        str | None, typer.Option(help="Plan a backfill from here on.", metavar="DATE")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="End of the backfill. Default: now.", metavar="DATE")
+    ] = None,
+    window: WindowLength = "30d",
+    order: Annotated[Order, typer.Option(help="Which windows come first.")] = Order.NEWEST,
+    again: Again = False,
+    config: Config = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a sync, or with --since a backfill, would take: windows, requests, time.
+
+    Example: posthog-etl plan session_recordings --since 2026-01-01
+    """
+    from etl import app as wiring
+    from etl.console import show_outlooks
+    from etl.errors import ConfigurationError
+
+    def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
+        if since is None and until is not None:
+            raise ConfigurationError("--until needs --since", remedy="Give both, or neither")
+        past = None if since is None else read_past(since, until, window, order, again=again)
+        return wiring.foresee(settings, chosen_streams(stream, settings), past)
+
+    outlooks = run_with_settings(run, config, {}, debug)
+    if as_json:
+        print_json({"plan": [outlook.as_json() for outlook in outlooks]})
+    else:
+        show_outlooks(outlooks)
 
 
 def check(
     stream: Streams = None, config: Config = None, as_json: Json = False, debug: Debug = False
 ) -> None:
-    """Look at everything a sync needs: database, host, key, project, and each stream's scope.
+    """Look at everything a sync needs, and say what is wrong.
+
+    That is: settings, database, schema, host, key, clocks, project, and the scope of each stream.
 
     Example: posthog-etl check
     """
     from etl import app as wiring
     from etl.console import show_findings
+    from etl.runs.doctor import examine_settings
 
-    findings = run_with_settings(
-        lambda settings: wiring.check(settings, chosen_streams(stream, settings)),
-        config,
-        {},
-        debug,
-    )
+    async def look(settings: Any) -> list[Finding]:
+        streams = chosen_streams(stream, settings)
+        # All that is not set at once: who begins would else meet one after the other.
+        return examine_settings(settings) or await wiring.check(settings, streams)
+
+    findings = run_with_settings(look, config, {}, debug)
     if as_json:
         print_json({"findings": [finding.as_json() for finding in findings]})
     else:
@@ -78,7 +136,9 @@ def streams(as_json: Json = False) -> None:
 
 
 def runs(
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, newest first.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many, newest first.")
+    ] = 20,
     config: Config = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -98,7 +158,9 @@ def runs(
 
 
 def list_rejects(
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, newest first.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many, newest first.")
+    ] = 50,
     resolved: Annotated[
         bool, typer.Option("--all", help="Also those that have loaded since.")
     ] = False,

@@ -20,10 +20,15 @@ def demo(
     data_dir: Annotated[
         Path, typer.Option(help="Where the demo's Postgres keeps its data.", metavar="DIR")
     ] = Path("posthog-etl-demo"),
-    recordings: Annotated[int, typer.Option(min=2000, help="How many recordings.")] = 20_000,
+    recordings: Annotated[
+        int, typer.Option(min=2000, metavar="N", help="How many recordings.")
+    ] = 20_000,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Keep Postgres and the sandbox running until Ctrl-C.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
-    """Show the real thing with nothing configured: a sync, a kill in the middle, what arrived.
+    """Show a sync, a kill in the middle of it, and what arrived. Needs nothing configured.
 
     Example: posthog-etl demo
     """
@@ -32,8 +37,13 @@ def demo(
     from etl.logs import Redactor, configure_logs
 
     configure_logs(Redactor(), debug=debug)
+
+    async def work(stop: asyncio.Event) -> bool:
+        place = data_dir.absolute()
+        return await run_demo(place, recordings, print_line, show_rows, stop, stay=stay)
+
     try:
-        same = run_loop(run_demo(data_dir.absolute(), recordings, print_line, show_rows))
+        same = run_loop(until_stopped(work))
     except EtlError as exc:
         fail(f"posthog-etl: {exc}", exc.exit_code)
     if not same:
@@ -44,13 +54,25 @@ def sandbox(
     flavour: Annotated[
         Literal["docs", "cloud"], typer.Option(help="docs: as documented; cloud: as it really is.")
     ] = "cloud",
-    recordings: Annotated[int, typer.Option(min=0, help="How many recordings there are.")] = 2000,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same data.")] = 1,
-    days: Annotated[float, typer.Option(min=0.01, help="Days they are spread over.")] = 30.0,
-    project: Annotated[list[int] | None, typer.Option(help="Project id; may be repeated.")] = None,
-    key: Annotated[str, typer.Option(help="The personal API key to accept.")] = "phx_sandbox",
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8010,
+    recordings: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How many recordings there are.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed makes the same data.")] = 1,
+    days: Annotated[
+        float, typer.Option(min=0.01, metavar="DAYS", help="Days they are spread over.")
+    ] = 30.0,
+    project: Annotated[
+        list[int] | None, typer.Option(metavar="ID", help="Project id; may be repeated.")
+    ] = None,
+    key: Annotated[
+        str, typer.Option(metavar="KEY", help="The personal API key to accept.")
+    ] = "phx_sandbox",
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="0 picks a free one.")
+    ] = 8010,
     now: Annotated[
         datetime | None, typer.Option(help="Where its clock starts.", metavar="DATE")
     ] = None,
@@ -61,7 +83,7 @@ def sandbox(
         Literal["off", "free", "paid", "enterprise"], typer.Option(help="Rate limits of a plan.")
     ] = "off",
     start_ties: Annotated[
-        int, typer.Option(min=1, help="How many recordings share each start_time.")
+        int, typer.Option(min=1, metavar="N", help="How many recordings share each start_time.")
     ] = 1,
     date_filter: Annotated[
         Literal["honoured", "ignored", "refused"] | None,
@@ -76,7 +98,7 @@ def sandbox(
         typer.Option(help="offset_only: an older server of the cloud flavour, without cursors."),
     ] = "current",
 ) -> None:
-    """Run a PostHog-compatible server over generated data, with faults on demand.
+    """Run a PostHog-compatible server over generated data. It has faults on demand.
 
     Example: posthog-etl sandbox --recordings 20000 --port 8010
     """

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -24,15 +27,69 @@ T = TypeVar("T")
 
 # After a request to stop, the batch in hand has this long, in seconds, before it is cancelled.
 GRACE_S = 25.0
+_MOST_WINDOWS = 10_000
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="A TOML file with settings.", metavar="FILE")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Log more, and show tracebacks.")]
+
+
+def _offer_streams(incomplete: str) -> list[str]:
+    from etl.streams import STREAMS
+
+    return [name for name in STREAMS if name.startswith(incomplete)]
+
+
 Streams = Annotated[
-    list[str] | None, typer.Argument(metavar="STREAM", help="Default: every stream.")
+    list[str] | None,
+    typer.Argument(metavar="STREAM", help="Default: every stream.", autocompletion=_offer_streams),
 ]
+
+WindowLength = Annotated[
+    str, typer.Option("--window", help="Length of a window: 12h, 7d, 4w.", metavar="LENGTH")
+]
+Again = Annotated[bool, typer.Option("--again", help="Also read what is known complete.")]
+
+
+class Order(StrEnum):
+    """The order in which a backfill reads its windows."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+def read_past(since: str, until: str | None, window: str, order: Order, *, again: bool) -> Any:
+    """Return the time that a backfill is about. Raises ConfigurationError."""
+    from datetime import UTC
+
+    from etl.core.lookback import parse_duration
+    from etl.errors import ConfigurationError
+    from etl.runs.backfill import Past
+    from etl.settings import parse_instant
+
+    read: dict[str, Any] = {}
+    texts = (("--since", since, parse_instant), ("--until", until, parse_instant))
+    for name, text, parse in (*texts, ("--window", window, parse_duration)):
+        try:
+            read[name] = None if text is None else parse(text)
+        except ValueError as exc:
+            raise ConfigurationError(f"{name} {exc}") from exc
+    begin, end = read["--since"], read["--until"]
+    last = datetime.now(UTC) if end is None else end
+    if begin >= last:
+        raise ConfigurationError(
+            f"--since {begin:%Y-%m-%d %H:%M} is not before "
+            + (f"--until {end:%Y-%m-%d %H:%M}" if end else "now"),
+            remedy="Give an earlier --since, or a later --until",
+        )
+    if (last - begin) / read["--window"] > _MOST_WINDOWS:
+        raise ConfigurationError(
+            f"--window {window} would make more than {_MOST_WINDOWS:,} windows",
+            remedy="Choose a longer one",
+        )
+    return Past(begin, end, read["--window"], order is Order.NEWEST, again)
 
 
 def run_with_settings(
@@ -91,7 +148,10 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
-    """Do `work`; SIGTERM and SIGINT ask it to stop, a second one or the grace period end it."""
+    """Do `work`; SIGTERM, SIGINT and SIGHUP (the terminal was closed) ask it to stop.
+
+    A second one, or the grace period, ends it. Under nohup SIGHUP stays without effect.
+    """
     import asyncio
 
     stop = asyncio.Event()
@@ -104,7 +164,10 @@ async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
         stop.set()
         loop.call_later(GRACE_S, task.cancel)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, ask)
     try:
         return await task
@@ -113,7 +176,7 @@ async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
 
         raise Stopped("Stopped in the middle of a batch, which was not committed") from None
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 
@@ -133,7 +196,14 @@ def _jsonable(value: Any) -> Any:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Print one line to stderr and end with `code`."""
+    """Print one line to stderr and end with `code`; a terminal gets it folded between words."""
+    if sys.stderr.isatty():
+        message = textwrap.fill(
+            message,
+            shutil.get_terminal_size().columns,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
     sys.stderr.write(message + "\n")
     raise typer.Exit(code)
 

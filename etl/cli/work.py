@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etl.cli.shared import (
+    Again,
     Config,
     Debug,
     Json,
+    Order,
     Streams,
+    WindowLength,
     chosen_streams,
     print_json,
     print_line,
+    read_past,
     run_with_settings,
     until_stopped,
 )
@@ -30,6 +34,13 @@ def sync(
     start: Annotated[
         str | None, typer.Option(help="First load: recordings since this date.", metavar="DATE")
     ] = None,
+    accept_deletions: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Mark as deleted what has vanished from this stream, however much it is.",
+            metavar="STREAM",
+        ),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -42,10 +53,11 @@ def sync(
 
     def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
         streams = chosen_streams(stream, settings)
+        accepted = [s.name for s in chosen_streams(accept_deletions, settings) if accept_deletions]
 
         async def work(stop: asyncio.Event) -> list[Any]:
             with progress_display() as watch:
-                return await wiring.sync(settings, streams, stop, watch)
+                return await wiring.sync(settings, streams, stop, watch, accepted)
 
         return until_stopped(work)
 
@@ -57,9 +69,53 @@ def sync(
     raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))
 
 
+def backfill(
+    stream: Annotated[list[str], typer.Argument(metavar="STREAM", help="One or several.")],
+    since: Annotated[str, typer.Option(help="Begin of the time to load.", metavar="DATE")],
+    until: Annotated[
+        str | None, typer.Option(help="End of the time to load. Default: now.", metavar="DATE")
+    ] = None,
+    window: WindowLength = "30d",
+    order: Annotated[Order, typer.Option(help="Which windows come first.")] = Order.NEWEST,
+    again: Again = False,
+    config: Config = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Load past windows; run it again after any death, and it goes on.
+
+    Time that is known complete is not read again. It may run beside a sync.
+
+    Example: posthog-etl backfill session_recordings --since 2026-01-01 --until 2026-07-01
+    """
+    from etl import app as wiring
+    from etl.console import progress_display, show_reports
+
+    def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
+        streams = chosen_streams(stream, settings)
+        past = read_past(since, until, window, order, again=again)
+
+        async def work(stop: asyncio.Event) -> list[Any]:
+            with progress_display() as watch:
+                return await wiring.backfill(settings, streams, past, stop, watch)
+
+        return until_stopped(work)
+
+    reports = run_with_settings(run, config, {}, debug)
+    if as_json:
+        print_json({"reports": [report.as_json() for report in reports]})
+    elif reports:
+        show_reports(reports)
+    else:
+        print_line("All of it is known complete; nothing was read. To read it again: --again")
+    raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))
+
+
 def migrate(
     config: Config = None,
-    to: Annotated[str, typer.Option(help="Revision to go to; base removes all.")] = "head",
+    to: Annotated[
+        str, typer.Option(metavar="REVISION", help="Revision to go to; base removes all.")
+    ] = "head",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -83,7 +139,7 @@ def migrate(
 def retry_rejects(
     stream: Streams = None, config: Config = None, as_json: Json = False, debug: Debug = False
 ) -> None:
-    """Replay what was set aside: after an upgrade, or once the cause is mended. Needs no API.
+    """Replay what was set aside. For after an upgrade, or once the cause is mended; needs no API.
 
     Example: posthog-etl rejects retry
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,15 +28,30 @@ class TypedRecord(Struct, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """What a page says about records that are not on it.
+
+    keys: every record of the page, also those that are not loaded. span: between these two starts,
+    both counted in, the page shows everything there is; None when it does not say so. known: keys
+    at the upper end of the span that the page before showed. begins: everything that is stored is
+    in doubt until it is seen; from there on each page removes what it shows.
+    """
+
+    keys: Sequence[str]
+    span: tuple[datetime, datetime] | None = None
+    known: Sequence[str] = ()
+    begins: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One response, and where reading goes on after it.
 
-    records: as received, without those the window does not own; most are typed already. dirty: a
-    record may hold what Postgres cannot (NUL, half surrogates, NaN), so each one is looked
-    through. observed_at: when the request went out, by the database's clock. position: committed
-    with the rows; a later run goes on from it. last: the list ends here, as its own end mark says.
-    complete: with `last`, whether the reading can vouch for every row that was there the whole
-    time.
+    records: as received, without those that may be cut; most are typed already. dirty: a record
+    may hold what Postgres cannot (NUL, half surrogates, NaN), so each one is looked through.
+    observed_at: when the request went out, by the database's clock. source_at: the same by the
+    server's. position: committed with the rows; a later run goes on from it. last: the reading
+    ends here, at the list's own end mark or where the window does.
     """
 
     records: list[Record]
@@ -45,8 +60,9 @@ class Page:
     size_bytes: int
     position: Mapping[str, Any]
     last: bool
-    complete: bool = True
+    source_at: datetime | None = None
     forecast_records: int | None = None
+    sighting: Sighting | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,13 +45,34 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class Expiry:
+    """How long the source keeps a row, by columns of its table.
+
+    at: when it expires. Where that is null: at midnight at the beginning of the day of `started`,
+    plus `days`, or `default_days` where that is null, too (PostHog source,
+    session_recording_list_from_query.py).
+    """
+
+    at: str
+    started: str
+    days: str
+    default_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class TableSpec:
-    """One table of the destination; `project_id` stands before `key` in its primary key."""
+    """One table of the destination; `project_id` stands before `key` in its primary key.
+
+    started: the column that windows go by, indexed. expiry: how long the source keeps a row, None
+    for ever.
+    """
 
     name: str
     about: str
     key: tuple[str, ...]
     fields: tuple[Field, ...]
+    started: str | None = None
+    expiry: Expiry | None = None
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
@@ -61,6 +82,11 @@ class TableSpec:
             raise ValueError(f"{self.name}: key columns without a field: {sorted(missing)}")
         if any(f.volatile or f.null_keeps or f.lenient for f in self.fields if f.name in self.key):
             raise ValueError(f"{self.name}: a key column must be plain")
+        named = [self.started] if self.started else []
+        if self.expiry is not None:
+            named += [self.expiry.at, self.expiry.started, self.expiry.days]
+        if missing := set(named) - set(names):
+            raise ValueError(f"{self.name}: no such fields: {sorted(missing)}")
         if not self.about or not all(field.about for field in self.fields):
             raise ValueError(f"{self.name}: every table and field says what it is")
 
@@ -76,7 +102,9 @@ class Stream:
 
     path: below `/api/projects/:id/`, with its last slash. scope: what the key needs.
     key: the field of a record that names it in the rejects table. started: the field a window
-    goes by. budget_classes: the limits that a list request draws from. transform: Page -> Batch.
+    goes by. budget_classes: the limits that a list request draws from, retrieve_classes those of a
+    request for one record. transform: Page -> Batch. The first of `tables` holds the records
+    themselves; what vanishes from the list is marked deleted there.
     read: the fast way from the bytes of a record, None where it is not for that record.
     """
 
@@ -87,6 +115,7 @@ class Stream:
     key: str
     started: str
     budget_classes: tuple[str, ...]
+    retrieve_classes: tuple[str, ...]
     tables: tuple[TableSpec, ...]
     transform: Callable[[Page], Batch]
     read: Callable[[Raw], TypedRecord | None] | None = None

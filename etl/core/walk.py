@@ -44,6 +44,7 @@ class Listing:
     keys: one per row, in order. settled: per row, whether it was there before the reading began
     (only those have to be in every pass). more: the server's end mark says there is more. cursor:
     its place for us, if it keeps one. count: its own count of the whole list, if it gives one.
+    enough: what comes after this page is not wanted, by the order of the list.
     """
 
     keys: Sequence[str]
@@ -51,6 +52,7 @@ class Listing:
     more: bool
     cursor: str | None = None
     count: int | None = None
+    enough: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,8 @@ class CursorWalk:
         if not listing.more:
             return Step(last=True)
         if listing.cursor is None:
+            if listing.enough:
+                return Step(last=True)
             raise ListingBroken("The server says there is more but gives no cursor to reach it")
         if listing.cursor == self.after or self.cycle.repeats(listing.cursor):
             raise ListingBroken("The server gave the same cursor twice, so the list would not end")
@@ -131,7 +135,7 @@ class CursorWalk:
         if self.empty_pages >= MAX_EMPTY_PAGES:
             raise ListingBroken("The server says there is more but sends only empty pages")
         self.after = listing.cursor
-        return Step(last=False)
+        return Step(last=listing.enough)
 
     def position(self) -> Mapping[str, Any]:
         """Return the place after the last page."""
@@ -186,6 +190,7 @@ class OffsetWalk:
         # A row that the answer shows twice fills one place of the list.
         settled_by_key = dict(zip(listing.keys, listing.settled, strict=True))
         keys, asked_from = list(settled_by_key), ask.offset or 0
+        more = listing.more and not listing.enough
         if self.one_answer is not None:
             self._begin_pass()
             self.one_answer, self.one_answer_tried = None, True
@@ -193,9 +198,9 @@ class OffsetWalk:
         if self.tail and not set(self.tail) & set(keys):
             return self._mend_seam()
         if not keys:
-            return self._end_pass(whole=asked_from == 0 and not listing.more)
+            return self._end_pass(whole=asked_from == 0 and not more)
         mark = _mark(keys)
-        if listing.more and (mark == self.page_mark or self.cycle.repeats(mark)):
+        if more and (mark == self.page_mark or self.cycle.repeats(mark)):
             raise ListingBroken("The server sent the same page for different offsets")
         self.page_mark = mark
         self.stepped_back = False
@@ -205,7 +210,7 @@ class OffsetWalk:
                 self._count(key)
         self.latest_page = frozenset(keys)
         self.seen = asked_from + len(keys)
-        if not listing.more:
+        if not more:
             return self._end_pass(whole=asked_from == 0)
         if self._one_answer_would_do(listing.count, len(keys)):
             assert listing.count is not None

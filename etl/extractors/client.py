@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -88,6 +89,11 @@ class Client:
         self.source_ahead_s = 0.0
 
     @property
+    def now(self) -> datetime:
+        """The instant on the database's clock."""
+        return self._clock.now()
+
+    @property
     def source_now(self) -> datetime:
         """The instant on the server's clock, as well as it is known."""
         return self._clock.now() + timedelta(seconds=self.source_ahead_s)
@@ -101,6 +107,9 @@ class Client:
         `attempts` replaces the policy's number. Raises a SourceError that is final, or BudgetSpent
         when the wait the server names is longer than we are willing to wait.
         """
+        # One for all attempts, and never sent. It stays bound when this returns: what the caller
+        # logs about the answer is about this request too.
+        structlog.contextvars.bind_contextvars(request_id=secrets.token_hex(4))
         failures: dict[type[SourceError], int] = {}
         while True:
             await self._budget.acquire(request.budget_classes)

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any
 
 import structlog
 from msgspec import Raw
 
 from etl.core.document import decode_record
-from etl.core.page import Page, Record, TypedRecord
+from etl.core.page import Page, Record, Sighting, TypedRecord
 from etl.core.stream import Stream
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
 from etl.core.window import Window
-from etl.errors import ListingBroken, RequestRefused, SourceOverloaded, SourceUnavailable
+from etl.errors import (
+    ListingBroken,
+    RequestRefused,
+    SourceOverloaded,
+    SourceUnavailable,
+    StreamUnavailable,
+)
 from etl.extractors.client import Client
-from etl.extractors.protocol import Answer, RecordList, list_request, parse_list
+from etl.extractors.protocol import (
+    Answer,
+    RecordList,
+    ids_request,
+    is_record_gone,
+    list_request,
+    parse_list,
+    parse_record,
+    retrieve_request,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -27,6 +43,10 @@ SMALLEST_PAGE_RECORDS = 50
 # A server whose clock is further off than this would filter another window than the one we mean.
 TOLERATED_SKEW = timedelta(minutes=5)
 UNREADABLE_ATTEMPTS = 4
+# Recordings with one start, across the edge of two pages, that are told apart without a question.
+_MOST_EDGE_KEYS = 2_000
+_TICK = timedelta(microseconds=1)
+_FAR = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -35,7 +55,10 @@ class Reading:
 
     began_at: the server's clock at the first request; what happened before it has been asked for.
     asked: the (date_from, date_to) sent, None to a server that does not filter. filters: False
-    once the server answered with rows outside the dates.
+    once the server answered with rows outside the dates. ordered: whether all came newest start
+    first. low: the start that was reached, edge: the keys there. witness: a key that was seen.
+    ended: all is read, complete: and every row that was there the whole time is vouched for.
+    exhausted: the list itself was at its end, not only the window.
     """
 
     window: Window
@@ -44,18 +67,37 @@ class Reading:
     filters: bool
     fingerprint: str
     walk: CursorWalk | OffsetWalk | None = None
+    ordered: bool = True
+    low: datetime | None = None
+    edge: list[str] = field(default_factory=list)
+    witness: str | None = None
+    ended: bool = False
+    complete: bool = True
+    exhausted: bool = False
+
+    @property
+    def descends(self) -> bool:
+        """Whether the list comes newest start first and stands still: by cursor, and filtered."""
+        return self.ordered and self.filters and isinstance(self.walk, CursorWalk)
 
     def position(self) -> Mapping[str, Any]:
         """Return the reading as JSON."""
-        until = self.window.until
         return {
             "fingerprint": self.fingerprint,
             "since": self.window.since.isoformat(),
-            "until": None if until is None else until.isoformat(),
+            "until": _text(self.window.until),
+            "also_since": _text(self.window.also_since),
             "began_at": self.began_at.isoformat(),
             "asked": None if self.asked is None else [at.isoformat() for at in self.asked],
             "filters": self.filters,
             "walk": None if self.walk is None else self.walk.position(),
+            "ordered": self.ordered,
+            "low": _text(self.low),
+            "edge": self.edge,
+            "witness": self.witness,
+            "ended": self.ended,
+            "complete": self.complete,
+            "exhausted": self.exhausted,
         }
 
     @classmethod
@@ -64,17 +106,43 @@ class Reading:
         try:
             if position["fingerprint"] != fingerprint:
                 return None
-            until, asked, walk = position["until"], position["asked"], position["walk"]
+            asked, walk = position["asked"], position["walk"]
             return cls(
-                window=Window(_at(position["since"]), None if until is None else _at(until)),
+                window=Window(
+                    _at(position["since"]),
+                    _maybe_at(position["until"]),
+                    _maybe_at(position["also_since"]),
+                ),
                 began_at=_at(position["began_at"]),
                 asked=None if asked is None else (_at(asked[0]), _at(asked[1])),
                 filters=position["filters"],
                 fingerprint=fingerprint,
                 walk=None if walk is None else resume_walk(walk),
+                ordered=position["ordered"],
+                low=_maybe_at(position["low"]),
+                edge=position["edge"],
+                witness=position["witness"],
+                ended=position["ended"],
+                complete=position["complete"],
+                exhausted=position["exhausted"],
             )
         except (KeyError, TypeError, ValueError):
             return None
+
+    def followed_by(self, window: Window) -> Reading | None:
+        """Return the reading of the next older window under the same cursor, if there is one.
+
+        What this reading has shown of that window is loaded (see `Window.also_since`).
+        """
+        fits = self.window.since == window.until and self.window.reach <= window.reach
+        if not (fits and self.ended and self.complete and self.descends):
+            return None
+        assert self.low is not None or self.exhausted
+        return replace(
+            self,
+            window=window,
+            ended=self.exhausted or (self.low is not None and self.low < window.since),
+        )
 
 
 class Extractor:
@@ -108,44 +176,110 @@ class Extractor:
         about = [self._path, "dates", "default order", self._page_size_records]
         return blake2b(json.dumps(about).encode(), digest_size=8).hexdigest()
 
-    def resumable(self, position: Mapping[str, Any] | None) -> bool:
-        """Tell whether `pages` can go on from `position`."""
-        return position is not None and Reading.resume(position, self.fingerprint) is not None
+    def resume(self, position: Mapping[str, Any] | None) -> Reading | None:
+        """Return the reading that `position` stands in; None when it is no good here."""
+        return None if position is None else Reading.resume(position, self.fingerprint)
 
-    async def pages(
-        self, window: Window, position: Mapping[str, Any] | None = None
-    ) -> AsyncIterator[Page]:
-        """Yield the pages of `window`, or of the window that `position` stands in.
+    def follow(self, window: Window) -> Reading | None:
+        """Return the reading of `window` under the cursor of the younger window read before."""
+        return None if self.reading is None else self.reading.followed_by(window)
 
-        Pages come in the server's order. The position of a page stands for everything up to and
-        with it, so it may be committed with its rows and given back here in another process. The
-        page marked `last` is always yielded, if only to say how the reading ended. Safe to repeat
-        from any position: rows may come twice, none is left out.
-        Raises SourceError and BudgetSpent.
+    async def pages(self, window: Window, resumed: Reading | None = None) -> AsyncIterator[Page]:
+        """Yield the pages of `window`, or what is left of the reading `resumed`.
+
+        The position of a page stands for everything up to and with it, so it may be committed with
+        its rows and given to `resume` in another process. A reading that is at its end has no
+        pages. `reading` tells how it ended. Safe to repeat from any position: rows may come twice,
+        none is left out. Raises SourceError and BudgetSpent.
         """
-        reading, page = await self._begin(window, position)
-        self.reading = reading
+        self.reading = resumed
+        if resumed is not None and resumed.ended:
+            return
+        page = await self._begin(window, resumed)
         while True:
             yield page
             if page.last:
                 return
-            page = self._take(reading, *await self._ask(reading))
+            assert self.reading is not None
+            page = self._take(self.reading, *await self._ask(self.reading))
 
-    async def _begin(
-        self, window: Window, position: Mapping[str, Any] | None
-    ) -> tuple[Reading, Page]:
-        """Return the reading and its first page from here on."""
-        resumed = None if position is None else Reading.resume(position, self.fingerprint)
+    async def _begin(self, window: Window, resumed: Reading | None) -> Page:
+        """Return the first page from here on; `reading` is then set."""
         if resumed is not None:
             try:
-                return resumed, self._take(resumed, *await self._ask(resumed, attempts=2))
+                return self._take(resumed, *await self._ask(resumed, attempts=2))
             except (RequestRefused, SourceUnavailable, ListingBroken) as exc:
                 # A cursor from before a deploy is an error of the server's, or leads to page one
                 # without a word: the same window is read anew.
                 _log.warning("reading.restarted", reason=exc.message)
                 window = resumed.window
-        reading, answer = await self._begin_anew(window)
-        return reading, self._take(reading, *answer)
+        self.reading, answer = await self._begin_anew(window)
+        return self._take(self.reading, *answer)
+
+    async def confirm(self, keys: Sequence[str]) -> tuple[Page, list[str]]:
+        """Ask for records by their keys; return a page of those there are, and which are gone.
+
+        An answer counts only if it shows a record that is known to be there, too; else each one is
+        asked for by itself. A key in neither part could not be told. Safe to repeat.
+        Raises SourceError and BudgetSpent.
+        """
+        reading = self.reading
+        assert reading is not None
+        if self.traits.get("envelope") == "cursor" and reading.witness is not None:
+            asked = [*dict.fromkeys([*keys, reading.witness])]
+            request = ids_request(
+                self._path, asked, self._client.source_now, self._stream.budget_classes
+            )
+            answer = await self._client.fetch(request)
+            listed = parse_list(answer.body)
+            shown = {_key(record, self._stream.key) for record in listed.records}
+            if reading.witness in shown:
+                records = [r for r in listed.records if _key(r, self._stream.key) in set(keys)]
+                page = self._confirmed(
+                    records, answer.requested_at, answer.source_at, dirty=listed.dirty
+                )
+                return page, [key for key in keys if key not in shown]
+            _log.warning("confirmation.distrusted", keys=len(keys))
+        return await self._retrieve(keys)
+
+    async def _retrieve(self, keys: Sequence[str]) -> tuple[Page, list[str]]:
+        before, source_at = self._client.now, self._client.source_now
+        records: list[Record] = []
+        gone: list[str] = []
+        is_dirty = False
+        for key in keys:
+            try:
+                answer = await self._client.fetch(
+                    retrieve_request(self._path, key, self._stream.retrieve_classes)
+                )
+            except StreamUnavailable as exc:
+                if not is_record_gone(exc):
+                    raise
+                gone.append(key)
+            else:
+                record, dirty = parse_record(answer.body)
+                records.append(record)
+                is_dirty |= dirty
+        return self._confirmed(records, before, source_at, dirty=is_dirty), gone
+
+    def _confirmed(
+        self,
+        records: list[Record],
+        observed_at: datetime,
+        source_at: datetime | None,
+        *,
+        dirty: bool,
+    ) -> Page:
+        return Page(
+            records,
+            dirty,
+            observed_at,
+            size_bytes=0,
+            position={},
+            last=False,
+            source_at=source_at,
+            sighting=Sighting([_key(record, self._stream.key) for record in records]),
+        )
 
     async def _begin_anew(self, window: Window) -> tuple[Reading, tuple[Ask, Answer, RecordList]]:
         before = self._client.source_now
@@ -219,34 +353,85 @@ class Extractor:
         if listed.by_cursor and reading.asked is None:
             # Such a server filters by date, and undated shows three days as if they were all.
             raise ListingBroken("The server was exchanged for a newer one while it was read")
+        begins = reading.walk is None
         if reading.walk is None:
             reading.walk = self._choose_walk(listed)
         starts = [_started_at(record, self._stream.started) for record in listed.records]
+        keys = [_key(record, self._stream.key) for record in listed.records]
         self._judge_filter(reading, starts)
+        loads = [self._loads(reading, at) for at in starts]
+        high = reading.low
+        self._note_order(reading, starts)
+        # Newest first, what follows a start before the window starts before it, too.
+        crossed = (
+            listed.by_cursor
+            and reading.ordered
+            and reading.filters
+            and reading.low is not None
+            and reading.low < reading.window.since
+        )
         step = reading.walk.take(
             ask,
             Listing(
-                keys=[_key(record, self._stream.key) for record in listed.records],
-                settled=[at is None or at < reading.began_at for at in starts],
+                keys=keys,
+                settled=[
+                    loaded and (at is None or at < reading.began_at)
+                    for at, loaded in zip(starts, loads, strict=True)
+                ],
                 more=listed.more,
                 cursor=listed.cursor,
                 count=listed.count,
+                enough=crossed,
             ),
         )
+        reading.ended, reading.complete = step.last, step.complete
+        reading.exhausted = step.last and not listed.more
+        sighting = self._sighting(reading, keys, high, begins=begins)
+        at_low = [key for key, at in zip(keys, starts, strict=True) if at == reading.low]
+        reading.edge = [*(reading.edge if high == reading.low else ()), *at_low][:_MOST_EDGE_KEYS]
+        if keys and reading.witness is None:
+            reading.witness = keys[-1]
         return Page(
             records=[
-                record
-                for record, at in zip(listed.records, starts, strict=True)
-                if self._owned(reading, at)
+                record for record, loaded in zip(listed.records, loads, strict=True) if loaded
             ],
             dirty=listed.dirty,
             observed_at=answer.requested_at,
+            source_at=answer.source_at,
             size_bytes=len(answer.body),
             position=reading.position(),
             last=step.last,
-            complete=step.complete,
             forecast_records=listed.count,
+            sighting=sighting,
         )
+
+    def _note_order(self, reading: Reading, starts: Sequence[datetime | None]) -> None:
+        """Notice a list that does not come newest start first, and how far down it has come."""
+        known = [at for at in starts if at is not None]
+        # By offset, neighbouring pages overlap.
+        above = reading.low if isinstance(reading.walk, CursorWalk) else None
+        in_order = all(
+            upper >= lower for upper, lower in pairwise(known if above is None else [above, *known])
+        )
+        reading.ordered &= in_order and len(known) == len(starts)
+        if known:
+            reading.low = known[-1]
+
+    def _sighting(
+        self, reading: Reading, keys: Sequence[str], high: datetime | None, *, begins: bool
+    ) -> Sighting:
+        """Return what this page says about recordings that are stored and not on it."""
+        window = reading.window
+        highest = window.until - _TICK if window.until is not None else _FAR
+        if not isinstance(reading.walk, CursorWalk) or not reading.filters:
+            # In no order: what is absent shows only at the end of all passes.
+            doubted = (window.since, highest) if begins and reading.filters else None
+            return Sighting(keys, doubted, begins=begins)
+        low = window.reach if reading.exhausted or reading.low is None else reading.low
+        span = (max(low, window.reach), min(high or _FAR, highest))
+        if not reading.ordered or span[0] > span[1]:
+            return Sighting(keys)
+        return Sighting(keys, span, known=reading.edge)
 
     def _judge_filter(self, reading: Reading, starts: Sequence[datetime | None]) -> None:
         """Notice a server that answers with rows outside the dates we sent.
@@ -261,9 +446,9 @@ class Extractor:
         reading.filters = 2 * outside <= len(starts)
         self.traits["date_filter"] = "honoured" if reading.filters else "ignored"
 
-    def _owned(self, reading: Reading, started_at: datetime | None) -> bool:
+    def _loads(self, reading: Reading, started_at: datetime | None) -> bool:
         # A server that does not filter does not cut either: every row is whole and current.
-        return not reading.filters or reading.window.owns(started_at)
+        return not reading.filters or reading.window.loads(started_at)
 
 
 def _started_at(record: Record, name: str) -> datetime | None:
@@ -293,6 +478,14 @@ def _key(record: Record, name: str) -> str:
         return repr(record)
     except RecursionError:
         return "nested too deeply"
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
+
+
+def _maybe_at(text: str | None) -> datetime | None:
+    return None if text is None else _at(text)
 
 
 def _at(text: str) -> datetime:

@@ -7,13 +7,15 @@ session_recording_api.py). Both are read here, whichever comes.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from msgspec import Raw
 
@@ -35,6 +37,10 @@ _MISSING_SCOPE = re.compile(r"missing required scope '([^']+)'")
 _LONGEST_TEXT = 200
 # A server that names more than a day is asked again after a day.
 _LONGEST_WAIT_S = 86_400.0
+
+# Load balancers take some 8 kB of address; the limit of PostHog's is not known.
+LONGEST_IDS_BYTES = 6_000
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,60 @@ def list_request(
     return Request(path, params, budget_classes)
 
 
+def ids_request(
+    path: str, ids: Sequence[str], source_now: datetime, budget_classes: Sequence[str]
+) -> Request:
+    """Return the request for these recordings, wherever in time they are.
+
+    The dates are sent because older servers apply their default window here, too, and the limit
+    because rows outside long-term storage obey the default one (PostHog source,
+    session_recording_api.py). Arrays are one JSON array in one parameter.
+    """
+    until = source_now + timedelta(days=366)
+    params = [
+        ("date_from", _instant(_LONG_AGO)),
+        ("date_to", _instant(until)),
+        ("limit", str(len(ids))),
+        ("session_ids", json.dumps(list(ids), ensure_ascii=False, separators=(",", ":"))),
+    ]
+    return Request(path, params, budget_classes)
+
+
+def id_batches(ids: Iterable[str]) -> Iterator[list[str]]:
+    """Cut `ids` so that each batch fits into an address."""
+    batch: list[str] = []
+    size_bytes = 0
+    for each in ids:
+        # Quoted, %22 on both sides and %2C behind.
+        length = len(quote(each, safe="")) + 9
+        if batch and size_bytes + length > LONGEST_IDS_BYTES:
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(each)
+        size_bytes += length
+    if batch:
+        yield batch
+
+
+def retrieve_request(path: str, key: str, budget_classes: Sequence[str]) -> Request:
+    """Return the request for one record of the list at `path`."""
+    return Request(f"{path}{quote(key, safe='')}/", (), budget_classes)
+
+
+def parse_record(body: bytes) -> tuple[Mapping[str, Any], bool]:
+    """Return a record and whether it is dirty. Raises SourceUnavailable: not an object."""
+    document, dirty = _document(body)
+    if not isinstance(document, dict):
+        raise _unreadable("The server's answer is JSON but no object")
+    return document, dirty
+
+
+def is_record_gone(error: SourceError) -> bool:
+    """Tell whether a 404 speaks of the record, and not of the endpoint or the project."""
+    said = error.message.lower()
+    return error.status == 404 and "not found" in said and not re.search("endpoint|project", said)
+
+
 def parse_list(body: bytes, read: Callable[[Raw], TypedRecord | None] | None = None) -> RecordList:
     """Return the list in an answer, its records typed where `read` can do it.
 
@@ -123,10 +183,7 @@ def parse_list(body: bytes, read: Callable[[Raw], TypedRecord | None] | None = N
 
 def parse_object(body: bytes) -> Mapping[str, Any]:
     """Return the object in an answer. Raises SourceUnavailable: not an object, ask again."""
-    document, _ = _document(body)
-    if not isinstance(document, dict):
-        raise _unreadable("The server's answer is JSON but no object")
-    return document
+    return parse_record(body)[0]
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceError:

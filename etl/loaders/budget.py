@@ -7,7 +7,7 @@ token bucket would either let too many through at first or allow fewer in the lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, func, insert, select
@@ -58,6 +58,20 @@ class PostgresBudget:
         Safe to repeat: of two waits the longer counts.
         """
         await self._database.repeat(lambda: self._block(classes, seconds))
+
+    async def spent(self, classes: Sequence[str]) -> Mapping[str, Sequence[datetime]]:
+        """Return when the requests of the last hour went out, by class."""
+        requests = self._tables.requests
+        spent: dict[str, list[datetime]] = {name: [] for name in classes}
+        async with self._database.transaction() as connection:
+            found = await connection.execute(
+                select(requests.c["class"], requests.c.at).where(
+                    requests.c["class"].in_(list(classes)), requests.c.at >= func.now() - _KEPT
+                )
+            )
+            for name, at in found:
+                spent[name].append(at)
+        return spent
 
     async def _block(self, classes: Sequence[str], seconds: float) -> None:
         blocks = self._tables.request_blocks

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import ColumnElement, Table, and_, func, select, update
 
+from etl.core.coverage import Coverage, Span
+from etl.core.forecast import Forecast
+from etl.core.stream import Stream
 from etl.errors import DestinationError
 from etl.loaders.database import Database
 from etl.loaders.leases import Lease, Unit
@@ -19,10 +22,14 @@ OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num has it
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """How far a stream is known complete, and what its server was found to do."""
+    """How far a stream is known complete, and what its server was found to do.
 
-    complete_since: datetime | None = None
-    complete_until: datetime | None = None
+    tail_until: where sync goes on. swept: when each grade of the lookback was read.
+    """
+
+    complete: Coverage = field(default_factory=Coverage)
+    tail_until: datetime | None = None
+    swept: Mapping[str, datetime] = field(default_factory=dict)
     traits: Mapping[str, Any] | None = None
 
 
@@ -54,12 +61,32 @@ class History:
         async with self._database.transaction() as connection:
             row = (
                 await connection.execute(
-                    select(table.c.complete_since, table.c.complete_until, table.c.traits).where(
-                        table.c.project_id == unit.project_id, table.c.stream == unit.stream
-                    )
+                    select(
+                        table.c.complete, table.c.tail_until, table.c.swept, table.c.traits
+                    ).where(table.c.project_id == unit.project_id, table.c.stream == unit.stream)
                 )
             ).first()
-        return Watermark() if row is None else Watermark(*row)
+        if row is None:
+            return Watermark()
+        return Watermark(
+            complete=_coverage(row.complete),
+            tail_until=row.tail_until,
+            swept={age: datetime.fromisoformat(at) for age, at in (row.swept or {}).items()},
+            traits=row.traits,
+        )
+
+    async def count_started(self, unit: Unit, stream: Stream, span: Span) -> int:
+        """Return how many stored records of the unit's project, not gone, start within `span`."""
+        table = self._tables.data[stream.tables[0].name]
+        started = table.c[stream.started]
+        query = select(func.count()).where(
+            table.c.project_id == unit.project_id,
+            started >= span.since,
+            started < span.until,
+            *alive(table),
+        )
+        async with self._database.transaction() as connection:
+            return int((await connection.execute(query)).scalar_one())
 
     async def finish(
         self,
@@ -70,6 +97,7 @@ class History:
         requests: int = 0,
         bytes_read: int = 0,
         paused_for_s: float | None = None,
+        forecast: Forecast | None = None,
     ) -> Mapping[str, Any]:
         """Close the run and return its row; a run another has closed stays as it is.
 
@@ -92,6 +120,8 @@ class History:
                     paused_until=paused_until,
                     requests=runs.c.requests + requests,
                     bytes_read=runs.c.bytes_read + bytes_read,
+                    forecast_requests=None if forecast is None else forecast.requests,
+                    forecast_exact=None if forecast is None else forecast.exact,
                 )
             )
             found = await connection.execute(select(runs).where(runs.c.id == lease.run_id))
@@ -148,8 +178,7 @@ class History:
             found = await connection.execute(
                 select(
                     latest,
-                    marks.c.complete_since,
-                    marks.c.complete_until,
+                    marks.c.complete,
                     marks.c.traits,
                     func.coalesce(rejects.c.rejects, 0).label("rejects"),
                     (leases.c.holder.is_not(None) & (leases.c.expires_at >= func.now())).label(
@@ -180,7 +209,7 @@ class History:
                 )
                 .order_by(latest.c.project_id, latest.c.stream)
             )
-            return [dict(row) for row in found.mappings()]
+            return [{**row, "complete": _coverage(row["complete"])} for row in found.mappings()]
 
     async def unresolved(self, project_id: int, stream: str) -> Sequence[SetAside]:
         """Return what is set aside now, the earliest observed first."""
@@ -228,9 +257,17 @@ class History:
                 table = self._tables.data[name]
                 counts[name] = (
                     await connection.execute(
-                        select(func.count()).where(
-                            table.c.project_id == project_id, table.c["_deleted_at"].is_(None)
-                        )
+                        select(func.count()).where(table.c.project_id == project_id, *alive(table))
                     )
                 ).scalar_one()
         return counts
+
+
+def alive(table: Table) -> list[ColumnElement[bool]]:
+    """Return the conditions of a row that is neither deleted nor expired at the source."""
+    names = [name for name in ("_deleted_at", "_expired_at") if name in table.c]
+    return [table.c[name].is_(None) for name in names]
+
+
+def _coverage(multirange: Any) -> Coverage:
+    return Coverage(tuple(Span(part.lower, part.upper) for part in multirange or ()))

@@ -7,21 +7,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from etl.core.page import Batch
+from etl.core.coverage import Span
+from etl.core.page import Batch, Sighting
 from etl.loaders.leases import Lease
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """What becomes true when the window closes: complete over [since, until], read to its end.
+    """What becomes true when a reading is at its end.
 
-    vouched is False when the reading ended without agreement; the watermarks then stay.
-    traits: what the server was found to do, kept for the next run.
+    complete: the stretches of time now known complete. tail_until: where the next sync goes on;
+    None when the window was not the moving end. swept: see `Lookback.sweep`. Where the reading
+    could not vouch for every row, `complete` is empty and the others are None. traits: what the
+    server was found to do, kept for the next run.
     """
 
-    since: datetime
-    until: datetime
-    vouched: bool
+    complete: Sequence[Span]
+    tail_until: datetime | None
+    swept: Mapping[str, datetime] | None
     traits: Mapping[str, Any]
 
 
@@ -29,16 +32,21 @@ class Closing:
 class Commit:
     """Everything one transaction writes beside the rows.
 
-    observed_at: when the request of the batch went out, by the database's clock. position: where a
-    later run goes on, None when the reading is at its end. requests and bytes_read are counted
-    since the last commit. resolved: keys in the rejects table that this batch replays and that
-    are to be marked resolved unless Postgres refuses their rows again.
+    observed_at: when the request of the batch went out, by the database's clock; source_at: by the
+    source's own, None when nothing was asked. position: where a later run goes on, None when the
+    reading is at its end. requests and bytes_read are counted since the last commit. sighting:
+    what the page says about stored records that are not on it. gone: keys of records that were
+    asked for and are not there. resolved: keys in the rejects table that this batch replays and
+    that are to be marked resolved unless Postgres refuses their rows again.
     """
 
     observed_at: datetime
     position: Mapping[str, Any] | None
     requests: int
     bytes_read: int
+    source_at: datetime | None = None
+    sighting: Sighting | None = None
+    gone: Sequence[str] = ()
     closing: Closing | None = None
     resolved: Sequence[str] = ()
 
@@ -52,6 +60,14 @@ class Loaded:
     rejected: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """How many stored records the unit's reading did not show, of how many that are not gone."""
+
+    suspects: int
+    alive: int
+
+
 class Loader(Protocol):
     """Loads batches of one stream.
 
@@ -63,4 +79,22 @@ class Loader(Protocol):
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
         """Load one batch. Raises LeaseLost (nothing was written) and DestinationError."""
+        ...
+
+    async def expire(self, lease: Lease, source_now: datetime) -> Absence:
+        """Mark what the source has dropped by its own rule, and weigh what else was not seen.
+
+        Safe to repeat. Raises LeaseLost and DestinationError.
+        """
+        ...
+
+    async def suspects(self, lease: Lease, after: str, limit: int) -> Sequence[str]:
+        """Return the next keys after `after` of records that the unit's reading did not show."""
+        ...
+
+    async def withhold(self, lease: Lease) -> None:
+        """Leave what the unit's reading did not show to the next sync, which asks again.
+
+        Safe to repeat. Raises LeaseLost and DestinationError.
+        """
         ...

@@ -25,7 +25,8 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, TSTZMULTIRANGE
+from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from etl.core.stream import Kind, TableSpec
@@ -46,7 +47,10 @@ COLUMN_TYPES: Mapping[Kind, TypeEngine[Any]] = {
 
 _PROJECT = "PostHog's numeric project id."
 _STREAM = "Name of the stream, as `posthog-etl streams` lists it."
-_UNIT = "`tail`: the moving end that sync follows; `rejects`: what was set aside."
+_UNIT = (
+    "`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; "
+    "`rejects`: what was set aside."
+)
 
 
 def data_table(spec: TableSpec, metadata: MetaData, schema: str) -> Table:
@@ -70,9 +74,23 @@ def data_table(spec: TableSpec, metadata: MetaData, schema: str) -> Table:
         _column("_updated_at", _INSTANT, "When the content last changed here.", False),
         _column("_xid", BigInteger(), "Transaction that last changed the row here.", False),
         _column("_deleted_at", _INSTANT, "When the row was found gone at the source."),
+        *_expiry(spec),
         PrimaryKeyConstraint("project_id", *spec.key, name=f"{spec.name}_pkey"),
+        *([Index(f"{spec.name}_by_start", "project_id", spec.started)] if spec.started else ()),
         schema=schema,
         comment=spec.about,
+    )
+
+
+def _expiry(spec: TableSpec) -> Iterable[SchemaItem]:
+    if spec.expiry is None:
+        return
+    yield _column("_expired_at", _INSTANT, "When the source dropped the row by its own rule.")
+    yield Index(
+        f"{spec.name}_by_expiry",
+        "project_id",
+        spec.expiry.at,
+        postgresql_where=text("_expired_at IS NULL AND _deleted_at IS NULL"),
     )
 
 
@@ -88,6 +106,8 @@ class Tables:
     watermarks: Table = field(init=False)
     runs: Table = field(init=False)
     rejects: Table = field(init=False)
+    suspects: Table = field(init=False)
+    sightings: Table = field(init=False)
     requests: Table = field(init=False)
     request_blocks: Table = field(init=False)
 
@@ -105,6 +125,8 @@ class Tables:
         put(self, "watermarks", _watermarks(metadata, book))
         put(self, "runs", _runs(metadata, book))
         put(self, "rejects", _rejects(metadata, book))
+        put(self, "suspects", _suspects(metadata, book))
+        put(self, "sightings", _sightings(metadata, book))
         put(self, "requests", _requests(metadata, book))
         put(self, "request_blocks", _request_blocks(metadata, book))
 
@@ -148,8 +170,9 @@ def _watermarks(metadata: MetaData, schema: str) -> Table:
         metadata,
         _column("project_id", BigInteger(), _PROJECT, False),
         _column("stream", Text(), _STREAM, False),
-        _column("complete_since", _INSTANT, "Lowest instant known complete."),
-        _column("complete_until", _INSTANT, "Highest instant known complete."),
+        _column("complete", TSTZMULTIRANGE(), "Stretches of time known complete.", False),
+        _column("tail_until", _INSTANT, "Where sync goes on; null before its first end."),
+        _column("swept", JSONB(), "When each grade of the lookback was read, by its seconds."),
         _column("traits", JSONB(), "What the server was found to do, as JSON."),
         _column("updated_at", _INSTANT, "When the row last changed.", False),
         PrimaryKeyConstraint("project_id", "stream", name="watermarks_pkey"),
@@ -163,7 +186,7 @@ def _runs(metadata: MetaData, schema: str) -> Table:
         "runs",
         metadata,
         _column("id", Uuid(as_uuid=False), "The run.", False),
-        _column("command", Text(), "sync or rejects retry.", False),
+        _column("command", Text(), "sync, backfill or rejects retry.", False),
         *_unit_columns(),
         _column("status", Text(), "running, succeeded, partial, paused or failed.", False),
         _column("reason", Text(), "Why it did not succeed, in one line."),
@@ -176,6 +199,8 @@ def _runs(metadata: MetaData, schema: str) -> Table:
         _column("rejected", BigInteger(), "Records newly set aside, a count.", False),
         _column("requests", BigInteger(), "Requests sent, a count.", False),
         _column("bytes_read", BigInteger(), "Size of the answers, in bytes.", False),
+        _column("forecast_requests", BigInteger(), "Requests expected beforehand, a count."),
+        _column("forecast_exact", Boolean(), "Whether that was an estimate, not a lower bound."),
         PrimaryKeyConstraint("id", name="runs_pkey"),
         Index("runs_by_unit", "project_id", "stream", "unit", "started_at"),
         schema=schema,
@@ -205,6 +230,36 @@ def _rejects(metadata: MetaData, schema: str) -> Table:
         ),
         schema=schema,
         comment="Records that could not be stored; `posthog-etl rejects` lists them.",
+    )
+
+
+def _suspects(metadata: MetaData, schema: str) -> Table:
+    # Unlogged: what a crash of the server empties is a doubt, and a doubt lost marks nothing.
+    return Table(
+        "suspects",
+        metadata,
+        *_unit_columns(),
+        _column("record_key", Text(), "Key of a stored record that was not seen.", False),
+        PrimaryKeyConstraint("project_id", "stream", "unit", "record_key", name="suspects_pkey"),
+        schema=schema,
+        prefixes=["UNLOGGED"],
+        comment="Stored records that a reading did not show; empty but while one is under way.",
+    )
+
+
+def _sightings(metadata: MetaData, schema: str) -> Table:
+    # Unlogged: it is written only while two runs read one stream at once.
+    return Table(
+        "sightings",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT, False),
+        _column("table_name", Text(), "Data table of the row.", False),
+        _column("row_key", Text(), "Key of the row.", False),
+        _column("observed_at", _INSTANT, "When the row was last seen unchanged.", False),
+        PrimaryKeyConstraint("project_id", "table_name", "row_key", name="sightings_pkey"),
+        schema=schema,
+        prefixes=["UNLOGGED"],
+        comment="Rows that were seen unchanged while another run read the same stream.",
     )
 
 

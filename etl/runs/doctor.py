@@ -15,9 +15,16 @@ from etl.core.budget import CRUD
 from etl.core.stream import Stream
 from etl.core.walk import Ask
 from etl.core.window import Window
-from etl.errors import EXIT_SUCCEEDED, EtlError, RequestRefused, SourceError
+from etl.errors import (
+    EXIT_SUCCEEDED,
+    ConfigurationError,
+    EtlError,
+    RequestRefused,
+    SourceError,
+)
 from etl.extractors.client import Client
 from etl.extractors.protocol import Request, list_request, parse_list, parse_object
+from etl.settings import Settings
 
 # A clock further off than this is worth a word; windows go by the server's clock all the same.
 TOLERATED_SKEW_S = 300.0
@@ -58,6 +65,17 @@ class Uncounted:
 def trouble(about: str, exc: EtlError) -> Finding:
     """Return the finding for something that failed."""
     return Finding(about, False, str(exc), exc.exit_code)
+
+
+def examine_settings(settings: Settings) -> list[Finding]:
+    """Return a finding for each setting that has to be there and is not."""
+    findings = []
+    for about, read in (("key", settings.require_source), ("database", settings.require_database)):
+        try:
+            read()
+        except ConfigurationError as exc:
+            findings.append(trouble(about, exc))
+    return findings
 
 
 async def examine_key(client: Client) -> tuple[Finding, Sequence[str] | None]:

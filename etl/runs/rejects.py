@@ -13,7 +13,7 @@ from etl.errors import EtlError
 from etl.loaders.history import History, SetAside
 from etl.loaders.leases import Leases, Unit
 from etl.loaders.loader import Commit, Loader
-from etl.runs.report import Report, ending_of, honest_ending
+from etl.runs.report import Report, Tally, ending_of, honest_ending
 
 WINDOW = "rejects"  # the unit of a replay, beside the stream's other units
 AT_ONCE = 500
@@ -32,7 +32,7 @@ async def retry_rejects(
         lease = await leases.acquire(unit, str(uuid.uuid4()), "rejects retry")
     except EtlError as exc:
         return Report(project_id, stream.name, WINDOW, ending_of(exc))
-    report = Report(project_id, stream.name, WINDOW, honest_ending(complete=True, rejected=0))
+    report = Report(project_id, stream.name, WINDOW, honest_ending(Tally()))
     report.run_id = lease.run_id
     try:
         rejects = await history.unresolved(project_id, stream.name)
@@ -54,7 +54,7 @@ async def retry_rejects(
                     ),
                 )
         left = len(await history.unresolved(project_id, stream.name))
-        report.ending = honest_ending(complete=True, rejected=left)
+        report.ending = honest_ending(Tally(rejected=left))
     except EtlError as exc:
         report.ending = ending_of(exc)
     try:

@@ -18,6 +18,7 @@ from etl.errors import (
     Stopped,
     StreamUnavailable,
 )
+from etl.loaders.loader import Absence
 
 SUCCEEDED, PARTIAL, PAUSED, FAILED, HELD = "succeeded", "partial", "paused", "failed", "held"
 
@@ -51,6 +52,8 @@ class Report:
     waited_s: float = 0.0
     paused_until: datetime | None = None
     complete_until: datetime | None = None
+    forecast_requests: int | None = None
+    forecast_exact: bool | None = None
     rows: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -71,6 +74,8 @@ class Report:
             "bytes_read": self.bytes_read,
             "waited_s": round(self.waited_s, 3),
             "paused_until": _text(self.paused_until),
+            "forecast_requests": self.forecast_requests,
+            "forecast_exact": self.forecast_exact,
             "complete_until": _text(self.complete_until),
             "rows": dict(self.rows),
         }
@@ -87,21 +92,46 @@ def ending_of(exc: EtlError) -> Ending:
     return Ending(FAILED, exc.exit_code, str(exc))
 
 
-def honest_ending(*, complete: bool, rejected: int) -> Ending:
-    """Return how a unit ends that was read to its end and committed."""
-    if not complete:
-        return Ending(
-            PARTIAL,
-            EXIT_PARTIAL,
+@dataclass(slots=True)
+class Tally:
+    """What a reading to the end has to own up to.
+
+    complete: whether it vouches for every row. rejected: records newly set aside. withheld: what
+    vanished, when that was too much to believe. untold: records that were not in the list, of which
+    the server did not say whether they are there.
+    """
+
+    complete: bool = True
+    rejected: int = 0
+    withheld: Absence | None = None
+    untold: int = 0
+
+
+def honest_ending(tally: Tally, stream: str = "") -> Ending:
+    """Return how a unit of `stream` ends that was read to its end and committed."""
+    reasons = []
+    if not tally.complete:
+        reasons.append(
             "The list kept changing while it was read: no two passes agreed, so rows may be "
-            "missing. The next run reads it again",
+            "missing. The next run reads it again"
         )
-    if rejected:
-        return Ending(
-            PARTIAL,
-            EXIT_PARTIAL,
-            f"Records that could not be stored: {rejected}. See `posthog-etl rejects list`",
+    if tally.withheld is not None:
+        reasons.append(
+            f"{tally.withheld.suspects:,} of {tally.withheld.alive:,} records have vanished at "
+            "once, so none of them was marked deleted. If that is right, run "
+            f"`posthog-etl sync --accept-deletions {stream}`"
         )
+    if tally.untold:
+        reasons.append(
+            f"Records missing from the list of which the server does not say whether they are "
+            f"deleted: {tally.untold}. They were left as they are; the next run asks again"
+        )
+    if tally.rejected:
+        reasons.append(
+            f"Records that could not be stored: {tally.rejected}. See `posthog-etl rejects list`"
+        )
+    if reasons:
+        return Ending(PARTIAL, EXIT_PARTIAL, ". ".join(reasons))
     return Ending(SUCCEEDED, EXIT_SUCCEEDED)
 
 

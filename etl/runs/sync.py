@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
-from etl.core.page import Page
+from etl.core.coverage import Span
+from etl.core.forecast import Forecast, by_cursor, by_offset
+from etl.core.guard import Guard
+from etl.core.lookback import Lookback
+from etl.core.page import Batch, Page
 from etl.core.stream import Stream
 from etl.core.window import Window, moving_window
 from etl.errors import (
@@ -23,16 +27,36 @@ from etl.errors import (
     Stopped,
 )
 from etl.extractors.client import Client
-from etl.extractors.extractor import Extractor
+from etl.extractors.extractor import Extractor, Reading
+from etl.extractors.protocol import id_batches
 from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database
 from etl.loaders.history import History, Watermark
-from etl.loaders.leases import Lease, Leases, Unit
+from etl.loaders.leases import TAIL, Lease, Leases, Unit
 from etl.loaders.loader import Closing, Commit, Loaded, Loader
 from etl.runs.prefetch import prefetched
-from etl.runs.report import FAILED, Ending, Report, defect_ending, ending_of, honest_ending
+from etl.runs.report import (
+    FAILED,
+    Ending,
+    Report,
+    Tally,
+    defect_ending,
+    ending_of,
+    honest_ending,
+)
 
 _log = structlog.get_logger(__name__)
+
+_SUSPECTS_AT_ONCE = 1000
+_REPORTED = (
+    "records_read",
+    "rows_inserted",
+    "rows_updated",
+    "rejected",
+    "requests",
+    "forecast_requests",
+    "forecast_exact",
+)
 
 # Called after each batch: records read so far, how many are expected (None: unknown), requests.
 Progress = Callable[[int, int | None, int], None]
@@ -52,13 +76,43 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a stream is read: from where at first, how much again, in what portions."""
+    """How a stream is read: from where at first, how much again, in what portions.
+
+    guard: how much may vanish at once. accept_deletions: streams that may vanish all the same.
+    """
 
     start: datetime
-    lookback: timedelta
+    lookback: Lookback
     prefix: str
     page_size_records: int
     buffer_bytes: int
+    guard: Guard
+    accept_deletions: Collection[str] = ()
+
+
+@dataclass(slots=True)
+class Chain:
+    """Neighbouring windows, read newest first under one cursor.
+
+    reach: where the oldest of them begins. extractor: has read the one before, None at first.
+    rows: how many stored rows are in what was read so far.
+    """
+
+    reach: datetime
+    extractor: Extractor | None = None
+    rows: int = 0
+
+    @property
+    def broken(self) -> bool:
+        """Whether the last window that was begun was not read to its end."""
+        reading = None if self.extractor is None else self.extractor.reading
+        return reading is not None and not reading.ended
+
+    @property
+    def showed_everything(self) -> bool:
+        """Whether the server does not filter, so that the last window held all there is."""
+        reading = None if self.extractor is None else self.extractor.reading
+        return reading is not None and reading.complete and not reading.filters
 
 
 async def execute_unit(
@@ -69,6 +123,7 @@ async def execute_unit(
     stop: asyncio.Event,
     progress: Progress,
     command: str = "sync",
+    chain: Chain | None = None,
 ) -> Report:
     """Take the unit, read it to its end, load it, and report honestly. Never raises EtlError.
 
@@ -85,7 +140,7 @@ async def execute_unit(
         run_id=run_id, project_id=unit.project_id, stream=unit.stream, unit=unit.window
     ):
         _log.info("run.started", fence=lease.fence, resumes=lease.position is not None)
-        work = _Work(tools, plan, stream, lease, stop, progress)
+        work = _Work(tools, plan, stream, lease, stop, progress, chain)
         ending = await _held(tools.leases, lease, work)
         report = Report(unit.project_id, unit.stream, unit.window, ending, run_id)
         await _finish(tools, work, report)
@@ -101,6 +156,7 @@ async def execute_unit(
             rows_updated=report.rows_updated,
             rejected=report.rejected,
             requests=report.requests,
+            forecast_requests=report.forecast_requests,
         )
     return report
 
@@ -162,12 +218,13 @@ async def _finish(tools: Tools, work: _Work, report: Report) -> None:
             requests=requests,
             bytes_read=bytes_read,
             paused_for_s=report.ending.paused_for_s,
+            forecast=work.forecast,
         )
-        for name in ("records_read", "rows_inserted", "rows_updated", "rejected", "requests"):
+        for name in _REPORTED:
             setattr(report, name, row[name])
         report.bytes_read, report.paused_until = row["bytes_read"], row["paused_until"]
         await tools.leases.release(work.lease)
-        report.complete_until = (await tools.history.watermark(unit)).complete_until
+        report.complete_until = (await tools.history.watermark(unit)).complete.until
         names = [table.name for table in work.stream.tables]
         report.rows = await tools.history.row_counts(unit.project_id, names)
 
@@ -189,6 +246,7 @@ class _Work:
         lease: Lease,
         stop: asyncio.Event,
         progress: Progress,
+        chain: Chain | None,
     ) -> None:
         self._tools = tools
         self._plan = plan
@@ -196,38 +254,31 @@ class _Work:
         self.lease = lease
         self._stop = stop
         self._progress = progress
+        self._chain = chain
         self._loader = tools.loader(stream)
         self._requests = tools.client.requests
         self._bytes_read = tools.client.bytes_read
         self._sent = tools.client.requests
         self._records = 0
-        self._rejected = 0
-        self._complete = True
+        self._tally = Tally()
+        self.forecast: Forecast | None = None
 
     async def run(self) -> Ending:
         """Read and load until the unit is up to date. Raises EtlError."""
         watermark = await self._watermark()
-        extractor = Extractor(
-            self._tools.client,
-            self.stream,
-            self.lease.unit.project_id,
-            prefix=self._plan.prefix,
-            page_size_records=self._plan.page_size_records,
-            traits=watermark.traits,
-        )
-        if extractor.resumable(self.lease.position):
+        extractor = self._extractor(watermark)
+        left = extractor.resume(self.lease.position)
+        if self.lease.unit.window != TAIL:
+            await self._read(extractor, self._window(), watermark, left)
+            return honest_ending(self._tally, self.stream.name)
+        if left is not None:
             # What was read before the break may have changed since, so the new end follows.
-            window = moving_window(None, self._plan.start, self._plan.lookback)
-            await self._read(extractor, window)
-            watermark = await self._watermark()
-        else:
-            self.lease.position = None
-        self._complete = True
-        await self._read(
-            extractor,
-            moving_window(watermark.complete_until, self._plan.start, self._plan.lookback),
-        )
-        return honest_ending(complete=self._complete, rejected=self._rejected)
+            await self._read(extractor, left.window, watermark, left)
+            watermark, self._tally = await self._watermark(), Tally(rejected=self._tally.rejected)
+        age = self._plan.lookback.due(watermark.swept, self._tools.client.now)
+        window = moving_window(watermark.tail_until, self._plan.start, age)
+        await self._read(extractor, window, watermark, None)
+        return honest_ending(self._tally, self.stream.name)
 
     def spent(self) -> tuple[int, int]:
         """Return requests and bytes since this was last asked."""
@@ -236,38 +287,88 @@ class _Work:
         self._requests, self._bytes_read = client.requests, client.bytes_read
         return spent
 
+    def _extractor(self, watermark: Watermark) -> Extractor:
+        if self._chain is not None and self._chain.extractor is not None:
+            return self._chain.extractor
+        extractor = Extractor(
+            self._tools.client,
+            self.stream,
+            self.lease.unit.project_id,
+            prefix=self._plan.prefix,
+            page_size_records=self._plan.page_size_records,
+            traits=watermark.traits,
+        )
+        if self._chain is not None:
+            self._chain.extractor = extractor
+        return extractor
+
+    def _window(self) -> Window:
+        span = Span.parse(self.lease.unit.window)
+        return Window(*span, also_since=None if self._chain is None else self._chain.reach)
+
     async def _watermark(self) -> Watermark:
         history = self._tools.history
         return await self._tools.database.repeat(lambda: history.watermark(self.lease.unit))
 
-    async def _read(self, extractor: Extractor, window: Window) -> None:
-        pages = extractor.pages(window, self.lease.position)
-        _log.info("window.opened", since=window.since.isoformat())
+    async def _read(
+        self, extractor: Extractor, window: Window, watermark: Watermark, left: Reading | None
+    ) -> None:
+        """Read the window, or what is left of it, to its end, load it, and close it."""
+        opened_at = self._tools.client.now
+        resumed = left or extractor.follow(window)
+        await self._foresee(window, watermark, follows=resumed is not None)
+        pages = extractor.pages(window, resumed)
+        _log.info("window.opened", since=window.since.isoformat(), until=_text(window.until))
+        ended = resumed is not None and resumed.ended
         async with prefetched(pages, self._plan.buffer_bytes, self._stop) as fetched:
             async for page in fetched:
-                await self._load(extractor, page)
-                if self._stop.is_set() and not page.last:
+                await self._load(page)
+                ended = page.last
+                if ended or self._stop.is_set():
                     break
-                if page.last:
-                    return
-        raise Stopped(
-            "Stopped before the end; what was read is committed", remedy="The next run goes on"
-        )
+        if not ended:
+            raise _stopped()
+        reading = extractor.reading
+        assert reading is not None
+        if reading.complete:
+            await self._judge_absent(extractor, reading)
+        await self._close(extractor, reading, watermark, opened_at)
 
-    async def _load(self, extractor: Extractor, page: Page) -> None:
+    async def _foresee(self, window: Window, watermark: Watermark, *, follows: bool) -> None:
+        """Say beforehand how many requests it takes, from the rows that are stored already.
+
+        Only a server that reads by cursor; another one says itself how many rows there are.
+        """
+        if (watermark.traits or {}).get("envelope") == "count":
+            return
+        chain = self._chain or Chain(window.since)
+        before, size = chain.rows, self._plan.page_size_records
+        asked_until = window.asked(self._tools.client.now).until
+        span = Span(window.since, window.until if follows and window.until else asked_until)
+        rows = await self._tools.history.count_started(self.lease.unit, self.stream, span)
+        chain.rows += rows
+        requests = by_cursor(chain.rows, size) - (by_cursor(before, size) if follows else 0)
+        ours = Forecast(requests, exact=watermark.complete.covers(span))
+        self.forecast = ours if self.forecast is None else self.forecast + ours
+
+    async def _load(self, page: Page, gone: Sequence[str] = ()) -> None:
         batch = self.stream.transform(page)
         requests, bytes_read = self.spent()
         commit = Commit(
             observed_at=page.observed_at,
-            position=None if page.last else page.position,
+            source_at=page.source_at,
+            position=page.position,
             requests=requests,
             bytes_read=bytes_read,
-            closing=self._closing(extractor, page) if page.last else None,
+            sighting=page.sighting,
+            gone=gone,
         )
         loaded: Loaded = await self._loader.load(self.lease, batch, commit)
+        if page.forecast_records is not None and self.forecast is None:
+            requests = by_offset(page.forecast_records, self._plan.page_size_records)
+            self.forecast = Forecast(requests, exact=True)
         self._records += len(page.records)
-        self._rejected += loaded.rejected
-        self._complete &= page.complete
+        self._tally.rejected += loaded.rejected
         self._progress(
             self._records, page.forecast_records, self._tools.client.requests - self._sent
         )
@@ -277,16 +378,75 @@ class _Work:
             inserted=loaded.inserted,
             updated=loaded.updated,
             rejected=loaded.rejected,
+            deleted=len(gone),
         )
 
-    def _closing(self, extractor: Extractor, page: Page) -> Closing:
-        reading = extractor.reading
-        assert reading is not None
+    async def _judge_absent(self, extractor: Extractor, reading: Reading) -> None:
+        """Ask for the stored records that the reading did not show, and mark those that are gone.
+
+        Only after a complete reading, and each one by its own answer: a list that leaves something
+        out proves nothing yet.
+        """
+        loader, name = self._loader, self.stream.name
+        absence = await loader.expire(self.lease, self._tools.client.source_now)
+        trips = self._plan.guard.trips(absence.suspects, absence.alive)
+        if trips and name not in self._plan.accept_deletions:
+            _log.warning("deletions.withheld", absent=absence.suspects, rows=absence.alive)
+            await loader.withhold(self.lease)
+            self._tally.withheld = absence
+            return
+        after = ""
+        while keys := await loader.suspects(self.lease, after, _SUSPECTS_AT_ONCE):
+            after = keys[-1]
+            for ids in id_batches(keys):
+                if self._stop.is_set():
+                    raise _stopped()
+                page, gone = await extractor.confirm(ids)
+                await self._load(replace(page, position=reading.position()), gone)
+                self._tally.untold += len(ids) - len(page.records) - len(gone)
+
+    async def _close(
+        self, extractor: Extractor, reading: Reading, watermark: Watermark, opened_at: datetime
+    ) -> None:
+        """Say what is known complete now; the watermarks move here and nowhere else."""
+        window, began_at = reading.window, reading.began_at
+        moving = window.until is None
+        self._tally.complete &= reading.complete
         # A server that does not filter has shown everything there is.
-        since = reading.window.since if reading.filters else self._plan.start
-        return Closing(
-            since=min(since, reading.began_at),
-            until=reading.began_at,
-            vouched=page.complete,
-            traits=extractor.traits,
+        since = window.since if reading.filters else min(window.since, self._plan.start)
+        until = began_at
+        if window.until is not None and reading.filters:
+            until = min(window.until, began_at)
+        everything = not reading.filters or watermark.tail_until is None
+        age = timedelta.max if everything else (watermark.tail_until or began_at) - window.since
+        swept = self._plan.lookback.sweep(watermark.swept, age, opened_at)
+        requests, bytes_read = self.spent()
+        commit = Commit(
+            observed_at=opened_at,
+            position=None,
+            requests=requests,
+            bytes_read=bytes_read,
+            closing=Closing(
+                complete=[Span(since, until)] if reading.complete and since < until else [],
+                tail_until=began_at if reading.complete and moving else None,
+                swept=swept if reading.complete and moving else None,
+                traits=extractor.traits,
+            ),
         )
+        await self._loader.load(self.lease, Batch([]), commit)
+        _log.info(
+            "window.closed",
+            since=since.isoformat(),
+            until=until.isoformat(),
+            complete=reading.complete,
+        )
+
+
+def _stopped() -> Stopped:
+    return Stopped(
+        "Stopped before the end; what was read is committed", remedy="The next run goes on"
+    )
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()

@@ -169,6 +169,11 @@ class FieldReader:
         return values, extra
 
 
+def is_storable(text: str) -> bool:
+    """Tell whether Postgres can hold `text` as it is."""
+    return _UNSTORABLE.search(text) is None
+
+
 def repair(value: Any, *, cut: bool = False, levels: int = DEEPEST) -> tuple[Any, bool]:
     """Return `value` without what Postgres cannot hold, and whether anything was repaired.
 

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Raw
 
 from etl.core.page import Batch, Page, Row, TypedRecord
-from etl.core.stream import Field, Kind, TableSpec
+from etl.core.stream import Expiry, Field, Kind, TableSpec
 from etl.errors import InvalidRecord
 from etl.transformers.fields import REPLACEMENT, FieldReader, to_json, to_text
 from etl.transformers.transformer import Collector, transform_page
@@ -24,6 +24,8 @@ RECORDINGS = TableSpec(
     name="session_recordings",
     about="One row per session recording, as PostHog's list of recordings answers it.",
     key=("id",),
+    started="start_time",
+    expiry=Expiry("expiry_time", "start_time", "retention_period_days", default_days=30),
     fields=(
         Field(
             "id", Kind.TEXT, "Session id: usually UUIDv7 text, but any text up to 200 characters."

@@ -120,6 +120,14 @@ def test_help_costs_next_to_nothing(words: tuple[str, ...]) -> None:
     assert statistics.median(cpu_s() for _ in range(5)) <= HELP_CPU_S
 
 
+async def test_the_list_of_commands_is_cut_nowhere_and_takes_have_names() -> None:
+    """On a terminal of 80 columns, each command's line is whole; no type is shown as Python's."""
+    for words in COMMANDS:
+        shown = (await NOTHING.with_settings(COLUMNS="80").run(*words, "--help")).out
+        assert "..." not in shown.replace("ARGS]...", "").replace("STREAM]...", ""), shown
+        assert not re.search(r"<(int|str|float|list)", shown.replace("<list[str]>", "")), shown
+
+
 async def test_the_version_is_told() -> None:
     """One line with the version of the package."""
     result = await NOTHING.run("--version")
@@ -141,7 +149,11 @@ async def test_a_completion_script_is_produced(shell: str) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("posthog-etl sy", {"sync"}), ("posthog-etl rejects ", {"list", "retry"})],
+    [
+        ("posthog-etl sy", {"sync"}),
+        ("posthog-etl rejects ", {"list", "retry"}),
+        ("posthog-etl sync session_", {"session_recordings"}),
+    ],
 )
 async def test_a_shell_is_offered_what_there_is(typed: str, offered: set[str]) -> None:
     """Commands, and the commands of a group."""
@@ -239,12 +251,37 @@ async def test_a_narrow_terminal_loses_nothing(
     assert not lost, narrow
 
 
-async def test_a_narrow_terminal_shows_a_row_as_names_and_values(used: Command) -> None:
-    """Each value stands whole behind its name."""
+async def test_a_narrow_terminal_puts_what_does_not_fit_under_the_row(used: Command) -> None:
+    """The first columns are a table still, the others stand below with their names."""
     shown = await on_terminal(used, "runs", columns=80, NO_COLOR="1")
-    said = " ".join(re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown).split())
+    lines = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|\r", "", shown).splitlines()
+    header = lines[0]
+    row = next(number for number, line in enumerate(lines) if "partial" in line)
+    assert header.split() == ["started", "project", "stream", "unit", "status", "read"]
+    assert lines[row].index("session_recordings") == header.index("stream")
+    assert lines[row].index("partial") == header.index("status")
+    assert lines[row + 1].startswith("  inserted ")
+    below = " ".join(" ".join(lines).split())
+    assert "reason The API answered 403: API key missing required scope" in below
+
+
+async def test_a_very_narrow_terminal_shows_a_row_as_names_and_values(used: Command) -> None:
+    """Where not even two columns fit."""
+    shown = await on_terminal(used, "runs", columns=28, NO_COLOR="1")
+    said = " ".join(re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|\r", "", shown).split())
     assert "stream session_recordings unit tail status partial read 0" in said
-    assert "reason The API answered 403: API key missing required scope" in said
+
+
+async def test_numbers_stand_right_and_no_line_ends_in_blanks(used: Command) -> None:
+    """So that they can be compared at a glance, and copied."""
+    lines = (await used.run("runs")).out.splitlines()
+    ends = {re.match(r".*? read", lines[0]).end()}  # type: ignore[union-attr]
+    for line in lines[1:]:
+        counted = re.search(r"(?:succeeded|partial) +([\d,]+)", line)
+        assert counted is not None, line
+        ends.add(counted.end(1))
+    assert len(ends) == 1, lines
+    assert lines == [line.rstrip() for line in lines]
 
 
 @pytest.mark.parametrize("words", WITH_JSON, ids=" ".join)
@@ -310,6 +347,16 @@ async def test_check_finds_all_well(
     assert list(found) == ["database", "schema", "key", "clocks", "session_recordings (1)"]
     assert found["database"].startswith("PostgreSQL ")
     assert f"available; pages by {pages}" in found["session_recordings (1)"]
+
+
+async def test_check_names_everything_that_is_not_set() -> None:
+    """At once, so that nobody has to find out one setting after the other."""
+    nothing = NOTHING.with_settings(POSTHOG_PERSONAL_API_KEY="", DATABASE_URL="")
+    result = await nothing.run("check", "--json")
+    assert result.code == 2
+    wrong = {finding["about"]: finding["found"] for finding in result.document["findings"]}
+    assert "POSTHOG_PERSONAL_API_KEY is not set" in wrong["key"]
+    assert "DATABASE_URL is not set" in wrong["database"]
 
 
 async def test_check_names_the_missing_scope(sandbox: RunningSandbox, dsn: str) -> None:
@@ -476,7 +523,7 @@ async def test_a_retry_never_overwrites_what_was_read_since(
     rejecting: RunningSandbox, alone: Command, dsn: str, set_aside: list[str]
 ) -> None:
     """The server has sent the record since, well: the older payload resolves, and loses."""
-    everything = Command(rejecting.url, dsn, POSTHOG_ETL_LOOKBACK_HOURS="1000")
+    everything = Command(rejecting.url, dsn, POSTHOG_ETL_LOOKBACK="1000h")
     assert (await everything.run("sync")).code == 0
     assert await unresolved(alone) == {}
     await select(dsn, MEND, set_aside[0], 999)

@@ -321,7 +321,7 @@ async def test_one_record_with_a_wrong_date_does_not_end_the_trust_in_the_filter
     sandbox.control.change(
         {"op": "start_session", "id": "long", "start_time": "-35h", "duration_s": 10 * 3600}
     )
-    command = paged(sandbox, dsn, POSTHOG_ETL_LOOKBACK_HOURS="4")
+    command = paged(sandbox, dsn, POSTHOG_ETL_LOOKBACK="4h")
     assert (await command.run("sync")).code == 0
     wrong = {"record": 0, "set": {"start_time": "1970-01-01T00:00:00Z"}}
     sandbox.control.add_faults({"match": LIST, "fault": {"mutate": wrong}})
@@ -341,7 +341,7 @@ async def test_a_session_cut_by_the_edge_of_the_window_never_replaces_the_whole_
     sandbox.control.change(
         {"op": "start_session", "id": "long", "start_time": start, "duration_s": 9 * 3600}
     )
-    command = paged(sandbox, dsn, POSTHOG_ETL_LOOKBACK_HOURS="4")
+    command = paged(sandbox, dsn, POSTHOG_ETL_LOOKBACK="4h")
     assert (await command.run("sync")).code == 0
     again = await command.run("sync", "--json")
     assert (again.code, again.report["rows_updated"]) == (0, 0), again.err

@@ -38,7 +38,7 @@ async def test_a_recording_that_changes_after_it_was_seen_is_read_again(
     sandbox.control.change(
         {"op": "start_session", "id": "mine", "start_time": "-8h", "duration_s": HOUR_S}
     )
-    command = Command(sandbox.url, dsn)
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_LOOKBACK="72h")
     assert (await command.run("sync")).code == 0
     sandbox.control.change(*operations)
     again = await command.run("sync", "--json")
@@ -72,7 +72,7 @@ async def test_what_happens_to_a_person_arrives_with_the_next_recording(
 ) -> None:
     """New properties, a merge, a distinct id that moves, and a person that is deleted."""
     sandbox = await start_sandbox(recordings=40, persons=12, days=2.0)
-    command = Command(sandbox.url, dsn)
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_LOOKBACK="72h")
     assert (await command.run("sync")).code == 0
     truth = await fetch_truth(sandbox.url)
     kept, merged, gone = [row["uuid"] for row in truth["persons"]][:3]
@@ -98,7 +98,7 @@ async def test_a_reading_that_is_older_than_what_is_stored_changes_nothing(
 ) -> None:
     """The rows were observed later by somebody else: this run's older answers leave them alone."""
     sandbox = await start_sandbox(recordings=50)
-    command = Command(sandbox.url, dsn, POSTHOG_ETL_LOOKBACK_HOURS="1000")
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_LOOKBACK="1000h")
     assert (await command.run("sync")).code == 0
     await value(
         dsn,

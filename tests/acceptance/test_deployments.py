@@ -64,7 +64,7 @@ async def test_a_schema_name_that_needs_quotes_works(
         sandbox.url,
         empty_dsn,
         POSTHOG_ETL_SCHEMA=schema,
-        POSTHOG_ETL_LOOKBACK_HOURS="1000",
+        POSTHOG_ETL_LOOKBACK="1000h",
         **PAGE,
     )
     first = await command.run("sync")

@@ -464,7 +464,7 @@ USAGE: dict[str, Trouble] = {
         r"POSTHOG_ETL_SCHEMA may not begin with pg_, which Postgres keeps for itself",
     ),
     "a negative number": Trouble(
-        settings(POSTHOG_ETL_LOOKBACK_HOURS="-1"),
+        settings(POSTHOG_ETL_LOOKBACK="-1"),
         2,
         r"POSTHOG_ETL_LOOKBACK_HOURS must be greater than or equal to 0",
     ),

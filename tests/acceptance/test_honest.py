@@ -162,7 +162,7 @@ async def test_a_unit_that_another_run_holds_is_left_to_it(
         ({"POSTHOG_PERSONAL_API_KEY": "phc_project"}, (), "phx_"),
         ({"POSTHOG_HOST": "https://us.i.posthog.com"}, (), "ingestion"),
         ({"POSTHOG_PROJECT_ID": "my project"}, (), "POSTHOG_PROJECT_ID"),
-        ({"POSTHOG_ETL_LOOKBACK_HOURS": "-1"}, (), "POSTHOG_ETL_LOOKBACK_HOURS"),
+        ({"POSTHOG_ETL_LOOKBACK": "-1"}, (), "POSTHOG_ETL_LOOKBACK"),
         ({}, ("session_recording",), "session_recordings"),
         ({}, ("--start", "soon"), "soon"),
     ],

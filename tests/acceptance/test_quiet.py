@@ -16,7 +16,7 @@ from tests.support.sql import select, value
 from tests.support.truth import TABLES, differences_from_truth, fetch_truth
 
 # All of the sandbox's thirty days are read again by every sync.
-READ_ALL_AGAIN = {"POSTHOG_ETL_LOOKBACK_HOURS": "1000"}
+READ_ALL_AGAIN = {"POSTHOG_ETL_LOOKBACK": "1000h"}
 DAY_S = 86_400
 WAL_BYTES_A_ROW = 50
 

@@ -77,7 +77,7 @@ def paged(sandbox: RunningSandbox, dsn: str) -> Command:
         sandbox.url,
         dsn,
         POSTHOG_ETL_PAGE_SIZE_RECORDS=str(PAGE),
-        POSTHOG_ETL_LOOKBACK_HOURS="1000",
+        POSTHOG_ETL_LOOKBACK="1000h",
     )
 
 

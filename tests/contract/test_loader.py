@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from etl.core.coverage import Coverage, Span
 from etl.core.page import Batch, Page
 from etl.errors import LeaseLost
 from etl.loaders.database import Database
+from etl.loaders.history import History, Watermark
 from etl.loaders.leases import Lease, Leases, Unit
 from etl.loaders.loader import Closing, Commit, Loaded
 from etl.loaders.postgres import PostgresLoader
@@ -135,6 +137,50 @@ async def test_of_two_readings_the_one_observed_later_stays(dsn: str, load: Load
     assert (await recording(dsn))["click_count"] == 8
 
 
+async def test_a_late_reading_never_wins_over_a_later_one_that_found_no_news(
+    dsn: str, database: Database, load: Load
+) -> None:
+    """Two runs read one stream: what one saw unchanged, the other may not overwrite from before."""
+    minute = timedelta(minutes=1)
+    await load(record(click_count=1, name="Ada"), at=NOON)
+    other = await take(database, "another window")
+    late = batch_of(record(click_count=9, name="Countess"))
+    assert await load(record(click_count=1, name="Ada"), at=NOON + 3 * minute) == Loaded()
+    loader = PostgresLoader(database, TABLES, SESSION_RECORDINGS)
+    assert await loader.load(other, late, commit_at(NOON + 2 * minute)) == Loaded()
+    assert (await recording(dsn))["click_count"] == 1
+    assert await value(dsn, "SELECT name FROM posthog.persons") == "Ada"
+    assert await loader.load(other, late, commit_at(NOON + 4 * minute)) == Loaded(updated=2)
+
+
+async def test_sightings_are_kept_only_while_two_runs_read_one_stream(
+    dsn: str, database: Database, load: Load
+) -> None:
+    """Alone, a run that finds no news writes nothing; at its end it forgets what was kept."""
+    kept = "SELECT count(*) FROM posthog_etl.sightings"
+    await load(record(), at=NOON)
+    await load(record(), at=NOON + timedelta(minutes=1))
+    assert await value(dsn, kept) == 0
+    other = await take(database, "another window")
+    await load(record(), at=NOON + timedelta(minutes=2))
+    assert await value(dsn, kept) == 3
+    await Leases(database, TABLES, ttl_s=30).release(other)
+    await load(closing=_closing(NOON, NOON + timedelta(minutes=3)))
+    assert await value(dsn, kept) == 0
+
+
+async def test_a_run_that_was_silent_for_too_long_commits_nothing_it_read_before(
+    dsn: str, database: Database, lease: Lease, load: Load
+) -> None:
+    """Nobody took its unit, but others no longer waited for it."""
+    silent = "UPDATE posthog_etl.leases SET expires_at = now() - interval '11 minutes' RETURNING 1"
+    assert await value(dsn, silent) == 1
+    with pytest.raises(LeaseLost, match="stood still"):
+        await load(record())
+    assert await Leases(database, TABLES, ttl_s=30).renew(lease)
+    assert await load(record()) == Loaded(inserted=3)
+
+
 @pytest.mark.parametrize("table", ["persons", "person_distinct_ids"])
 async def test_a_person_read_earlier_never_replaces_one_read_later(
     dsn: str, load: Load, table: str
@@ -226,21 +272,35 @@ async def test_nothing_of_a_batch_is_there_when_the_unit_was_taken_over(
     assert (checkpoint["fence"], checkpoint["batch"]) == (2, 0)
 
 
-def _closing(since: datetime, until: datetime, *, vouched: bool = True) -> Closing:
-    return Closing(since=since, until=until, vouched=vouched, traits={"envelope": "cursor"})
+def _closing(since: datetime, until: datetime, *, tail: bool = False) -> Closing:
+    return Closing(
+        complete=[Span(since, until)],
+        tail_until=until if tail else None,
+        swept={"3600": until} if tail else None,
+        traits={"envelope": "cursor"},
+    )
 
 
-async def test_watermarks_move_when_a_window_closes_and_only_outwards(dsn: str, load: Load) -> None:
-    """A batch does not move them, an earlier window does not pull them back."""
-    marks = "SELECT complete_since, complete_until FROM posthog_etl.watermarks"
+async def test_what_is_known_complete_grows_when_a_window_closes_and_only_then(
+    dsn: str, database: Database, load: Load
+) -> None:
+    """A batch does not move it, an earlier window does not pull it back, a hole stays known."""
     hour = timedelta(hours=1)
+    unit, history = Unit(1, "session_recordings"), History(database, TABLES)
     await load(record())
-    assert await select(dsn, marks) == []
-    await load(closing=_closing(NOON - hour, NOON))
+    assert await history.watermark(unit) == Watermark()
+    await load(closing=_closing(NOON - hour, NOON, tail=True))
     await load(closing=_closing(NOON - 3 * hour, NOON - 2 * hour))
-    await load(closing=_closing(NOON - 9 * hour, NOON + 9 * hour, vouched=False))
-    (row,) = await select(dsn, marks)
-    assert row == {"complete_since": NOON - 3 * hour, "complete_until": NOON}
+    await load(closing=Closing([], None, None, {"envelope": "count"}))
+    assert await history.watermark(unit) == Watermark(
+        complete=Coverage((Span(NOON - 3 * hour, NOON - 2 * hour), Span(NOON - hour, NOON))),
+        tail_until=NOON,
+        swept={"3600": NOON},
+        traits={"envelope": "count"},
+    )
+    await load(closing=_closing(NOON - 2 * hour, NOON - hour))
+    mark = await history.watermark(unit)
+    assert mark.complete == Coverage((Span(NOON - 3 * hour, NOON),))
 
 
 async def test_units_that_share_rows_load_them_at_once_without_a_deadlock(

@@ -30,6 +30,6 @@ async def watermark(dsn: str) -> Any:
     """Return how far the recordings of project 1 are known complete, None when nothing is."""
     return await value(
         dsn,
-        "SELECT complete_until FROM posthog_etl.watermarks "
+        "SELECT upper(complete) FROM posthog_etl.watermarks "
         "WHERE project_id = 1 AND stream = 'session_recordings'",
     )

@@ -166,3 +166,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
     inside = [link for link in links if "://" not in link]
     assert [link for link in inside if not (page.parent / link).exists()] == []
+
+
+def test_the_events_about_a_request_are_those_of_the_extractors_and_the_page_names_them() -> None:
+    """One that were forgotten would lose its request id."""
+    logged = {
+        name
+        for path in (ROOT / "etl" / "extractors").rglob("*.py")
+        for name in re.findall(r'_log\.\w+\(\s*"([a-z.]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert logged == etl.logs.ABOUT_A_REQUEST
+    paragraph = text_of("logs.md").split("Events about one request")[1].split("\n\n")[0]
+    assert set(re.findall(r"`([a-z]+\.[a-z]+)`", paragraph)) == etl.logs.ABOUT_A_REQUEST

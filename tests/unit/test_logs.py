@@ -156,3 +156,17 @@ def test_context_goes_with_every_event_and_is_redacted_too(
         structlog.get_logger("etl").info("run.started")
     event = json.loads(capsys.readouterr().err)
     assert (event["stream"], event["note"]) == ("s", HIDDEN)
+
+
+def test_a_request_id_goes_with_what_is_said_of_the_request_and_no_further(
+    restored: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stays bound after the answer, but a run that starts then is not about it."""
+    configure_logs(Redactor())
+    log = structlog.get_logger("etl")
+    with structlog.contextvars.bound_contextvars(request_id="0a1b2c3d"):
+        log.warning("page.unreadable")
+        log.info("run.started")
+    about, other = map(json.loads, capsys.readouterr().err.splitlines())
+    assert about["request_id"] == "0a1b2c3d"
+    assert "request_id" not in other

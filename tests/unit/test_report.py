@@ -34,7 +34,7 @@ from etl.errors import (
     Throttled,
     exit_code_of,
 )
-from etl.runs.report import Ending, Report, defect_ending, ending_of, honest_ending
+from etl.runs.report import Ending, Report, Tally, defect_ending, ending_of, honest_ending
 
 ENDINGS: list[tuple[EtlError, str, int]] = [
     (KeyRefused("no"), "failed", EXIT_KEY_REFUSED),
@@ -66,12 +66,12 @@ def test_no_error_ends_in_success(error: EtlError, status: str, code: int) -> No
 
 def test_only_a_complete_reading_without_rejects_succeeded() -> None:
     """A run that was read to its end, but not in agreement or not wholly stored, is partial."""
-    assert honest_ending(complete=True, rejected=0) == Ending("succeeded", EXIT_SUCCEEDED)
-    rejected = honest_ending(complete=True, rejected=3)
+    assert honest_ending(Tally()) == Ending("succeeded", EXIT_SUCCEEDED)
+    rejected = honest_ending(Tally(rejected=3))
     assert (rejected.status, rejected.exit_code) == ("partial", EXIT_PARTIAL)
     assert "could not be stored: 3" in (rejected.reason or "")
     for count in (0, 3):
-        changing = honest_ending(complete=False, rejected=count)
+        changing = honest_ending(Tally(complete=False, rejected=count))
         assert (changing.status, changing.exit_code) == ("partial", EXIT_PARTIAL)
         assert "may be missing" in (changing.reason or "")
 
@@ -132,6 +132,8 @@ def test_a_report_is_a_json_document() -> None:
         "bytes_read": 0,
         "waited_s": 0.0,
         "paused_until": "2026-05-04T12:00:00+00:00",
+        "forecast_requests": None,
+        "forecast_exact": None,
         "complete_until": None,
         "rows": {"persons": 3},
     }

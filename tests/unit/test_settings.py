@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from etl.core.budget import CLICKHOUSE, PLANS, RECORDINGS_LIST, Limit
+from etl.core.lookback import Lookback
 from etl.errors import ConfigurationError
 from etl.settings import (
     Settings,
@@ -89,7 +90,7 @@ def test_without_anything_set_the_defaults_hold(load: Load) -> None:
     assert settings.projects == ("@current",)
     assert settings.schema_name == "posthog"
     assert settings.start == datetime(2020, 1, 1, tzinfo=UTC)
-    assert settings.lookback == timedelta(hours=72)
+    assert settings.grades == Lookback.parse("26h, 7d every 6h, 30d every 1d")
     assert settings.limits == PLANS["free"]
     assert (settings.api_key, settings.database_url) == (None, None)
 
@@ -223,8 +224,13 @@ WRONG = [
     ("POSTHOG_ETL_PLAN", "gold", "'free', 'paid', 'enterprise' or 'unlimited'"),
     ("POSTHOG_ETL_PAGE_SIZE_RECORDS", "many", "valid integer"),
     ("POSTHOG_ETL_PAGE_SIZE_RECORDS", "0", "greater than or equal to 1"),
-    ("POSTHOG_ETL_LOOKBACK_HOURS", "inf", "finite number"),
-    ("POSTHOG_ETL_LOOKBACK_HOURS", "1e9", "less than or equal to"),
+    ("POSTHOG_ETL_LOOKBACK", "72", "is no grade"),
+    ("POSTHOG_ETL_LOOKBACK", "1d every 6h", "the first grade is read at every sync"),
+    ("POSTHOG_ETL_LOOKBACK", "7d, 1d every 6h", "each grade is older"),
+    ("POSTHOG_ETL_LOOKBACK", "7d, 30d every 6h, 60d every 1h", "read more seldom"),
+    ("POSTHOG_ETL_LOOKBACK", "26h, 999999w every 1d", "ten years"),
+    ("POSTHOG_ETL_DELETION_GUARD_SHARE", "nan", "finite number"),
+    ("POSTHOG_ETL_DELETION_GUARD_SHARE", "20", "less than or equal to 1"),
     ("POSTHOG_ETL_LEASE_S", "nan", "finite number"),
 ]
 

@@ -20,7 +20,7 @@ INSTANTS = st.builds(
 
 
 @given(st.lists(INSTANTS, min_size=2, max_size=8, unique=True), INSTANTS)
-def test_every_start_is_owned_by_exactly_one_of_adjacent_windows(
+def test_every_start_belongs_to_exactly_one_of_adjacent_windows(
     edges: list[datetime], started_at: datetime
 ) -> None:
     """Also at an edge, and whatever zone it is written in."""
@@ -30,12 +30,12 @@ def test_every_start_is_owned_by_exactly_one_of_adjacent_windows(
         Window(edges[-1]),
     ]
     for at in (started_at, *edges):
-        owners = sum(window.owns(at) for window in windows)
+        owners = sum(window.loads(at) for window in windows)
         assert owners == (1 if at >= edges[0] else 0)
 
 
 @given(INSTANTS, st.timedeltas(timedelta(microseconds=1), timedelta(days=400)), INSTANTS)
-def test_asked_holds_every_owned_session_whole(
+def test_asked_holds_every_session_loaded_whole(
     since: datetime, length: timedelta, now: datetime
 ) -> None:
     """From a longest session before the window to one after it, lateness included."""
@@ -49,13 +49,13 @@ def test_the_moving_end_asks_beyond_now() -> None:
     """Browsers whose clocks run ahead start sessions in the future; they are owned, too."""
     window = Window(NOW - timedelta(hours=1))
     assert window.asked(NOW) == (NOW - timedelta(hours=1) - MARGIN, NOW + AHEAD)
-    assert window.owns(NOW + AHEAD)
+    assert window.loads(NOW + AHEAD)
 
 
-def test_a_session_without_a_start_is_owned_by_every_window() -> None:
+def test_a_session_without_a_start_is_loaded_by_every_window() -> None:
     """Better twice upserted than never."""
-    assert Window(NOW, NOW + timedelta(days=1)).owns(None)
-    assert Window(NOW).owns(None)
+    assert Window(NOW, NOW + timedelta(days=1)).loads(None)
+    assert Window(NOW).loads(None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""How many requests a reading takes, and how long the budget makes it last. Before it runs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+
+from etl.core.budget import SLACK, Limits
+from etl.core.walk import ONE_ANSWER_ROWS, OVERLAP_ROWS
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """`requests` expected; a lower bound where not `exact`, because rows are not counted yet."""
+
+    requests: int
+    exact: bool
+
+    def __add__(self, other: Forecast) -> Forecast:
+        return Forecast(self.requests + other.requests, self.exact and other.exact)
+
+
+def by_cursor(rows: int, page_rows: int) -> int:
+    """Return the requests for `rows` rows, newest first, to the first row before the window."""
+    return rows // page_rows + 1
+
+
+def by_offset(rows: int, page_rows: int) -> int:
+    """Return the requests for a list of `rows` rows in overlapping pages and two passes."""
+    if rows <= page_rows:
+        return 1
+    if rows <= ONE_ANSWER_ROWS:
+        return 2
+    overlap = min(OVERLAP_ROWS, page_rows // 2)
+    return 2 * ceil((rows - overlap) / (page_rows - overlap))
+
+
+def duration_s(
+    requests: int,
+    classes: Sequence[str],
+    limits: Limits,
+    spent: Mapping[str, Sequence[datetime]],
+    now: datetime,
+) -> float:
+    """Return the seconds until the last of `requests` may go, other processes being still.
+
+    spent: when the requests of the last hour went out, by class.
+    """
+    logs = [
+        (limit, deque(sorted(spent.get(name, ()))[-limit.requests :], maxlen=limit.requests))
+        for name in classes
+        for limit in limits.get(name, ())
+    ]
+    at = now
+    for _ in range(requests):
+        for limit, log in logs:
+            if len(log) == limit.requests:
+                at = max(at, log[0] + timedelta(seconds=limit.window_s) + SLACK)
+        for _, log in logs:
+            log.append(at)
+    return (at - now).total_seconds()

@@ -1,0 +1,20 @@
+"""How much may vanish at once before it looks like a mistake rather than like deletions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Trips when more than `share` of a stream, and more than `rows` rows, vanish at once.
+
+    The floor is for small projects, in which a few deletions are a large share.
+    """
+
+    share: float = 0.2
+    rows: int = 20
+
+    def trips(self, vanished: int, alive: int) -> bool:
+        """Tell whether `vanished` of `alive` rows are too many to believe."""
+        return vanished > self.rows and vanished > self.share * alive

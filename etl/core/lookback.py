@@ -1,0 +1,103 @@
+"""How far back a sync reads again: young recordings at every sync, older ones more seldom.
+
+Nothing in the API says when a recording changed (PostHog source, session_recording_api.py: no
+updated_at), so the only way to see a change is to read again. Most changes come while a session
+goes on and in the hours after; a person, a viewer or a late piece may come days later. So a
+lookback has grades: each names an age and how often recordings up to that age are read again.
+What is older than the last grade is left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_GRADE = re.compile(r"([0-9]{1,6})([mhdw])(?:\s+every\s+([0-9]{1,6})([mhdw]))?")
+_LONGEST = timedelta(days=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """Recordings up to `age` are read again once `every` has passed; zero means at every sync."""
+
+    age: timedelta
+    every: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Lookback:
+    """Grades by rising age; the first one is due at every sync."""
+
+    grades: tuple[Grade, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Lookback:
+        """Read "26h, 7d every 6h, 30d every 1d". Raises ValueError saying what is wrong."""
+        grades = []
+        for part in text.split(","):
+            found = _GRADE.fullmatch(part.strip())
+            if found is None:
+                raise ValueError(f"{part.strip()!r} is no grade; write for example 7d every 6h")
+            age, age_unit, every, every_unit = found.groups()
+            grades.append(
+                Grade(
+                    _duration(age, age_unit),
+                    _duration(every, every_unit) if every else timedelta(0),
+                )
+            )
+        if grades[0].every:
+            raise ValueError("the first grade is read at every sync: it has an age only")
+        for young, old in pairwise(grades):
+            if old.age <= young.age or old.every <= young.every:
+                raise ValueError("each grade is older than the one before, and read more seldom")
+        if grades[-1].age > _LONGEST:
+            raise ValueError("no grade is older than ten years")
+        return cls(tuple(grades))
+
+    def due(self, swept: Mapping[str, datetime], now: datetime) -> timedelta:
+        """Return the greatest age that is to be read again now.
+
+        swept: for each age, when recordings up to that age were last read again (see `sweep`).
+        """
+        ages = [self.grades[0].age]
+        for grade in self.grades[1:]:
+            at = swept.get(_name(grade.age))
+            if at is None or at + grade.every <= now:
+                ages.append(grade.age)
+        return max(ages)
+
+    def sweep(
+        self, swept: Mapping[str, datetime], read: timedelta, began_at: datetime
+    ) -> dict[str, datetime]:
+        """Return `swept` after everything up to the age `read` was read, beginning at `began_at`.
+
+        Grades that are no longer configured are forgotten.
+        """
+        return {
+            _name(grade.age): began_at if grade.age <= read else swept[_name(grade.age)]
+            for grade in self.grades
+            if grade.age <= read or _name(grade.age) in swept
+        }
+
+
+def _duration(number: str, unit: str) -> timedelta:
+    try:
+        return timedelta(**{_UNITS[unit]: int(number)})
+    except OverflowError as exc:
+        raise ValueError(f"{number}{unit} is too long") from exc
+
+
+def _name(age: timedelta) -> str:
+    return str(int(age.total_seconds()))
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read "12h", "30d" and the like. Raises ValueError."""
+    found = re.fullmatch(r"([0-9]{1,6})([mhdw])", text.strip())
+    if found is None or int(found[1]) == 0:
+        raise ValueError(f"{text!r} is no length of time; write for example 12h, 7d or 4w")
+    return _duration(found[1], found[2])

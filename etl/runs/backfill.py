@@ -1,0 +1,87 @@
+"""Past windows of one stream: which ones are left, in which order, one unit each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from etl.core.coverage import Span, split
+from etl.core.stream import Stream
+from etl.errors import EtlError
+from etl.loaders.history import Watermark
+from etl.loaders.leases import TAIL, Unit
+from etl.runs.report import FAILED, PAUSED, Report, ending_of
+from etl.runs.sync import Chain, Plan, Progress, Tools, execute_unit
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a backfill is asked for: the time since an instant, cut into windows of a length.
+
+    until: None means up to where sync goes on, or to now. newest_first: the order of the windows.
+    again: also what is known complete.
+    """
+
+    since: datetime
+    until: datetime | None
+    window: timedelta
+    newest_first: bool = True
+    again: bool = False
+
+
+def windows_left(past: Past, watermark: Watermark, now: datetime) -> list[Span]:
+    """Return the windows that are not known complete, in the order in which they are read."""
+    # Up to a full hour, so that a later call cuts the same windows.
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    span = Span(past.since, past.until or watermark.tail_until or hour)
+    holes = (span,) if past.again else watermark.complete.holes(span)
+    windows = [piece for hole in holes for piece in split(hole, past.window)]
+    return windows[::-1] if past.newest_first else windows
+
+
+def chained(windows: Sequence[Span]) -> list[list[Span]]:
+    """Gather the windows that one cursor reads: each begins where the next, older one ends."""
+    chains: list[list[Span]] = []
+    for window in windows:
+        if chains and chains[-1][-1].since == window.until:
+            chains[-1].append(window)
+        else:
+            chains.append([window])
+    return chains
+
+
+async def backfill_stream(
+    tools: Tools,
+    plan: Plan,
+    stream: Stream,
+    project_id: int,
+    past: Past,
+    stop: asyncio.Event,
+    progress: Progress,
+) -> list[Report]:
+    """Load what is left of `past`; one report per window. Never raises EtlError.
+
+    A window that another run holds, or that was read but not without fault, does not keep the
+    others out; after anything else the next backfill goes on there.
+    """
+    try:
+        tail = Unit(project_id, stream.name)
+        watermark = await tools.database.repeat(lambda: tools.history.watermark(tail))
+    except EtlError as exc:
+        return [Report(project_id, stream.name, TAIL, ending_of(exc))]
+    reports: list[Report] = []
+    for windows in chained(windows_left(past, watermark, tools.client.source_now)):
+        chain = Chain(reach=windows[-1].since)
+        for window in windows:
+            unit = Unit(project_id, stream.name, str(window))
+            report = await execute_unit(
+                tools, plan, stream, unit, stop, progress, "backfill", chain
+            )
+            reports.append(report)
+            if stop.is_set() or report.ending.status in (FAILED, PAUSED) or chain.broken:
+                return reports
+            if chain.showed_everything:
+                return reports
+    return reports

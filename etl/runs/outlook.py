@@ -1,0 +1,120 @@
+"""What a sync or a backfill would do: windows, requests and time, before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from etl.core.budget import Limits
+from etl.core.coverage import Span
+from etl.core.forecast import Forecast, by_cursor, by_offset, duration_s
+from etl.core.stream import Stream
+from etl.core.window import Window, moving_window
+from etl.extractors.extractor import Extractor
+from etl.loaders.history import Watermark
+from etl.loaders.leases import TAIL, Unit
+from etl.runs.backfill import Past, chained, windows_left
+from etl.runs.sync import Plan, Tools
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Neighbouring windows that one cursor reads, and what that takes.
+
+    since and until: None is the moving end. windows: a count. seconds: at the earliest, by the
+    request budget alone; the server's own time comes on top.
+    """
+
+    project_id: int
+    stream: str
+    unit: str
+    since: datetime
+    until: datetime | None
+    windows: int
+    forecast: Forecast
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the outlook as a JSON document."""
+        return {
+            "project_id": self.project_id,
+            "stream": self.stream,
+            "unit": self.unit,
+            "since": self.since.isoformat(),
+            "until": None if self.until is None else self.until.isoformat(),
+            "windows": self.windows,
+            "requests": self.forecast.requests,
+            "exact": self.forecast.exact,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+async def outlook(
+    tools: Tools,
+    plan: Plan,
+    stream: Stream,
+    project_id: int,
+    past: Past | None,
+    limits: Limits,
+) -> list[Outlook]:
+    """Return what is ahead of one stream, in the order in which it would be read.
+
+    Nothing is ahead of a backfill whose time is known complete. Raises EtlError.
+    """
+    unit = Unit(project_id, stream.name)
+    watermark = await tools.history.watermark(unit)
+    now = tools.client.now
+    stretches: list[tuple[Window, int]] = []
+    if past is None:
+        age = plan.lookback.due(watermark.swept, now)
+        stretches.append((moving_window(watermark.tail_until, plan.start, age), 1))
+    else:
+        for windows in chained(windows_left(past, watermark, tools.client.source_now)):
+            stretches.append((Window(windows[-1].since, windows[0].until), len(windows)))
+    if stretches and (watermark.traits or {}).get("envelope") == "count":
+        # Such a server is read in one go, whatever was asked for.
+        stretches = [(stretches[0][0], sum(count for _, count in stretches))]
+    spent = await tools.budget.spent(stream.budget_classes)
+    outlooks: list[Outlook] = []
+    requests = 0
+    for window, count in stretches:
+        forecast = await _forecast(tools, plan, stream, unit, window, watermark)
+        requests += forecast.requests
+        outlooks.append(
+            Outlook(
+                project_id,
+                stream.name,
+                TAIL if past is None else "windows",
+                window.since,
+                window.until,
+                count,
+                forecast,
+                duration_s(requests, stream.budget_classes, limits, spent, now),
+            )
+        )
+    return outlooks
+
+
+async def _forecast(
+    tools: Tools, plan: Plan, stream: Stream, unit: Unit, window: Window, watermark: Watermark
+) -> Forecast:
+    if (watermark.traits or {}).get("envelope") == "count":
+        extractor = Extractor(
+            tools.client,
+            stream,
+            unit.project_id,
+            prefix=plan.prefix,
+            page_size_records=1,
+            traits=watermark.traits,
+        )
+        async for page in extractor.pages(window):
+            if page.forecast_records is not None:
+                rows = page.forecast_records
+                return Forecast(by_offset(rows, plan.page_size_records), exact=True)
+            break
+    # By the rows that are stored; a lower bound unless all, with the margin, is known complete.
+    asked = Span(window.since, window.asked(tools.client.now).until)
+    rows = await tools.history.count_started(unit, stream, asked)
+    exact = watermark.complete.covers(asked)
+    return Forecast(by_cursor(rows, plan.page_size_records), exact)

@@ -1,0 +1,273 @@
+"""Coverage in stretches, lookback by grades, what vanished and what expired."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "sightings",
+        sa.Column(
+            "project_id", sa.BigInteger(), nullable=False, comment="PostHog's numeric project id."
+        ),
+        sa.Column("table_name", sa.Text(), nullable=False, comment="Data table of the row."),
+        sa.Column("row_key", sa.Text(), nullable=False, comment="Key of the row."),
+        sa.Column(
+            "observed_at",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="When the row was last seen unchanged.",
+        ),
+        sa.PrimaryKeyConstraint("project_id", "table_name", "row_key", name="sightings_pkey"),
+        schema="posthog_etl",
+        comment="Rows that were seen unchanged while another run read the same stream.",
+        prefixes=["UNLOGGED"],
+    )
+    op.create_table(
+        "suspects",
+        sa.Column(
+            "project_id", sa.BigInteger(), nullable=False, comment="PostHog's numeric project id."
+        ),
+        sa.Column(
+            "stream",
+            sa.Text(),
+            nullable=False,
+            comment="Name of the stream, as `posthog-etl streams` lists it.",
+        ),
+        sa.Column(
+            "unit",
+            sa.Text(),
+            nullable=False,
+            comment="`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.",
+        ),
+        sa.Column(
+            "record_key",
+            sa.Text(),
+            nullable=False,
+            comment="Key of a stored record that was not seen.",
+        ),
+        sa.PrimaryKeyConstraint("project_id", "stream", "unit", "record_key", name="suspects_pkey"),
+        schema="posthog_etl",
+        comment="Stored records that a reading did not show; empty but while one is under way.",
+        prefixes=["UNLOGGED"],
+    )
+    op.add_column(
+        "session_recordings",
+        sa.Column(
+            "_expired_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="When the source dropped the row by its own rule.",
+        ),
+        schema="posthog",
+    )
+    op.create_index(
+        "session_recordings_by_expiry",
+        "session_recordings",
+        ["project_id", "expiry_time"],
+        unique=False,
+        schema="posthog",
+        postgresql_where=sa.text("_expired_at IS NULL AND _deleted_at IS NULL"),
+    )
+    op.create_index(
+        "session_recordings_by_start",
+        "session_recordings",
+        ["project_id", "start_time"],
+        unique=False,
+        schema="posthog",
+    )
+    op.alter_column(
+        "checkpoints",
+        "unit",
+        existing_type=sa.TEXT(),
+        comment="`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.",
+        existing_comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
+        existing_nullable=False,
+        schema="posthog_etl",
+    )
+    op.alter_column(
+        "leases",
+        "unit",
+        existing_type=sa.TEXT(),
+        comment="`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.",
+        existing_comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
+        existing_nullable=False,
+        schema="posthog_etl",
+    )
+    op.add_column(
+        "runs",
+        sa.Column(
+            "forecast_requests",
+            sa.BigInteger(),
+            nullable=True,
+            comment="Requests expected beforehand, a count.",
+        ),
+        schema="posthog_etl",
+    )
+    op.add_column(
+        "runs",
+        sa.Column(
+            "forecast_exact",
+            sa.Boolean(),
+            nullable=True,
+            comment="Whether that was an estimate, not a lower bound.",
+        ),
+        schema="posthog_etl",
+    )
+    op.alter_column(
+        "runs",
+        "command",
+        existing_type=sa.TEXT(),
+        comment="sync, backfill or rejects retry.",
+        existing_comment="sync or rejects retry.",
+        existing_nullable=False,
+        schema="posthog_etl",
+    )
+    op.alter_column(
+        "runs",
+        "unit",
+        existing_type=sa.TEXT(),
+        comment="`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.",
+        existing_comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
+        existing_nullable=False,
+        schema="posthog_etl",
+    )
+    op.add_column(
+        "watermarks",
+        sa.Column(
+            "complete",
+            postgresql.TSTZMULTIRANGE(),
+            nullable=False,
+            server_default=sa.text("'{}'"),
+            comment="Stretches of time known complete.",
+        ),
+        schema="posthog_etl",
+    )
+    op.alter_column("watermarks", "complete", server_default=None, schema="posthog_etl")
+    op.add_column(
+        "watermarks",
+        sa.Column(
+            "tail_until",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="Where sync goes on; null before its first end.",
+        ),
+        schema="posthog_etl",
+    )
+    op.add_column(
+        "watermarks",
+        sa.Column(
+            "swept",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="When each grade of the lookback was read, by its seconds.",
+        ),
+        schema="posthog_etl",
+    )
+    marks = sa.table(
+        "watermarks",
+        *map(sa.column, ("complete", "tail_until", "complete_since", "complete_until")),
+        schema="posthog_etl",
+    )
+    op.execute(
+        marks.update()
+        .where(marks.c.complete_until.is_not(None))
+        .values(
+            tail_until=marks.c.complete_until,
+            complete=sa.func.tstzmultirange(
+                sa.func.tstzrange(marks.c.complete_since, marks.c.complete_until)
+            ),
+        )
+    )
+    op.drop_column("watermarks", "complete_until", schema="posthog_etl")
+    op.drop_column("watermarks", "complete_since", schema="posthog_etl")
+
+
+def downgrade() -> None:
+    op.add_column(
+        "watermarks",
+        sa.Column(
+            "complete_until",
+            postgresql.TIMESTAMP(timezone=True),
+            autoincrement=False,
+            nullable=True,
+            comment="Highest instant known complete.",
+        ),
+        schema="posthog_etl",
+    )
+    op.add_column(
+        "watermarks",
+        sa.Column(
+            "complete_since",
+            postgresql.TIMESTAMP(timezone=True),
+            autoincrement=False,
+            nullable=True,
+            comment="Lowest instant known complete.",
+        ),
+        schema="posthog_etl",
+    )
+    marks = sa.table(
+        "watermarks",
+        *map(sa.column, ("complete", "tail_until", "complete_since", "complete_until")),
+        schema="posthog_etl",
+    )
+    op.execute(
+        marks.update().values(
+            complete_since=sa.func.lower(marks.c.complete), complete_until=marks.c.tail_until
+        )
+    )
+    op.drop_column("watermarks", "swept", schema="posthog_etl")
+    op.drop_column("watermarks", "tail_until", schema="posthog_etl")
+    op.drop_column("watermarks", "complete", schema="posthog_etl")
+    op.alter_column(
+        "runs",
+        "unit",
+        existing_type=sa.TEXT(),
+        comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
+        existing_comment="`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.",
+        existing_nullable=False,
+        schema="posthog_etl",
+    )
+    op.alter_column(
+        "runs",
+        "command",
+        existing_type=sa.TEXT(),
+        comment="sync or rejects retry.",
+        existing_comment="sync, backfill or rejects retry.",
+        existing_nullable=False,
+        schema="posthog_etl",
+    )
+    op.drop_column("runs", "forecast_exact", schema="posthog_etl")
+    op.drop_column("runs", "forecast_requests", schema="posthog_etl")
+    op.alter_column(
+        "leases",
+        "unit",
+        existing_type=sa.TEXT(),
+        comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
+        existing_comment="`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.",
+        existing_nullable=False,
+        schema="posthog_etl",
+    )
+    op.alter_column(
+        "checkpoints",
+        "unit",
+        existing_type=sa.TEXT(),
+        comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
+        existing_comment="`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.",
+        existing_nullable=False,
+        schema="posthog_etl",
+    )
+    op.drop_index("session_recordings_by_start", table_name="session_recordings", schema="posthog")
+    op.drop_index(
+        "session_recordings_by_expiry",
+        table_name="session_recordings",
+        schema="posthog",
+        postgresql_where=sa.text("_expired_at IS NULL AND _deleted_at IS NULL"),
+    )
+    op.drop_column("session_recordings", "_expired_at", schema="posthog")
+    op.drop_table("suspects", schema="posthog_etl")
+    op.drop_table("sightings", schema="posthog_etl")

@@ -1,0 +1,110 @@
+"""The demo: what it shows, and that nothing of it is left running."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.command import Command
+
+DEMO = Command("http://127.0.0.1:9", "postgresql://nobody@127.0.0.1:9/none")
+
+
+def of_the_demo(directory: Path) -> list[psutil.Process]:
+    """The processes that work in or on a directory: the servers and the syncs."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ", "status"]):
+        if process.info["status"] != psutil.STATUS_ZOMBIE and str(directory) in str(process.info):
+            found.append(process)
+    return found
+
+
+async def start(directory: Path, *options: str) -> asyncio.subprocess.Process:
+    """Start a small demo."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "etl", "demo", "--recordings", "4000"),
+        *("--data-dir", str(directory), *options),
+        env=DEMO.environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def read_until(process: asyncio.subprocess.Process, words: str) -> str:
+    """Read what it prints until a line holds `words`."""
+    assert process.stdout is not None
+    said = ""
+    async with asyncio.timeout(60):
+        while words not in said:
+            line = (await process.stdout.readline()).decode()
+            assert line, said
+            said += line
+    return said
+
+
+async def test_the_demo_kills_a_sync_and_the_copy_is_whole(tmp_path: Path) -> None:
+    """Three tables without a difference, three answers, and no process afterwards."""
+    tmp_path.chmod(0o711)
+    process = await start(tmp_path)
+    out, err = await process.communicate()
+    said = out.decode()
+    assert process.returncode == 0, err
+    assert "SIGKILL" in said
+    assert re.search(r"^session_recordings +4,000 +0 +0 +0$", said, re.MULTILINE), said
+    assert len(re.findall(r"^\w+ +[\d,]+ +0 +0 +0$", said, re.MULTILINE)) == 3
+    assert said.count("\nSELECT ") == 3
+    assert "failed" in said
+    assert of_the_demo(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_demo_that_is_stopped_leaves_nothing_running(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Neither its Postgres nor the sync that was under way."""
+    tmp_path.chmod(0o711)
+    process = await start(tmp_path)
+    await read_until(process, "$ posthog-etl sync")
+    assert of_the_demo(tmp_path)
+    process.send_signal(number)
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err) == (3, b"posthog-etl: Stopped. Nothing is left running\n")
+    assert of_the_demo(tmp_path) == []
+
+
+async def test_a_demo_that_stays_can_be_looked_into(tmp_path: Path) -> None:
+    """The sandbox and Postgres stay until it is told to end, and the end is a good one."""
+    tmp_path.chmod(0o711)
+    process = await start(tmp_path, "--stay")
+    said = await read_until(process, "DATABASE_URL=...")
+    url = re.search(r"POSTHOG_HOST=(\S+)", said)
+    assert url is not None
+    inside = Command(url[1], "embedded", POSTHOG_ETL_DATA_DIR=str(tmp_path))
+    checked = await inside.run("check")
+    assert checked.code == 0, checked.out + checked.err
+    process.send_signal(signal.SIGINT)
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err) == (0, b"")
+    assert of_the_demo(tmp_path) == []
+
+
+async def test_the_lines_to_look_further_with_are_runnable(tmp_path: Path) -> None:
+    """As they are printed, in a shell."""
+    tmp_path.chmod(0o711)
+    out, _ = await (await start(tmp_path)).communicate()
+    lines = re.findall(r"^  (.+)$", out.decode().split("To look further:")[1], re.MULTILINE)
+    shell = await asyncio.create_subprocess_shell(
+        "\n".join(["set -e", *lines[:4]]),
+        env={**DEMO.environment, "DATABASE_URL": "none"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    shown, err = await shell.communicate()
+    assert shell.returncode == 0, (lines, err)
+    assert shown.count(b"session_recordings") >= 3
