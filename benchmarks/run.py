@@ -21,9 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -43,13 +43,17 @@ CONTENDERS = ("posthog-etl", "plain script", "dlt")
 
 @dataclass(frozen=True)
 class Measure:
-    """One run of a command: seconds (wall, CPU of client and server), peak memory, requests."""
+    """One run of a command: seconds (wall, CPU of client and server), peak memory, requests.
+
+    rows_written: rows of its tables that were inserted, updated or deleted, as Postgres counts.
+    """
 
     wall_s: float
     client_cpu_s: float
     postgres_cpu_s: float
     peak_mb: float
     requests: int
+    rows_written: int = 0
 
 
 @contextmanager
@@ -124,8 +128,26 @@ class Bench:
         environment["BENCH_STATE"] = str(self.state)
         return [*line, "incremental"], environment
 
-    def measure(self, contender: str, scenario: str) -> Measure:
+    async def rows_written(self, contender: str) -> int:
+        """Return how many rows of the contender's data were ever written."""
+        name = contender.replace(" ", "_").replace("-", "_")
+        connection = await asyncpg.connect(self.dsn(name))
+        # The bookkeeping is not data; a process that has ended has told all its counts.
+        count = await connection.fetchval(
+            "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint FROM pg_stat_user_tables "
+            "WHERE schemaname NOT LIKE '%\\_etl' AND schemaname NOT LIKE 'pg\\_temp%'"
+        )
+        await connection.close()
+        return count or 0
+
+    async def measure(self, contender: str, scenario: str) -> Measure:
         """Run the contender once."""
+        before = await self.rows_written(contender)
+        measure = self.run_once(contender, scenario)
+        return replace(measure, rows_written=await self.rows_written(contender) - before)
+
+    def run_once(self, contender: str, scenario: str) -> Measure:
+        """Run the contender and return all but the rows written."""
         line, environment = self.command(contender, scenario)
         postgres = _postgres_cpu_s(self.server.server_pid)
         requests = _requests(self.url)
@@ -261,7 +283,7 @@ async def run(recordings: int, rounds: int) -> str:
                         if scenario.startswith("first load"):
                             database = contender.replace(" ", "_").replace("-", "_")
                             await bench.fresh(database, migrated=ours)
-                        measure = bench.measure(contender, scenario)
+                        measure = await bench.measure(contender, scenario)
                         results.setdefault((scenario, contender), []).append(measure)
                         print(f"{number + 1} {scenario:26} {contender:13} {measure}", flush=True)
                         if scenario == "first load":
@@ -321,8 +343,50 @@ def report(
         f"{ceiling:.2f} s ({recordings / ceiling:,.0f} recordings/s with their persons); our first "
         f"load takes {first / ceiling:.1f} times as long, start of the process included.",
         "",
+        "## Goals",
+        "",
+        *goals(results),
+        "",
     ]
     return "\n".join(lines)
+
+
+def goals(results: dict[tuple[str, str], list[Measure]]) -> list[str]:
+    """Return which goals this run met and which it missed, one line each."""
+    first, again = "first load", "re-read, nothing changed"
+
+    def ratio(scenario: str, contender: str, value: Callable[[Measure], float]) -> float:
+        pairs = zip(results[scenario, contender], results[scenario, "posthog-etl"], strict=True)
+        return statistics.median(value(theirs) / value(mine) for theirs, mine in pairs)
+
+    def seconds(measure: Measure) -> float:
+        return measure.wall_s
+
+    def cpu(measure: Measure) -> float:
+        return measure.client_cpu_s
+
+    ours = [m for (_, name), measures in results.items() if name == "posthog-etl" for m in measures]
+    written = sum(m.rows_written for m in results[again, "posthog-etl"])
+    peak_mb = max(measure.peak_mb for measure in ours)
+    plain, dlt = "plain script", "dlt"
+    factors = [
+        ("First load, plain script's seconds to ours", 2.2, ratio(first, plain, seconds)),
+        ("First load, dlt's seconds to ours", 5, ratio(first, dlt, seconds)),
+        ("First load, plain script's client CPU to ours", 2, ratio(first, plain, cpu)),
+        ("Re-read, plain script's seconds to ours", 5, ratio(again, plain, seconds)),
+    ]
+    return [
+        *(
+            f"- {_verdict(value >= goal)}: {about}: {value:.2f}, the goal is {goal}."
+            for about, goal, value in factors
+        ),
+        f"- {_verdict(written == 0)}: Re-read, rows written: {written}, the goal is 0.",
+        f"- {_verdict(peak_mb <= 130)}: Peak memory, worst run: {peak_mb:.0f} MB, the goal is 130.",
+    ]
+
+
+def _verdict(met: bool) -> str:
+    return "Met" if met else "Missed"
 
 
 def main() -> None:

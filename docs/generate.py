@@ -26,8 +26,8 @@ from sqlalchemy.dialects import postgresql
 import etl
 from etl.cli import app
 from etl.core.stream import Field, TableSpec
-from etl.loaders.migrate import VERSION_TABLE
 from etl.loaders.tables import Tables
+from etl.loaders.version import VERSION_TABLE
 from etl.settings import PREFIX, Settings, environment_name, setting_names
 from etl.streams import STREAMS
 

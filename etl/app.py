@@ -35,9 +35,9 @@ from etl.loaders.database import Database, Timeouts
 from etl.loaders.embedded import EmbeddedPostgres
 from etl.loaders.history import History
 from etl.loaders.leases import TAIL, Leases, Unit
-from etl.loaders.migrate import is_current, migrate
 from etl.loaders.postgres import PostgresLoader
 from etl.loaders.tables import Tables
+from etl.loaders.version import is_current
 from etl.runs.backfill import Past, backfill_stream
 from etl.runs.doctor import (
     MAX_WAIT_S,
@@ -113,6 +113,8 @@ async def prepare(destination: Destination, settings: Settings) -> None:
             "The database schema is not at the version this release needs",
             remedy="Run `posthog-etl migrate` with a role that may create tables",
         )
+    from etl.loaders.migrate import migrate  # loads Alembic, which is seldom needed
+
     await History(destination.database, destination.tables).server_version()
     before, after = await migrate(destination.database, destination.tables)
     if before != after:
@@ -370,6 +372,8 @@ async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
 
 async def migrate_only(settings: Settings, revision: str = "head") -> tuple[str, str]:
     """Upgrade the schema and return the versions before and after. Safe to repeat."""
+    from etl.loaders.migrate import migrate
+
     async with open_destination(settings) as destination:
         return await migrate(destination.database, destination.tables, revision)
 
@@ -415,13 +419,15 @@ async def _project_id(client: Client, project: str) -> int:
     return found
 
 
-def _trust(settings: Settings) -> ssl.SSLContext:
+def _trust(settings: Settings) -> ssl.SSLContext | bool:
+    """Return what certificates are verified with; True: aiohttp's own context, made already."""
+    if settings.ca_file is None:
+        return True
     context = ssl.create_default_context()
-    if settings.ca_file is not None:
-        try:
-            context.load_verify_locations(settings.ca_file)
-        except (OSError, ssl.SSLError) as exc:
-            raise ConfigurationError(
-                f"POSTHOG_ETL_CA_FILE {settings.ca_file} holds no certificates: {exc}"
-            ) from exc
+    try:
+        context.load_verify_locations(settings.ca_file)
+    except (OSError, ssl.SSLError) as exc:
+        raise ConfigurationError(
+            f"POSTHOG_ETL_CA_FILE {settings.ca_file} holds no certificates: {exc}"
+        ) from exc
     return context

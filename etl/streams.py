@@ -20,6 +20,7 @@ SESSION_RECORDINGS = Stream(
     retrieve_classes=(CLICKHOUSE,),
     tables=recordings.TABLES,
     transform=recordings.transform,
+    read=recordings.read,
 )
 
 STREAMS: Mapping[str, Stream] = {stream.name: stream for stream in (SESSION_RECORDINGS,)}

@@ -6,8 +6,8 @@ another deployment's names are put in their place while they run.
 
 from alembic import context
 
-from etl.loaders.migrate import VERSION_TABLE
 from etl.loaders.tables import Tables
+from etl.loaders.version import VERSION_TABLE
 
 tables = context.config.attributes["tables"]
 written = Tables("posthog")

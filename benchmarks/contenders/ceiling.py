@@ -52,7 +52,10 @@ async def main(url, dsn):
         encoder=lambda text: b"\x01" + text.encode(),
         decoder=lambda data: data[1:],
     )
-    statements = {spec.name: load_statements(spec, "posthog", "posthog_etl") for spec in SESSION_RECORDINGS.tables}
+    statements = {
+        spec.name: load_statements(spec, "posthog", "posthog_etl")
+        for spec in SESSION_RECORDINGS.tables
+    }
     began, cpu = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_utime
     for tables in rows:
         async with connection.transaction():

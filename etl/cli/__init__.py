@@ -5,6 +5,7 @@ Heavy modules are imported inside the commands, so that --help answers at once.
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 from typing import Annotated, Any, NoReturn
@@ -72,6 +73,7 @@ app.add_typer(rejects, name="rejects")
 
 def main() -> NoReturn:
     """Run the command line and exit with the contract's code."""
+    gc.disable()  # while modules load there is nothing to collect; `run_loop` enables it
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A letter that the terminal does not know is no reason to end in the middle of a result.
         sys.stdout.reconfigure(errors="backslashreplace")

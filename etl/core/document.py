@@ -5,17 +5,22 @@ where it would be wrong: a lone surrogate or a NaN (the server's JSON writer is 
 the fast reader refuse the page, a very long integer would silently become a float, and a NUL is
 valid JSON that Postgres does not hold. Such an answer is dirty: the standard library reads it, and
 the transformer looks through each of its records.
+
+The records of a list need no such reading where their stream knows how to type them: `decode_list`
+only finds where each one begins and ends, and hands over the bytes.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import UNSET, Raw, Struct
+from msgspec.json import Decoder
 
 _NUL = rb"\u0000"
 _LONG_NUMBER = re.compile(rb"-[0-9]{19}|[0-9]{20}")
@@ -30,6 +35,56 @@ class Unreadable:
 
     text: str
     reason: str
+
+
+class _Envelope(Struct):
+    """What a list answer says beside its records."""
+
+    results: list[Raw]
+    has_next: Any = UNSET
+    next_cursor: Any = UNSET
+    next: Any = UNSET
+    count: Any = UNSET
+
+    def document(self) -> dict[str, Any]:
+        said = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: value for name, value in said.items() if value is not UNSET}
+
+
+_split = Decoder(_Envelope).decode
+
+
+def decode_list(body: bytes, read: Callable[[Raw], Any]) -> tuple[Any, bool]:
+    """Return a list answer as `decode` does, its records as `read` returns them.
+
+    Where that is None they are decoded; one that turns out to be dirty stays Raw, and
+    `decode_record` says so. Raises ValueError: not JSON at all.
+    """
+    if _NUL not in body:
+        try:
+            document = _split(body).document()
+        except (ValueError, RecursionError):
+            pass  # another envelope, or not JSON throughout
+        else:
+            document["results"] = [read(raw) or _clean(raw) for raw in document["results"]]
+            return document, False
+    return decode(body)
+
+
+def _clean(raw: Raw) -> Any:
+    record, dirty = decode_record(raw)
+    return raw if dirty else record
+
+
+def decode_record(raw: Raw) -> tuple[Any, bool]:
+    """Return the record, an Unreadable if it is too deep, and whether it is dirty."""
+    body = bytes(raw)
+    if not _is_suspect(body):
+        try:
+            return orjson.loads(body), False
+        except orjson.JSONDecodeError:
+            pass
+    return _decode_record(body.decode("utf-8", "surrogateescape")), True
 
 
 def decode(body: bytes) -> tuple[Any, bool]:

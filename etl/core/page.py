@@ -7,8 +7,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from msgspec import Raw, Struct
+
 Record = Any  # JSON as received: nearly always an object, but nothing promises it
 Row = tuple[Any, ...]
+
+
+class TypedRecord(Struct, gc=False):
+    """A record whose rows were read straight from its bytes; see `etl.transformers.typed`.
+
+    key and started_at: what names it and what a window goes by. rank: which of several rows with
+    one key stays (see `Collector`). rows: table, key in that table, row. raw: as received.
+    """
+
+    raw: Raw
+    key: str
+    started_at: datetime | None
+    rank: Any
+    rows: list[tuple[str, Any, Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +47,11 @@ class Sighting:
 class Page:
     """One response, and where reading goes on after it.
 
-    records: as received, without those that may be cut. dirty: a record may hold what Postgres
-    cannot (NUL, half surrogates, NaN), so each one is looked through. observed_at: when the
-    request went out, by the database's clock. source_at: the same by the server's. position:
-    committed with the rows; a later run goes on from it. last: the reading ends here, at the
-    list's own end mark or where the window does.
+    records: as received, without those that may be cut; most are typed already. dirty: a record
+    may hold what Postgres cannot (NUL, half surrogates, NaN), so each one is looked through.
+    observed_at: when the request went out, by the database's clock. source_at: the same by the
+    server's. position: committed with the rows; a later run goes on from it. last: the reading
+    ends here, at the list's own end mark or where the window does.
     """
 
     records: list[Record]

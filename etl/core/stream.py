@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from etl.core.page import Batch, Page
+from msgspec import Raw
+
+from etl.core.page import Batch, Page, TypedRecord
 
 
 class Kind(Enum):
@@ -103,6 +105,7 @@ class Stream:
     goes by. budget_classes: the limits that a list request draws from, retrieve_classes those of a
     request for one record. transform: Page -> Batch. The first of `tables` holds the records
     themselves; what vanishes from the list is marked deleted there.
+    read: the fast way from the bytes of a record, None where it is not for that record.
     """
 
     name: str
@@ -115,6 +118,7 @@ class Stream:
     retrieve_classes: tuple[str, ...]
     tables: tuple[TableSpec, ...]
     transform: Callable[[Page], Batch]
+    read: Callable[[Raw], TypedRecord | None] | None = None
 
     def __post_init__(self) -> None:
         if self.path.startswith("/") or not self.path.endswith("/"):

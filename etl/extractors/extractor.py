@@ -11,9 +11,11 @@ from itertools import pairwise
 from typing import Any
 
 import structlog
+from msgspec import Raw
 
 from etl.core.coverage import Span
-from etl.core.page import Page, Record, Sighting
+from etl.core.document import decode_record
+from etl.core.page import Page, Record, Sighting, TypedRecord
 from etl.core.stream import Stream
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
 from etl.core.window import AHEAD, Window
@@ -341,7 +343,7 @@ class Extractor:
             shrinkable = ask.limit > SMALLEST_PAGE_RECORDS
             try:
                 answer = await self._client.fetch(request, shrinkable=shrinkable, attempts=attempts)
-                return ask, answer, parse_list(answer.body)
+                return ask, answer, parse_list(answer.body, self._stream.read)
             except SourceOverloaded as exc:
                 if not shrinkable:
                     raise
@@ -487,6 +489,10 @@ class Extractor:
 
 
 def _started_at(record: Record, name: str) -> datetime | None:
+    if type(record) is TypedRecord:
+        return record.started_at
+    if type(record) is Raw:
+        record, _ = decode_record(record)
     value = record.get(name) if isinstance(record, dict) else None
     if not isinstance(value, str):
         return None
@@ -498,6 +504,10 @@ def _started_at(record: Record, name: str) -> datetime | None:
 
 
 def _key(record: Record, name: str) -> str:
+    if type(record) is TypedRecord:
+        return record.key
+    if type(record) is Raw:
+        record, _ = decode_record(record)
     value = record.get(name) if isinstance(record, dict) else None
     if isinstance(value, str):
         return value

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from etl.core.document import decode
+from msgspec import Raw
+
+from etl.core.document import decode, decode_list
+from etl.core.page import TypedRecord
 from etl.core.walk import Ask
 from etl.errors import (
     KeyRefused,
@@ -152,9 +156,12 @@ def is_record_gone(error: SourceError) -> bool:
     return error.status == 404 and "not found" in said and not re.search("endpoint|project", said)
 
 
-def parse_list(body: bytes) -> RecordList:
-    """Return the list in an answer. Raises SourceUnavailable: not a list, ask again."""
-    document, dirty = _document(body)
+def parse_list(body: bytes, read: Callable[[Raw], TypedRecord | None] | None = None) -> RecordList:
+    """Return the list in an answer, its records typed where `read` can do it.
+
+    Raises SourceUnavailable: not a list, ask again.
+    """
+    document, dirty = _document(body, decode if read is None else partial(decode_list, read=read))
     if isinstance(document, list):
         return RecordList(document, dirty, by_cursor=False, more=False, cursor=None, count=None)
     if not isinstance(document, dict) or not isinstance(document.get("results"), list):
@@ -218,9 +225,9 @@ _UNKNOWN_SERVER = "It may be of a version not known here, or no PostHog: check P
 _WEB_PAGE = "a web page instead of JSON"
 
 
-def _document(body: bytes) -> tuple[Any, bool]:
+def _document(body: bytes, read: Callable[[bytes], tuple[Any, bool]] = decode) -> tuple[Any, bool]:
     try:
-        return decode(body)
+        return read(body)
     except (ValueError, RecursionError) as exc:
         start = body[:200].lstrip()
         if _is_web_page(start):

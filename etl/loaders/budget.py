@@ -93,7 +93,13 @@ class PostgresBudget:
     async def _try_spend(self, classes: Sequence[str]) -> float:
         requests, blocks = self._tables.requests, self._tables.request_blocks
         counted = sorted(name for name in classes if self._limits.get(name))
+        blocked = select(func.clock_timestamp(), func.max(blocks.c.blocked_until)).where(
+            blocks.c["class"].in_(list(classes))
+        )
         async with self._database.transaction() as connection:
+            if not counted:
+                now, blocked_until = (await connection.execute(blocked)).one()
+                return wait_s(now, [], blocked_until)
             # One lock for all classes: no order to get wrong, and it is held for a millisecond.
             await connection.execute(
                 select(
@@ -102,14 +108,7 @@ class PostgresBudget:
                     )
                 )
             )
-            now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
-            blocked_until = (
-                await connection.execute(
-                    select(func.max(blocks.c.blocked_until)).where(
-                        blocks.c["class"].in_(list(classes))
-                    )
-                )
-            ).scalar_one()
+            now, blocked_until = (await connection.execute(blocked)).one()
             spent: list[tuple[Limit, datetime | None]] = []
             for name in counted:
                 for limit in self._limits[name]:
@@ -122,7 +121,7 @@ class PostgresBudget:
                     )
                     spent.append((limit, at.scalar_one_or_none()))
             wait = wait_s(now, spent, blocked_until)
-            if wait == 0.0 and counted:
+            if wait == 0.0:
                 await connection.execute(
                     insert(requests), [{"class": name, "at": now} for name in counted]
                 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from alembic import command
@@ -18,15 +16,7 @@ from sqlalchemy.schema import CreateSchema
 from etl.errors import ConfigurationError
 from etl.loaders.database import Database
 from etl.loaders.tables import Tables
-
-VERSION_TABLE = "alembic_version"
-
-
-def migrations_dir() -> Path:
-    """Return where the migrations are: inside the installed package, else beside it."""
-    package = Path(str(files("etl")))
-    installed = package / "_migrations"
-    return installed if installed.is_dir() else package.parent / "migrations"
+from etl.loaders.version import VERSION_TABLE, migrations_dir
 
 
 def alembic_config(connection: Connection, tables: Tables) -> Config:
@@ -68,14 +58,6 @@ async def migrate(database: Database, tables: Tables, revision: str = "head") ->
     }
     async with database.transaction(patient) as connection:
         return await connection.run_sync(run)
-
-
-async def is_current(database: Database, tables: Tables) -> bool:
-    """Tell whether the schema is at the version this code needs. Needs no right to write."""
-    async with database.transaction() as connection:
-        return await connection.run_sync(
-            lambda sync: _version(sync, tables) == _resolved(alembic_config(sync, tables), "head")
-        )
 
 
 async def differences(connection: AsyncConnection, tables: Tables) -> list[Any]:

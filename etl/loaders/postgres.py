@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -136,6 +136,27 @@ class PostgresLoader:
     async def _load_rows(
         self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit
     ) -> tuple[int, int, list[Rejected]]:
+        """Return how many rows were inserted and updated, and what Postgres refused.
+
+        Nearly always that is nothing, so a savepoint for each step is worth its cost only after
+        all steps together have failed.
+        """
+        try:
+            with translated():
+                async with connection.begin_nested():
+                    return await self._load_tables(connection, lease, batch, commit, careful=False)
+        except RowsRefused:
+            return await self._load_tables(connection, lease, batch, commit, careful=True)
+
+    async def _load_tables(
+        self,
+        connection: AsyncConnection,
+        lease: Lease,
+        batch: Batch,
+        commit: Commit,
+        *,
+        careful: bool,
+    ) -> tuple[int, int, list[Rejected]]:
         loads = [
             (
                 spec,
@@ -145,6 +166,7 @@ class PostgresLoader:
                     batch.rows[spec.name],
                     lease.unit.project_id,
                     commit,
+                    careful,
                 ),
             )
             for spec, statements in self._statements
@@ -291,6 +313,8 @@ class PostgresLoader:
         self, connection: AsyncConnection, lease: Lease, loaded_keys: set[str]
     ) -> None:
         """Mark what was set aside earlier and has loaded now."""
+        if not await self._anything_set_aside(connection, lease):
+            return  # nearly always, and sending a page's keys takes longer than to ask
         keys = await self._unresolved(connection, lease, list(loaded_keys))
         if keys:
             table = self._tables.rejects
@@ -303,6 +327,19 @@ class PostgresLoader:
                 )
                 .values(resolved_at=func.now())
             )
+
+    async def _anything_set_aside(self, connection: AsyncConnection, lease: Lease) -> bool:
+        table = self._tables.rejects
+        found = await connection.execute(
+            select(literal(1))
+            .where(
+                table.c.project_id == lease.unit.project_id,
+                table.c.stream == self._stream.name,
+                table.c.resolved_at.is_(None),
+            )
+            .limit(1)
+        )
+        return found.first() is not None
 
     def _keys(self, batch: Batch) -> list[str]:
         spec = self._stream.tables[0]
@@ -429,7 +466,10 @@ class _AlreadyCommitted(LeaseLost):
 
 
 class _TableLoad:
-    """Loads the rows of one table in one transaction, setting aside those Postgres refuses."""
+    """Loads the rows of one table in one transaction, setting aside those Postgres refuses.
+
+    Not careful, it raises RowsRefused instead, and the transaction is then broken.
+    """
 
     def __init__(
         self,
@@ -438,12 +478,14 @@ class _TableLoad:
         rows: Sequence[Row],
         project_id: int,
         commit: Commit,
+        careful: bool,
     ) -> None:
         self._connection = connection
         self._statements = statements
         self._rows = rows
         self._project_id = project_id
         self._commit = commit
+        self._careful = careful
         self.inserted = 0
         self.updated = 0
 
@@ -464,6 +506,9 @@ class _TableLoad:
         self, step: Callable[[Any, int, int], Awaitable[None]], first: int, end: int
     ) -> list[tuple[int, str]]:
         """Do `step` for the rows from `first` to before `end`, halving them where it is refused."""
+        if not self._careful:
+            await step(await _driver(self._connection), first, end)
+            return []
         try:
             with translated():
                 async with self._connection.begin_nested():
@@ -478,11 +523,13 @@ class _TableLoad:
 
     async def _stage(self, driver: Any, first: int, end: int) -> None:
         await driver.execute(self._statements.create_staging)
+        rows: Iterable[Row] = self._rows
+        columns = self._statements.columns[1:]
+        if self._careful:  # else all rows are staged and written together: no need for places
+            rows = ((place, *self._rows[place]) for place in range(first, end))
+            columns = self._statements.columns
         await driver.copy_records_to_table(
-            self._statements.staging,
-            records=((place, *self._rows[place]) for place in range(first, end)),
-            columns=self._statements.columns,
-            schema_name="pg_temp",
+            self._statements.staging, records=rows, columns=columns, schema_name="pg_temp"
         )
 
     async def _upsert(self, driver: Any, first: int, end: int) -> None:

@@ -37,11 +37,11 @@ def quoted(name: str) -> str:
 class LoadStatements:
     """What it takes to load one table.
 
-    columns: of staging: a row's place in the batch, then the row. create_staging: safe to repeat;
-    the table lives as long as the connection and is emptied at each commit. upsert: takes $1
-    project_id, $2 observed_at, the places from $3 to before $4, and, if takes_source_at, $5 the
-    source's clock when it answered; answers (inserted, updated). sight: $1 and $2 as before: keeps
-    which rows of staging were seen without news. forget: $1 project_id.
+    columns: of staging: a row's place in the batch (null: in any range), then the row.
+    create_staging: safe to repeat; the table lives as long as the connection and is emptied at each
+    commit. upsert: takes $1 project_id, $2 observed_at, the places from $3 to before $4, and, if
+    takes_source_at, $5 the source's clock when it answered; answers (inserted, updated). sight: $1
+    and $2 as before: keeps which rows of staging were seen without news. forget: $1 project_id.
     """
 
     staging: str
@@ -161,7 +161,7 @@ WITH written AS (
     SELECT $1::bigint, {values}, $2::timestamptz, now(), now(), {_XID}
     FROM pg_temp.{quoted(staging)} AS s
     LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {_same_key(spec)}
-    WHERE s.{_PLACE} >= $3::integer AND s.{_PLACE} < $4::integer
+    WHERE coalesce(s.{_PLACE} >= $3::integer AND s.{_PLACE} < $4::integer, true)
         AND (t.project_id IS NULL OR ({news("s", "$2::timestamptz")}))
     ORDER BY {", ".join(f"s.{quoted(name)}" for name in spec.key)}
     ON CONFLICT (project_id, {key}) DO UPDATE SET

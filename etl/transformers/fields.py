@@ -16,11 +16,13 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from msgspec import ValidationError
+from msgspec import convert as _rfc3339
 
 from etl.core.stream import Field, Kind
 from etl.errors import InvalidRecord
 
-_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ANY_UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -73,10 +75,17 @@ def to_boolean(value: Any) -> bool:
 
 
 def to_instant(value: Any) -> datetime:
-    """Accept ISO 8601 text; without a zone it is UTC."""
+    """Accept ISO 8601 text; without a zone it is UTC.
+
+    What RFC 3339 allows is read as the fast way reads it (nanoseconds are rounded, as Postgres
+    would), the rest of ISO 8601 by the standard library.
+    """
     if type(value) is str:
         try:
-            instant = datetime.fromisoformat(value)
+            try:
+                instant = _rfc3339(value, datetime)
+            except ValidationError:
+                instant = datetime.fromisoformat(value)
             return (
                 instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
             )
@@ -88,7 +97,7 @@ def to_instant(value: Any) -> datetime:
 def to_uuid(value: Any) -> str:
     """Accept a UUID in any usual form; the canonical one is stored."""
     if type(value) is str:
-        if _CANONICAL_UUID.fullmatch(value):
+        if CANONICAL_UUID.fullmatch(value):
             return value
         if _ANY_UUID.fullmatch(value.lower()):
             return str(UUID(value.lower()))

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from etl.core.document import Unreadable
-from etl.core.page import Batch, Page, Record, Rejected, Row
+from msgspec import Raw
+
+from etl.core.document import Unreadable, decode_record
+from etl.core.page import Batch, Page, Record, Rejected, Row, TypedRecord
 from etl.core.stream import TableSpec
 from etl.errors import InvalidRecord
 from etl.transformers.fields import repair, to_json
@@ -37,15 +39,26 @@ class Collector:
     def keep(self, index: int) -> None:
         """Take over the rows of the record in hand, which is the page's `index`-th."""
         for table, key, rank, row in self._pending:
-            rows = self._rows[table]
-            held = rows.get(key)
-            if held is None:
-                rows[key] = (rank, row, index)
-            elif held[0] <= rank:
-                rows[key] = (rank, self._filled(table, row, held[1]), index)
-            else:
-                rows[key] = (held[0], self._filled(table, held[1], row), held[2])
+            self._put(table, key, rank, row, index)
         self._pending.clear()
+
+    def take(self, record: TypedRecord, index: int) -> None:
+        """Take over the rows of a record that has them ready, the page's `index`-th."""
+        for table, key, row in record.rows:
+            held = self._rows[table].get(key)
+            # Nearly always it is a new key, or the same person again.
+            if held is None or held[1] != row or held[0] <= record.rank:
+                self._put(table, key, record.rank, row, index)
+
+    def _put(self, table: str, key: Any, rank: Any, row: Row, index: int) -> None:
+        rows = self._rows[table]
+        held = rows.get(key)
+        if held is None:
+            rows[key] = (rank, row, index)
+        elif held[0] <= rank:
+            rows[key] = (rank, self._filled(table, row, held[1]), index)
+        else:
+            rows[key] = (held[0], self._filled(table, held[1], row), held[2])
 
     def _filled(self, table: str, row: Row, other: Row) -> Row:
         """Return `row` with the values of `other` where a null says nothing."""
@@ -81,6 +94,9 @@ def transform_page(page: Page, tables: Sequence[TableSpec], key: str, add: AddRe
     rejected: list[Rejected] = []
     for index, record in enumerate(page.records):
         try:
+            if type(record) is TypedRecord:
+                collector.take(record, index)
+                continue
             add(collector, *_readable(record, key, dirty=page.dirty))
             collector.keep(index)
         except InvalidRecord as exc:
@@ -91,6 +107,10 @@ def transform_page(page: Page, tables: Sequence[TableSpec], key: str, add: AddRe
 
 def reject(record: Record, key: str, reason: str) -> Rejected:
     """Return `record` as it goes to the rejects table: known by its key, else by its content."""
+    if isinstance(record, TypedRecord):
+        record = record.raw
+    if isinstance(record, Raw):
+        record, _ = decode_record(record)
     if isinstance(record, Unreadable):
         record = record.text
     payload, _ = repair(record, cut=True)
@@ -101,6 +121,8 @@ def reject(record: Record, key: str, reason: str) -> Rejected:
 
 
 def _readable(record: Record, key: str, *, dirty: bool) -> tuple[Mapping[str, Any], list[str]]:
+    if isinstance(record, Raw):
+        record, dirty = decode_record(record)
     if isinstance(record, Unreadable):
         raise InvalidRecord(record.reason)
     if not isinstance(record, dict):

@@ -13,6 +13,7 @@ from etl.loaders.database import Database, Timeouts
 from etl.loaders.migrate import differences, migrate
 from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
+from etl.loaders.version import newest_revision
 from tests.conftest import StartSandbox
 from tests.support.command import Command
 from tests.support.sql import select, value
@@ -88,6 +89,7 @@ async def test_migrations_go_up_equal_the_tables_go_down_and_up_again(
         assert (before, after != "base") == ("base", True)
         async with empty_database.transaction() as connection:
             assert await differences(connection, tables) == []
+        assert after == newest_revision()
         assert await migrate(empty_database, tables) == (after, after)
         assert await migrate(empty_database, tables, "base") == (after, "base")
         assert await _tables(empty_dsn) <= {(f"{schema}_etl", "alembic_version")}

@@ -51,8 +51,9 @@ TWINS = [
         name="the checkpoint stands for pages that were only fetched",
         promise="P1",
         file="etl/runs/sync.py",
-        find="            position=None if page.last else page.position,\n",
-        replace="            position=None if page.last else extractor.reading.position(),\n",
+        find="                await self._load(page)\n",
+        replace="                ahead = extractor.reading.position()\n"
+        "                await self._load(replace(page, position=ahead))\n",
         caught_by=_CRASH + "test_pages_that_were_fetched_and_not_loaded_are_read_again",
     ),
     Twin(

@@ -91,10 +91,10 @@ TWINS = [
         name="rows are locked while others are still copied",
         promise="P10",
         file="etl/loaders/postgres.py",
-        find="        for step in (_TableLoad.stage, _TableLoad.upsert):\n"
-        "            for spec, table in loads:\n",
-        replace="        for spec, table in loads:\n"
-        "            for step in (_TableLoad.stage, _TableLoad.upsert):\n",
+        find="        await step(_TableLoad.stage)\n",
+        replace="        async def both(table):\n"
+        "            return await table.stage() + await table.upsert()\n"
+        "        await step(both)\n",
         caught_by=_STOOD_STILL.format("in_copy_of_the_last_table"),
     ),
     Twin(

@@ -20,7 +20,7 @@ from etl.settings import Settings, environment_name, setting_names
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-GENERATED = ("configuration.md", "data-dictionary.md", "commands.md")
+GENERATED = ("configuration.md", "data-dictionary.md", "commands.md", "twins.md")
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 TABLES = list(Tables("posthog").metadata.tables.values())
 LEVELS = {name: name for name in ("debug", "info", "warning", "error")} | {"exception": "error"}

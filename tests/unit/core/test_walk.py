@@ -24,6 +24,7 @@ from etl.core.walk import (
     resume_walk,
 )
 from etl.errors import ListingBroken
+from tests.support.examples import LONG
 from tests.unit.core.simulated import Change, ChangingList, End, end_of, walk_through
 
 RANKS = st.lists(st.integers(0, 40), max_size=40)
@@ -50,6 +51,7 @@ RANDOM = st.randoms(use_true_random=False)
 # --- by cursor --------------------------------------------------------------------------------
 
 
+@LONG
 @given(RANKS, ANYTHING, st.lists(st.integers(1, 15), min_size=1, max_size=4), st.booleans())
 def test_a_cursor_misses_no_row_that_stayed_where_it_was(
     ranks: list[int], changes: list[list[Change]], pages: list[int], resumes: bool
@@ -134,6 +136,7 @@ def test_empty_pages_with_a_promise_of_more_stop_the_walk() -> None:
 # --- by limit and offset ----------------------------------------------------------------------
 
 
+@LONG
 @given(
     RANKS,
     NO_MOVES,
@@ -161,6 +164,7 @@ def test_offsets_miss_no_row_while_rows_come_and_go(
         assert source.missed == set()
 
 
+@LONG
 @given(RANKS, st.data(), st.integers(2, 14), st.booleans(), st.booleans(), RANDOM)
 def test_offsets_miss_no_row_while_no_more_rows_move_than_pages_overlap(
     ranks: list[int],
@@ -191,6 +195,7 @@ def test_offsets_miss_no_row_while_no_more_rows_move_than_pages_overlap(
         assert source.missed == set()
 
 
+@LONG
 @given(
     RANKS,
     ANYTHING,

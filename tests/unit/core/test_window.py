@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.window import AHEAD, LATENESS, LONGEST_SESSION, MARGIN, Window, moving_window
+from tests.support.examples import MANY
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 INSTANTS = st.builds(
@@ -43,6 +44,44 @@ def test_asked_holds_every_session_loaded_whole(
     date_from, date_to = window.asked(now)
     assert date_from <= since - LONGEST_SESSION - LATENESS
     assert date_to >= since + length + LONGEST_SESSION + LATENESS
+
+
+SESSIONS = st.lists(
+    st.lists(st.integers(0, 24 * 60), min_size=1, max_size=4, unique=True).map(sorted),
+    max_size=12,
+)
+
+
+@MANY
+@given(
+    st.lists(st.tuples(st.integers(0, 10 * 24 * 60), st.sampled_from(range(12))), max_size=12),
+    SESSIONS,
+    st.lists(st.integers(0, 12 * 24), min_size=2, max_size=6, unique=True).map(sorted),
+    st.booleans(),
+)
+def test_every_session_is_loaded_whole_by_the_window_it_starts_in_and_by_no_other_window(
+    begins: list[tuple[int, int]], shapes: list[list[int]], edges: list[int], chained: bool
+) -> None:
+    """The server adds up only pieces that start within what was asked, both ends counted in.
+
+    Also when a window's reading goes on to older ones: what it loads of them is whole, too.
+    """
+    minute = timedelta(minutes=1)
+    sessions = [
+        [NOW + (begin + piece) * minute for piece in shapes[shape % len(shapes)]]
+        for begin, shape in begins
+        if shapes
+    ]
+    bounds = [NOW + hour * timedelta(hours=1) for hour in edges]
+    for since, until in pairwise(bounds):
+        window = Window(since, until, bounds[0] if chained else None)
+        asked = window.asked(NOW)
+        for pieces in sessions:
+            shown = [at for at in pieces if asked.since <= at <= asked.until]
+            loaded = bool(shown) and window.loads(shown[0])
+            assert loaded == (window.reach <= pieces[0] < until)
+            if loaded:
+                assert shown == pieces
 
 
 def test_the_moving_end_asks_beyond_now() -> None:

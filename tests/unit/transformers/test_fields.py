@@ -69,7 +69,7 @@ ACCEPTED: list[tuple[Any, Any, Any]] = [
     (to_instant, "2026-05-04T12:00:00", NOON),
     (to_instant, "2026-05-04 12:00:00", NOON),
     (to_instant, "2026-05-04T12:00:00.25Z", NOON + timedelta(milliseconds=250)),
-    (to_instant, "2026-05-04T12:00:00.123456789Z", NOON + timedelta(microseconds=123456)),
+    (to_instant, "2026-05-04T12:00:00.123456789Z", NOON + timedelta(microseconds=123457)),
     (to_instant, "2026-05-04", NOON.replace(hour=0)),
     (to_uuid, UUID_TEXT, UUID_TEXT),
     (to_uuid, UUID_TEXT.upper(), UUID_TEXT),

@@ -1,0 +1,14 @@
+"""How many cases the pure properties are tried with, together more than ten thousand.
+
+PROPERTY_EXAMPLES asks for more; `make proof` does.
+"""
+
+import os
+
+from hypothesis import settings
+
+_EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "1200"))
+
+MANY = settings(max_examples=_EXAMPLES)
+# Those in which a single case walks through a whole list.
+LONG = settings(max_examples=max(100, _EXAMPLES // 4))

@@ -1,0 +1,68 @@
+"""What is said beforehand of requests and time, against a reading and a budget played through."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.core.budget import Limit, wait_s
+from etl.core.forecast import Forecast, by_cursor, by_offset, duration_s
+from etl.core.guard import Guard
+from etl.core.walk import OffsetWalk
+from tests.support.examples import MANY
+from tests.unit.core.simulated import ChangingList, end_of
+
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 9000), st.integers(200, 2000))
+def test_offsets_take_as_many_requests_as_was_said(rows: int, page: int) -> None:
+    """With a list that stands still and counts itself."""
+    source = ChangingList(list(range(rows)), [], [10_000], counts=True)
+    end_of(OffsetWalk(), source, page)
+    assert source.requests == by_offset(rows, page)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 1000), st.integers(0, 5))
+def test_a_cursor_takes_as_many_requests_as_was_said(rows: int, page: int, below: int) -> None:
+    """Until two rows have shown that the window is passed, or the list ends; one more or less."""
+    needed = -(-(rows + min(below, 2)) // page) if rows + below else 1
+    assert abs(by_cursor(rows, page) - needed) <= 1 + (2 // page)
+
+
+@MANY
+@given(
+    st.integers(0, 60),
+    st.lists(st.tuples(st.integers(1, 12), st.integers(1, 600)), max_size=3),
+    st.lists(st.integers(0, 700), max_size=30),
+)
+def test_time_is_what_the_budget_makes_it(
+    requests: int, limits: list[tuple[int, int]], ago: list[int]
+) -> None:
+    """Played through request by request, with what was spent before."""
+    log = sorted(NOON - timedelta(seconds=each) for each in ago)
+    plan = tuple(Limit(*each) for each in limits)
+    forecast = duration_s(requests, ("list",), {"list": plan}, {"list": log}, NOON)
+    at = NOON
+    for _ in range(requests):
+        spent = [
+            (each, log[-each.requests] if len(log) >= each.requests else None) for each in plan
+        ]
+        at += timedelta(seconds=wait_s(at, spent, None))
+        log = sorted([*log, at])
+    assert abs(forecast - (at - NOON).total_seconds()) < 1e-3
+
+
+def test_forecasts_add_up_and_are_exact_only_together() -> None:
+    """One lower bound makes the sum one."""
+    assert Forecast(2, exact=True) + Forecast(3, exact=True) == Forecast(5, exact=True)
+    assert Forecast(2, exact=True) + Forecast(3, exact=False) == Forecast(5, exact=False)
+
+
+@given(st.integers(0, 500), st.integers(0, 500))
+def test_the_guard_trips_only_past_its_share_and_its_floor(vanished: int, alive: int) -> None:
+    """20 rows may always go, and a fifth of whatever there is."""
+    assert Guard().trips(vanished, alive) == (vanished > 20 and vanished * 5 > alive)
