@@ -61,6 +61,11 @@ class Coverage:
         """Tell whether all of `span` is known complete."""
         return any(held.since <= span.since and span.until <= held.until for held in self.spans)
 
+    def within(self, span: Span) -> tuple[Span, ...]:
+        """Return what of `span` is known complete, the earliest first."""
+        cut = (Span(max(s.since, span.since), min(s.until, span.until)) for s in self.spans)
+        return tuple(part for part in cut if part.since < part.until)
+
     def holes(self, within: Span) -> tuple[Span, ...]:
         """Return what of `within` is not known complete, the earliest first."""
         holes = []

@@ -11,6 +11,9 @@ from math import ceil
 from etl.core.budget import SLACK, Limits
 from etl.core.walk import ONE_ANSWER_ROWS, OVERLAP_ROWS
 
+# See `Reading.passed`.
+ROWS_BELOW = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
@@ -23,9 +26,12 @@ class Forecast:
         return Forecast(self.requests + other.requests, self.exact and other.exact)
 
 
-def by_cursor(rows: int, page_rows: int) -> int:
-    """Return the requests for `rows` rows, newest first, to the first row before the window."""
-    return rows // page_rows + 1
+def by_cursor(rows: int, older: int, page_rows: int) -> int:
+    """Return the requests for the `rows` rows of a window, newest first.
+
+    older: how many rows the list goes on with; two of them show that the window is passed.
+    """
+    return max(1, ceil((rows + min(older, ROWS_BELOW)) / page_rows))
 
 
 def by_offset(rows: int, page_rows: int) -> int:

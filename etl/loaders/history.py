@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, func, select, update
+from sqlalchemy import ColumnElement, Table, and_, false, func, or_, select, update
 
 from etl.core.coverage import Coverage, Span
 from etl.core.forecast import Forecast
@@ -75,14 +75,13 @@ class History:
             traits=row.traits,
         )
 
-    async def count_started(self, unit: Unit, stream: Stream, span: Span) -> int:
-        """Return how many stored records of the unit's project, not gone, start within `span`."""
+    async def count_started(self, unit: Unit, stream: Stream, spans: Sequence[Span]) -> int:
+        """Return how many stored records of the unit's project, not gone, start within `spans`."""
         table = self._tables.data[stream.tables[0].name]
         started = table.c[stream.started]
         query = select(func.count()).where(
             table.c.project_id == unit.project_id,
-            started >= span.since,
-            started < span.until,
+            or_(false(), *(and_(started >= since, started < until) for since, until in spans)),
             *alive(table),
         )
         async with self._database.transaction() as connection:

@@ -113,8 +113,10 @@ async def _forecast(
                 rows = page.forecast_records
                 return Forecast(by_offset(rows, plan.page_size_records), exact=True)
             break
-    # By the rows that are stored; a lower bound unless all, with the margin, is known complete.
-    asked = Span(window.since, window.asked(tools.client.now).until)
-    rows = await tools.history.count_started(unit, stream, asked)
-    exact = watermark.complete.covers(asked)
-    return Forecast(by_cursor(rows, plan.page_size_records), exact)
+    # By the rows that are known; a lower bound unless all, with the margins, is complete.
+    asked, complete = window.asked(tools.client.now), watermark.complete
+    span, below = Span(window.since, asked.until), Span(asked.since, window.since)
+    rows = await tools.history.count_started(unit, stream, complete.within(span))
+    older = await tools.history.count_started(unit, stream, complete.within(below))
+    exact = complete.covers(asked)
+    return Forecast(by_cursor(rows, older, plan.page_size_records), exact)

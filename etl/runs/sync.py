@@ -17,7 +17,7 @@ from etl.core.guard import Guard
 from etl.core.lookback import Lookback
 from etl.core.page import Batch, Page
 from etl.core.stream import Stream
-from etl.core.window import Window, moving_window
+from etl.core.window import MARGIN, Window, moving_window
 from etl.errors import (
     EXIT_SUCCEEDED,
     DestinationUnavailable,
@@ -111,12 +111,13 @@ class Chain:
     """Neighbouring windows, read newest first under one cursor.
 
     reach: where the oldest of them begins. extractor: has read the one before, None at first.
-    rows: how many stored rows are in what was read so far.
+    rows: how many known rows are in what was read so far; requests: how many that was to take.
     """
 
     reach: datetime
     extractor: Extractor | None = None
     rows: int = 0
+    requests: int = 0
 
     @property
     def broken(self) -> bool:
@@ -338,7 +339,7 @@ class _Work:
         """Read the window, or what is left of it, to its end, load it, and close it."""
         opened_at = self._tools.client.now
         resumed = left or extractor.follow(window)
-        await self._foresee(window, watermark, follows=resumed is not None)
+        await self._foresee(window, watermark, left, follows=resumed is not None)
         pages = extractor.pages(window, resumed)
         _log.info("window.opened", since=window.since.isoformat(), until=_text(window.until))
         ended = resumed is not None and resumed.ended
@@ -356,22 +357,39 @@ class _Work:
             await self._judge_absent(extractor, reading)
         await self._close(extractor, reading, watermark, opened_at)
 
-    async def _foresee(self, window: Window, watermark: Watermark, *, follows: bool) -> None:
-        """Say beforehand how many requests it takes, from the rows that are stored already.
+    async def _foresee(
+        self, window: Window, watermark: Watermark, left: Reading | None, *, follows: bool
+    ) -> None:
+        """Say beforehand how many requests it takes, from the rows that are known already.
 
-        Only a server that reads by cursor; another one says itself how many rows there are.
+        A server that does not read by cursor says itself how many rows there are, but for what is
+        left of a reading.
         """
         if (watermark.traits or {}).get("envelope") == "count":
+            if left is not None:
+                self._add(Forecast(0 if left.ended else 1, exact=False))
             return
         chain = self._chain or Chain(window.since)
-        before, size = chain.rows, self._plan.page_size_records
-        asked_until = window.asked(self._tools.client.now).until
-        span = Span(window.since, window.until if follows and window.until else asked_until)
-        rows = await self._tools.history.count_started(self.lease.unit, self.stream, span)
-        chain.rows += rows
-        requests = by_cursor(chain.rows, size) - (by_cursor(before, size) if follows else 0)
-        ours = Forecast(requests, exact=watermark.complete.covers(span))
-        self.forecast = ours if self.forecast is None else self.forecast + ours
+        if left is not None or not follows:
+            chain.rows = chain.requests = 0
+        if left is not None:
+            until = left.low or window.since
+        else:
+            asked_until = window.asked(self._tools.client.now).until
+            until = window.until if follows and window.until else asked_until
+        span, below = Span(window.since, until), Span(chain.reach - MARGIN, window.since)
+        complete, history, unit = watermark.complete, self._tools.history, self.lease.unit
+        chain.rows += await history.count_started(unit, self.stream, complete.within(span))
+        older = await history.count_started(unit, self.stream, complete.within(below))
+        requests = by_cursor(chain.rows, older, self._plan.page_size_records)
+        if left is not None and left.ended:
+            requests = 0
+        exact = left is None and complete.covers(span) and complete.covers(below)
+        self._add(Forecast(requests - chain.requests, exact))
+        chain.requests = requests
+
+    def _add(self, forecast: Forecast) -> None:
+        self.forecast = forecast if self.forecast is None else self.forecast + forecast
 
     async def _load(self, page: Page, gone: Sequence[str] = ()) -> None:
         batch = self.stream.transform(page)
