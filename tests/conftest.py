@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 
@@ -38,7 +39,11 @@ def databases() -> Iterator[Databases]:
 
 @pytest_asyncio.fixture(scope="session")
 async def template(databases: Databases) -> AsyncIterator[str]:
-    """The name of a database migrated by our own migrate."""
+    """The name of a database migrated by our own migrate: TEST_TEMPLATE names one that is there."""
+    if given := os.environ.get("TEST_TEMPLATE"):
+        yield given
+        await databases.drop_all()
+        return
     dsn = await databases.create_database(name=databases.template_name)
     database = Database(parse_database_url(dsn), Timeouts())
     await migrate(database, Tables("posthog"))

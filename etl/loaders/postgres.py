@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
-from sqlalchemy import ARRAY, Text, any_, func, literal, null, or_, select, update
-from sqlalchemy.dialects.postgresql import JSONB, TSTZMULTIRANGE, insert
+from sqlalchemy import func, null, select, update
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from etl.core.coverage import Span
-from etl.core.page import Batch, Rejected, Row
+from etl.core.page import Batch, Rejected
 from etl.core.stream import Stream, TableSpec
 from etl.errors import LeaseLost, RowsRefused
+from etl.loaders.absence import AbsentRecords
 from etl.loaders.database import Database, translated
-from etl.loaders.leases import TAIL, Lease
+from etl.loaders.driver import driver_of
+from etl.loaders.leases import Lease
 from etl.loaders.loader import Absence, Closing, Commit, Loaded
-from etl.loaders.statements import (
-    PLAN_SETTINGS,
-    LoadStatements,
-    absence_statements,
-    load_statements,
-)
+from etl.loaders.rejects import RejectsTable
+from etl.loaders.statements import PLAN_SETTINGS, load_statements
+from etl.loaders.table_load import TableLoad
 from etl.loaders.tables import Tables
-from etl.transformers.fields import is_storable
 from etl.transformers.transformer import reject
-
-_log = structlog.get_logger(__name__)
 
 # Others wait for a run that says nothing for so long, and not longer.
 _SILENCE = timedelta(minutes=10)
@@ -46,9 +40,10 @@ class PostgresLoader:
             (spec, load_statements(spec, tables.schema, tables.bookkeeping))
             for spec in stream.tables
         ]
-        self._absence = absence_statements(
+        self._absent = AbsentRecords(
             stream.tables[0], stream.key, tables.schema, tables.bookkeeping
         )
+        self._rejects = RejectsTable(tables, stream.name)
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
         """Load one batch; repeated by itself when Postgres breaks off."""
@@ -64,13 +59,14 @@ class PostgresLoader:
 
     async def _load(self, lease: Lease, batch: Batch, commit: Commit, sent: list[Loaded]) -> Loaded:
         """Load the batch once; what its COMMIT would make true is in `sent` before that goes."""
+        project_id = lease.unit.project_id
         async with self._database.transaction(PLAN_SETTINGS) as connection:
             inserted, updated, refused = await self._load_rows(connection, lease, batch, commit)
             rejected = [*batch.rejected, *refused]
-            new = await self._set_aside(connection, lease, rejected)
+            new = await self._rejects.set_aside(connection, project_id, rejected)
             loaded_keys = {*self._keys(batch), *commit.resolved} - {item.key for item in rejected}
-            await self._resolve(connection, lease, loaded_keys)
-            updated += await self._note_absence(connection, lease, commit)
+            await self._rejects.resolve(connection, project_id, loaded_keys)
+            updated += await self._absent.note(connection, lease.unit, commit)
             loaded = Loaded(inserted, updated, new)
             await self._count(connection, lease, batch, commit, loaded)
             if commit.closing is not None:
@@ -81,57 +77,33 @@ class PostgresLoader:
 
     async def expire(self, lease: Lease, source_now: datetime) -> Absence:
         """Mark what expired and weigh what was not seen; see `Loader`."""
-        return await self._database.repeat(lambda: self._expire(lease, source_now))
 
-    async def _expire(self, lease: Lease, source_now: datetime) -> Absence:
-        unit = lease.unit.key.values()
-        async with self._database.transaction() as connection:
-            driver = await _driver(connection)
-            for statement in self._absence.expire:
-                await driver.execute(statement, *unit, source_now)
-            ((suspects, alive),) = await driver.fetch(self._absence.weigh, *unit)
-            await self._hold(connection, lease)
-        return Absence(suspects, alive)
+        async def work() -> Absence:
+            async with self._database.transaction(PLAN_SETTINGS) as connection:
+                absence = await self._absent.expire(connection, lease.unit, source_now)
+                await self._hold(connection, lease)
+            return absence
+
+        return await self._database.repeat(work)
 
     async def withhold(self, lease: Lease) -> None:
         """Leave the suspects to the next sync; see `Loader`."""
-        await self._database.repeat(lambda: self._withhold(lease))
 
-    async def _withhold(self, lease: Lease) -> None:
-        async with self._database.transaction() as connection:
-            driver = await _driver(connection)
-            for statement in self._absence.withhold:
-                await driver.execute(statement, *lease.unit.key.values(), TAIL)
-            await self._hold(connection, lease)
+        async def work() -> None:
+            async with self._database.transaction() as connection:
+                await self._absent.withhold(connection, lease.unit)
+                await self._hold(connection, lease)
+
+        await self._database.repeat(work)
 
     async def suspects(self, lease: Lease, after: str, limit: int) -> Sequence[str]:
         """Return the next suspects; see `Loader`."""
 
-        async def read() -> Sequence[str]:
+        async def work() -> Sequence[str]:
             async with self._database.transaction() as connection:
-                driver = await _driver(connection)
-                unit = lease.unit.key.values()
-                found = await driver.fetch(self._absence.next, *unit, after, limit)
-            return [key for (key,) in found]
+                return await self._absent.suspects(connection, lease.unit, after, limit)
 
-        return await self._database.repeat(read)
-
-    async def _note_absence(self, connection: AsyncConnection, lease: Lease, commit: Commit) -> int:
-        """Note which stored records the page did not show; mark those that are gone."""
-        driver, unit = await _driver(connection), lease.unit.key.values()
-        seen, statements = commit.sighting, self._absence
-        if seen is not None:
-            keys = [key for key in seen.keys if is_storable(key)]
-            known = [key for key in seen.known if is_storable(key)]
-            if seen.begins:
-                await driver.execute(statements.doubt_all, *unit, *(seen.span or (None, None)))
-            elif seen.span is not None:
-                await driver.execute(statements.doubt_span, *unit, *seen.span, [*keys, *known])
-            await driver.execute(statements.clear, *unit, keys)
-        if not commit.gone:
-            return 0
-        done = await driver.execute(statements.delete, *unit, list(commit.gone), commit.observed_at)
-        return _count_of(done)
+        return await self._database.repeat(work)
 
     async def _load_rows(
         self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit
@@ -160,7 +132,7 @@ class PostgresLoader:
         loads = [
             (
                 spec,
-                _TableLoad(
+                TableLoad(
                     connection,
                     statements,
                     batch.rows[spec.name],
@@ -174,7 +146,7 @@ class PostgresLoader:
         ]
         refused: list[Rejected] = []
 
-        async def step(do: Callable[[_TableLoad], Awaitable[list[tuple[int, str]]]]) -> None:
+        async def step(do: Callable[[TableLoad], Awaitable[list[tuple[int, str]]]]) -> None:
             for spec, table in loads:
                 origins = batch.origins[spec.name]
                 refused.extend(
@@ -184,15 +156,15 @@ class PostgresLoader:
 
         # Postgres waits without end for the rest of a COPY. So all rows are staged before the
         # first one is locked: a run that is stopped in a COPY stands in nobody's way.
-        await step(_TableLoad.stage)
+        await step(TableLoad.stage)
         others = await self._meet_others(connection, lease)
-        await step(_TableLoad.upsert)
+        await step(TableLoad.upsert)
         tables = [table for _, table in loads]
         if others:
             for table in tables:
                 await table.sight()
         elif commit.closing is not None:
-            driver = await _driver(connection)
+            driver = await driver_of(connection)
             for _, statements in self._statements:
                 await driver.execute(statements.forget, lease.unit.project_id)
         return sum(t.inserted for t in tables), sum(t.updated for t in tables), refused
@@ -233,113 +205,6 @@ class PostgresLoader:
 
     def _refused(self, batch: Batch, spec: TableSpec, origin: int, reason: str) -> Rejected:
         return reject(batch.records[origin], self._stream.key, f"{spec.name}: {reason}")
-
-    async def _set_aside(
-        self, connection: AsyncConnection, lease: Lease, rejected: Sequence[Rejected]
-    ) -> int:
-        """Write the rejects table, each record once; return how many are news."""
-        if not rejected:
-            return 0
-        items = {item.key: item for item in rejected}
-        known = await self._unresolved(connection, lease, list(items))
-        for key in sorted(items):
-            await self._set_one_aside(connection, lease, items[key])
-            if key not in known:
-                _log.warning("record.rejected", record_key=key, reason=items[key].reason)
-        return len(items.keys() - known)
-
-    async def _unresolved(
-        self, connection: AsyncConnection, lease: Lease, keys: Sequence[str]
-    ) -> set[str]:
-        """Return which of `keys` are set aside now."""
-        table = self._tables.rejects
-        found = await connection.execute(
-            select(table.c.record_key).where(
-                table.c.project_id == lease.unit.project_id,
-                table.c.stream == self._stream.name,
-                table.c.resolved_at.is_(None),
-                table.c.record_key == any_(literal(list(keys), ARRAY(Text()))),
-            )
-        )
-        return set(found.scalars())
-
-    async def _set_one_aside(
-        self, connection: AsyncConnection, lease: Lease, item: Rejected
-    ) -> None:
-        # A payload may itself be what Postgres refuses; its text always fits.
-        for payload in (item.payload, json.dumps(item.payload, default=str)[:100_000]):
-            try:
-                with translated():
-                    async with connection.begin_nested():
-                        await self._write_reject(connection, lease, item, payload)
-                return
-            except RowsRefused:
-                continue
-        raise RowsRefused(f"the rejects table refused record {item.key}")
-
-    async def _write_reject(
-        self, connection: AsyncConnection, lease: Lease, item: Rejected, payload: Any
-    ) -> None:
-        table = self._tables.rejects
-        row = insert(table).values(
-            project_id=lease.unit.project_id,
-            stream=self._stream.name,
-            record_key=item.key,
-            reason=item.reason,
-            payload=literal(payload, JSONB(none_as_null=False)),
-            first_seen_at=func.now(),
-            last_seen_at=func.now(),
-        )
-        await connection.execute(
-            row.on_conflict_do_update(
-                constraint="rejects_pkey",
-                set_={
-                    "reason": row.excluded.reason,
-                    "payload": row.excluded.payload,
-                    "last_seen_at": func.now(),
-                    "resolved_at": None,
-                },
-                # Seen again unchanged is no news; the last sight of it is kept to the day.
-                where=or_(
-                    table.c.resolved_at.is_not(None),
-                    table.c.reason != row.excluded.reason,
-                    table.c.payload.is_distinct_from(row.excluded.payload),
-                    table.c.last_seen_at < func.now() - timedelta(days=1),
-                ),
-            )
-        )
-
-    async def _resolve(
-        self, connection: AsyncConnection, lease: Lease, loaded_keys: set[str]
-    ) -> None:
-        """Mark what was set aside earlier and has loaded now."""
-        if not await self._anything_set_aside(connection, lease):
-            return  # nearly always, and sending a page's keys takes longer than to ask
-        keys = await self._unresolved(connection, lease, list(loaded_keys))
-        if keys:
-            table = self._tables.rejects
-            await connection.execute(
-                update(table)
-                .where(
-                    table.c.project_id == lease.unit.project_id,
-                    table.c.stream == self._stream.name,
-                    table.c.record_key.in_(sorted(keys)),
-                )
-                .values(resolved_at=func.now())
-            )
-
-    async def _anything_set_aside(self, connection: AsyncConnection, lease: Lease) -> bool:
-        table = self._tables.rejects
-        found = await connection.execute(
-            select(literal(1))
-            .where(
-                table.c.project_id == lease.unit.project_id,
-                table.c.stream == self._stream.name,
-                table.c.resolved_at.is_(None),
-            )
-            .limit(1)
-        )
-        return found.first() is not None
 
     def _keys(self, batch: Batch) -> list[str]:
         spec = self._stream.tables[0]
@@ -449,93 +314,8 @@ def _multirange(spans: Sequence[Span]) -> Any:
     )
 
 
-async def _driver(connection: AsyncConnection) -> Any:
-    return (await connection.get_raw_connection()).driver_connection
-
-
-def _count_of(tag: str) -> int:
-    """Return how many rows a command says it touched."""
-    return int(tag.rpartition(" ")[2])
-
-
 class _AlreadyCommitted(LeaseLost):
     """This very batch is in already."""
 
     def __init__(self) -> None:
         super().__init__("this batch was committed before")
-
-
-class _TableLoad:
-    """Loads the rows of one table in one transaction, setting aside those Postgres refuses.
-
-    Not careful, it raises RowsRefused instead, and the transaction is then broken.
-    """
-
-    def __init__(
-        self,
-        connection: AsyncConnection,
-        statements: LoadStatements,
-        rows: Sequence[Row],
-        project_id: int,
-        commit: Commit,
-        careful: bool,
-    ) -> None:
-        self._connection = connection
-        self._statements = statements
-        self._rows = rows
-        self._project_id = project_id
-        self._commit = commit
-        self._careful = careful
-        self.inserted = 0
-        self.updated = 0
-
-    async def stage(self) -> list[tuple[int, str]]:
-        """Copy the rows into staging; return place and reason of each one that was refused."""
-        return await self._bisect(self._stage, 0, len(self._rows))
-
-    async def upsert(self) -> list[tuple[int, str]]:
-        """Write what was staged; return place and reason of each row that was refused."""
-        return await self._bisect(self._upsert, 0, len(self._rows))
-
-    async def sight(self) -> None:
-        """Keep which rows were seen without news."""
-        driver = await _driver(self._connection)
-        await driver.execute(self._statements.sight, self._project_id, self._commit.observed_at)
-
-    async def _bisect(
-        self, step: Callable[[Any, int, int], Awaitable[None]], first: int, end: int
-    ) -> list[tuple[int, str]]:
-        """Do `step` for the rows from `first` to before `end`, halving them where it is refused."""
-        if not self._careful:
-            await step(await _driver(self._connection), first, end)
-            return []
-        try:
-            with translated():
-                async with self._connection.begin_nested():
-                    await step(await _driver(self._connection), first, end)
-            return []
-        except RowsRefused as exc:
-            if end - first == 1:
-                return [(first, exc.message)]
-        middle = (first + end) // 2
-        bad = await self._bisect(step, first, middle)
-        return bad + await self._bisect(step, middle, end)
-
-    async def _stage(self, driver: Any, first: int, end: int) -> None:
-        await driver.execute(self._statements.create_staging)
-        rows: Iterable[Row] = self._rows
-        columns = self._statements.columns[1:]
-        if self._careful:  # else all rows are staged and written together: no need for places
-            rows = ((place, *self._rows[place]) for place in range(first, end))
-            columns = self._statements.columns
-        await driver.copy_records_to_table(
-            self._statements.staging, records=rows, columns=columns, schema_name="pg_temp"
-        )
-
-    async def _upsert(self, driver: Any, first: int, end: int) -> None:
-        arguments = [self._project_id, self._commit.observed_at, first, end]
-        if self._statements.takes_source_at:
-            arguments.append(self._commit.source_at)
-        ((inserted, updated),) = await driver.fetch(self._statements.upsert, *arguments)
-        self.inserted += inserted
-        self.updated += updated

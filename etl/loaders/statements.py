@@ -24,7 +24,8 @@ PLAN_SETTINGS = {
 }
 
 _PLACE = "_place"
-_XID = "pg_catalog.pg_current_xact_id()::text::bigint"
+# The transaction that writes, as a number that only grows.
+XID = "pg_catalog.pg_current_xact_id()::text::bigint"
 _SOURCE_AT = "$5::timestamptz"
 
 
@@ -108,7 +109,8 @@ def _row_key(spec: TableSpec, source: str) -> str:
     return f"jsonb_build_array({', '.join(columns)})::text"
 
 
-def _unseen_since(spec: TableSpec, sightings: str, observed_at: str) -> str:
+def unseen_since(spec: TableSpec, sightings: str, observed_at: str) -> str:
+    """Return the condition that no run has seen row `t` without news after `observed_at`."""
     return (
         f"NOT EXISTS (SELECT FROM {sightings} AS g WHERE g.project_id = $1::bigint "
         f"AND g.table_name = {_literal(spec.name)} AND g.row_key = {_row_key(spec, 't')} "
@@ -140,7 +142,7 @@ def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
                 f" AND NOT coalesce({expires_at} <= {_SOURCE_AT} + interval '25 hours' AND "
                 f"t.{quoted(spec.expiry.started)} < {source}.{quoted(spec.expiry.started)}, false)"
             )
-        unseen = _unseen_since(spec, sightings, observed_at)
+        unseen = unseen_since(spec, sightings, observed_at)
         return f"t._observed_at <= {observed_at} AND ({changed}){whole} AND {unseen}"
 
     def lives(source: str) -> str:
@@ -158,7 +160,7 @@ def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
 WITH written AS (
     INSERT INTO {table} AS t
         (project_id, {names}, _observed_at, _first_seen_at, _updated_at, _xid)
-    SELECT $1::bigint, {values}, $2::timestamptz, now(), now(), {_XID}
+    SELECT $1::bigint, {values}, $2::timestamptz, now(), now(), {XID}
     FROM pg_temp.{quoted(staging)} AS s
     LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {_same_key(spec)}
     WHERE coalesce(s.{_PLACE} >= $3::integer AND s.{_PLACE} < $4::integer, true)
@@ -173,105 +175,3 @@ WITH written AS (
 )
 SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM written
 """
-
-
-@dataclass(frozen=True, slots=True)
-class AbsenceStatements:
-    """What it takes to find out which stored records are gone from the source.
-
-    Parameters begin with $1 project_id, $2 stream and $3 unit.
-
-    doubt_span: also $4 and $5, two starts, both counted in, and $6, keys: suspects what is stored
-    between and is none of the keys. doubt_all: $4 and $5 may be null: suspects all that is stored
-    between. clear: $4 keys: these were seen. expire: $4 the source's clock: marks what expired, and
-    clears it. weigh: answers (suspects, alive). withhold: $4 a unit, whose suspects they become.
-    next: $4 a key, $5 how many: the suspects after it. delete: $4 keys, $5 observed_at: marks them
-    deleted, and clears them.
-    """
-
-    doubt_span: str
-    doubt_all: str
-    clear: str
-    expire: tuple[str, ...]
-    weigh: str
-    withhold: tuple[str, ...]
-    next: str
-    delete: str
-
-
-def absence_statements(
-    spec: TableSpec, key: str, schema: str, bookkeeping: str
-) -> AbsenceStatements:
-    """Return the statements for the records in `spec`, known by their field `key`."""
-    table = f"{quoted(schema)}.{quoted(spec.name)}"
-    suspects = f"{quoted(bookkeeping)}.suspects"
-    unit = "u.project_id = $1::bigint AND u.stream = $2::text AND u.unit = $3::text"
-    same = f"t.project_id = $1::bigint AND t.{quoted(key)} = u.record_key"
-    alive = "t._deleted_at IS NULL"
-    if spec.expiry is not None:
-        alive += " AND t._expired_at IS NULL"
-    begin = f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $3::text, t.{quoted(key)} "
-    begin += f"FROM {table} AS t WHERE t.project_id = $1::bigint AND {alive}"
-    never_twice = "ON CONFLICT DO NOTHING"
-    started = f"t.{quoted(spec.started or key)}"
-    return AbsenceStatements(
-        doubt_span=(
-            f"{begin} AND {started} BETWEEN $4::timestamptz AND $5::timestamptz "
-            f"AND NOT t.{quoted(key)} = ANY ($6::text[]) {never_twice}"
-        ),
-        doubt_all=(
-            f"{begin} AND ($4::timestamptz IS NULL OR "
-            f"{started} BETWEEN $4::timestamptz AND $5::timestamptz) {never_twice}"
-        ),
-        clear=f"DELETE FROM {suspects} AS u WHERE {unit} AND u.record_key = ANY ($4::text[])",
-        expire=_expire(spec, table, suspects, unit, same, alive),
-        weigh=(
-            f"WITH absent AS (SELECT count(*) AS n FROM {suspects} AS u WHERE {unit}) "
-            f"SELECT n, CASE WHEN n = 0 THEN 0 ELSE (SELECT count(*) FROM {table} AS t "
-            f"WHERE t.project_id = $1::bigint AND {alive}) END FROM absent"
-        ),
-        withhold=(
-            f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $4::text, u.record_key "
-            f"FROM {suspects} AS u WHERE {unit} {never_twice}",
-            f"DELETE FROM {suspects} AS u WHERE {unit} AND u.unit <> $4::text",
-        ),
-        next=(
-            f"SELECT u.record_key FROM {suspects} AS u WHERE {unit} AND u.record_key > $4::text "
-            "ORDER BY u.record_key LIMIT $5::bigint"
-        ),
-        delete=(
-            f"WITH cleared AS (DELETE FROM {suspects} AS u WHERE {unit} "
-            "AND u.record_key = ANY ($4::text[]) RETURNING u.record_key) "
-            f"UPDATE {table} AS t SET _deleted_at = now(), _updated_at = now(), _xid = {_XID}, "
-            "_observed_at = $5::timestamptz FROM cleared AS u "
-            f"WHERE {same} AND {alive} AND t._observed_at <= $5::timestamptz AND "
-            + _unseen_since(spec, f"{quoted(bookkeeping)}.sightings", "$5::timestamptz")
-        ),
-    )
-
-
-def _expire(
-    spec: TableSpec, table: str, suspects: str, unit: str, same: str, alive: str
-) -> tuple[str, ...]:
-    """Return the statements that mark what expired: by its own instant, or by the source's rule.
-
-    The rule counts only for what was not seen: servers that name no instant may keep for longer.
-    """
-    drop_known = (
-        f"DELETE FROM {suspects} AS u USING {table} AS t WHERE {unit} AND {same} AND NOT ({alive})"
-    )
-    if spec.expiry is None:
-        return (drop_known + " AND $4::timestamptz IS NOT NULL",)
-    at, started = quoted(spec.expiry.at), quoted(spec.expiry.started)
-    days = f"coalesce(t.{quoted(spec.expiry.days)}, {spec.expiry.default_days})"
-    by_rule = (
-        f"((t.{started} AT TIME ZONE 'UTC')::date + {days}::integer)::timestamp AT TIME ZONE 'UTC'"
-    )
-    mark = f"UPDATE {table} AS t SET _updated_at = now(), _xid = {_XID}, _expired_at = "
-    return (
-        f"{mark} t.{at} WHERE t.project_id = $1::bigint AND {alive} AND t.{at} <= $4::timestamptz "
-        "AND $2::text IS NOT NULL AND $3::text IS NOT NULL",
-        f"{mark} {by_rule} FROM {suspects} AS u WHERE {unit} AND {same} AND {alive} "
-        f"AND t.{at} IS NULL AND {by_rule} <= $4::timestamptz",
-        drop_known + " AND $4::timestamptz IS NOT NULL",
-    )

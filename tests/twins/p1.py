@@ -42,9 +42,9 @@ TWINS = [
         name="rejects are committed on their own",
         promise="P1",
         file="etl/loaders/postgres.py",
-        find="            new = await self._set_aside(connection, lease, rejected)\n",
+        find="            new = await self._rejects.set_aside(connection, project_id, rejected)\n",
         replace="            async with self._database.transaction() as early:\n"
-        "                new = await self._set_aside(early, lease, rejected)\n",
+        "                new = await self._rejects.set_aside(early, project_id, rejected)\n",
         caught_by=_CRASH + "test_what_a_killed_batch_set_aside_is_gone_with_it",
     ),
     Twin(

@@ -91,7 +91,7 @@ TWINS = [
         name="rows are locked while others are still copied",
         promise="P10",
         file="etl/loaders/postgres.py",
-        find="        await step(_TableLoad.stage)\n",
+        find="        await step(TableLoad.stage)\n",
         replace="        async def both(table):\n"
         "            return await table.stage() + await table.upsert()\n"
         "        await step(both)\n",

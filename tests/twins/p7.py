@@ -9,7 +9,7 @@ TWINS = [
     Twin(
         name="rows that Postgres refuses take their page along",
         promise="P7",
-        file="etl/loaders/postgres.py",
+        file="etl/loaders/table_load.py",
         find="            if end - first == 1:\n                return [(first, exc.message)]\n",
         replace="            return [(place, exc.message) for place in range(first, end)]\n",
         caught_by="tests/contract/test_loader.py::"
@@ -50,7 +50,7 @@ TWINS = [
     Twin(
         name="a known reject is news each time",
         promise="P7",
-        file="etl/loaders/postgres.py",
+        file="etl/loaders/rejects.py",
         find="        return len(items.keys() - known)\n",
         replace="        return len(items)\n",
         caught_by=_SET_ASIDE + "[text for a count]",
@@ -58,7 +58,7 @@ TWINS = [
     Twin(
         name="a mended record stays in the rejects",
         promise="P7",
-        file="etl/loaders/postgres.py",
+        file="etl/loaders/rejects.py",
         find="        if keys:\n",
         replace="        if False:\n",
         caught_by=_TESTS + "test_a_record_is_resolved_once_it_is_mended",

@@ -58,8 +58,8 @@ def copy_project(directory: Path) -> Path:
     return directory
 
 
-async def run_pytest(project: Path, *arguments: str, server: str) -> Outcome:
-    """Run pytest in a project, against the session's Postgres."""
+async def run_pytest(project: Path, *arguments: str, server: str, template: str) -> Outcome:
+    """Run pytest in a project, against the session's Postgres and its migrated database."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "pytest", "-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider"),
@@ -70,6 +70,7 @@ async def run_pytest(project: Path, *arguments: str, server: str) -> Outcome:
             **{name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")},
             "PYTHONPATH": str(project),
             "TEST_DATABASE_URL": server,
+            "TEST_TEMPLATE": template,
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -85,14 +86,14 @@ async def run_pytest(project: Path, *arguments: str, server: str) -> Outcome:
     return process.returncode, out.decode(errors="replace")
 
 
-async def try_twin(twin: Twin, project: Path, server: str) -> Outcome:
+async def try_twin(twin: Twin, project: Path, server: str, template: str) -> Outcome:
     """Plant the defect in a copy of the project, run the test that is to catch it, and mend it."""
     shipped = project / twin.file
     sound = shipped.read_text(encoding="utf-8")
     assert sound.count(twin.find) == 1, f"{twin.file} holds this not once: {twin.find!r}"
     shipped.write_text(sound.replace(twin.find, twin.replace), encoding="utf-8")
     try:
-        return await run_pytest(project, twin.caught_by, server=server)
+        return await run_pytest(project, twin.caught_by, server=server, template=template)
     finally:
         shipped.write_text(sound, encoding="utf-8")
 
@@ -106,18 +107,22 @@ def copied_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("twin", TWINS, ids=title)
 async def test_a_planted_defect_is_caught(
-    twin: Twin, copied_project: Path, databases: Databases
+    twin: Twin, copied_project: Path, databases: Databases, template: str
 ) -> None:
     """With the defect the named test runs, and fails by what it asserts."""
-    code, printed = await try_twin(twin, copied_project, databases.dsn)
+    code, printed = await try_twin(twin, copied_project, databases.dsn, template)
     last_line = printed.strip().splitlines()[-1]
     assert (code, "1 failed" in last_line, "error" in last_line) == (1, True, False), printed
 
 
-async def test_the_test_that_is_to_catch_each_defect_exists(databases: Databases) -> None:
+async def test_the_test_that_is_to_catch_each_defect_exists(
+    databases: Databases, template: str
+) -> None:
     """All are collected at once, so none is misspelt; passing is for the normal run to show."""
     wanted = sorted({twin.caught_by for twin in TWINS})
-    code, printed = await run_pytest(PROJECT, "--collect-only", *wanted, server=databases.dsn)
+    code, printed = await run_pytest(
+        PROJECT, "--collect-only", *wanted, server=databases.dsn, template=template
+    )
     assert code == 0, printed
     assert set(wanted) - set(printed.splitlines()) == set()
 

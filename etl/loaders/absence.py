@@ -1,0 +1,166 @@
+"""What a reading did not show: suspects, those that expired, and those that are really gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from etl.core.stream import TableSpec
+from etl.loaders.driver import count_of, driver_of
+from etl.loaders.leases import TAIL, Unit
+from etl.loaders.loader import Absence, Commit
+from etl.loaders.statements import XID, quoted, unseen_since
+from etl.transformers.fields import is_storable
+
+
+class AbsentRecords:
+    """The suspects among the records of one table; works in transactions that others open."""
+
+    def __init__(self, spec: TableSpec, key: str, schema: str, bookkeeping: str) -> None:
+        self._statements = absence_statements(spec, key, schema, bookkeeping)
+
+    async def note(self, connection: AsyncConnection, unit: Unit, commit: Commit) -> int:
+        """Note which stored records the page did not show; mark those gone, and count them."""
+        driver, key = await driver_of(connection), unit.key.values()
+        seen, statements = commit.sighting, self._statements
+        if seen is not None:
+            keys = [each for each in seen.keys if is_storable(each)]
+            known = [each for each in seen.known if is_storable(each)]
+            if seen.begins:
+                await driver.execute(statements.doubt_all, *key, *(seen.span or (None, None)))
+            elif seen.span is not None:
+                await driver.execute(statements.doubt_span, *key, *seen.span, [*keys, *known])
+            await driver.execute(statements.clear, *key, keys)
+        if not commit.gone:
+            return 0
+        gone = list(commit.gone)
+        return count_of(await driver.execute(statements.delete, *key, gone, commit.observed_at))
+
+    async def expire(
+        self, connection: AsyncConnection, unit: Unit, source_now: datetime
+    ) -> Absence:
+        """Mark what the source has dropped by its own rule, and weigh what else was not seen."""
+        driver, key = await driver_of(connection), unit.key.values()
+        for statement in self._statements.expire:
+            await driver.execute(statement, *key, source_now)
+        ((suspects, alive),) = await driver.fetch(self._statements.weigh, *key)
+        return Absence(suspects, alive)
+
+    async def withhold(self, connection: AsyncConnection, unit: Unit) -> None:
+        """Leave the suspects to the next sync."""
+        driver = await driver_of(connection)
+        for statement in self._statements.withhold:
+            await driver.execute(statement, *unit.key.values(), TAIL)
+
+    async def suspects(
+        self, connection: AsyncConnection, unit: Unit, after: str, limit: int
+    ) -> Sequence[str]:
+        """Return the next keys after `after`."""
+        driver = await driver_of(connection)
+        found = await driver.fetch(self._statements.next, *unit.key.values(), after, limit)
+        return [key for (key,) in found]
+
+
+@dataclass(frozen=True, slots=True)
+class AbsenceStatements:
+    """What it takes to find out which stored records are gone from the source.
+
+    Parameters begin with $1 project_id, $2 stream and $3 unit.
+
+    doubt_span: also $4 and $5, two starts, both counted in, and $6, keys: suspects what is stored
+    between and is none of the keys. doubt_all: $4 and $5 may be null: suspects all that is stored
+    between. clear: $4 keys: these were seen. expire: $4 the source's clock: marks what expired, and
+    clears it. weigh: answers (suspects, alive). withhold: $4 a unit, whose suspects they become.
+    next: $4 a key, $5 how many: the suspects after it. delete: $4 keys, $5 observed_at: marks them
+    deleted, and clears them.
+    """
+
+    doubt_span: str
+    doubt_all: str
+    clear: str
+    expire: tuple[str, ...]
+    weigh: str
+    withhold: tuple[str, ...]
+    next: str
+    delete: str
+
+
+def absence_statements(
+    spec: TableSpec, key: str, schema: str, bookkeeping: str
+) -> AbsenceStatements:
+    """Return the statements for the records in `spec`, known by their field `key`."""
+    table = f"{quoted(schema)}.{quoted(spec.name)}"
+    suspects = f"{quoted(bookkeeping)}.suspects"
+    unit = "u.project_id = $1::bigint AND u.stream = $2::text AND u.unit = $3::text"
+    same = f"t.project_id = $1::bigint AND t.{quoted(key)} = u.record_key"
+    alive = "t._deleted_at IS NULL"
+    if spec.expiry is not None:
+        alive += " AND t._expired_at IS NULL"
+    begin = f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $3::text, t.{quoted(key)} "
+    begin += f"FROM {table} AS t WHERE t.project_id = $1::bigint AND {alive}"
+    never_twice = "ON CONFLICT DO NOTHING"
+    started = f"t.{quoted(spec.started or key)}"
+    return AbsenceStatements(
+        doubt_span=(
+            f"{begin} AND {started} BETWEEN $4::timestamptz AND $5::timestamptz "
+            f"AND NOT t.{quoted(key)} = ANY ($6::text[]) {never_twice}"
+        ),
+        doubt_all=(
+            f"{begin} AND ($4::timestamptz IS NULL OR "
+            f"{started} BETWEEN $4::timestamptz AND $5::timestamptz) {never_twice}"
+        ),
+        clear=f"DELETE FROM {suspects} AS u WHERE {unit} AND u.record_key = ANY ($4::text[])",
+        expire=_expire(spec, table, suspects, unit, same, alive),
+        weigh=(
+            f"WITH absent AS (SELECT count(*) AS n FROM {suspects} AS u WHERE {unit}) "
+            f"SELECT n, CASE WHEN n = 0 THEN 0 ELSE (SELECT count(*) FROM {table} AS t "
+            f"WHERE t.project_id = $1::bigint AND {alive}) END FROM absent"
+        ),
+        withhold=(
+            f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $4::text, u.record_key "
+            f"FROM {suspects} AS u WHERE {unit} {never_twice}",
+            f"DELETE FROM {suspects} AS u WHERE {unit} AND u.unit <> $4::text",
+        ),
+        next=(
+            f"SELECT u.record_key FROM {suspects} AS u WHERE {unit} AND u.record_key > $4::text "
+            "ORDER BY u.record_key LIMIT $5::bigint"
+        ),
+        delete=(
+            f"WITH cleared AS (DELETE FROM {suspects} AS u WHERE {unit} "
+            "AND u.record_key = ANY ($4::text[]) RETURNING u.record_key) "
+            f"UPDATE {table} AS t SET _deleted_at = now(), _updated_at = now(), _xid = {XID}, "
+            "_observed_at = $5::timestamptz FROM cleared AS u "
+            f"WHERE {same} AND {alive} AND t._observed_at <= $5::timestamptz AND "
+            + unseen_since(spec, f"{quoted(bookkeeping)}.sightings", "$5::timestamptz")
+        ),
+    )
+
+
+def _expire(
+    spec: TableSpec, table: str, suspects: str, unit: str, same: str, alive: str
+) -> tuple[str, ...]:
+    """Return the statements that mark what expired: by its own instant, or by the source's rule.
+
+    The rule counts only for what was not seen: servers that name no instant may keep for longer.
+    """
+    drop_known = (
+        f"DELETE FROM {suspects} AS u USING {table} AS t WHERE {unit} AND {same} AND NOT ({alive})"
+    )
+    if spec.expiry is None:
+        return (drop_known + " AND $4::timestamptz IS NOT NULL",)
+    at, started = quoted(spec.expiry.at), quoted(spec.expiry.started)
+    days = f"coalesce(t.{quoted(spec.expiry.days)}, {spec.expiry.default_days})"
+    by_rule = (
+        f"((t.{started} AT TIME ZONE 'UTC')::date + {days}::integer)::timestamp AT TIME ZONE 'UTC'"
+    )
+    mark = f"UPDATE {table} AS t SET _updated_at = now(), _xid = {XID}, _expired_at = "
+    return (
+        f"{mark} t.{at} WHERE t.project_id = $1::bigint AND {alive} AND t.{at} <= $4::timestamptz "
+        "AND $2::text IS NOT NULL AND $3::text IS NOT NULL",
+        f"{mark} {by_rule} FROM {suspects} AS u WHERE {unit} AND {same} AND {alive} "
+        f"AND t.{at} IS NULL AND {by_rule} <= $4::timestamptz",
+        drop_known + " AND $4::timestamptz IS NOT NULL",
+    )
