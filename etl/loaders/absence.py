@@ -12,7 +12,7 @@ from etl.core.stream import TableSpec
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import TAIL, Unit
 from etl.loaders.loader import Absence, Commit
-from etl.loaders.statements import XID, quoted, unseen_since
+from etl.loaders.statements import XID, expires_by_rule, quoted, unseen_since
 from etl.transformers.fields import is_storable
 
 
@@ -151,11 +151,8 @@ def _expire(
     )
     if spec.expiry is None:
         return (drop_known + " AND $4::timestamptz IS NOT NULL",)
-    at, started = quoted(spec.expiry.at), quoted(spec.expiry.started)
-    days = f"coalesce(t.{quoted(spec.expiry.days)}, {spec.expiry.default_days})"
-    by_rule = (
-        f"((t.{started} AT TIME ZONE 'UTC')::date + {days}::integer)::timestamp AT TIME ZONE 'UTC'"
-    )
+    at = quoted(spec.expiry.at)
+    by_rule = expires_by_rule(spec.expiry, "t", f"t.{quoted(spec.expiry.days)}")
     mark = f"UPDATE {table} AS t SET _updated_at = now(), _xid = {XID}, _expired_at = "
     return (
         f"{mark} t.{at} WHERE t.project_id = $1::bigint AND {alive} AND t.{at} <= $4::timestamptz "

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from etl.core.stream import TableSpec
+from etl.core.stream import Expiry, TableSpec
 
 # Staging is never analysed and the table may not be either, so the planner would have to guess.
 # One index probe a row is what we want, whatever the statistics say.
@@ -118,6 +118,16 @@ def unseen_since(spec: TableSpec, sightings: str, observed_at: str) -> str:
     )
 
 
+def expires_by_rule(expiry: Expiry, source: str, days: str) -> str:
+    """Return when a row of `source` expires where the server names no instant (see `Expiry`)."""
+    started = f"{source}.{quoted(expiry.started)}"
+    kept_for = f"coalesce({days}, {expiry.default_days})"
+    return (
+        f"((({started} AT TIME ZONE 'UTC')::date + {kept_for}::integer)::timestamp "
+        "AT TIME ZONE 'UTC')"
+    )
+
+
 def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
     keeps = {field.name for field in spec.fields if field.null_keeps}
     volatile = {field.name for field in spec.fields if field.volatile}
@@ -134,7 +144,8 @@ def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
         changed = f"t._deleted_at IS NOT NULL OR ({held}) IS DISTINCT FROM ({read})"
         whole = ""
         if spec.expiry is not None:
-            expires_at = value(source, spec.expiry.at)
+            named, days = value(source, spec.expiry.at), value(source, spec.expiry.days)
+            expires_at = f"coalesce({named}, {expires_by_rule(spec.expiry, source, days)})"
             changed += f" OR (t._expired_at IS NOT NULL AND {lives(source)})"
             # Older servers drop a recording piece by piece in its last day (PostHog source,
             # session_recording_list_from_query.py, before the expiry was one instant).

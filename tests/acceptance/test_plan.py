@@ -95,9 +95,7 @@ async def test_a_server_that_counts_is_forecast_from_its_count(
         assert abs(forecast - asked) <= asked / 10
 
 
-async def test_nothing_is_planned_where_all_is_known(
-    start_sandbox: StartSandbox, dsn: str
-) -> None:
+async def test_nothing_is_planned_where_all_is_known(start_sandbox: StartSandbox, dsn: str) -> None:
     """And a plan asks the source for nothing that it could not count."""
     sandbox = await start_sandbox(recordings=40, days=3.0)
     pipeline = Pipeline(sandbox, dsn)

@@ -4,6 +4,8 @@ from tests.twins.twin import Twin
 
 _WALK = "etl/core/walk.py"
 _TESTS = "tests/acceptance/test_complete.py::"
+_BACKFILL = "tests/acceptance/test_backfill.py::"
+_EDGES = "tests/acceptance/test_edges.py::"
 
 TWINS = [
     Twin(
@@ -95,8 +97,54 @@ TWINS = [
         name="a stopped sync begins from the start",
         promise="P2",
         file="etl/runs/sync.py",
-        find="        if extractor.resumable(self.lease.position):\n",
-        replace="        if False:\n",
+        find="        left = extractor.resume(self.lease.position)\n",
+        replace="        left = None\n",
         caught_by=_TESTS + "test_a_sync_that_was_stopped_goes_on_where_it_was[cloud]",
+    ),
+    Twin(
+        name="the watermark moves with each page, not when the window closes",
+        promise="P2",
+        file="etl/runs/sync.py",
+        find="            sighting=page.sighting,\n            gone=gone,\n",
+        replace="""            sighting=page.sighting,
+            gone=gone,
+            closing=None
+            if self._chain is None
+            else Closing([Span.parse(self.lease.unit.window)], None, None, {}),
+""",
+        caught_by=_BACKFILL
+        + "test_a_backfill_that_was_killed_goes_on_where_it_was[in the middle of a window]",
+    ),
+    Twin(
+        name="what a window's last page shows of the next one is left out, and not asked for again",
+        promise="P2",
+        file="etl/core/window.py",
+        find="        return started_at >= self.reach and (",
+        replace="        return started_at >= self.since and (",
+        caught_by=_BACKFILL + "test_a_spent_budget_ends_a_backfill_where_the_next_one_goes_on",
+    ),
+    Twin(
+        name="each window is asked for by itself",
+        promise="P2",
+        file="etl/runs/sync.py",
+        find="also_since=None if self._chain is None else self._chain.reach)",
+        replace="also_since=None)",
+        caught_by=_BACKFILL + "test_neighbouring_windows_cost_no_more_than_one_wide_one",
+    ),
+    Twin(
+        name="a list in another order is left at the first row from before the window",
+        promise="P2",
+        file="etl/extractors/extractor.py",
+        find="        return self.ordered and self.filters and self.above is not None",
+        replace="        return self.filters and self.above is not None",
+        caught_by=_EDGES + "test_a_list_in_another_order_is_read_to_its_end",
+    ),
+    Twin(
+        name="one record with a wrong date at the end of a page ends the reading",
+        promise="P2",
+        file="etl/extractors/extractor.py",
+        find=" and self.above is not None and self.above < since\n",
+        replace=" and self.low is not None and self.low < since\n",
+        caught_by=_EDGES + "test_a_record_with_a_wrong_date_at_the_end_of_a_page_ends_nothing",
     ),
 ]

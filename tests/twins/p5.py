@@ -2,52 +2,79 @@
 
 from tests.twins.twin import Twin
 
-_CUT = (
-    "tests/acceptance/test_complete.py::"
-    "test_a_session_cut_by_the_edge_of_the_window_never_replaces_the_whole_one"
-)
+_WINDOW = "etl/core/window.py"
+_EXTRACTOR = "etl/extractors/extractor.py"
+_STATEMENTS = "etl/loaders/statements.py"
+_EDGES = "tests/acceptance/test_edges.py::"
+_WINDOWS = _EDGES + "test_sessions_at_the_edges_of_windows_are_whole_whatever_is_read_when"
 
 TWINS = [
     Twin(
         name="an older reading replaces a newer one",
         promise="P5",
-        file="etl/loaders/statements.py",
-        find='            f"t._observed_at <= {observed_at} AND (t._deleted_at IS NOT NULL "\n',
-        replace='            f"{observed_at} IS NOT NULL AND (t._deleted_at IS NOT NULL "\n',
+        file=_STATEMENTS,
+        find='        return f"t._observed_at <= {observed_at} AND ({changed})',
+        replace='        return f"{observed_at} IS NOT NULL AND ({changed})',
         caught_by="tests/contract/test_loader.py::"
         "test_of_two_readings_the_one_observed_later_stays[pool]",
     ),
     Twin(
-        name="a session cut by the edge of the window is loaded",
+        name="a session cut by the edge of the lookback is loaded",
         promise="P5",
-        file="etl/core/window.py",
-        find="return started_at >= self.since and (",
+        file=_WINDOW,
+        find="return started_at >= self.reach and (",
         replace="return True or (",
-        caught_by=_CUT + "[it reaches into the margin]",
+        caught_by=_EDGES + "test_the_lookback_of_a_sync_cuts_no_session",
     ),
     Twin(
         name="no margin is read before the window",
         promise="P5",
-        file="etl/core/window.py",
-        find="        return self.since - MARGIN, upper\n",
-        replace="        return self.since, upper\n",
-        caught_by=_CUT + "[it reaches into the window]",
+        file=_WINDOW,
+        find="        return Span(self.reach - MARGIN, until)\n",
+        replace="        return Span(self.reach, until)\n",
+        caught_by=_EDGES + "test_the_lookback_of_a_sync_cuts_no_session",
+    ),
+    Twin(
+        name="no margin is read after the window, so that a session across its end is its half",
+        promise="P5",
+        file=_WINDOW,
+        find=" else self.until + MARGIN\n",
+        replace=" else self.until\n",
+        caught_by=_WINDOWS + "[newest]",
+    ),
+    Twin(
+        name="the end of the dates asked for is taken as exclusive, and the window trusts in it",
+        promise="P5",
+        file=_WINDOW,
+        find=" and (self.until is None or started_at < self.until)\n",
+        replace=" and (self.until is None or started_at <= self.until)\n",
+        caught_by=_WINDOWS + "[oldest]",
     ),
     Twin(
         name="one wrong date ends the trust in the filter",
         promise="P5",
-        file="etl/extractors/extractor.py",
-        find="        reading.filters = 2 * outside <= len(starts)\n",
+        file=_EXTRACTOR,
+        find="        reading.filters = outside <= max(1, len(starts) // 10)\n",
         replace="        reading.filters = outside == 0\n",
         caught_by="tests/acceptance/test_complete.py::"
         "test_one_record_with_a_wrong_date_does_not_end_the_trust_in_the_filter",
     ),
     Twin(
+        name="the last half of a session that expires by piece replaces the whole",
+        promise="P5",
+        file=_STATEMENTS,
+        find=" AND ({changed}){whole} AND",
+        replace=" AND ({changed}) AND",
+        caught_by="tests/acceptance/test_deletions.py::"
+        "test_an_older_server_that_expires_by_piece_does_not_shrink_what_we_have"
+        "[an expiry is named]",
+    ),
+    Twin(
         name="nothing is read again",
         promise="P5",
-        file="etl/core/window.py",
-        find="    return Window(since=max(start, complete_until - lookback))\n",
-        replace="    return Window(since=max(start, complete_until))\n",
+        file=_WINDOW,
+        find="    return Window(since=max(start, tail_until - age))\n",
+        replace="    return Window(since=max(start, tail_until))\n",
         caught_by="tests/acceptance/test_current.py::"
         "test_a_recording_that_changes_after_it_was_seen_is_read_again[a view-cloud]",
     ),

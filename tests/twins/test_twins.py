@@ -24,8 +24,6 @@ PROJECT = Path(__file__).parents[2]
 COPIED = ("etl", "tests", "migrations", "pyproject.toml")
 TIMEOUT_S = 120.0
 PROMISES = [f"P{number}" for number in range(1, 13)]
-# Deletions are seen by streams that are read as snapshots; there is none of them yet.
-NOT_YET_KEPT = {"P6"}
 
 # The exit code of a pytest and what it printed.
 Outcome = tuple[int, str]
@@ -138,8 +136,8 @@ def test_every_defect_can_be_planted() -> None:
 
 
 def test_every_promise_has_a_twin() -> None:
-    """P1 to P12, but for what no stream of today needs."""
-    assert set(PROMISES) - NOT_YET_KEPT - {twin.promise for twin in TWINS} == set()
+    """P1 to P12."""
+    assert set(PROMISES) - {twin.promise for twin in TWINS} == set()
 
 
 def test_no_two_twins_have_the_same_name() -> None:
