@@ -15,7 +15,9 @@ The cheapest sound reading found (benchmarks/edges.py compares it with the other
   one margin, and a window is no more than a mark of what is complete (see `also_since`).
 
 Reading cut sessions again by their ids costs more: an address holds some hundred ids, a page a
-thousand recordings, and all that start within a day of an edge may be cut.
+thousand recordings, and all that start within a day of an edge may be cut. For thirty days of 3,000
+recordings, in windows of a day, it took 798 requests; margins on both sides of each window took
+300, and this 94, as many as one window of thirty days.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ def windows_left(past: Past, watermark: Watermark, now: datetime) -> list[Span]:
     """Return the windows that are not known complete, in the order in which they are read."""
     # Up to a full hour, so that a later call cuts the same windows.
     hour = now.replace(minute=0, second=0, microsecond=0)
-    span = Span(past.since, past.until or watermark.tail_until or hour)
+    ends = (at for at in (watermark.tail_until, hour) if at is not None and at > past.since)
+    span = Span(past.since, past.until or next(ends, now))
     holes = (span,) if past.again else watermark.complete.holes(span)
     windows = [piece for hole in holes for piece in split(hole, past.window)]
     return windows[::-1] if past.newest_first else windows

@@ -1,0 +1,49 @@
+"""Which windows a backfill has left, and which of them one cursor reads."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from etl.core.coverage import Coverage, Span
+from etl.loaders.history import Watermark
+from etl.runs.backfill import Past, chained, windows_left
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
+MIDNIGHT = NOON - 12 * HOUR
+NOW = NOON + timedelta(minutes=34)
+
+
+@pytest.mark.parametrize(
+    ("since", "tail", "end"),
+    [
+        (NOON - 3 * DAY, NOON - DAY, NOON - DAY),
+        (NOON - 3 * DAY, None, NOON),
+        (NOON - HOUR, NOON - DAY, NOON),
+        (NOON + HOUR / 4, NOON - DAY, NOW),
+        (NOON + HOUR / 4, None, NOW),
+    ],
+    ids=["where sync goes on", "no sync yet", "after that", "in this hour", "in this hour, first"],
+)
+def test_without_an_end_a_backfill_goes_up_to_where_sync_goes_on_or_to_now(
+    since: datetime, tail: datetime | None, end: datetime
+) -> None:
+    """Time after that is not passed over as if it were known."""
+    watermark = Watermark(tail_until=tail)
+    left = windows_left(Past(since, None, 30 * DAY), watermark, NOW)
+    assert (left[-1].since, left[0].until) == (since, end)
+
+
+def test_what_is_known_complete_cuts_the_chain() -> None:
+    """Two stretches, each read under a cursor of its own; the oldest first, no two share one."""
+    known = Watermark(Coverage((Span(MIDNIGHT - 4 * DAY, MIDNIGHT - 2 * DAY),)), MIDNIGHT)
+    past = Past(MIDNIGHT - 6 * DAY, None, DAY)
+    newest_first = windows_left(past, known, NOW)
+    assert [len(chain) for chain in chained(newest_first)] == [2, 2]
+    oldest_first = windows_left(Past(past.since, None, DAY, newest_first=False), known, NOW)
+    assert oldest_first == newest_first[::-1]
+    assert [len(chain) for chain in chained(oldest_first)] == [1] * 4
+    assert len(windows_left(Past(past.since, None, DAY, again=True), known, NOW)) == 6
