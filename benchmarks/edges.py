@@ -38,6 +38,7 @@ from etl.sandbox.server import RunningSandbox, running
 from etl.streams import SESSION_RECORDINGS
 
 DAYS = 30
+KEY = "phx_sandbox"
 LENGTHS = (timedelta(days=1), timedelta(days=7), timedelta(days=30))
 PATH = f"/api/projects/1/{SESSION_RECORDINGS.path}"
 # What a cut session gets wrong.
@@ -164,7 +165,7 @@ async def measure(per_day: int, page_rows: int) -> tuple[list[str], bool]:
     is_cheapest = False
     async with (
         running(options) as sandbox,
-        aiohttp.ClientSession(headers={"Authorization": "Bearer phx_sandbox"}) as session,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session,
     ):
         now = datetime.fromisoformat(sandbox.control.state()["now"])
         until = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
@@ -233,7 +234,7 @@ def count_wrong(held: Held, truth: Held) -> int:
 def client_of(session: aiohttp.ClientSession, sandbox: RunningSandbox, now: datetime) -> Client:
     """Return a client without a budget."""
     policy = RetryPolicy(attempts=1)
-    return Client(session, sandbox.url, Uncounted(), Clock(now), policy, 0.0, secret="phx_sandbox")
+    return Client(session, sandbox.url, Uncounted(), Clock(now), policy, 0.0, secret=KEY)
 
 
 def _plain(record: Any) -> Record:
