@@ -1,6 +1,8 @@
 # Needs Python >= 3.11 and make; everything else goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+# Many tests wait for a lease, a budget or another process, so there are more workers than cores.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
 .DEFAULT_GOAL := help
@@ -13,10 +15,10 @@ demo: .venv/run ## run the main job: a sandbox, a real Postgres, a sync, a kill 
 	@$(BIN)/posthog-etl demo --data-dir .demo
 
 test: .venv/dev ## run every test, against a real Postgres and real HTTP
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 quick: .venv/dev ## run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
 check: lint types contracts migrations test ## exactly what CI runs
 

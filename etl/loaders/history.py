@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, false, func, or_, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from etl.core.coverage import Coverage, Span
 from etl.core.forecast import Forecast
@@ -163,7 +164,7 @@ class History:
         async with self._database.transaction() as connection:
             latest = (
                 select(t.runs)
-                .distinct(t.runs.c.project_id, t.runs.c.stream)
+                .ext(distinct_on(t.runs.c.project_id, t.runs.c.stream))
                 .order_by(t.runs.c.project_id, t.runs.c.stream, t.runs.c.started_at.desc())
                 .subquery()
             )
