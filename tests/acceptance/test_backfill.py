@@ -245,7 +245,7 @@ async def test_a_spent_budget_ends_a_backfill_where_the_next_one_goes_on(
     sandbox = await evenly_filled(start_sandbox, 30, 5)
     since, end = midnight(sandbox, 5), midnight(sandbox, 0)
     for turn in range(3):
-        limited = Pipeline(sandbox, dsn, list_requests_per_minute=2 * turn + 2, max_wait_s=0)
+        limited = Pipeline(sandbox, dsn, list_requests_per_hour=2 * turn + 2, max_wait_s=0)
         reports = await limited.backfill(since, end)
         assert endings(reports)[-1] == 6
         assert len(lists(sandbox)) == 2 * turn + 2
