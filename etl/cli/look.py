@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def status(config: Config = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Show how far each stream is complete, and how its last run ended.
+    """Show how far each stream is complete, and its last run.
 
     Example: posthog-etl status --json
     """
@@ -67,9 +67,11 @@ def plan(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a sync, or with --since a backfill, would take: windows, requests, time.
+    """Say what a sync would take: windows, requests, time.
 
-    Example: posthog-etl plan session_recordings --since 2026-01-01
+    With --since: what a backfill would take.
+
+    Example: posthog-etl plan --since 2026-01-01
     """
     from etl import app as wiring
     from etl.console import show_outlooks

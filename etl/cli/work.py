@@ -86,7 +86,7 @@ def backfill(
 
     Time that is known complete is not read again. It may run beside a sync.
 
-    Example: posthog-etl backfill session_recordings --since 2026-01-01 --until 2026-07-01
+    Example: posthog-etl backfill session_recordings --since 2026-01-01
     """
     from etl import app as wiring
     from etl.console import progress_display, show_reports
