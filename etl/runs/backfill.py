@@ -75,8 +75,9 @@ async def backfill_stream(
     reports: list[Report] = []
     left = windows_left(past, watermark, tools.client.source_now)
     whole = _Whole(left, progress)
+    gone = 0
     for windows in chained(left):
-        chain = Chain(reach=windows[-1].since)
+        chain = Chain(reach=windows[-1].since, gone=gone)
         for window in windows:
             unit = Unit(project_id, stream.name, str(window))
             report = await execute_unit(
@@ -88,6 +89,7 @@ async def backfill_stream(
                 return reports
             if chain.showed_everything:
                 return reports
+        gone = chain.gone
     return reports
 
 

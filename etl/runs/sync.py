@@ -112,12 +112,14 @@ class Chain:
 
     reach: where the oldest of them begins. extractor: has read the one before, None at first.
     rows: how many known rows are in what was read so far; requests: how many that was to take.
+    gone: how many records this backfill has marked deleted so far.
     """
 
     reach: datetime
     extractor: Extractor | None = None
     rows: int = 0
     requests: int = 0
+    gone: int = 0
 
     @property
     def broken(self) -> bool:
@@ -438,7 +440,10 @@ class _Work:
         """
         loader, name = self._loader, self.stream.name
         absence = await loader.expire(self.lease, self._tools.client.source_now)
-        trips = self._plan.guard.trips(absence.suspects, absence.alive)
+        # Small windows are no way round the guard: what the ones before lost counts, too.
+        before = 0 if self._chain is None else self._chain.gone
+        trips = self._plan.guard.trips(absence.suspects + before, absence.alive + before)
+        trips &= absence.suspects > 0
         if trips and name not in self._plan.accept_deletions:
             _log.warning("deletions.withheld", absent=absence.suspects, rows=absence.alive)
             await loader.withhold(self.lease)
@@ -453,6 +458,8 @@ class _Work:
                 page, gone = await extractor.confirm(ids)
                 await self._load(replace(page, position=reading.position()), gone)
                 self._tally.untold += len(ids) - len(page.records) - len(gone)
+                if self._chain is not None:
+                    self._chain.gone += len(gone)
 
     async def _close(
         self, extractor: Extractor, reading: Reading, watermark: Watermark, opened_at: datetime

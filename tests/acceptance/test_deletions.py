@@ -270,6 +270,25 @@ async def test_what_a_backfill_withholds_is_judged_by_the_next_sync(
     assert await recordings_differ(dsn, sandbox) == []
 
 
+@pytest.mark.parametrize("newest_first", [True, False], ids=["newest first", "oldest first"])
+async def test_small_windows_are_no_way_round_the_guard(
+    start_sandbox: StartSandbox, dsn: str, newest_first: bool
+) -> None:
+    """All are deleted, never more than twenty in a window: only the first of them are believed."""
+    sandbox = await start_sandbox(recordings=0)
+    for day in range(1, 6):
+        for nth in range(8):
+            at = midnight(sandbox, day) + timedelta(hours=nth)
+            sandbox.control.change({"op": "start_session", "start_time": at.isoformat()})
+    pipeline = Pipeline(sandbox, dsn, lookback="1h")
+    await pipeline.sync()
+    delete(sandbox, youngest(sandbox))
+    past = (midnight(sandbox, 5), midnight(sandbox, 0), "1d")
+    reports = await pipeline.backfill(*past, again=True, newest_first=newest_first)
+    assert {report.ending.exit_code for report in reports} == {0, 3}
+    assert len(await marked(dsn)) <= 20
+
+
 @pytest.mark.parametrize("server", ["cloud", "docs"])
 async def test_a_recording_past_its_time_is_expired_and_left_alone(
     start_sandbox: StartSandbox, dsn: str, server: str

@@ -76,7 +76,7 @@ async def test_a_forecast_without_known_counts_says_at_least_and_is_true(
         sandbox.control.change(*[{"op": "start_session", "start_time": "-1h"}] * new)
 
 
-@pytest.mark.parametrize("recordings", [15, 90, 4_500])
+@pytest.mark.parametrize("recordings", [15, 90, 4_100])
 async def test_a_server_that_counts_is_forecast_from_its_count(
     start_sandbox: StartSandbox, dsn: str, recordings: int
 ) -> None:

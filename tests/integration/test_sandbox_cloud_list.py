@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from etl.sandbox.server import running
-from tests.unit.sandbox.reader import LIST, Reader, small
+from tests.unit.sandbox.reader import LIST, Reader, by_id, small
 
 
 @pytest.fixture
@@ -243,3 +243,41 @@ async def test_the_generated_data_has_the_odd_cases_that_real_data_has() -> None
         assert {row["retention_period_days"] for row in rows} == {30, 90}
         assert {len(row["viewers"]) for row in rows} == {0, 1, 2}
         assert any(not row["person"]["distinct_ids"][0].isascii() for row in rows)
+
+
+@pytest.mark.parametrize("flavour", ["cloud", "docs"])
+async def test_a_server_may_begin_its_lists_with_the_oldest(flavour: str) -> None:
+    """Unless the request says otherwise."""
+    options = small(recordings=40, flavour=flavour, default_order="oldest")
+    async with running(options) as sandbox, aiohttp.ClientSession() as session:
+        reader = Reader(sandbox, session)
+        rows = await (reader.cursor_walk() if flavour == "cloud" else reader.link_walk())
+        starts = [row["start_time"] for row in rows]
+        assert (len(starts), starts) == (40, sorted(starts))
+
+
+async def test_an_older_server_drops_a_recording_piece_by_piece() -> None:
+    """Across midnight, 30 days later: whole, then what began on the second day, then gone."""
+    options = small(recordings=200, days=60.0, expires_by_piece=True)
+    async with running(options) as sandbox, aiohttp.ClientSession() as session:
+        reader, control = Reader(sandbox, session), sandbox.control
+        control.change(
+            {"op": "set_retention", "days": 30},
+            {
+                "op": "start_session",
+                "id": "long",
+                "start_time": "2026-05-03T22:00:00Z",
+                "duration_s": 4 * 3600,
+            },
+        )
+        starts = []
+        for day in ("2026-06-01", "2026-06-02", "2026-06-03"):
+            control.set_clock(datetime.fromisoformat(f"{day}T12:00:00+00:00"))
+            rows = by_id(await reader.cursor_walk())
+            starts.append(rows["long"]["start_time"][:10] if "long" in rows else None)
+            others = {row["id"] for row in control.truth_rows("session_recordings")}
+            assert others <= rows.keys()
+        assert starts == ["2026-05-03", "2026-05-04", None]
+        control.change({"op": "delete_recording", "id": min(others)})
+        control.change({"op": "restore_recording", "id": min(others)})
+        assert min(others) in by_id(await reader.cursor_walk())

@@ -245,3 +245,24 @@ async def test_the_documented_list_can_be_spoilt_too() -> None:
         _add(reader, {"restart_cursor": True})
         _, page, _ = await reader.get(LIST, limit=20, offset=40)
         assert [row["id"] for row in page["results"]] == expected[:20]
+
+
+async def test_a_page_leaves_rows_out_without_a_trace(reader: Reader) -> None:
+    """Nothing but the rows is missing; the cursor goes on behind them."""
+    whole = await reader.cursor_walk(limit=30)
+    _add(reader, {"omit": [0, -1]}, at=2)
+    _, page, _ = await reader.get(LIST, date_from="all", limit=30)
+    _, bent, _ = await reader.get(LIST, date_from="all", limit=30, after=page["next_cursor"])
+    assert bent["results"] == whole[31:59]
+    _, last, _ = await reader.get(LIST, date_from="all", limit=30, after=bent["next_cursor"])
+    assert last["results"] == whole[60:]
+
+
+async def test_a_rule_may_strike_only_requests_with_a_parameter(reader: Reader) -> None:
+    """What is asked for by ids, for example; other requests are not even counted."""
+    match = {**_HERE, "parameter": "session_ids"}
+    reader.sandbox.control.add_faults({"match": match, "fault": {"status": 503}, "at": 2})
+    by_ids = {"session_ids": '["x"]'}
+    asked = [{}, by_ids, {}, by_ids, by_ids]
+    statuses = [(await reader.get(LIST, **query))[0] for query in asked]
+    assert statuses == [200, 200, 200, 503, 200]
