@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def status(config: Config = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Show how far each stream is complete, and how its last run ended.
+    """Show how far each stream is complete, and its last run.
 
     Example: posthog-etl status --json
     """
@@ -58,7 +58,7 @@ def plan(
         str | None, typer.Option(help="Plan a backfill from here on.", metavar="DATE")
     ] = None,
     until: Annotated[
-        str | None, typer.Option(help="End of the backfill. Default: now.", metavar="DATE")
+        str | None, typer.Option(help="End of the backfill. Default: where sync is.", metavar="DATE")
     ] = None,
     window: WindowLength = "30d",
     order: Annotated[Order, typer.Option(help="Which windows come first.")] = Order.NEWEST,
@@ -67,9 +67,11 @@ def plan(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a sync, or with --since a backfill, would take: windows, requests, time.
+    """Say what a sync would take: windows, requests, time.
 
-    Example: posthog-etl plan session_recordings --since 2026-01-01
+    With --since: what a backfill would take.
+
+    Example: posthog-etl plan --since 2026-01-01
     """
     from etl import app as wiring
     from etl.console import show_outlooks

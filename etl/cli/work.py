@@ -73,7 +73,7 @@ def backfill(
     stream: Annotated[list[str], typer.Argument(metavar="STREAM", help="One or several.")],
     since: Annotated[str, typer.Option(help="Begin of the time to load.", metavar="DATE")],
     until: Annotated[
-        str | None, typer.Option(help="End of the time to load. Default: now.", metavar="DATE")
+        str | None, typer.Option(help="End of the time to load. Default: where sync is.", metavar="DATE")
     ] = None,
     window: WindowLength = "30d",
     order: Annotated[Order, typer.Option(help="Which windows come first.")] = Order.NEWEST,
@@ -86,7 +86,7 @@ def backfill(
 
     Time that is known complete is not read again. It may run beside a sync.
 
-    Example: posthog-etl backfill session_recordings --since 2026-01-01 --until 2026-07-01
+    Example: posthog-etl backfill session_recordings --since 2026-01-01
     """
     from etl import app as wiring
     from etl.console import progress_display, show_reports
