@@ -204,7 +204,7 @@ class OffsetWalk:
                 return self._give_pass_up()
             return self._end_pass(whole=whole)
         mark = _mark(keys)
-        if more and (mark == self.page_mark or self.cycle.repeats(mark)):
+        if mark == self.page_mark or (more and self.cycle.repeats(mark)):
             raise ListingBroken("The server sent the same page for different offsets")
         self.page_mark = mark
         self.stepped_back = False

@@ -25,8 +25,8 @@ HOUR_S, DAY_S = 3600, 86_400
 EVERYTHING = "3650d"
 _NO_TIE_BREAK = ("no two passes agreed", "the same page for different offsets")
 # A sequence is to be over soon: no run sends many more requests than this.
-_MOST_PAGES = 15
-_MOST_WINDOWS = 10
+_MOST_PAGES = 10
+_MOST_WINDOWS = 5
 MOST_RECORDINGS = 150
 
 NUMBERS = st.integers(0, 200)

@@ -21,7 +21,7 @@ from tests.proof.rig import Rig
 SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 150)
 FIRST_SEED = int(os.environ.get("PROOF_SEED") or 1)
 BATCH = 15
-STEPS = int(os.environ.get("PROOF_STEPS") or 16)
+STEPS = int(os.environ.get("PROOF_STEPS") or 12)
 
 Record = Callable[[str, object], None]
 

@@ -327,6 +327,14 @@ def test_the_same_page_for_different_offsets_stops_the_walk() -> None:
         walk.take(walk.ask(4), listing)
 
 
+def test_the_same_page_as_the_last_one_stops_the_walk() -> None:
+    """Else passes of one page that comes for every offset would agree with each other."""
+    walk, keys = OffsetWalk(), ["a", "b", "c", "d"]
+    walk.take(Ask(4, offset=0), Listing(keys, [True] * 4, more=True))
+    with pytest.raises(ListingBroken, match="different offsets"):
+        walk.take(walk.ask(4), Listing(keys, [True] * 4, more=False))
+
+
 def test_rows_that_began_after_the_reading_do_not_keep_passes_from_agreeing() -> None:
     """New sessions arrive all the time; only what was there before has to be in both passes."""
     new = [Change("insert", 0, settled=False)]
