@@ -353,7 +353,7 @@ class Machine(RuleBasedStateMachine):
         held = self.copy
         self.copy = Copy.read(self.rig.stored)
         since = dict(self.since)
-        if changed:
+        if changed or reports is None:
             self._look()
         self.counts["rows compared"] += len(self.copy.recordings)
         marked = compare_marks(held, self.copy, self.truth, self._fate)

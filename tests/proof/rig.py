@@ -34,6 +34,7 @@ STREAM = SESSION_RECORDINGS.name
 HANG = {"hang": True}
 _LONGEST_RUN_S = 60.0
 _POLL_S = 0.001
+_LAST_ANSWERS_S = 0.08
 _BOOKS = (
     "budget", "checkpoints", "leases", "rejects", "request_blocks", "requests", "runs",
     "sightings", "suspects", "watermarks",
@@ -168,7 +169,11 @@ class Rig:
                 if not task.done():
                     task.cancel()
                     await asyncio.wait({task})
-        return None if task.cancelled() else task.result()
+        if not task.cancelled():
+            return task.result()
+        # The sandbox still ends what it was asked, and may change data after it.
+        await asyncio.sleep(_LAST_ANSWERS_S)
+        return None
 
     def _hangs(self) -> bool:
         return any(rule["hits"] for rule in self.control.faults() if rule["fault"] is HANG)
