@@ -197,10 +197,14 @@ class OffsetWalk:
         # An empty page does not show the tail either: the list has shrunk past our place.
         if self.tail and not set(self.tail) & set(keys):
             return self._mend_seam()
+        # An answer that shows fewer rows than it counts is not everything, whatever it says.
+        whole = asked_from == 0 and not more and len(keys) >= (listing.count or 0)
         if not keys:
-            return self._end_pass(whole=asked_from == 0 and not more)
+            if more and asked_from == 0:
+                return self._give_pass_up()
+            return self._end_pass(whole=whole)
         mark = _mark(keys)
-        if more and (mark == self.page_mark or self.cycle.repeats(mark)):
+        if mark == self.page_mark or (more and self.cycle.repeats(mark)):
             raise ListingBroken("The server sent the same page for different offsets")
         self.page_mark = mark
         self.stepped_back = False
@@ -211,7 +215,7 @@ class OffsetWalk:
         self.latest_page = frozenset(keys)
         self.seen = asked_from + len(keys)
         if not more:
-            return self._end_pass(whole=asked_from == 0)
+            return self._end_pass(whole=whole)
         if self._one_answer_would_do(listing.count, len(keys)):
             assert listing.count is not None
             self.one_answer = listing.count + OVERLAP_ROWS
@@ -234,6 +238,9 @@ class OffsetWalk:
         if not self.stepped_back:
             self.stepped_back = True
             return Step(last=False)
+        return self._give_pass_up()
+
+    def _give_pass_up(self) -> Step:
         if self.pass_number >= MAX_PASSES:
             return Step(last=True, complete=False)
         self.pass_number += 1

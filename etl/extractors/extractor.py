@@ -226,8 +226,9 @@ class Extractor:
     async def confirm(self, keys: Sequence[str]) -> tuple[Page, list[str]]:
         """Ask for records by their keys; return a page of those there are, and which are gone.
 
-        An answer counts only if it shows a record that is known to be there, too; else each one is
-        asked for by itself. A key in neither part could not be told. Safe to repeat.
+        An answer counts only if it shows a record that is known to be there, too, is at its end
+        and answers this question and no other; else each one is asked for by itself. A key in
+        neither part could not be told. Safe to repeat.
         Raises SourceError and BudgetSpent.
         """
         reading = self.reading
@@ -240,7 +241,7 @@ class Extractor:
             answer = await self._client.fetch(request)
             listed = parse_list(answer.body)
             shown = {_key(record, self._stream.key) for record in listed.records}
-            if reading.witness in shown:
+            if reading.witness in shown and shown <= set(asked) and not listed.more:
                 records = [r for r in listed.records if _key(r, self._stream.key) in set(keys)]
                 page = self._confirmed(
                     records, answer.requested_at, answer.source_at, dirty=listed.dirty
@@ -313,6 +314,10 @@ class Extractor:
         if not reading.filters and answer[2].by_cursor and known is not None:
             self.traits.clear()  # known from an older server; this one filters
             return await self._begin_anew(window)
+        outside = _outside(self._starts(answer[2]), reading.asked)
+        if outside and self.traits.get("date_filter") == "honoured":
+            # It filtered before. One answer may be another question's, out of a cache.
+            answer = await self._ask(reading)
         source_at = answer[1].source_at
         if source_at is None:
             return reading, answer
@@ -373,10 +378,10 @@ class Extractor:
         begins = reading.walk is None
         if reading.walk is None:
             reading.walk = self._choose_walk(listed)
-        starts = [_started_at(record, self._stream.started) for record in listed.records]
+        starts = self._starts(listed)
         keys = [_key(record, self._stream.key) for record in listed.records]
         filtered = reading.filters
-        self._judge_filter(reading, starts)
+        self._judge_filter(reading, starts, by_cursor=listed.by_cursor)
         if filtered and not reading.filters and not begins:
             # Pages before this one were chosen by a filter that is none.
             return self._start_over(reading, ask, answer, listed, keys)
@@ -470,22 +475,40 @@ class Extractor:
             return Sighting(keys)
         return Sighting(keys, span, known=reading.edge)
 
-    def _judge_filter(self, reading: Reading, starts: Sequence[datetime | None]) -> None:
+    def _starts(self, listed: RecordList) -> list[datetime | None]:
+        return [_started_at(record, self._stream.started) for record in listed.records]
+
+    def _judge_filter(
+        self, reading: Reading, starts: Sequence[datetime | None], *, by_cursor: bool
+    ) -> None:
         """Notice a server that answers with rows outside the dates we sent.
 
-        It takes more than a tenth of a page: one record with a wrong date proves nothing, and what
-        a filtering server sends from outside the window may be cut.
+        Raises ListingBroken where the server is of a kind that filters: it answered another
+        question.
         """
         if reading.asked is None or not reading.filters:
             return
-        since, until = reading.asked
-        outside = sum(at is not None and not since <= at <= until for at in starts)
-        reading.filters = outside <= max(1, len(starts) // 10)
+        reading.filters = not _outside(starts, reading.asked)
+        if by_cursor and not reading.filters:
+            raise ListingBroken("The server answered with other dates than it was asked for")
         self.traits["date_filter"] = "honoured" if reading.filters else "ignored"
 
     def _loads(self, reading: Reading, started_at: datetime | None) -> bool:
         # A server that does not filter does not cut either: every row is whole and current.
         return not reading.filters or reading.window.loads(started_at)
+
+
+def _outside(starts: Sequence[datetime | None], asked: tuple[datetime, datetime] | None) -> bool:
+    """Tell whether a page is not of these dates.
+
+    It takes more than a tenth of a page: one record with a wrong date proves nothing, and what a
+    filtering server sends from outside the window may be cut.
+    """
+    if asked is None:
+        return False
+    since, until = asked
+    count = sum(at is not None and not since <= at <= until for at in starts)
+    return count > max(1, len(starts) // 10)
 
 
 def _started_at(record: Record, name: str) -> datetime | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from etl.errors import LeaseHeld
@@ -64,7 +64,7 @@ class Leases:
         self.ttl_s = ttl_s
 
     async def acquire(self, unit: Unit, run_id: str, command: str) -> Lease:
-        """Take the unit and open its run, closing runs that died over it. Raises LeaseHeld.
+        """Take the unit and open its run, closing the stream's runs that died. Raises LeaseHeld.
 
         Safe to repeat under the same run_id, also when the answer to the first COMMIT was lost.
         """
@@ -108,7 +108,19 @@ class Leases:
             ).one()
             await connection.execute(
                 update(runs)
-                .where(unit.of(runs), runs.c.status == "running", runs.c.id != run_id)
+                .where(
+                    runs.c.project_id == unit.project_id,
+                    runs.c.stream == unit.stream,
+                    runs.c.status == "running",
+                    # Also those of other windows, which nobody may ever take again.
+                    ~exists().where(
+                        leases.c.project_id == runs.c.project_id,
+                        leases.c.stream == runs.c.stream,
+                        leases.c.unit == runs.c.unit,
+                        leases.c.holder == runs.c.id,
+                        leases.c.expires_at >= func.clock_timestamp(),
+                    ),
+                )
                 .values(
                     status="failed",
                     ended_at=func.clock_timestamp(),

@@ -1,6 +1,7 @@
 """Steers a sandbox while it runs: clock, faults, data, keys, and the truth about it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -87,6 +88,16 @@ class Control:
         Operations before one that makes no sense are done.
         """
         return self._state.change(operations, project)
+
+    def answer_as(self, **changes: Any) -> dict[str, Any]:
+        """Becomes another server over the same data: flavour, server_version, date_filter, …"""
+        allowed = {"flavour", "server_version", "date_filter", "page_version"}
+        if unknown := changes.keys() - allowed:
+            raise ValueError(
+                f"only how it answers can be changed, not {', '.join(sorted(unknown))}"
+            )
+        self._state.options = replace(self._state.options, **changes)
+        return self.state()
 
     def put_key(
         self,

@@ -168,8 +168,9 @@ class Faults:
             raise ValueError(f"a rule that can't be read: {exc}") from exc
 
     def clear(self) -> None:
-        """Removes all rules."""
+        """Removes all rules, and forgets the rows that `repeat_page` would repeat."""
         self._rules.clear()
+        self.last_rows.clear()
 
     def listed(self) -> list[dict[str, Any]]:
         """The rules with how often they matched and hit."""

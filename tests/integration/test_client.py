@@ -19,6 +19,7 @@ from etl.core.window import Window
 from etl.errors import (
     BudgetSpent,
     KeyRefused,
+    ListingBroken,
     RequestRefused,
     SourceOverloaded,
     SourceUnavailable,
@@ -443,3 +444,55 @@ async def test_a_record_without_an_id_and_without_a_bottom_does_not_stop_the_str
     extractor = Extractor(opened.client, STREAM, 1, prefix="projects", page_size_records=100)
     (page,) = [page async for page in extractor.pages(WINDOW)]
     assert len(page.records) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"results": [{"id": "other"}, {"id": "seen"}], "has_next": false}',
+        '{"results": [{"id": "seen"}], "has_next": true}',
+    ],
+    ids=["the answer to another question", "an answer that goes on"],
+)
+async def test_an_answer_by_ids_that_was_not_given_to_this_question_proves_no_deletion(
+    connect: Open, answer: str
+) -> None:
+    """Though it shows the witness: then each record is asked for by itself."""
+    opened = await connect(
+        says(
+            body='{"results": [{"id": "seen"}], "has_next": false}',
+            headers={"Date": format_datetime(NOON, usegmt=True)},
+        ),
+        says(body=answer),
+        says(body='{"id": "doubted"}'),
+    )
+    extractor = Extractor(opened.client, STREAM, 1, prefix="projects", page_size_records=100)
+    _ = [page async for page in extractor.pages(WINDOW)]
+    page, gone = await extractor.confirm(["doubted"])
+    assert gone == []
+    assert page.records == [{"id": "doubted"}]
+
+
+async def test_one_page_of_other_dates_does_not_prove_that_a_server_has_no_filter(
+    connect: Open,
+) -> None:
+    """Else everything there is would count as read: by cursor it stops, else it is asked again."""
+    old = ",".join(f'{{"id": "{n}", "start_time": "2020-01-01T00:00:00Z"}}' for n in range(2))
+    young = f'{{"id": "young", "start_time": "{(NOON - timedelta(hours=1)).isoformat()}"}}'
+    date = {"Date": format_datetime(NOON, usegmt=True)}
+    by_cursor = await connect(says(body=f'{{"results": [{old}], "has_next": false}}', headers=date))
+    extractor = Extractor(by_cursor.client, STREAM, 1, prefix="projects", page_size_records=100)
+    with pytest.raises(ListingBroken):
+        _ = [page async for page in extractor.pages(WINDOW)]
+    by_offset = await connect(
+        says(body=f'{{"results": [{old}], "count": 2, "next": null}}', headers=date),
+        says(body=f'{{"results": [{young}], "count": 1, "next": null}}', headers=date),
+    )
+    extractor = Extractor(
+        by_offset.client, STREAM, 1, prefix="projects", page_size_records=100,
+        traits={"envelope": "count", "date_filter": "honoured"},
+    )  # fmt: skip
+    (page,) = [page async for page in extractor.pages(WINDOW)]
+    assert page.sighting is not None
+    assert page.sighting.keys == ["young"]
+    assert extractor.traits["date_filter"] == "honoured"

@@ -82,6 +82,20 @@ async def test_a_unit_whose_lease_ran_out_is_taken_over_under_a_higher_fence(
     }
 
 
+async def test_a_run_that_died_over_a_window_nobody_takes_again_is_closed_by_the_next(
+    database: Database, dsn: str
+) -> None:
+    """What the window held is known by now, or cut otherwise; a run that lives is let be."""
+    dead = await take(database, ttl_s=0.0, unit=Unit(1, UNIT.stream, "2026-01-01/2026-02-01"))
+    alive = await take(database, unit=Unit(1, UNIT.stream, "2026-02-01/2026-03-01"))
+    other = await take(database, ttl_s=0.0, unit=Unit(2, UNIT.stream))
+    await take(database)
+    runs = await select(dsn, "SELECT id::text, status FROM posthog_etl.runs")
+    status = {row["id"]: row["status"] for row in runs}
+    assert status[dead.run_id] == "failed"
+    assert status[alive.run_id] == status[other.run_id] == "running"
+
+
 @pytest.mark.parametrize("batches", [0, 1], ids=["before its first batch", "after a batch"])
 @pytest.mark.parametrize("committed", [0, 1, 2])
 async def test_whoever_was_taken_over_from_commits_nothing(

@@ -179,3 +179,17 @@ async def test_a_control_call_that_makes_no_sense_says_so(
     """400 with the reason."""
     status, answer = await reader.steer("POST", path, body)
     assert (status, bool(answer["error"])) == (400, True)
+
+
+async def test_it_becomes_another_server_over_the_same_data(reader: _Steering) -> None:
+    """As after an upgrade; what data there is cannot be changed so."""
+    control = reader.sandbox.control
+    _, before, _ = await reader.get(LIST, date_from="all", limit=200)
+    control.answer_as(flavour="docs", date_filter="ignored")
+    _, after, _ = await reader.get(LIST, limit=200)
+    assert {"has_next", "version"} < before.keys()
+    assert {"count", "next"} < after.keys()
+    shown = [{row["id"] for row in page["results"]} for page in (before, after)]
+    assert shown[0] == shown[1]
+    with pytest.raises(ValueError, match="recordings"):
+        control.answer_as(recordings=1)

@@ -288,6 +288,27 @@ def test_an_empty_list_is_complete_after_one_request() -> None:
     assert end_of(CursorWalk(), ChangingList([]), 50).requests == 1
 
 
+def test_an_answer_with_fewer_rows_than_it_counts_is_not_everything() -> None:
+    """Though it says that nothing follows: here another page came instead of the one asked for."""
+    walk = OffsetWalk()
+    keys = [f"{row}" for row in range(12)]
+    walk.take(Ask(limit=2, offset=0), Listing(keys[:2], [True] * 2, more=True, count=12))
+    ask = walk.ask(2)
+    assert ask.offset == 0
+    assert ask.limit > 12
+    assert not walk.take(ask, Listing(keys[:2], [True] * 2, more=False, count=12)).last
+    assert not OffsetWalk().take(Ask(2), Listing([], [], more=False, count=12)).last
+
+
+def test_empty_first_pages_with_a_promise_of_more_are_no_end() -> None:
+    """However often they agree that there is nothing."""
+    walk, passes = OffsetWalk(), 0
+    while not (step := walk.take(walk.ask(10), Listing([], [], more=True, count=29))).last:
+        passes += 1
+    assert not step.complete
+    assert passes < MAX_PASSES
+
+
 def test_a_list_that_never_agrees_with_itself_is_not_called_complete() -> None:
     """A settled row is exchanged for another at every request, so no two passes are the same."""
     changes = [[Change("delete", 1), Change("insert", 1, settled=True)]] * 1000
@@ -304,6 +325,14 @@ def test_the_same_page_for_different_offsets_stops_the_walk() -> None:
     walk.take(walk.ask(4), listing)
     with pytest.raises(ListingBroken, match="same page"):
         walk.take(walk.ask(4), listing)
+
+
+def test_the_same_page_as_the_last_one_stops_the_walk() -> None:
+    """Else passes of one page that comes for every offset would agree with each other."""
+    walk, keys = OffsetWalk(), ["a", "b", "c", "d"]
+    walk.take(Ask(4, offset=0), Listing(keys, [True] * 4, more=True))
+    with pytest.raises(ListingBroken, match="different offsets"):
+        walk.take(walk.ask(4), Listing(keys, [True] * 4, more=False))
 
 
 def test_rows_that_began_after_the_reading_do_not_keep_passes_from_agreeing() -> None:

@@ -1,0 +1,1 @@
+"""Sandbox and pipeline driven together: nothing lost, nothing doubled, nothing stale."""

@@ -1,0 +1,230 @@
+"""A sandbox, a database and an event loop that live as long as one sequence."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import asyncpg
+import uvloop
+from sqlalchemy import Engine, event
+
+from etl import app
+from etl.runs.backfill import Past
+from etl.runs.outlook import Outlook
+from etl.runs.report import Report
+from etl.sandbox.control import Control
+from etl.sandbox.options import SandboxOptions
+from etl.sandbox.server import running
+from etl.sandbox.world import Project
+from etl.settings import Settings, load_settings
+from etl.streams import SESSION_RECORDINGS
+from tests.support.truth import TABLES
+
+T = TypeVar("T")
+
+BEGINS_AT = datetime(2026, 3, 10, 12, tzinfo=UTC)
+START = BEGINS_AT - timedelta(days=60)
+STREAM = SESSION_RECORDINGS.name
+HANG = {"hang": True}
+_LONGEST_RUN_S = 60.0
+_POLL_S = 0.001
+_LAST_ANSWERS_S = 0.08
+_BOOKS = (
+    "budget", "checkpoints", "leases", "rejects", "request_blocks", "requests", "runs",
+    "sightings", "suspects", "watermarks",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Where a run is struck: at the nth request or in the nth COMMIT, or a little after that."""
+
+    at: str
+    nth: int
+    late: bool = False
+
+
+class Rig:
+    """Everything a sequence acts on. Its methods return when all is done."""
+
+    def __init__(self, dsn: str) -> None:
+        """Open nothing yet."""
+        self._dsn = dsn
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._stack = AsyncExitStack()
+        self._database: asyncpg.Connection
+        self.control: Control
+        self.project: Project
+        self._url = ""
+
+    def open(self, seed: int) -> None:
+        """Start the sandbox and empty the database."""
+        self.wait(self._open(seed))
+
+    def close(self) -> None:
+        """End the sandbox."""
+        self.wait(self._stack.aclose())
+        self._runner.close()
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what `work` returns."""
+        return self._runner.run(work)
+
+    async def _open(self, seed: int) -> None:
+        options = SandboxOptions(
+            recordings=24, persons=8, port=0, now=BEGINS_AT, clock="frozen", seed=seed, days=20.0,
+            start_ties=1 + seed % 4,
+        )  # fmt: skip
+        sandbox = await self._stack.enter_async_context(running(options))
+        self._url, self.control = sandbox.url, sandbox.control
+        self.project = sandbox.world.projects[1]
+        self._database = await asyncpg.connect(self._dsn, statement_cache_size=0)
+        self._stack.push_async_callback(self._database.close)
+        await self._database.set_type_codec(
+            "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
+        )
+        found = await self._database.fetch(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
+            "WHERE schemaname = 'posthog' OR schemaname = 'posthog_etl' AND tablename = ANY ($1)",
+            list(_BOOKS),
+        )
+        await self._database.execute(f"TRUNCATE {', '.join(name for (name,) in found)}")
+
+    @property
+    def now(self) -> datetime:
+        """The sandbox's clock."""
+        return datetime.fromisoformat(self.control.state()["now"])
+
+    def settings(self, page_size: int, lookback: str) -> Settings:
+        """Return the settings of one run: impatient, so that a sequence is soon over."""
+        settings, _ = load_settings(
+            flags={
+                "host": self._url,
+                "api_key": "phx_sandbox",
+                "project_id": "1",
+                "database_url": self._dsn,
+                "start": START,
+                "lookback": lookback,
+                "plan": "unlimited",
+                "page_size_records": page_size,
+                "request_attempts": 3,
+                "max_wait_s": 0.5,
+                "buffer_bytes": 20_000,
+            }
+        )
+        return settings
+
+    def sync(
+        self, settings: Settings, accept: Sequence[str] = (), kill: Kill | None = None
+    ) -> list[Report] | None:
+        """Sync; None when it was killed."""
+        stop = asyncio.Event()
+        work = app.sync(settings, [SESSION_RECORDINGS], stop, _watch, accept)
+        return self.wait(self._follow(work, kill))
+
+    def backfill(
+        self, settings: Settings, past: Past, kill: Kill | None = None
+    ) -> list[Report] | None:
+        """Backfill; None when it was killed."""
+        stop = asyncio.Event()
+        work = app.backfill(settings, [SESSION_RECORDINGS], past, stop, _watch)
+        return self.wait(self._follow(work, kill))
+
+    def both(self, settings: Settings, past: Past) -> tuple[list[Report], list[Report]]:
+        """Sync and backfill side by side."""
+        stop, stream = asyncio.Event(), [SESSION_RECORDINGS]
+
+        async def work() -> tuple[list[Report], list[Report]]:
+            return await asyncio.gather(
+                app.sync(settings, stream, stop, _watch),
+                app.backfill(settings, stream, past, stop, _watch),
+            )
+
+        done = self.wait(self._follow(work(), None))
+        assert done is not None
+        return done
+
+    def plan(self, settings: Settings, past: Past | None) -> list[Outlook]:
+        """Plan."""
+        return self.wait(app.foresee(settings, [SESSION_RECORDINGS], past))
+
+    async def _follow(self, work: Coroutine[Any, Any, T], kill: Kill | None) -> T | None:
+        async with asyncio.timeout(_LONGEST_RUN_S):
+            task = asyncio.ensure_future(work)
+            if kill is None:
+                return await task
+            if kill.at == "commit":
+                with _struck_at_commit(kill, task.cancel):
+                    await asyncio.wait({task})
+            else:
+                self.control.add_faults({"at": [kill.nth], "fault": HANG})
+                while not task.done() and not self._hangs():  # noqa: ASYNC110  it tells nobody
+                    await asyncio.sleep(_POLL_S)
+                if not task.done():
+                    task.cancel()
+                    await asyncio.wait({task})
+        if not task.cancelled():
+            return task.result()
+        # The sandbox still ends what it was asked, and may change data after it.
+        await asyncio.sleep(_LAST_ANSWERS_S)
+        return None
+
+    def _hangs(self) -> bool:
+        return any(rule["hits"] for rule in self.control.faults() if rule["fault"] is HANG)
+
+    def select(self, statement: str, *arguments: Any) -> list[dict[str, Any]]:
+        """Return the rows of a statement."""
+
+        async def ask() -> list[dict[str, Any]]:
+            return [dict(row) for row in await self._database.fetch(statement, *arguments)]
+
+        return self.wait(ask())
+
+    def execute(self, statement: str) -> None:
+        """Carry out a statement."""
+        self.wait(self._database.execute(statement))
+
+    def let_leases_run_out(self) -> None:
+        """Do what time would do to the leases of runs that were killed."""
+        self.execute(
+            "UPDATE posthog_etl.leases SET expires_at = clock_timestamp() - interval '1 second' "
+            "WHERE holder IS NOT NULL"
+        )
+
+    def let_pauses_pass(self) -> None:
+        """Do what time would do to what the source said with a 429."""
+        self.execute("DELETE FROM posthog_etl.request_blocks")
+
+    def stored(self, table: str) -> list[dict[str, Any]]:
+        """Return all rows of a data table."""
+        assert table in TABLES
+        return self.select(f"SELECT * FROM posthog.{table}")
+
+
+@contextmanager
+def _struck_at_commit(kill: Kill, strike: Callable[[], Any]) -> Iterator[None]:
+    """Strike while the nth COMMIT is under way, or soon after it was sent."""
+    commits = 0
+    loop = asyncio.get_running_loop()
+
+    def count(_connection: object) -> None:
+        nonlocal commits
+        commits += 1
+        if commits == kill.nth:
+            loop.call_later(0.003 if kill.late else 0, strike)
+
+    event.listen(Engine, "commit", count)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "commit", count)
+
+
+def _watch(_project_id: int, _stream: str) -> Callable[..., None]:
+    return lambda *_: None

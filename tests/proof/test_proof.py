@@ -1,0 +1,69 @@
+"""Hundreds of sequences of everything that can happen, each ending with a copy that is true."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from etl import app
+from etl.core.retry import RetryPolicy
+from tests.proof.counts import PROPERTY, Counts
+from tests.proof.machine import Machine
+from tests.proof.rig import Rig
+
+SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 150)
+FIRST_SEED = int(os.environ.get("PROOF_SEED") or 1)
+BATCH = 15
+STEPS = int(os.environ.get("PROOF_STEPS") or 12)
+
+Record = Callable[[str, object], None]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Shorten the waits between attempts, and keep the log to what is our fault."""
+    hurried = functools.partial(RetryPolicy, first_wait_s=0.002, first_throttled_wait_s=0.002)
+    monkeypatch.setattr(app, "RetryPolicy", hurried)
+    kept = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    yield
+    structlog.configure(**kept)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", range(-(-SEQUENCES // BATCH)))
+def test_whatever_happens_a_quiet_sync_makes_the_copy_true(
+    batch: int,
+    dsn: str,
+    impatient: None,
+    record_property: Record,
+) -> None:
+    """And every run that says it succeeded has read what it says."""
+    number = FIRST_SEED + batch
+    counts = Counts()
+    made = type("Sequence", (Machine,), {"counts": counts, "make_rig": lambda: Rig(dsn)})
+    try:
+        run_state_machine_as_test(
+            seed(number)(made),
+            settings=settings(
+                max_examples=min(BATCH, SEQUENCES - batch * BATCH),
+                stateful_step_count=STEPS,
+                database=None,
+                phases=[Phase.generate],
+                deadline=None,
+                report_multiple_bugs=False,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    except BaseException as exc:
+        exc.add_note(f"To see it again: make proof SEED={number} SEQUENCES={BATCH}")
+        raise
+    finally:
+        record_property(PROPERTY, dict(counts))
