@@ -27,8 +27,9 @@ from etl.errors import (
     Stopped,
 )
 from etl.extractors.client import Client
-from etl.extractors.extractor import Extractor, Reading
+from etl.extractors.extractor import Extractor
 from etl.extractors.protocol import id_batches
+from etl.extractors.reading import Reading
 from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database
 from etl.loaders.history import History, Watermark

@@ -134,7 +134,7 @@ TWINS = [
     Twin(
         name="a list in another order is left at the first row from before the window",
         promise="P2",
-        file="etl/extractors/extractor.py",
+        file="etl/extractors/reading.py",
         find="        return self.ordered and self.filters and self.above is not None",
         replace="        return self.filters and self.above is not None",
         caught_by=_EDGES + "test_a_list_in_another_order_is_read_to_its_end",
@@ -142,7 +142,7 @@ TWINS = [
     Twin(
         name="one record with a wrong date at the end of a page ends the reading",
         promise="P2",
-        file="etl/extractors/extractor.py",
+        file="etl/extractors/reading.py",
         find=" and self.above is not None and self.above < since\n",
         replace=" and self.low is not None and self.low < since\n",
         caught_by=_EDGES + "test_a_record_with_a_wrong_date_at_the_end_of_a_page_ends_nothing",
