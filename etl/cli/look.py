@@ -58,7 +58,8 @@ def plan(
         str | None, typer.Option(help="Plan a backfill from here on.", metavar="DATE")
     ] = None,
     until: Annotated[
-        str | None, typer.Option(help="End of the backfill. Default: where sync is.", metavar="DATE")
+        str | None,
+        typer.Option(help="End of the backfill. Default: where sync is.", metavar="DATE"),
     ] = None,
     window: WindowLength = "30d",
     order: Annotated[Order, typer.Option(help="Which windows come first.")] = Order.NEWEST,

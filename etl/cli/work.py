@@ -73,7 +73,8 @@ def backfill(
     stream: Annotated[list[str], typer.Argument(metavar="STREAM", help="One or several.")],
     since: Annotated[str, typer.Option(help="Begin of the time to load.", metavar="DATE")],
     until: Annotated[
-        str | None, typer.Option(help="End of the time to load. Default: where sync is.", metavar="DATE")
+        str | None,
+        typer.Option(help="End of the time to load. Default: where sync is.", metavar="DATE"),
     ] = None,
     window: WindowLength = "30d",
     order: Annotated[Order, typer.Option(help="Which windows come first.")] = Order.NEWEST,
