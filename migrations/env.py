@@ -1,7 +1,7 @@
 """Alembic's environment: runs on the connection and for the schemas that `etl` hands over.
 
-The scripts are written for the schemas posthog and posthog_etl, as autogeneration writes them;
-another deployment's names are put in their place while they run.
+The scripts ask for the schemas they work on (`etl.loaders.migrate.schemas`). The first one was
+written for posthog and posthog_etl; another deployment's names are put in their place.
 """
 
 from alembic import context

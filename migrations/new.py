@@ -20,6 +20,12 @@ from etl.loaders.migrate import alembic_config, migrate
 from etl.loaders.tables import Tables
 
 
+def _for_any_deployment(text: str, tables: Tables) -> str:
+    """Let a script name the schemas of the deployment it migrates, not those it was made from."""
+    text = text.replace(f"schema='{tables.bookkeeping}'", "schema=book")
+    return text.replace(f"schema='{tables.schema}'", "schema=data")
+
+
 async def write(dsn: str, message: str) -> None:
     """Write the next migration under `migrations/versions/`."""
     database, tables = Database(parse_database_url(dsn), Timeouts()), Tables("posthog")
@@ -30,7 +36,9 @@ async def write(dsn: str, message: str) -> None:
             config = alembic_config(sync, tables)
             head = ScriptDirectory.from_config(config).get_current_head() or "0000"
             number = f"{int(head) + 1:04d}"
-            command.revision(config, message, autogenerate=True, rev_id=number)
+            script = command.revision(config, message, autogenerate=True, rev_id=number)
+            path = Path(script.path)  # type: ignore[union-attr]
+            path.write_text(_for_any_deployment(path.read_text(), tables), encoding="utf-8")
 
         await connection.run_sync(revise)
     await database.close()

@@ -27,6 +27,16 @@ def alembic_config(connection: Connection, tables: Tables) -> Config:
     return config
 
 
+def schemas(context: MigrationContext) -> tuple[str, str]:
+    """Return the schemas of the deployment that is migrated: of the data, of the bookkeeping.
+
+    For the scripts: Alembic does not translate schema names in ALTER TABLE.
+    """
+    assert context.config is not None
+    tables: Tables = context.config.attributes["tables"]
+    return tables.schema, tables.bookkeeping
+
+
 async def migrate(database: Database, tables: Tables, revision: str = "head") -> tuple[str, str]:
     """Upgrade (or downgrade, given an older revision) and return the versions before and after.
 

@@ -4,11 +4,14 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from etl.loaders.migrate import schemas
+
 revision = "0002"
 down_revision = "0001"
 
 
 def upgrade() -> None:
+    data, book = schemas(op.get_context())
     op.create_table(
         "sightings",
         sa.Column(
@@ -23,7 +26,7 @@ def upgrade() -> None:
             comment="When the row was last seen unchanged.",
         ),
         sa.PrimaryKeyConstraint("project_id", "table_name", "row_key", name="sightings_pkey"),
-        schema="posthog_etl",
+        schema=book,
         comment="Rows that were seen unchanged while another run read the same stream.",
         prefixes=["UNLOGGED"],
     )
@@ -51,7 +54,7 @@ def upgrade() -> None:
             comment="Key of a stored record that was not seen.",
         ),
         sa.PrimaryKeyConstraint("project_id", "stream", "unit", "record_key", name="suspects_pkey"),
-        schema="posthog_etl",
+        schema=book,
         comment="Stored records that a reading did not show; empty but while one is under way.",
         prefixes=["UNLOGGED"],
     )
@@ -63,14 +66,14 @@ def upgrade() -> None:
             nullable=True,
             comment="When the source dropped the row by its own rule.",
         ),
-        schema="posthog",
+        schema=data,
     )
     op.create_index(
         "session_recordings_by_expiry",
         "session_recordings",
         ["project_id", "expiry_time"],
         unique=False,
-        schema="posthog",
+        schema=data,
         postgresql_where=sa.text("_expired_at IS NULL AND _deleted_at IS NULL"),
     )
     op.create_index(
@@ -78,7 +81,7 @@ def upgrade() -> None:
         "session_recordings",
         ["project_id", "start_time"],
         unique=False,
-        schema="posthog",
+        schema=data,
     )
     op.alter_column(
         "checkpoints",
@@ -87,7 +90,7 @@ def upgrade() -> None:
         comment="`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.",
         existing_comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
         existing_nullable=False,
-        schema="posthog_etl",
+        schema=book,
     )
     op.alter_column(
         "leases",
@@ -96,7 +99,7 @@ def upgrade() -> None:
         comment="`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.",
         existing_comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
         existing_nullable=False,
-        schema="posthog_etl",
+        schema=book,
     )
     op.add_column(
         "runs",
@@ -106,7 +109,7 @@ def upgrade() -> None:
             nullable=True,
             comment="Requests expected beforehand, a count.",
         ),
-        schema="posthog_etl",
+        schema=book,
     )
     op.add_column(
         "runs",
@@ -116,7 +119,7 @@ def upgrade() -> None:
             nullable=True,
             comment="Whether that was an estimate, not a lower bound.",
         ),
-        schema="posthog_etl",
+        schema=book,
     )
     op.alter_column(
         "runs",
@@ -125,7 +128,7 @@ def upgrade() -> None:
         comment="sync, backfill or rejects retry.",
         existing_comment="sync or rejects retry.",
         existing_nullable=False,
-        schema="posthog_etl",
+        schema=book,
     )
     op.alter_column(
         "runs",
@@ -134,7 +137,7 @@ def upgrade() -> None:
         comment="`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.",
         existing_comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
         existing_nullable=False,
-        schema="posthog_etl",
+        schema=book,
     )
     op.add_column(
         "watermarks",
@@ -145,9 +148,9 @@ def upgrade() -> None:
             server_default=sa.text("'{}'"),
             comment="Stretches of time known complete.",
         ),
-        schema="posthog_etl",
+        schema=book,
     )
-    op.alter_column("watermarks", "complete", server_default=None, schema="posthog_etl")
+    op.alter_column("watermarks", "complete", server_default=None, schema=book)
     op.add_column(
         "watermarks",
         sa.Column(
@@ -156,7 +159,7 @@ def upgrade() -> None:
             nullable=True,
             comment="Where sync goes on; null before its first end.",
         ),
-        schema="posthog_etl",
+        schema=book,
     )
     op.add_column(
         "watermarks",
@@ -166,12 +169,12 @@ def upgrade() -> None:
             nullable=True,
             comment="When each grade of the lookback was read, by its seconds.",
         ),
-        schema="posthog_etl",
+        schema=book,
     )
     marks = sa.table(
         "watermarks",
         *map(sa.column, ("complete", "tail_until", "complete_since", "complete_until")),
-        schema="posthog_etl",
+        schema=book,
     )
     op.execute(
         marks.update()
@@ -183,11 +186,12 @@ def upgrade() -> None:
             ),
         )
     )
-    op.drop_column("watermarks", "complete_until", schema="posthog_etl")
-    op.drop_column("watermarks", "complete_since", schema="posthog_etl")
+    op.drop_column("watermarks", "complete_until", schema=book)
+    op.drop_column("watermarks", "complete_since", schema=book)
 
 
 def downgrade() -> None:
+    data, book = schemas(op.get_context())
     op.add_column(
         "watermarks",
         sa.Column(
@@ -197,7 +201,7 @@ def downgrade() -> None:
             nullable=True,
             comment="Highest instant known complete.",
         ),
-        schema="posthog_etl",
+        schema=book,
     )
     op.add_column(
         "watermarks",
@@ -208,21 +212,21 @@ def downgrade() -> None:
             nullable=True,
             comment="Lowest instant known complete.",
         ),
-        schema="posthog_etl",
+        schema=book,
     )
     marks = sa.table(
         "watermarks",
         *map(sa.column, ("complete", "tail_until", "complete_since", "complete_until")),
-        schema="posthog_etl",
+        schema=book,
     )
     op.execute(
         marks.update().values(
             complete_since=sa.func.lower(marks.c.complete), complete_until=marks.c.tail_until
         )
     )
-    op.drop_column("watermarks", "swept", schema="posthog_etl")
-    op.drop_column("watermarks", "tail_until", schema="posthog_etl")
-    op.drop_column("watermarks", "complete", schema="posthog_etl")
+    op.drop_column("watermarks", "swept", schema=book)
+    op.drop_column("watermarks", "tail_until", schema=book)
+    op.drop_column("watermarks", "complete", schema=book)
     op.alter_column(
         "runs",
         "unit",
@@ -230,7 +234,7 @@ def downgrade() -> None:
         comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
         existing_comment="`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.",
         existing_nullable=False,
-        schema="posthog_etl",
+        schema=book,
     )
     op.alter_column(
         "runs",
@@ -239,10 +243,10 @@ def downgrade() -> None:
         comment="sync or rejects retry.",
         existing_comment="sync, backfill or rejects retry.",
         existing_nullable=False,
-        schema="posthog_etl",
+        schema=book,
     )
-    op.drop_column("runs", "forecast_exact", schema="posthog_etl")
-    op.drop_column("runs", "forecast_requests", schema="posthog_etl")
+    op.drop_column("runs", "forecast_exact", schema=book)
+    op.drop_column("runs", "forecast_requests", schema=book)
     op.alter_column(
         "leases",
         "unit",
@@ -250,7 +254,7 @@ def downgrade() -> None:
         comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
         existing_comment="`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.",
         existing_nullable=False,
-        schema="posthog_etl",
+        schema=book,
     )
     op.alter_column(
         "checkpoints",
@@ -259,15 +263,15 @@ def downgrade() -> None:
         comment="`tail`: the moving end that sync follows; `rejects`: what was set aside.",
         existing_comment="`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.",
         existing_nullable=False,
-        schema="posthog_etl",
+        schema=book,
     )
-    op.drop_index("session_recordings_by_start", table_name="session_recordings", schema="posthog")
+    op.drop_index("session_recordings_by_start", table_name="session_recordings", schema=data)
     op.drop_index(
         "session_recordings_by_expiry",
         table_name="session_recordings",
-        schema="posthog",
+        schema=data,
         postgresql_where=sa.text("_expired_at IS NULL AND _deleted_at IS NULL"),
     )
-    op.drop_column("session_recordings", "_expired_at", schema="posthog")
-    op.drop_table("suspects", schema="posthog_etl")
-    op.drop_table("sightings", schema="posthog_etl")
+    op.drop_column("session_recordings", "_expired_at", schema=data)
+    op.drop_table("suspects", schema=book)
+    op.drop_table("sightings", schema=book)

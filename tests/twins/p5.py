@@ -54,8 +54,8 @@ TWINS = [
         name="one wrong date ends the trust in the filter",
         promise="P5",
         file=_EXTRACTOR,
-        find="        reading.filters = outside <= max(1, len(starts) // 10)\n",
-        replace="        reading.filters = outside == 0\n",
+        find="    return count > max(1, len(starts) // 10)\n",
+        replace="    return count > 0\n",
         caught_by="tests/acceptance/test_complete.py::"
         "test_one_record_with_a_wrong_date_does_not_end_the_trust_in_the_filter",
     ),

@@ -19,8 +19,8 @@ TWINS = [
         name="an answer by ids is believed without its witness",
         promise="P6",
         file=_EXTRACTOR,
-        find="            if reading.witness in shown:\n",
-        replace="            if True:\n",
+        find="            if reading.witness in shown and ",
+        replace="            if ",
         caught_by=_TESTS
         + "test_an_answer_by_ids_without_its_witness_proves_nothing[an empty answer]",
     ),
@@ -75,9 +75,9 @@ TWINS = [
     Twin(
         name="what goes on with the start at which a page ends is taken for absent",
         promise="P6",
-        file=_EXTRACTOR,
-        find=" else reading.low + _TICK\n",
-        replace=" else reading.low\n",
+        file="etl/extractors/reading.py",
+        find=" else self.low + _TICK\n",
+        replace=" else self.low\n",
         caught_by="tests/acceptance/test_edges.py::"
         "test_five_hundred_recordings_with_one_start_are_all_loaded_and_missed[cloud]",
     ),
