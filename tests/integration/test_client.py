@@ -413,9 +413,8 @@ async def test_a_server_that_cannot_answer_everything_at_once_is_asked_so_only_o
     assert pages[-1].last
     assert extractor.reading is not None
     assert extractor.reading.complete
-    assert {record["id"] for page in pages for record in page.records} == {
-        f"r{n}" for n in range(500)
-    }
+    shown = {key for page in pages if page.sighting for key in page.sighting.keys}
+    assert shown == {f"r{n}" for n in range(500)}
     limits = [int(request.query["limit"]) for request in opened.server.seen]
     assert sum(limit > 100 for limit in limits) == 1
     assert {limit for limit in limits if limit <= 100} == {100}
@@ -428,7 +427,7 @@ async def test_pages_shrink_until_the_server_can_answer(connect: Open) -> None:
     pages = [page async for page in extractor.pages(WINDOW)]
     assert extractor.reading is not None
     assert extractor.reading.complete
-    assert len({record["id"] for page in pages for record in page.records}) == 300
+    assert len({key for page in pages if page.sighting for key in page.sighting.keys}) == 300
     limits = [int(request.query["limit"]) for request in opened.server.seen]
     assert limits[:4] == [800, 400, 200, 100]
     assert {limit for limit in limits[4:] if limit < 300} == {100}
@@ -496,3 +495,23 @@ async def test_one_page_of_other_dates_does_not_prove_that_a_server_has_no_filte
     assert page.sighting is not None
     assert page.sighting.keys == ["young"]
     assert extractor.traits["date_filter"] == "honoured"
+
+
+async def test_a_reading_that_goes_on_knows_the_clock_of_the_server_before_it_answers(
+    connect: Open,
+) -> None:
+    """Nothing may be left to ask, and what vanished has expired, or not, by that clock."""
+    tomorrow = NOON + timedelta(days=1)
+    answer = says(
+        body='{"results": [{"id": "a"}], "has_next": false}',
+        headers={"Date": format_datetime(tomorrow, usegmt=True)},
+    )
+    first, second = await connect(answer), await connect(answer)
+    extractor = Extractor(first.client, STREAM, 1, prefix="projects", page_size_records=100)
+    (page,) = [page async for page in extractor.pages(WINDOW)]
+    extractor = Extractor(second.client, STREAM, 1, prefix="projects", page_size_records=100)
+    left = extractor.resume(page.position)
+    assert left is not None
+    assert left.ended
+    assert second.server.seen == []
+    assert abs(second.client.source_now - tomorrow) < timedelta(minutes=1)
