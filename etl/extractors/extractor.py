@@ -80,7 +80,11 @@ class Extractor:
 
     def resume(self, position: Mapping[str, Any] | None) -> Reading | None:
         """Return the reading that `position` stands in; None when it is no good here."""
-        return None if position is None else Reading.resume(position, self.fingerprint)
+        reading = None if position is None else Reading.resume(position, self.fingerprint)
+        if reading is not None and not self._client.requests:
+            # What is left may need no request, and yet the server's clock, to tell what expired.
+            self._client.source_ahead_s = reading.source_ahead_s
+        return reading
 
     def follow(self, window: Window) -> Reading | None:
         """Return the reading of `window` under the cursor of the younger window read before."""
@@ -301,6 +305,7 @@ class Extractor:
         )
         reading.ended, reading.complete = step.last, step.complete
         reading.exhausted = step.last and not listed.more
+        reading.source_ahead_s = self._client.source_ahead_s
         sighting = reading.sighting(keys, high, begins=begins)
         reading.note_edge(keys, starts, high)
         if keys and reading.witness is None:

@@ -28,7 +28,8 @@ class Reading:
     first. low: the start that was reached, above: the one before; edge: the keys at `low`. witness:
     a key that was seen.
     ended: all is read, complete: and every row that was there the whole time is vouched for.
-    exhausted: the list itself was at its end, not only the window.
+    exhausted: the list itself was at its end, not only the window. source_ahead_s: how far the
+    server's clock was ahead of ours when it last answered.
     """
 
     window: Window
@@ -45,6 +46,7 @@ class Reading:
     ended: bool = False
     complete: bool = True
     exhausted: bool = False
+    source_ahead_s: float = 0.0
 
     @property
     def descends(self) -> bool:
@@ -70,6 +72,7 @@ class Reading:
             "ended": self.ended,
             "complete": self.complete,
             "exhausted": self.exhausted,
+            "source_ahead_s": self.source_ahead_s,
         }
 
     @classmethod
@@ -98,6 +101,7 @@ class Reading:
                 ended=position["ended"],
                 complete=position["complete"],
                 exhausted=position["exhausted"],
+                source_ahead_s=float(position.get("source_ahead_s", 0.0)),
             )
         except (KeyError, TypeError, ValueError):
             return None
