@@ -22,7 +22,7 @@ quick: .venv/dev ## run the tests that take less than ten seconds each
 
 proof: .venv/dev ## thousands of random sequences of everything; SEED= and SEQUENCES= to replay
 	@PROOF_SEQUENCES=$(or $(SEQUENCES),2000) PROOF_SEED=$(or $(SEED),$(shell date +%s)) \
-	  $(BIN)/python -m pytest tests/proof -n auto -q
+	  PROPERTY_EXAMPLES=10000 $(BIN)/python -m pytest tests/proof tests/unit/core -n auto -q
 
 check: lint types contracts migrations test ## exactly what CI runs
 
