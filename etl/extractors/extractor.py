@@ -301,7 +301,8 @@ class Extractor:
         )
         reading.ended, reading.complete = step.last, step.complete
         reading.exhausted = step.last and not listed.more
-        sighting = reading.sighting(keys, high, begins=begins)
+        seen = [key for key, loaded in zip(keys, loads, strict=True) if loaded]
+        sighting = reading.sighting(seen, high, begins=begins)
         reading.note_edge(keys, starts, high)
         if keys and reading.witness is None:
             reading.witness = keys[-1]
