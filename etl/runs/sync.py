@@ -125,8 +125,10 @@ class Chain:
     @property
     def broken(self) -> bool:
         """Whether the last window that was begun was not read to its end."""
-        reading = None if self.extractor is None else self.extractor.reading
-        return reading is not None and not reading.ended
+        if self.extractor is None:
+            return False
+        reading = self.extractor.reading
+        return reading is None or not reading.ended
 
     @property
     def showed_everything(self) -> bool:
