@@ -304,8 +304,7 @@ class _Work:
             await self._read(extractor, left.window, watermark, left)
             watermark, self._tally = await self._watermark(), Tally(rejected=self._tally.rejected)
         age = self._plan.lookback.due(watermark.swept, self._tools.client.now)
-        window = moving_window(watermark.tail_until, self._plan.start, age)
-        await self._read(extractor, window, watermark, None)
+        await self._read(extractor, self._moving(watermark, age), watermark, None)
         return honest_ending(self._tally, self.stream.name)
 
     def spent(self) -> tuple[int, int]:
@@ -333,6 +332,9 @@ class _Work:
     def _window(self) -> Window:
         span = Span.parse(self.lease.unit.window)
         return Window(*span, also_since=None if self._chain is None else self._chain.reach)
+
+    def _moving(self, watermark: Watermark, age: timedelta) -> Window:
+        return moving_window(watermark.tail_until, self._plan.start, watermark.complete, age)
 
     async def _watermark(self) -> Watermark:
         history = self._tools.history
@@ -476,7 +478,9 @@ class _Work:
         until = began_at
         if window.until is not None and reading.filters:
             until = min(window.until, began_at)
-        everything = not reading.filters or watermark.tail_until is None
+        # So has one that began where the greatest age would: what is older is not ours to read.
+        oldest = self._moving(watermark, self._plan.lookback.grades[-1].age).since
+        everything = not reading.filters or window.since <= oldest
         age = timedelta.max if everything else (watermark.tail_until or began_at) - window.since
         swept = self._plan.lookback.sweep(watermark.swept, age, opened_at)
         requests, bytes_read = self.spent()
