@@ -122,9 +122,8 @@ class Extractor:
         """Ask for records by their keys; return a page of those there are, and which are gone.
 
         An answer counts only if it shows a record that is known to be there, too, is at its end
-        and answers this question and no other; else each one is asked for by itself. A key in
-        neither part could not be told. Safe to repeat.
-        Raises SourceError and BudgetSpent.
+        and answers this question and no other; else each one is asked for by itself.
+        Safe to repeat. Raises SourceError and BudgetSpent.
         """
         reading = self.reading
         assert reading is not None

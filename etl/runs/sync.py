@@ -444,7 +444,11 @@ class _Work:
         out proves nothing yet.
         """
         loader, name = self._loader, self.stream.name
-        absence = await loader.expire(self.lease, self._tools.client.source_now)
+        client = self._tools.client
+        # Of a reading that was at its end already, nothing was asked yet that told the server's
+        # clock; by the database's, which may be ahead, what is alive might be taken for expired.
+        source_now = client.source_now if client.requests else reading.began_at
+        absence = await loader.expire(self.lease, source_now)
         # Small windows are no way round the guard: what the ones before lost counts, too.
         before = 0 if self._chain is None else self._chain.gone
         trips = self._plan.guard.trips(absence.suspects + before, absence.alive + before)
@@ -462,7 +466,6 @@ class _Work:
                     raise _stopped()
                 page, gone = await extractor.confirm(ids)
                 await self._load(replace(page, position=reading.position()), gone)
-                self._tally.untold += len(ids) - len(page.records) - len(gone)
                 if self._chain is not None:
                     self._chain.gone += len(gone)
 
@@ -474,7 +477,7 @@ class _Work:
         moving = window.until is None
         self._tally.complete &= reading.complete
         # A server that does not filter has shown everything there is.
-        since = window.since if reading.filters else min(window.since, self._plan.start)
+        since = window.since if reading.filters else min(window.reach, self._plan.start)
         until = began_at
         if window.until is not None and reading.filters:
             until = min(window.until, began_at)

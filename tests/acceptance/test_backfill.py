@@ -324,3 +324,15 @@ async def test_a_key_without_the_scope_is_asked_with_once_not_once_a_window(
     sandbox.control.add_faults({"match": LIST, "fault": {"preset": "403_scope"}})
     reports = await Pipeline(sandbox, dsn).backfill(midnight(sandbox, 4), midnight(sandbox))
     assert (endings(reports), len(lists(sandbox))) == ([3], 1)
+
+
+async def test_a_backfill_from_a_server_that_ignores_dates_is_done_after_one_pass(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Also where it begins before the start: the next one finds all windows complete."""
+    sandbox = await start_sandbox(recordings=40, days=10.0, flavour="docs")
+    pipeline = Pipeline(sandbox, dsn, start=midnight(sandbox, 3).isoformat())
+    await pipeline.sync()
+    past = (midnight(sandbox, 12), None, "3d")
+    assert endings(await pipeline.backfill(*past)) == [0]
+    assert await pipeline.backfill(*past) == []
