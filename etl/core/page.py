@@ -31,10 +31,11 @@ class TypedRecord(Struct, gc=False):
 class Sighting:
     """What a page says about records that are not on it.
 
-    keys: every record of the page, also those that are not loaded. span: between these two starts,
-    both counted in, the page shows everything there is; None when it does not say so. known: keys
-    at the upper end of the span that the page before showed. begins: everything that is stored is
-    in doubt until it is seen; from there on each page removes what it shows.
+    keys: the records that are loaded. One that is stored in the window and now starts outside it is
+    not among them: it stays in doubt, is asked for, and so loads whole. span: between these two
+    starts, both counted in, the page shows everything there is; None when it does not say so.
+    known: keys at the upper end of the span that the page before showed. begins: everything that is
+    stored is in doubt until it is seen; from there on each page removes what it shows.
     """
 
     keys: Sequence[str]

@@ -25,7 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from etl.core.coverage import Span
+from etl.core.coverage import Coverage, Span
 
 LONGEST_SESSION = timedelta(hours=24)
 LATENESS = timedelta(hours=1)
@@ -75,12 +75,17 @@ class Window:
         return Span(self.reach - MARGIN, until)
 
 
-def moving_window(tail_until: datetime | None, start: datetime, age: timedelta) -> Window:
+def moving_window(
+    tail_until: datetime | None, start: datetime, complete: Coverage, age: timedelta
+) -> Window:
     """Return the window a sync reads: all since `start` at first, then on from `tail_until`.
 
     Recordings change after they are first seen and nothing in the API says when, so those up to
-    `age` before `tail_until` are read again (see `lookback`).
+    `age` before `tail_until` are read again (see `lookback`): also what a backfill has loaded from
+    before `start`. A `start` after `tail_until` skips nothing, it would make a hole.
     """
     if tail_until is None:
         return Window(since=start)
-    return Window(since=max(start, tail_until - age))
+    oldest = tail_until - age
+    known = complete.within(Span(oldest, tail_until))
+    return Window(since=min(max(start, oldest), known[0].since if known else tail_until))

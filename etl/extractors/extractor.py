@@ -126,9 +126,8 @@ class Extractor:
         """Ask for records by their keys; return a page of those there are, and which are gone.
 
         An answer counts only if it shows a record that is known to be there, too, is at its end
-        and answers this question and no other; else each one is asked for by itself. A key in
-        neither part could not be told. Safe to repeat.
-        Raises SourceError and BudgetSpent.
+        and answers this question and no other; else each one is asked for by itself.
+        Safe to repeat. Raises SourceError and BudgetSpent.
         """
         reading = self.reading
         assert reading is not None
@@ -306,7 +305,8 @@ class Extractor:
         reading.ended, reading.complete = step.last, step.complete
         reading.exhausted = step.last and not listed.more
         reading.source_ahead_s = self._client.source_ahead_s
-        sighting = reading.sighting(keys, high, begins=begins)
+        seen = [key for key, loaded in zip(keys, loads, strict=True) if loaded]
+        sighting = reading.sighting(seen, high, begins=begins)
         reading.note_edge(keys, starts, high)
         if keys and reading.witness is None:
             reading.witness = keys[-1]

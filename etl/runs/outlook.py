@@ -68,7 +68,8 @@ async def outlook(
     stretches: list[tuple[Window, int]] = []
     if past is None:
         age = plan.lookback.due(watermark.swept, now)
-        stretches.append((moving_window(watermark.tail_until, plan.start, age), 1))
+        window = moving_window(watermark.tail_until, plan.start, watermark.complete, age)
+        stretches.append((window, 1))
     else:
         for windows in chained(windows_left(past, watermark, tools.client.source_now)):
             stretches.append((Window(windows[-1].since, windows[0].until), len(windows)))

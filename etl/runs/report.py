@@ -97,14 +97,12 @@ class Tally:
     """What a reading to the end has to own up to.
 
     complete: whether it vouches for every row. rejected: records newly set aside. withheld: what
-    vanished, when that was too much to believe. untold: records that were not in the list, of which
-    the server did not say whether they are there.
+    vanished, when that was too much to believe.
     """
 
     complete: bool = True
     rejected: int = 0
     withheld: Absence | None = None
-    untold: int = 0
 
 
 def honest_ending(tally: Tally, stream: str = "") -> Ending:
@@ -120,11 +118,6 @@ def honest_ending(tally: Tally, stream: str = "") -> Ending:
             f"{tally.withheld.suspects:,} of {tally.withheld.alive:,} records have vanished at "
             "once, so none of them was marked deleted. If that is right, run "
             f"`posthog-etl sync --accept-deletions {stream}`"
-        )
-    if tally.untold:
-        reasons.append(
-            f"Records missing from the list of which the server does not say whether they are "
-            f"deleted: {tally.untold}. They were left as they are; the next run asks again"
         )
     if tally.rejected:
         reasons.append(

@@ -125,8 +125,10 @@ class Chain:
     @property
     def broken(self) -> bool:
         """Whether the last window that was begun was not read to its end."""
-        reading = None if self.extractor is None else self.extractor.reading
-        return reading is not None and not reading.ended
+        if self.extractor is None:
+            return False
+        reading = self.extractor.reading
+        return reading is None or not reading.ended
 
     @property
     def showed_everything(self) -> bool:
@@ -302,8 +304,7 @@ class _Work:
             await self._read(extractor, left.window, watermark, left)
             watermark, self._tally = await self._watermark(), Tally(rejected=self._tally.rejected)
         age = self._plan.lookback.due(watermark.swept, self._tools.client.now)
-        window = moving_window(watermark.tail_until, self._plan.start, age)
-        await self._read(extractor, window, watermark, None)
+        await self._read(extractor, self._moving(watermark, age), watermark, None)
         return honest_ending(self._tally, self.stream.name)
 
     def spent(self) -> tuple[int, int]:
@@ -331,6 +332,9 @@ class _Work:
     def _window(self) -> Window:
         span = Span.parse(self.lease.unit.window)
         return Window(*span, also_since=None if self._chain is None else self._chain.reach)
+
+    def _moving(self, watermark: Watermark, age: timedelta) -> Window:
+        return moving_window(watermark.tail_until, self._plan.start, watermark.complete, age)
 
     async def _watermark(self) -> Watermark:
         history = self._tools.history
@@ -458,7 +462,6 @@ class _Work:
                     raise _stopped()
                 page, gone = await extractor.confirm(ids)
                 await self._load(replace(page, position=reading.position()), gone)
-                self._tally.untold += len(ids) - len(page.records) - len(gone)
                 if self._chain is not None:
                     self._chain.gone += len(gone)
 
@@ -470,11 +473,13 @@ class _Work:
         moving = window.until is None
         self._tally.complete &= reading.complete
         # A server that does not filter has shown everything there is.
-        since = window.since if reading.filters else min(window.since, self._plan.start)
+        since = window.since if reading.filters else min(window.reach, self._plan.start)
         until = began_at
         if window.until is not None and reading.filters:
             until = min(window.until, began_at)
-        everything = not reading.filters or watermark.tail_until is None
+        # So has one that began where the greatest age would: what is older is not ours to read.
+        oldest = self._moving(watermark, self._plan.lookback.grades[-1].age).since
+        everything = not reading.filters or window.since <= oldest
         age = timedelta.max if everything else (watermark.tail_until or began_at) - window.since
         swept = self._plan.lookback.sweep(watermark.swept, age, opened_at)
         requests, bytes_read = self.spent()

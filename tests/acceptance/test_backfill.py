@@ -299,3 +299,40 @@ async def test_a_time_that_makes_no_sense_is_one_line_and_exit_2(
         assert (result.code, result.out, result.err.count("\n")) == (2, "", 1), result.err
         assert arguments[-2] in result.err
     assert sandbox.control.state()["requests"]["total"] == 0
+
+
+async def test_a_start_later_than_where_sync_goes_on_makes_no_hole(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """The start is for the first load; a sync goes on from where the last one ended."""
+    sandbox = await start_sandbox(recordings=0)
+    now = now_of(sandbox)
+    sandbox.control.set_clock(now - 10 * DAY)
+    await Pipeline(sandbox, dsn).sync()
+    sandbox.control.set_clock(now)
+    sandbox.control.change({"op": "start_session", "start_time": "-5d"})
+    later = (now - DAY).isoformat()
+    assert (await Pipeline(sandbox, dsn, start=later).sync()).records_read == 1
+    assert not (await Pipeline(sandbox, dsn).status())["holes"]
+
+
+async def test_a_key_without_the_scope_is_asked_with_once_not_once_a_window(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """The other windows would be refused as well."""
+    sandbox = await start_sandbox(recordings=20, days=4.0)
+    sandbox.control.add_faults({"match": LIST, "fault": {"preset": "403_scope"}})
+    reports = await Pipeline(sandbox, dsn).backfill(midnight(sandbox, 4), midnight(sandbox))
+    assert (endings(reports), len(lists(sandbox))) == ([3], 1)
+
+
+async def test_a_backfill_from_a_server_that_ignores_dates_is_done_after_one_pass(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Also where it begins before the start: the next one finds all windows complete."""
+    sandbox = await start_sandbox(recordings=40, days=10.0, flavour="docs")
+    pipeline = Pipeline(sandbox, dsn, start=midnight(sandbox, 3).isoformat())
+    await pipeline.sync()
+    past = (midnight(sandbox, 12), None, "3d")
+    assert endings(await pipeline.backfill(*past)) == [0]
+    assert await pipeline.backfill(*past) == []

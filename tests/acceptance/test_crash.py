@@ -155,8 +155,9 @@ DEATHS = (
     Death(before_commit, 1),
     Death(after_commit, 2),
     Death(after_the_last_commit, PAGES),
-    Death(while_closing_the_run, PAGES),
-    Death(at_goodbye, PAGES, (SUCCEEDED, SUCCEEDED)),
+    # The last batch has no rows: it closes the window.
+    Death(while_closing_the_run, PAGES + 1),
+    Death(at_goodbye, PAGES + 1, (SUCCEEDED, SUCCEEDED)),
 )
 
 
@@ -174,7 +175,7 @@ async def test_a_killed_run_leaves_whole_batches_and_the_next_one_ends_with_the_
     assert result.code == -signal.SIGKILL
     batches = await batches_committed(dsn)
     assert death.batches in (None, batches)
-    assert await row_count(dsn, "session_recordings") == batches * PAGE
+    assert await row_count(dsn, "session_recordings") == min(batches, PAGES) * PAGE
     assert await rows_inserted(dsn) == sum([await row_count(dsn, table) for table in TABLES])
     await no_unit_is_held(dsn)
     await assert_one_run_makes_it_good(Command(sandbox.url, dsn, **SMALL_PAGES), dsn)

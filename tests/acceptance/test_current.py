@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.conftest import StartSandbox
 from tests.support.command import Command
+from tests.support.pipeline import Pipeline, midnight
 from tests.support.sql import value
 from tests.support.truth import differences_from_truth, fetch_truth, stored
 
@@ -65,6 +67,39 @@ async def test_a_session_that_goes_on_grows_from_sync_to_sync(
     assert seen[0][0] is True
     assert seen[-1] == (False, 2 * HOUR_S)
     assert seen[0][1] < seen[1][1] < seen[-1][1]
+
+
+async def test_a_young_session_from_before_the_start_that_a_backfill_loaded_grows_too(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Sync from today on, backfill what was before: a session across midnight does not stay cut."""
+    sandbox = await start_sandbox(recordings=0)
+    today = midnight(sandbox)
+    sandbox.control.set_clock(today + timedelta(minutes=30))
+    start = today - timedelta(hours=1)
+    sandbox.control.change(
+        {"op": "start_session", "start_time": start.isoformat(), "duration_s": 4 * HOUR_S}
+    )
+    pipeline = Pipeline(sandbox, dsn, start=today.isoformat())
+    await pipeline.sync()
+    await pipeline.backfill(today - timedelta(days=2))
+    sandbox.control.advance(6 * HOUR_S)
+    report = await pipeline.sync()
+    assert (report.ending.exit_code, report.rows_updated) == (0, 1), report.ending
+    assert await differences_from_truth(dsn, sandbox.control.truth()) == []
+
+
+async def test_a_grade_that_reaches_before_the_start_is_not_due_at_every_sync(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """What there is since the start was read again: the grade has had all it can get."""
+    sandbox = await start_sandbox(recordings=90, days=3.0)
+    start = midnight(sandbox, 3)
+    await Pipeline(sandbox, dsn, start=start.isoformat(), lookback="1h").sync()
+    pipeline = Pipeline(sandbox, dsn, start=start.isoformat(), lookback="1h, 30d every 1d")
+    due, quiet = await pipeline.sync(), await pipeline.sync()
+    assert due.records_read > 60
+    assert quiet.records_read < 10
 
 
 async def test_what_happens_to_a_person_arrives_with_the_next_recording(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -176,6 +176,21 @@ async def test_an_answer_by_ids_without_its_witness_proves_nothing(
     assert sorted(request["status"] for request in one_by_one) == [200, 200, 200, 404]
 
 
+async def test_an_answer_by_ids_that_shows_a_record_twice_is_as_good(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """The list leaves one out by mistake; it is there, and nothing is partial."""
+    sandbox = await start_sandbox(recordings=60, days=3.0)
+    pipeline = Pipeline(sandbox, dsn, **WHOLE_PAST)
+    await pipeline.sync()
+    sandbox.control.add_faults(
+        {"match": LIST, "at": 2, "fault": {"omit": [5]}},
+        {"match": {**LIST, "parameter": "session_ids"}, "fault": {"duplicate_rows": True}},
+    )
+    report = await pipeline.sync()
+    assert (report.ending.exit_code, await marked(dsn)) == (0, set()), report.ending
+
+
 async def test_a_question_that_is_not_answered_marks_nothing(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
@@ -310,6 +325,25 @@ async def test_a_recording_past_its_time_is_expired_and_left_alone(
     assert await recordings_differ(dsn, sandbox) == []
     again = await pipeline.sync()
     assert (again.ending.exit_code, again.rows_updated) == (0, 0)
+
+
+async def test_what_expired_is_told_by_the_clock_of_the_server_also_after_a_break(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """The reading was at its end, so the next run asks nothing before it judges what expired."""
+    behind = datetime.now(UTC) - timedelta(days=20)
+    sandbox = await start_sandbox(recordings=60, days=25.0, now=behind)
+    sandbox.control.change({"op": "set_retention", "days": 30})
+    pipeline = Pipeline(sandbox, dsn)
+    await pipeline.sync()
+    delete(sandbox, youngest(sandbox)[:1])
+    sandbox.control.add_faults(
+        {"match": {**LIST, "parameter": "session_ids"}, "fault": {"status": 500}}
+    )
+    assert (await pipeline.sync()).ending.exit_code == 1
+    sandbox.control.clear_faults()
+    assert (await pipeline.sync()).ending.exit_code == 0
+    assert (len(await marked(dsn)), await marked(dsn, "_expired_at")) == (1, set())
 
 
 async def test_a_retention_that_is_raised_brings_the_expired_back(

@@ -119,6 +119,22 @@ async def test_the_lookback_of_a_sync_cuts_no_session(
     assert await differences_from_truth(dsn, sandbox.control.truth()) == []
 
 
+async def test_a_session_whose_start_a_late_piece_moves_out_of_what_is_read_loads_whole(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """The list shows it below the window, where it may be cut: so it is asked for by its id."""
+    sandbox = await start_sandbox(recordings=30, days=1.0)
+    edge = now_of(sandbox) - 4 * HOUR
+    sandbox.control.change(session("moves", edge + HOUR / 12))
+    pipeline = Pipeline(sandbox, dsn, lookback="4h")
+    await pipeline.sync()
+    piece = {"op": "add_piece", "id": "moves", "duration_s": 30}
+    sandbox.control.change({**piece, "start_time": (edge - HOUR / 12).isoformat()})
+    report = await pipeline.sync()
+    assert (report.ending.exit_code, report.rows_updated) == (0, 1), report.ending
+    assert await wrong_recordings(dsn, sandbox) == []
+
+
 def ties(at: datetime, names: Sequence[str]) -> list[dict[str, Any]]:
     """Sessions that start at one instant."""
     return [session(name, at, 0.01) for name in names]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etl.core.coverage import Coverage, Span
 from etl.core.window import AHEAD, LATENESS, LONGEST_SESSION, MARGIN, Window, moving_window
 from tests.support.examples import MANY
 
@@ -18,6 +19,7 @@ INSTANTS = st.builds(
     st.integers(1_400_000_000, 2_000_000_000),
     st.integers(-12, 14),
 )
+AGES = st.timedeltas(timedelta(0), timedelta(days=3650))
 
 
 @given(st.lists(INSTANTS, min_size=2, max_size=8, unique=True), INSTANTS)
@@ -114,16 +116,20 @@ def test_a_window_has_aware_bounds_in_order(since: datetime, until: datetime | N
 
 def test_the_first_sync_reads_everything_since_the_start() -> None:
     """There is no watermark to begin from."""
-    assert moving_window(None, NOW, timedelta(hours=72)) == Window(NOW)
+    assert moving_window(None, NOW, Coverage(), timedelta(hours=72)) == Window(NOW)
 
 
-@given(INSTANTS, INSTANTS, st.timedeltas(timedelta(0), timedelta(days=3650)))
-def test_a_later_sync_reads_the_lookback_again_but_nothing_before_the_start(
-    complete_until: datetime, start: datetime, lookback: timedelta
+@given(INSTANTS, INSTANTS, st.lists(st.tuples(INSTANTS, INSTANTS), max_size=4), AGES)
+def test_a_later_sync_reads_again_what_is_known_and_young_and_makes_no_hole(
+    tail_until: datetime, start: datetime, ends: list[tuple[datetime, datetime]], age: timedelta
 ) -> None:
-    """Recordings change after they are first seen, so the overlap is read anew."""
-    window = moving_window(complete_until, start, lookback)
+    """Recordings change after they are first seen, also those from before the start."""
+    complete = Coverage.of(Span(*pair) for pair in ends)
+    window = moving_window(tail_until, start, complete, age)
     assert window.until is None
-    assert window.since >= start
-    assert window.since == start or window.since == complete_until - lookback
-    assert window.since >= complete_until - lookback
+    assert tail_until - age <= window.since <= tail_until
+    assert window.since <= max(start, tail_until - age)
+    young_and_known = complete.within(Span(tail_until - age, tail_until))
+    assert all(window.since <= span.since for span in young_and_known)
+    firsts = [span.since for span in young_and_known[:1]]
+    assert window.since in (start, tail_until - age, tail_until, *firsts)
