@@ -15,10 +15,10 @@ demo: .venv/run ## run the main job: a sandbox, a real Postgres, a sync, a kill 
 	@$(BIN)/posthog-etl demo --data-dir .demo
 
 test: .venv/dev ## run every test, against a real Postgres and real HTTP
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 quick: .venv/dev ## run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 proof: .venv/dev ## thousands of random sequences of everything; SEED= and SEQUENCES= to replay
 	@PROOF_SEQUENCES=$(or $(SEQUENCES),2000) PROOF_SEED=$(or $(SEED),$(shell date +%s)) \

@@ -262,7 +262,7 @@ async def backfill(
 async def foresee(
     settings: Settings, streams: Sequence[Stream], past: Past | None
 ) -> list[Outlook]:
-    """Return what a sync, or a backfill of `past`, would do, before it does. Writes no data.
+    """Return what a sync, or a backfill of `past`, would do, before it does. Loads nothing.
 
     Asks the source for no more than a count, and only a server that counts. Raises EtlError.
     """

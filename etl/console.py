@@ -123,6 +123,15 @@ def show_reports(reports: Sequence[Report]) -> None:
         )
     out = console()
     table.print()
+    if len(reports) > 1:
+        _say(
+            out,
+            Text(
+                f"Together: {sum(each.records_read for each in reports):,} records read, "
+                f"{sum(each.requests for each in reports):,} requests, "
+                f"{sum(each.seconds for each in reports):.1f} s"
+            ),
+        )
     for report in reports:
         if report.ending.reason:
             _say(out, Text(f"{report.stream}: {report.ending.reason}"))

@@ -464,9 +464,14 @@ USAGE: dict[str, Trouble] = {
         r"POSTHOG_ETL_SCHEMA may not begin with pg_, which Postgres keeps for itself",
     ),
     "a negative number": Trouble(
-        settings(POSTHOG_ETL_LOOKBACK="-1"),
+        settings(POSTHOG_ETL_MAX_WAIT_S="-1"),
         2,
-        r"POSTHOG_ETL_LOOKBACK_HOURS must be greater than or equal to 0",
+        r"POSTHOG_ETL_MAX_WAIT_S must be greater than or equal to 0",
+    ),
+    "a lookback without a unit": Trouble(
+        settings(POSTHOG_ETL_LOOKBACK="72"),
+        2,
+        r"POSTHOG_ETL_LOOKBACK '72' is no grade; write for example 7d every 6h",
     ),
     "no number": Trouble(
         settings(POSTHOG_ETL_LEASE_S="long"), 2, r"POSTHOG_ETL_LEASE_S must be a valid number.*"

@@ -114,7 +114,9 @@ async def test_pages_are_not_fetched_ahead_without_bound(
     blocker = await asyncpg.connect(dsn)
     try:
         async with blocker.transaction():
-            await blocker.execute("LOCK TABLE posthog.session_recordings")
+            await blocker.execute(
+                "LOCK TABLE posthog.session_recordings IN SHARE ROW EXCLUSIVE MODE"
+            )
             process = await command.start("sync", "--json")
             await until(fetching_rests, "fetching rests")
         result = await finish(process)

@@ -12,7 +12,8 @@ TWINS = [
         promise="P6",
         file=_SYNC,
         find="                page, gone = await extractor.confirm(ids)\n",
-        replace="                page, gone = (await extractor.confirm(ids))[0], list(ids)\n",
+        replace="                page, _ = await extractor.confirm(ids)\n"
+        "                page, gone = replace(page, records=[], sighting=None), list(ids)\n",
         caught_by=_TESTS + "test_what_a_list_leaves_out_by_mistake_is_not_taken_for_deleted",
     ),
     Twin(
