@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -248,8 +248,9 @@ def _postgres_cpu_s(pid: int) -> float:
     own = server.cpu_times()
     total = own.user + own.system + own.children_user + own.children_system
     for child in server.children(recursive=True):
-        times = child.cpu_times()
-        total += times.user + times.system
+        with suppress(psutil.NoSuchProcess):  # ended meanwhile, so the server has its time
+            times = child.cpu_times()
+            total += times.user + times.system
     return float(total)
 
 

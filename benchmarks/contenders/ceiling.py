@@ -70,7 +70,9 @@ async def main(url, dsn):
                     columns=statement.columns,
                     records=[(place, *row) for place, row in enumerate(table_rows)],
                 )
-                await connection.fetch(statement.upsert, 1, datetime.now(UTC), 0, len(table_rows))
+                now = datetime.now(UTC)
+                source_at = [now] if statement.takes_source_at else []
+                await connection.fetch(statement.upsert, 1, now, 0, len(table_rows), *source_at)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_utime - cpu
     print(json.dumps({"seconds": time.monotonic() - began, "cpu_s": used}))
 

@@ -65,7 +65,7 @@ class Lookback:
         """
         ages = [self.grades[0].age]
         for grade in self.grades[1:]:
-            at = swept.get(_name(grade.age))
+            at = _last(swept, grade.age)
             if at is None or at + grade.every <= now:
                 ages.append(grade.age)
         return max(ages)
@@ -77,11 +77,11 @@ class Lookback:
 
         Grades that are no longer configured are forgotten.
         """
-        return {
-            _name(grade.age): began_at if grade.age <= read else swept[_name(grade.age)]
+        ages = {
+            grade.age: began_at if grade.age <= read else _last(swept, grade.age)
             for grade in self.grades
-            if grade.age <= read or _name(grade.age) in swept
         }
+        return {_name(age): at for age, at in ages.items() if at is not None}
 
 
 def _duration(number: str, unit: str) -> timedelta:
@@ -89,6 +89,12 @@ def _duration(number: str, unit: str) -> timedelta:
         return timedelta(**{_UNITS[unit]: int(number)})
     except OverflowError as exc:
         raise ValueError(f"{number}{unit} is too long") from exc
+
+
+def _last(swept: Mapping[str, datetime], age: timedelta) -> datetime | None:
+    """Return when everything up to `age` was last read, be it along with older recordings."""
+    covering = [at for name, at in swept.items() if int(name) >= age.total_seconds()]
+    return max(covering, default=None)
 
 
 def _name(age: timedelta) -> str:

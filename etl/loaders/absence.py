@@ -96,9 +96,10 @@ def absence_statements(
     suspects = f"{quoted(bookkeeping)}.suspects"
     unit = "u.project_id = $1::bigint AND u.stream = $2::text AND u.unit = $3::text"
     same = f"t.project_id = $1::bigint AND t.{quoted(key)} = u.record_key"
-    alive = "t._deleted_at IS NULL"
-    if spec.expiry is not None:
-        alive += " AND t._expired_at IS NULL"
+    marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
+    # As two conditions it would be the predicate of the index by expiry, which the planner then
+    # takes instead of the one by start, and every page would go through all rows there are.
+    alive = f"coalesce({', '.join(marks)}) IS NULL"
     begin = f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $3::text, t.{quoted(key)} "
     begin += f"FROM {table} AS t WHERE t.project_id = $1::bigint AND {alive}"
     never_twice = "ON CONFLICT DO NOTHING"
@@ -113,7 +114,9 @@ def absence_statements(
             f"{started} BETWEEN $4::timestamptz AND $5::timestamptz) {never_twice}"
         ),
         clear=f"DELETE FROM {suspects} AS u WHERE {unit} AND u.record_key = ANY ($4::text[])",
-        expire=_expire(spec, table, suspects, unit, same, alive),
+        expire=_expire(
+            spec, table, suspects, unit, same, " AND ".join(f"{mark} IS NULL" for mark in marks)
+        ),
         weigh=(
             f"WITH absent AS (SELECT count(*) AS n FROM {suspects} AS u WHERE {unit}) "
             f"SELECT n, CASE WHEN n = 0 THEN 0 ELSE (SELECT count(*) FROM {table} AS t "

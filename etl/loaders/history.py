@@ -265,8 +265,9 @@ class History:
 
 def alive(table: Table) -> list[ColumnElement[bool]]:
     """Return the conditions of a row that is neither deleted nor expired at the source."""
-    names = [name for name in ("_deleted_at", "_expired_at") if name in table.c]
-    return [table.c[name].is_(None) for name in names]
+    marks = [table.c[name] for name in ("_deleted_at", "_expired_at") if name in table.c]
+    # One condition: see `absence_statements`.
+    return [func.coalesce(*marks).is_(None)]
 
 
 def _coverage(multirange: Any) -> Coverage:
