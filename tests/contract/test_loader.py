@@ -9,20 +9,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
 from etl.core.coverage import Coverage, Span
 from etl.core.page import Batch, Page
 from etl.errors import LeaseLost
-from etl.loaders.absence import absence_statements
 from etl.loaders.database import Database
 from etl.loaders.history import History, Watermark
 from etl.loaders.leases import Lease, Leases, Unit
 from etl.loaders.loader import Closing, Commit, Loaded
 from etl.loaders.postgres import PostgresLoader
-from etl.loaders.statements import PLAN_SETTINGS
 from etl.loaders.tables import Tables
 from etl.streams import SESSION_RECORDINGS
 from etl.transformers.recordings import transform
@@ -182,32 +179,6 @@ async def test_a_run_that_was_silent_for_too_long_commits_nothing_it_read_before
         await load(record())
     assert await Leases(database, TABLES, ttl_s=30).renew(lease)
     assert await load(record()) == Loaded(inserted=3)
-
-
-async def test_what_a_page_does_not_show_is_looked_for_among_its_neighbours_only(
-    dsn: str, load: Load
-) -> None:
-    """Also in a table that was never analysed: by start, not through all rows of the project."""
-    for n in range(40):
-        await load(
-            *(
-                record(f"{n}-{i}", start_time=f"2026-05-01T{n % 24:02}:00:{i:02}Z")
-                for i in range(50)
-            )
-        )
-    statement = absence_statements(SESSION_RECORDINGS.tables[0], "id", "posthog", "posthog_etl")
-    connection = await asyncpg.connect(dsn)
-    try:
-        async with connection.transaction():
-            for name, text in PLAN_SETTINGS.items():
-                await connection.execute(f"SET LOCAL {name} = {text}")
-            unit = (1, "session_recordings", "tail")
-            plan = await connection.fetch(
-                f"EXPLAIN {statement.doubt_span}", *unit, NOON, NOON + timedelta(hours=1), ["x"]
-            )
-    finally:
-        await connection.close()
-    assert "session_recordings_by_start" in "\n".join(line for (line,) in plan)
 
 
 @pytest.mark.parametrize("table", ["persons", "person_distinct_ids"])
