@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -182,8 +182,24 @@ async def sync(
     A unit that fails does not keep the others from running, but for a refused key and a request to
     stop. Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
     """
-    settings.require_source()
     plan = _plan(settings, accept_deletions)
+
+    async def bring_up(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
+        progress = watch(project_id, stream.name)
+        unit = Unit(project_id, stream.name)
+        return [await execute_unit(tools, plan, stream, unit, stop, progress)]
+
+    return await _for_each(settings, streams, stop, bring_up)
+
+
+async def _for_each(
+    settings: Settings,
+    streams: Sequence[Stream],
+    stop: asyncio.Event,
+    work: Callable[[Tools, Stream, int], Awaitable[list[Report]]],
+) -> list[Report]:
+    """Do `work` for each stream of each project; one that fails does not keep the others out."""
+    settings.require_source()
     reports: list[Report] = []
     async with open_destination(settings) as destination:
         await prepare(destination, settings)
@@ -197,16 +213,10 @@ async def sync(
                         return reports
                     continue
                 for stream in streams:
-                    report = await execute_unit(
-                        tools,
-                        plan,
-                        stream,
-                        Unit(project_id, stream.name),
-                        stop,
-                        watch(project_id, stream.name),
-                    )
-                    reports.append(report)
-                    if stop.is_set() or report.ending.exit_code == KeyRefused.exit_code:
+                    done = await work(tools, stream, project_id)
+                    reports += done
+                    refused = any(r.ending.exit_code == KeyRefused.exit_code for r in done)
+                    if stop.is_set() or refused:
                         return reports
     return reports
 
@@ -231,32 +241,17 @@ async def backfill(
     Safe to repeat after any death: what is known complete is not read again, and a window that was
     broken off goes on. Raises ConfigurationError and DestinationError before anything ran.
     """
-    settings.require_source()
     plan = _plan(settings)
-    reports: list[Report] = []
-    async with open_destination(settings) as destination:
-        await prepare(destination, settings)
-        async with open_tools(settings, destination) as tools:
-            for project in settings.projects:
-                try:
-                    project_id = await _project_id(tools.client, project)
-                except EtlError as exc:
-                    reports += [Report(project, s.name, TAIL, ending_of(exc)) for s in streams]
-                    if isinstance(exc, KeyRefused):
-                        return reports
-                    continue
-                for stream in streams:
-                    done = await backfill_stream(
-                        tools, plan, stream, project_id, past, stop, watch(project_id, stream.name)
-                    )
-                    if done:
-                        with contextlib.suppress(EtlError):  # the reports say what is wrong
-                            done[-1].rows = await rows_now(tools, stream, project_id)
-                    reports += done
-                    codes = [report.ending.exit_code for report in reports]
-                    if stop.is_set() or KeyRefused.exit_code in codes:
-                        return reports
-    return reports
+
+    async def load_past(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
+        progress = watch(project_id, stream.name)
+        done = await backfill_stream(tools, plan, stream, project_id, past, stop, progress)
+        if done:
+            with contextlib.suppress(EtlError):  # the reports say what is wrong
+                done[-1].rows = await rows_now(tools, stream, project_id)
+        return done
+
+    return await _for_each(settings, streams, stop, load_past)
 
 
 async def foresee(

@@ -14,6 +14,7 @@ from etl.cli.shared import (
     Json,
     Order,
     Streams,
+    Until,
     WindowLength,
     chosen_streams,
     print_json,
@@ -57,10 +58,7 @@ def plan(
     since: Annotated[
         str | None, typer.Option(help="Plan a backfill from here on.", metavar="DATE")
     ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(help="End of the backfill. Default: where sync is.", metavar="DATE"),
-    ] = None,
+    until: Until = None,
     window: WindowLength = "30d",
     order: Annotated[Order, typer.Option(help="Which windows come first.")] = Order.NEWEST,
     again: Again = False,

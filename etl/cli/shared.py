@@ -47,6 +47,10 @@ Streams = Annotated[
     typer.Argument(metavar="STREAM", help="Default: every stream.", autocompletion=_offer_streams),
 ]
 
+Until = Annotated[
+    str | None,
+    typer.Option(help="End of the time to load. Default: where sync is.", metavar="DATE"),
+]
 WindowLength = Annotated[
     str, typer.Option("--window", help="Length of a window: 12h, 7d, 4w.", metavar="LENGTH")
 ]

@@ -14,6 +14,7 @@ from etl.cli.shared import (
     Json,
     Order,
     Streams,
+    Until,
     WindowLength,
     chosen_streams,
     print_json,
@@ -72,10 +73,7 @@ def sync(
 def backfill(
     stream: Annotated[list[str], typer.Argument(metavar="STREAM", help="One or several.")],
     since: Annotated[str, typer.Option(help="Begin of the time to load.", metavar="DATE")],
-    until: Annotated[
-        str | None,
-        typer.Option(help="End of the time to load. Default: where sync is.", metavar="DATE"),
-    ] = None,
+    until: Until = None,
     window: WindowLength = "30d",
     order: Annotated[Order, typer.Option(help="Which windows come first.")] = Order.NEWEST,
     again: Again = False,

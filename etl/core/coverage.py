@@ -6,7 +6,6 @@ close at once lose nothing of each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -35,17 +34,6 @@ class Coverage:
     """Spans that neither overlap nor touch, the earliest first."""
 
     spans: tuple[Span, ...] = ()
-
-    @classmethod
-    def of(cls, spans: Iterable[Span]) -> Coverage:
-        """Return the union of `spans`; empty ones count for nothing."""
-        united: list[Span] = []
-        for span in sorted(span for span in spans if span.since < span.until):
-            if united and span.since <= united[-1].until:
-                united[-1] = Span(united[-1].since, max(united[-1].until, span.until))
-            else:
-                united.append(span)
-        return cls(tuple(united))
 
     @property
     def since(self) -> datetime | None:

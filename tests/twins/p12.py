@@ -26,8 +26,8 @@ TWINS = [
         name="a stream that is not to be had ends the others",
         promise="P12",
         file="etl/app.py",
-        find="report.ending.exit_code == KeyRefused.exit_code",
-        replace="report.ending.exit_code in (3, KeyRefused.exit_code)",
+        find="r.ending.exit_code == KeyRefused.exit_code",
+        replace="r.ending.exit_code in (3, KeyRefused.exit_code)",
         caught_by=_TESTS + "[missing scope]",
     ),
     Twin(

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.core.coverage import Coverage, Span, split
+from etl.core.coverage import Span, split
 from tests.support.examples import MANY
+from tests.unit.core.spans import united
 
 BEGIN = datetime(2026, 5, 4, tzinfo=UTC)
 LAST = 60
@@ -30,28 +31,15 @@ SPANS = st.builds(
 
 
 @MANY
-@given(st.lists(SPANS, max_size=12))
-def test_the_union_holds_what_any_span_holds_and_is_as_short_as_can_be(spans: list[Span]) -> None:
-    """In order, without overlap, touch or emptiness."""
-    coverage = Coverage.of(spans)
-    held = set().union(*(_minutes(span) for span in spans)) if spans else set()
-    assert set().union(*(_minutes(span) for span in coverage.spans), set()) == held
-    assert all(span.since < span.until for span in coverage.spans)
-    assert all(a.until < b.since for a, b in pairwise(coverage.spans))
-    assert coverage.since == (_at(min(held)) if held else None)
-    assert coverage.until == (_at(max(held) + 1) if held else None)
-
-
-@MANY
 @given(st.lists(SPANS, max_size=8), SPANS)
 def test_holes_and_what_is_covered_are_the_whole(spans: list[Span], within: Span) -> None:
     """No instant is in both, none in neither."""
-    coverage = Coverage.of(spans)
+    coverage = united(spans)
     holes = coverage.holes(within)
     missing = set().union(*(_minutes(hole) for hole in holes), set())
     held = set().union(*(_minutes(span) for span in coverage.spans), set())
     assert missing == _minutes(within) - held
-    assert Coverage.of(holes).spans == holes
+    assert united(holes).spans == holes
     if within.since < within.until:
         assert coverage.covers(within) == (not holes)
 
@@ -62,9 +50,9 @@ def test_closing_every_window_of_every_hole_leaves_none(
     spans: list[Span], within: Span, length: int
 ) -> None:
     """In whatever pieces a backfill does it."""
-    coverage = Coverage.of(spans)
+    coverage = united(spans)
     windows = [w for h in coverage.holes(within) for w in split(h, timedelta(minutes=length))]
-    assert Coverage.of([*coverage.spans, *windows]).holes(within) == ()
+    assert united([*coverage.spans, *windows]).holes(within) == ()
 
 
 @MANY

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from etl.core.coverage import Coverage, Span
 from etl.core.window import AHEAD, LATENESS, LONGEST_SESSION, MARGIN, Window, moving_window
 from tests.support.examples import MANY
+from tests.unit.core.spans import united
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 INSTANTS = st.builds(
@@ -124,7 +125,7 @@ def test_a_later_sync_reads_again_what_is_known_and_young_and_makes_no_hole(
     tail_until: datetime, start: datetime, ends: list[tuple[datetime, datetime]], age: timedelta
 ) -> None:
     """Recordings change after they are first seen, also those from before the start."""
-    complete = Coverage.of(Span(*pair) for pair in ends)
+    complete = united(Span(*pair) for pair in ends)
     window = moving_window(tail_until, start, complete, age)
     assert window.until is None
     assert tail_until - age <= window.since <= tail_until
