@@ -68,11 +68,15 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record set aside: named by `key`, with the reason and the record itself."""
+    """A record set aside: named by `key`, with the reason and the record itself.
+
+    named: False when the record's own key cannot be read, so that `key` is made from its content.
+    """
 
     key: str
     reason: str
     payload: Any
+    named: bool = True
 
 
 @dataclass(slots=True)
@@ -80,9 +84,12 @@ class Batch:
     """What one transaction loads: rows by table, each key at most once, and what was set aside.
 
     origins[table][i] is the index in `records` of the record that row i came from.
+    whole[table] names owners, of which the batch shows every row of that table (see
+    `Collector.whole`).
     """
 
     records: list[Record]
     rows: dict[str, list[Row]] = field(default_factory=dict)
     origins: dict[str, list[int]] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
+    whole: dict[str, list[str]] = field(default_factory=dict)

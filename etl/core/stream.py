@@ -5,13 +5,17 @@ A wrong entry fails when the catalogue is imported, not at three in the morning.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
+from urllib.parse import quote
 
 from msgspec import Raw
 
-from etl.core.page import Batch, Page, TypedRecord
+from etl.core.budget import CRUD
+from etl.core.page import Batch, Page, Row, TypedRecord
 
 
 class Kind(Enum):
@@ -96,32 +100,146 @@ class TableSpec:
         return (*(field.name for field in self.fields), "extra", "_repaired")
 
 
+class Mode(Enum):
+    """How a stream is kept current.
+
+    WINDOWS: stretches of time, with a lookback. SNAPSHOT: all of it at every sync, for lists that
+    do not say what changed. ROTATION: some resources at every sync, each one by a request of its
+    own.
+    """
+
+    WINDOWS = "windows"
+    SNAPSHOT = "snapshot"
+    ROTATION = "rotation"
+
+
+def key_text(values: Sequence[Any]) -> str:
+    """Return a key as one text: the value itself, or several as a JSON array.
+
+    Postgres writes the same text for the same key, see `row_key`.
+    """
+    if len(values) == 1:
+        return str(values[0])
+    return json.dumps(list(values), ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where something is asked for, below `/api/projects/:id/`; `{name}` is filled in.
+
+    prefix: the only one under which it answers, None where it does not matter.
+    """
+
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    prefix: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.path.startswith("/") or not self.path.endswith("/"):
+            raise ValueError(f"{self.path}: the path is relative and ends with a slash")
+
+    def fill(self, values: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
+        """Return path and parameters for these values."""
+        quoted = {name: quote(str(value), safe="") for name, value in values.items()}
+        plain = {name: str(value) for name, value in values.items()}
+        params = [(name, text.format_map(plain)) for name, text in self.params]
+        return self.path.format_map(quoted), params
+
+
+@dataclass(frozen=True, slots=True)
+class Parents:
+    """The stored rows for each of which a resource is asked for.
+
+    fields: what each record is given, from which column of `table`, in the order of its key.
+    constant: what it is given besides. where: an SQL condition on the row `t`.
+    """
+
+    table: str
+    fields: Mapping[str, str]
+    constant: Mapping[str, str] = field(default_factory=dict)
+    where: str | None = None
+
+
+def results_of(document: Any) -> list[Any] | None:
+    """Return the records of a list answer, in either form; None when it is no list."""
+    if isinstance(document, dict):
+        document = document.get("results")
+    return document if isinstance(document, list) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something the API offers, and the tables that its records fill.
+
+    lists: where to read it; together they show everything there is. one: where to ask for a single
+    record by its key; None where the API does not offer it. The first of `tables` holds the records
+    themselves: what vanishes from the lists is marked deleted there, if `mirrors`. key: the fields
+    of a record that name it, in the order of that table's key.
+    budget_classes: the limits that a list request draws from, retrieve_classes those of a request
+    for one record. paged: whether the list comes in pages. created: the field that says since when
+    a record is there. parents: it is asked for once for each of these.
+    records: the records in a document. redact: takes secrets out of a record, first of all.
+    transform: Page -> Batch. read: the fast way from the bytes of a record, None where it is not
+    for that record.
+    """
+
+    lists: tuple[Address, ...]
+    tables: tuple[TableSpec, ...]
+    key: tuple[str, ...]
+    transform: Callable[[Page], Batch]
+    one: Address | None = None
+    budget_classes: tuple[str, ...] = (CRUD,)
+    retrieve_classes: tuple[str, ...] = (CRUD,)
+    paged: bool = True
+    mirrors: bool = True
+    created: str | None = None
+    parents: Parents | None = None
+    records: Callable[[Any], list[Any] | None] = results_of
+    redact: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    read: Callable[[Raw], TypedRecord | None] | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.lists and self.tables and self.budget_classes and self.key):
+            raise ValueError("a resource has a list, a table, a key and draws from a budget")
+        if len(self.key) != len(self.tables[0].key):
+            raise ValueError(f"{self.tables[0].name}: another key than its records")
+
+    def row_key(self, row: Row) -> str:
+        """Return the key of a row of the first table as one text."""
+        spec = self.tables[0]
+        return key_text([row[spec.columns.index(name)] for name in spec.key])
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One resource of the API and the tables it fills.
+    """What is read together, under one name: one resource, or several that build on each other.
 
-    path: below `/api/projects/:id/`, with its last slash. scope: what the key needs.
-    key: the field of a record that names it in the rejects table. started: the field a window
-    goes by. budget_classes: the limits that a list request draws from, retrieve_classes those of a
-    request for one record. transform: Page -> Batch. The first of `tables` holds the records
-    themselves; what vanishes from the list is marked deleted there.
-    read: the fast way from the bytes of a record, None where it is not for that record.
+    scope: what the key needs. started: the field that windows go by. off: not read unless it is
+    named or switched on.
     """
 
     name: str
     about: str
-    path: str
     scope: str
-    key: str
-    started: str
-    budget_classes: tuple[str, ...]
-    retrieve_classes: tuple[str, ...]
-    tables: tuple[TableSpec, ...]
-    transform: Callable[[Page], Batch]
-    read: Callable[[Raw], TypedRecord | None] | None = None
+    mode: Mode
+    resources: tuple[Resource, ...]
+    started: str | None = None
+    off: bool = False
 
     def __post_init__(self) -> None:
-        if self.path.startswith("/") or not self.path.endswith("/"):
-            raise ValueError(f"{self.name}: the path is relative and ends with a slash")
-        if not self.tables or not self.budget_classes:
-            raise ValueError(f"{self.name}: a stream has a table and draws from a budget")
+        if not self.resources:
+            raise ValueError(f"{self.name}: a stream has a resource")
+        if (self.mode is Mode.WINDOWS) != (self.started is not None):
+            raise ValueError(f"{self.name}: windows go by a field, and nothing else does")
+
+    @property
+    def tables(self) -> tuple[TableSpec, ...]:
+        """Every table it fills, in the order of its resources."""
+        tables = (table for resource in self.resources for table in resource.tables)
+        return tuple(dict.fromkeys(tables))
+
+    @property
+    def budget_classes(self) -> tuple[str, ...]:
+        """Every limit that its lists draw from."""
+        classes = (name for resource in self.resources for name in resource.budget_classes)
+        return tuple(dict.fromkeys(classes))

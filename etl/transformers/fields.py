@@ -6,6 +6,7 @@ instant with or without a zone (then it is UTC, as PostHog's own serialisers tak
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -133,6 +134,17 @@ _CONVERTERS: Mapping[Kind, Callable[[Any], Any]] = {
 
 # What needs no converting and no checking; worth a table, since it is a third of all values.
 _AS_IS: Mapping[Kind, type] = {Kind.TEXT: str, Kind.BOOLEAN: bool}
+
+
+def scalar_text(value: Any) -> str:
+    """Return a JSON value as a text that names it: text as it is, anything else as JSON."""
+    return value if type(value) is str else to_json(value)
+
+
+def sha256(value: Any, *, bare: bool = False) -> str:
+    """Return the SHA-256 of a secret in hexadecimal, which tells whether it is still the same."""
+    digest = hashlib.sha256(scalar_text(value).encode("utf-8", "surrogatepass")).hexdigest()
+    return digest if bare else f"sha256:{digest}"
 
 
 class FieldReader:

@@ -133,7 +133,7 @@ _NO_PERSON = (Raw(b""), Raw(b"null"))
 
 def transform(page: Page) -> Batch:
     """Return recordings, persons and distinct ids of a page. Pure; safe to repeat."""
-    return transform_page(page, TABLES, "id", _add)
+    return transform_page(page, TABLES, ("id",), _add)
 
 
 def read(raw: Raw) -> TypedRecord | None:

@@ -10,9 +10,11 @@ from msgspec import Raw
 
 from etl.core.document import Unreadable, decode_record
 from etl.core.page import Batch, Page, Record, Rejected, Row, TypedRecord
-from etl.core.stream import TableSpec
+from etl.core.stream import TableSpec, key_text
 from etl.errors import InvalidRecord
 from etl.transformers.fields import repair, to_json
+
+_LONGEST_KEY = 200
 
 # Adds the rows of one record to the collector; `repaired` names its top-level fields repaired.
 AddRecord = Callable[["Collector", Mapping[str, Any], list[str]], None]
@@ -31,16 +33,27 @@ class Collector:
             for spec in tables
         }
         self._pending: list[tuple[str, Any, Any, Row]] = []
+        self._pending_whole: list[tuple[str, str]] = []
+        self._whole: dict[str, list[str]] = {}
 
     def add(self, table: str, key: Any, rank: Any, row: Row) -> None:
         """Add a row of the record in hand. Among equal ranks the later one stays."""
         self._pending.append((table, key, rank, row))
 
+    def whole(self, table: str, owner: str) -> None:
+        """Note that the record in hand shows all rows of `table` that belong to `owner`.
+
+        owner: their key but for its last column, as `key_text` writes it.
+        """
+        self._pending_whole.append((table, owner))
+
     def keep(self, index: int) -> None:
         """Take over the rows of the record in hand, which is the page's `index`-th."""
         for table, key, rank, row in self._pending:
             self._put(table, key, rank, row, index)
-        self._pending.clear()
+        for table, owner in self._pending_whole:
+            self._whole.setdefault(table, []).append(owner)
+        self.drop()
 
     def take(self, record: TypedRecord, index: int) -> None:
         """Take over the rows of a record that has them ready, the page's `index`-th."""
@@ -69,8 +82,9 @@ class Collector:
         )
 
     def drop(self) -> None:
-        """Forget the rows of the record in hand: it is rejected as a whole."""
+        """Forget the rows of the record in hand: it is rejected, or taken over."""
         self._pending.clear()
+        self._pending_whole.clear()
 
     def batch(self, records: list[Record], rejected: list[Rejected]) -> Batch:
         """Return what was gathered."""
@@ -81,13 +95,16 @@ class Collector:
                 name: [index for _, _, index in rows.values()] for name, rows in self._rows.items()
             },
             rejected=rejected,
+            whole=self._whole,
         )
 
 
-def transform_page(page: Page, tables: Sequence[TableSpec], key: str, add: AddRecord) -> Batch:
+def transform_page(
+    page: Page, tables: Sequence[TableSpec], key: Sequence[str], add: AddRecord
+) -> Batch:
     """Return the rows of a page and the records set aside. Pure; safe to repeat.
 
-    `key` names the field that a rejected record is known by. A record that raises InvalidRecord
+    `key` names the fields that a rejected record is known by. A record that raises InvalidRecord
     is set aside with its reason, any other exception is a defect of ours and stops the stream.
     """
     collector = Collector(tables)
@@ -105,7 +122,7 @@ def transform_page(page: Page, tables: Sequence[TableSpec], key: str, add: AddRe
     return collector.batch(page.records, rejected)
 
 
-def reject(record: Record, key: str, reason: str) -> Rejected:
+def reject(record: Record, key: Sequence[str], reason: str) -> Rejected:
     """Return `record` as it goes to the rejects table: known by its key, else by its content."""
     if isinstance(record, TypedRecord):
         record = record.raw
@@ -114,21 +131,28 @@ def reject(record: Record, key: str, reason: str) -> Rejected:
     if isinstance(record, Unreadable):
         record = record.text
     payload, _ = repair(record, cut=True)
-    name = payload.get(key) if isinstance(payload, dict) else None
-    if not isinstance(name, str) or not 0 < len(name) <= 200:
-        name = "sha:" + blake2b(to_json(payload).encode(), digest_size=16).hexdigest()
-    return Rejected(key=name, reason=reason, payload=payload)
+    named = payload if isinstance(payload, dict) else {}
+    values = [named.get(name) for name in key]
+    if all(type(value) is int or (type(value) is str and value) for value in values):
+        name = key_text(values)
+        if len(name) <= _LONGEST_KEY:
+            return Rejected(key=name, reason=reason, payload=payload)
+    digest = blake2b(to_json(payload).encode(), digest_size=16).hexdigest()
+    return Rejected(key=f"sha:{digest}", reason=reason, payload=payload, named=False)
 
 
-def _readable(record: Record, key: str, *, dirty: bool) -> tuple[Mapping[str, Any], list[str]]:
+def _readable(
+    record: Record, key: Sequence[str], *, dirty: bool
+) -> tuple[Mapping[str, Any], list[str]]:
     if isinstance(record, Raw):
         record, dirty = decode_record(record)
     if isinstance(record, Unreadable):
         raise InvalidRecord(record.reason)
     if not isinstance(record, dict):
         raise InvalidRecord(f"expected an object, got {type(record).__name__}")
-    if not record.get(key):
-        raise InvalidRecord(f"{key}: missing")
+    for name in key:
+        if record.get(name) in (None, ""):
+            raise InvalidRecord(f"{name}: missing")
     if not dirty:
         return record, []
     clean, repaired = {}, []
@@ -137,6 +161,7 @@ def _readable(record: Record, key: str, *, dirty: bool) -> tuple[Mapping[str, An
         clean[clean_name] = clean_value
         if changed or name_changed:
             repaired.append(clean_name)
-    if key in repaired:
-        raise InvalidRecord(f"{key}: holds characters that Postgres cannot store")
+    for name in key:
+        if name in repaired:
+            raise InvalidRecord(f"{name}: holds characters that Postgres cannot store")
     return clean, repaired

@@ -1,0 +1,65 @@
+"""The catalogue: every stream there is. A new stream is one entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from etl.core.stream import Mode, Stream, TableSpec
+from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
+from etl.streams.insights import INSIGHTS
+from etl.streams.playlists import PLAYLISTS
+from etl.streams.recordings import SESSION_RECORDINGS
+from etl.streams.secret_keys import PROJECT_SECRET_API_KEYS
+from etl.streams.session_properties import SESSION_PROPERTIES
+from etl.streams.sharing import INSIGHT_SHARING, RECORDING_SHARING
+from etl.streams.subscriptions import SUBSCRIPTIONS
+
+# In the order in which they are read: what another one builds on comes first.
+STREAMS: Mapping[str, Stream] = {
+    stream.name: stream
+    for stream in (
+        SESSION_RECORDINGS,
+        SUBSCRIPTIONS,
+        GROUPS,
+        GROUP_PROPERTIES,
+        GROUP_ACTIVITY,
+        INSIGHTS,
+        PLAYLISTS,
+        PROJECT_SECRET_API_KEYS,
+        SESSION_PROPERTIES,
+        RECORDING_SHARING,
+        INSIGHT_SHARING,
+    )
+}
+
+TABLE_SPECS: Mapping[str, TableSpec] = {
+    table.name: table for stream in STREAMS.values() for table in stream.tables
+}
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Return every stream with its tables, the scope a key needs, and how it is read."""
+    return [
+        {
+            "stream": stream.name,
+            "about": stream.about,
+            "tables": [table.name for table in stream.tables],
+            "scope": stream.scope,
+            "mode": _mode(stream),
+            "cursor": _cursor(stream),
+        }
+        for stream in STREAMS.values()
+    ]
+
+
+def _mode(stream: Stream) -> str:
+    mode = f"windows by {stream.started}" if stream.mode is Mode.WINDOWS else stream.mode.value
+    return f"{mode}, off by default" if stream.off else mode
+
+
+def _cursor(stream: Stream) -> str:
+    if stream.mode is Mode.ROTATION:
+        return "none: one request a resource"
+    paged = any(resource.paged for resource in stream.resources)
+    return "the server's, else limit and offset" if paged else "none: one answer"

@@ -1,0 +1,35 @@
+"""Who shared what: one sharing configuration for each recording and insight."""
+
+from etl.core.stream import Address, Mode, Parents, Resource, Stream
+from etl.transformers import sharing
+
+
+def _sharing(resource_type: str, path: str, table: str, where: str | None = None) -> Resource:
+    return Resource(
+        lists=(Address(f"{path}/{{resource_id}}/sharing/"),),
+        key=("resource_type", "resource_id"),
+        paged=False,
+        parents=Parents(
+            table, {"resource_id": "id"}, constant={"resource_type": resource_type}, where=where
+        ),
+        tables=sharing.TABLES,
+        redact=sharing.hide_tokens,
+        transform=sharing.transform,
+    )
+
+
+RECORDING_SHARING = Stream(
+    name="recording_sharing",
+    about="Whether and how each recording is shared; one request a recording, in turns",
+    scope="sharing_configuration:read",
+    mode=Mode.ROTATION,
+    resources=(_sharing("recording", "session_recordings", "session_recordings"),),
+)
+
+INSIGHT_SHARING = Stream(
+    name="insight_sharing",
+    about="Whether and how each insight is shared; one request an insight, in turns",
+    scope="sharing_configuration:read",
+    mode=Mode.ROTATION,
+    resources=(_sharing("insight", "insights", "insights"),),
+)

@@ -1,0 +1,114 @@
+"""Sharing configurations and their passwords. Access tokens are secrets and are hashed first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from etl.core.page import Batch, Page
+from etl.core.stream import Field, Kind, TableSpec, key_text
+from etl.errors import InvalidRecord
+from etl.transformers.fields import FieldReader, scalar_text, sha256, to_json
+from etl.transformers.transformer import Collector, transform_page
+
+CONFIGURATIONS = TableSpec(
+    name="sharing_configurations",
+    about="One row per recording or insight that was asked about: whether anyone with a link may "
+    "open it.",
+    key=("resource_type", "resource_id"),
+    fields=(
+        Field("resource_type", Kind.TEXT, "recording or insight."),
+        Field("resource_id", Kind.TEXT, "Id of the recording or insight, as text."),
+        Field("enabled", Kind.BOOLEAN, "Whether it is shared."),
+        Field("created_at", Kind.INSTANT, "When sharing was set up; null: it never was."),
+        Field(
+            "access_token_sha256",
+            Kind.TEXT,
+            "SHA-256 of the token in the link, in hexadecimal; null where nothing is shared.",
+        ),
+        Field("settings", Kind.JSON, "How it is shown, as JSON.", null_keeps=True),
+        Field("password_required", Kind.BOOLEAN, "Whether it asks a password.", null_keeps=True),
+        Field("user_access_level", Kind.TEXT, "What the key's owner may do.", null_keeps=True),
+    ),
+)
+
+PASSWORDS = TableSpec(
+    name="share_passwords",
+    about="One row per active password of a shared recording or insight; never the password.",
+    key=("resource_type", "resource_id", "id"),
+    fields=(
+        Field("resource_type", Kind.TEXT, "recording or insight."),
+        Field("resource_id", Kind.TEXT, "Id of the recording or insight, as text."),
+        Field("id", Kind.TEXT, "PostHog's id of the password."),
+        Field("created_at", Kind.INSTANT, "When it was made."),
+        Field("note", Kind.TEXT, "Note."),
+        Field("created_by_email", Kind.TEXT, "Email of who made it, or deleted user."),
+        Field("is_active", Kind.BOOLEAN, "Whether it opens anything.", null_keeps=True),
+    ),
+)
+
+TABLES = (CONFIGURATIONS, PASSWORDS)
+_SECRET = ("access_token", "password", "raw_password")
+
+_read_configuration = FieldReader(CONFIGURATIONS.fields, known=("share_passwords",)).read
+_read_password = FieldReader(PASSWORDS.fields).read
+
+
+def hide_tokens(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a sharing configuration without its token and passwords.
+
+    The token of what was never shared is made up anew for every answer (PostHog source,
+    posthog/api/sharing.py), so not even its hash says anything.
+    """
+    hidden = {name: value for name, value in record.items() if name not in _SECRET}
+    token = record.get("access_token")
+    if token is not None:
+        saved = record.get("created_at") is not None
+        hidden["access_token_sha256"] = sha256(token, bare=True) if saved else None
+    passwords = _listed(record.get("share_passwords"))
+    if passwords is not None:
+        hidden["share_passwords"] = [
+            {k: v for k, v in each.items() if k not in _SECRET} if isinstance(each, dict) else None
+            for each in passwords
+        ]
+    elif "share_passwords" in hidden:
+        del hidden["share_passwords"]  # a text that is no list: nothing that could be read
+    return hidden
+
+
+def transform(page: Page) -> Batch:
+    """Return configurations and passwords of a page. Pure; safe to repeat."""
+    return transform_page(page, TABLES, CONFIGURATIONS.key, _add)
+
+
+def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -> None:
+    resource = {name: scalar_text(record[name]) for name in CONFIGURATIONS.key}
+    values, extra = _read_configuration({**record, **resource})
+    row = (*values, to_json(extra) if extra else None, repaired or None)
+    key = tuple(resource.values())
+    collector.add(CONFIGURATIONS.name, key, 0, row)
+    passwords = record.get("share_passwords")
+    if passwords is None:
+        return  # older servers do not say
+    for each in passwords:
+        if not isinstance(each, dict) or each.get("id") is None:
+            raise InvalidRecord("share_passwords: a password without an id")
+        try:
+            values, extra = _read_password({**each, **resource, "id": scalar_text(each["id"])})
+        except InvalidRecord as exc:
+            raise InvalidRecord(f"share_passwords: {exc.message}") from exc
+        marks = ["share_passwords"] if "share_passwords" in repaired else None
+        row = (*values, to_json(extra) if extra else None, marks)
+        collector.add(PASSWORDS.name, (*key, values[2]), 0, row)
+    collector.whole(PASSWORDS.name, key_text(key))
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """Return the passwords; some documentation has them as text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, list) else None
