@@ -49,7 +49,7 @@ _PROJECT = "PostHog's numeric project id."
 _STREAM = "Name of the stream, as `posthog-etl streams` lists it."
 _UNIT = (
     "`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; "
-    "`rejects`: what was set aside."
+    "`snapshot`: all of it; `rotation`: some of it in turn; `rejects`: what was set aside."
 )
 
 
@@ -108,6 +108,7 @@ class Tables:
     rejects: Table = field(init=False)
     suspects: Table = field(init=False)
     sightings: Table = field(init=False)
+    checks: Table = field(init=False)
     requests: Table = field(init=False)
     request_blocks: Table = field(init=False)
 
@@ -127,6 +128,7 @@ class Tables:
         put(self, "rejects", _rejects(metadata, book))
         put(self, "suspects", _suspects(metadata, book))
         put(self, "sightings", _sightings(metadata, book))
+        put(self, "checks", _checks(metadata, book))
         put(self, "requests", _requests(metadata, book))
         put(self, "request_blocks", _request_blocks(metadata, book))
 
@@ -260,6 +262,20 @@ def _sightings(metadata: MetaData, schema: str) -> Table:
         schema=schema,
         prefixes=["UNLOGGED"],
         comment="Rows that were seen unchanged while another run read the same stream.",
+    )
+
+
+def _checks(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "checks",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT, False),
+        _column("stream", Text(), _STREAM, False),
+        _column("record_key", Text(), "Key of the record that was asked about.", False),
+        _column("checked_at", _INSTANT, "When it was last asked about.", False),
+        PrimaryKeyConstraint("project_id", "stream", "record_key", name="checks_pkey"),
+        schema=schema,
+        comment="When each resource of a stream that is read in rotation had its last turn.",
     )
 
 
