@@ -103,10 +103,9 @@ class Snapshot:
                 return None
             state = dict(position)
             began_at = datetime.fromisoformat(state.pop("began_at"))
-            walk = state.pop("walk")
-            resumed = cls(
-                began_at=began_at, walk=None if walk is None else resume_walk(walk), **state
-            )
+            place = state.pop("walk")
+            walk = None if place is None else resume_walk(place)
+            resumed = cls(began_at=began_at, walk=walk, **state)
         except (KeyError, TypeError, ValueError):
             return None
         if isinstance(resumed.walk, OffsetWalk):
