@@ -301,7 +301,9 @@ class Store:
         lease = await leases.acquire(
             Unit(project, SESSION_RECORDINGS.name), str(uuid.uuid4()), "sync"
         )
-        loader = PostgresLoader(self.database, TABLES, SESSION_RECORDINGS)
+        loader = PostgresLoader(
+            self.database, TABLES, SESSION_RECORDINGS.name, SESSION_RECORDINGS.resources[0]
+        )
         for number, body in enumerate(bodies):
             listed = parse_list(body)
             observed_at = NOON + timedelta(seconds=number)
