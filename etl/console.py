@@ -38,7 +38,7 @@ UNBOUNDED = 10_000
 # than these make no table.
 _FEWEST_COLUMNS = 2
 # In a table of so few columns the last one is folded instead.
-_FOLDED_COLUMNS = 3
+_FOLDED_COLUMNS = 4
 _NARROWEST_FOLD = 20
 _GAP = "  "
 _NUMBER = re.compile(r"[\d,.]+")
@@ -163,10 +163,10 @@ def show_outlooks(outlooks: Sequence[Outlook]) -> None:
 
 def show_findings(findings: Sequence[Finding]) -> None:
     """Print what the doctor found, a line each."""
-    table = _Table("", "what", "found")
+    table = _Table("", "what", "scope", "found")
     for finding in findings:
         mark = "[green]ok[/]" if finding.well else "[red]no[/]"
-        table.add_row(mark, finding.about, escape(finding.said))
+        table.add_row(mark, finding.about, finding.scope or "", escape(finding.said))
     table.print()
 
 

@@ -374,6 +374,12 @@ def load_settings(
     return settings, _unknown_variables()
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is on this very machine."""
+    name = URL(host).host or ""
+    return name in ("localhost", "::1") or name.startswith("127.")
+
+
 def environment_name(name: str) -> str:
     """Return the environment variable of a setting."""
     return _OURS_WITHOUT_PREFIX.get(name, PREFIX + name.upper())
