@@ -392,7 +392,8 @@ def setting_names() -> list[str]:
 
 def nearest(name: str, names: Any) -> str:
     """Return ' (did you mean X?)', or nothing when no name is near."""
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    found = [each for each in names if name and name in each]
+    found = found or difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f" (did you mean {found[0]}?)" if found else ""
 
 
