@@ -133,9 +133,9 @@ def reject(record: Record, key: Sequence[str], reason: str) -> Rejected:
     payload, _ = repair(record, cut=True)
     named = payload if isinstance(payload, dict) else {}
     values = [named.get(name) for name in key]
-    if all(type(value) is int or (type(value) is str and value) for value in values):
+    if all(type(value) in (int, str) for value in values):
         name = key_text(values)
-        if len(name) <= _LONGEST_KEY:
+        if 0 < len(name) <= _LONGEST_KEY:
             return Rejected(key=name, reason=reason, payload=payload)
     digest = blake2b(to_json(payload).encode(), digest_size=16).hexdigest()
     return Rejected(key=f"sha:{digest}", reason=reason, payload=payload, named=False)
@@ -151,7 +151,8 @@ def _readable(
     if not isinstance(record, dict):
         raise InvalidRecord(f"expected an object, got {type(record).__name__}")
     for name in key:
-        if record.get(name) in (None, ""):
+        # Part of a key may be empty: a property may have no name, and an empty value.
+        if record.get(name) is None or (len(key) == 1 and record[name] == ""):
             raise InvalidRecord(f"{name}: missing")
     if not dirty:
         return record, []
