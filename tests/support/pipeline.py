@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,24 +12,34 @@ from structlog.testing import capture_logs
 from etl import app
 from etl.core.lookback import parse_duration
 from etl.runs.backfill import Past
+from etl.runs.doctor import Finding
 from etl.runs.outlook import Outlook
 from etl.runs.report import Report
 from etl.sandbox.server import RunningSandbox
 from etl.settings import Settings
-from etl.streams import SESSION_RECORDINGS
+from etl.streams import STREAMS
 
 LIST = {"path": "session_recordings"}
-_STREAMS = (SESSION_RECORDINGS,)
+EVERY_STREAM = tuple(STREAMS)
 
 
 class Pipeline:
     """`sync`, `backfill`, `plan` and `status` against one source and one destination.
 
-    Pages hold 20 records unless told otherwise; a failing request is not sent again. Nothing is
-    logged: what is drawn of a traceback takes longer than a run.
+    The recordings, unless `streams` names others. Pages hold 20 records unless told otherwise; a
+    failing request is not sent again. Nothing is logged: what is drawn of a traceback takes longer
+    than a run.
     """
 
-    def __init__(self, sandbox: RunningSandbox, dsn: str, **settings: Any) -> None:
+    def __init__(
+        self,
+        sandbox: RunningSandbox,
+        dsn: str,
+        *,
+        streams: Sequence[str] = ("session_recordings",),
+        **settings: Any,
+    ) -> None:
+        self._streams = [STREAMS[name] for name in streams]
         chosen = {
             "host": sandbox.url,
             "api_key": "phx_sandbox",
@@ -43,12 +53,16 @@ class Pipeline:
         self.settings = Settings(**chosen)
 
     async def sync(self, *, accept_deletions: Collection[str] = ()) -> Report:
-        """Run a sync of the recordings; the report of its only unit."""
-        with capture_logs():
-            (report,) = await app.sync(
-                self.settings, _STREAMS, asyncio.Event(), _watch, accept_deletions
-            )
+        """Run a sync of one stream; the report of its only unit."""
+        (report,) = await self.sync_each(accept_deletions=accept_deletions)
         return report
+
+    async def sync_each(self, *, accept_deletions: Collection[str] = ()) -> list[Report]:
+        """Run a sync of every project and stream; a report for each."""
+        with capture_logs():
+            return await app.sync(
+                self.settings, self._streams, asyncio.Event(), _watch, accept_deletions
+            )
 
     async def backfill(
         self,
@@ -62,17 +76,27 @@ class Pipeline:
         """Run a backfill; a report per window that was read."""
         past = Past(since, until, parse_duration(window), newest_first, again)
         with capture_logs():
-            return await app.backfill(self.settings, _STREAMS, past, asyncio.Event(), _watch)
+            return await app.backfill(self.settings, self._streams, past, asyncio.Event(), _watch)
 
     async def plan(self, past: Past | None = None) -> list[Outlook]:
         """Ask what would be done."""
         with capture_logs():
-            return await app.foresee(self.settings, _STREAMS, past)
+            return await app.foresee(self.settings, self._streams, past)
 
     async def status(self) -> dict[str, Any]:
-        """Return the only row of the status."""
-        (row,) = await app.status(self.settings)
+        """Return the status of one stream."""
+        (row,) = await self.status_each()
         return row
+
+    async def status_each(self) -> list[dict[str, Any]]:
+        """Return the status of each stream."""
+        names = {stream.name for stream in self._streams}
+        return [row for row in await app.status(self.settings) if row["stream"] in names]
+
+    async def check(self) -> list[Finding]:
+        """Have everything looked at that a sync needs."""
+        with capture_logs():
+            return await app.check(self.settings, self._streams)
 
 
 def lists(sandbox: RunningSandbox) -> list[dict[str, Any]]:

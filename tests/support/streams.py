@@ -1,0 +1,82 @@
+"""What the tests of all streams share: a small source, and how everything is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from etl.runs.report import Report
+from etl.sandbox.server import RunningSandbox
+from etl.streams import STREAMS
+from tests.support.sql import select
+from tests.support.truth import COMPANIONS, differences_from_truth
+
+# A little of everything. What belongs to the properties of sessions is the same on every server.
+SMALL: dict[str, Any] = {
+    "recordings": 12,
+    "days": 6.0,
+    "subscriptions": 14,
+    "groups": 12,
+    "insights": 9,
+    "playlists": 5,
+    "secret_keys": 3,
+}
+NOTHING: dict[str, Any] = dict.fromkeys(SMALL, 0) | {"days": 6.0}
+# One request a property, and always the same: read where that is the point.
+CHANGING = tuple(name for name in STREAMS if name != "session_properties")
+
+def tables_of(*streams: str) -> list[str]:
+    """The tables that these streams fill."""
+    return list(dict.fromkeys(t.name for name in streams for t in STREAMS[name].tables))
+
+
+async def untruths(
+    dsn: str, sandbox: RunningSandbox, *streams: str, projects: Sequence[int] = (1,)
+) -> list[str]:
+    """Every difference from the sandbox's truth in the tables of these streams."""
+    found: list[str] = []
+    for project in projects:
+        found += await differences_from_truth(
+            dsn,
+            sandbox.control.truth(project),
+            project=project,
+            tables=tables_of(*streams),
+            left_over=COMPANIONS,
+        )
+    return found
+
+
+def endings(reports: Sequence[Report]) -> dict[str, str]:
+    """How each stream of one project ended, those that succeeded left out."""
+    return {
+        report.stream: f"{report.ending.status}: {report.ending.reason}"
+        for report in reports
+        if report.ending.exit_code != 0
+    }
+
+
+async def marked(dsn: str, table: str, key: str = "id") -> set[str]:
+    """The keys of the rows that are marked deleted."""
+    rows = await select(
+        dsn, f'SELECT "{key}"::text AS key FROM posthog."{table}" WHERE _deleted_at IS NOT NULL'
+    )
+    return {row["key"] for row in rows}
+
+
+def asked(sandbox: RunningSandbox, part: str, without: str = "\0") -> list[dict[str, Any]]:
+    """The requests since the last reset whose path holds `part`, oldest first."""
+    return [
+        request
+        for request in sandbox.control.requests()
+        if part in request["path"] and without not in request["path"]
+    ]
+
+
+def put(kind: str, **fields: Any) -> dict[str, Any]:
+    """The operation that makes or changes a record at the source."""
+    return {"op": "put", "kind": kind, **fields}
+
+
+def remove(kind: str, **key: Any) -> dict[str, Any]:
+    """The operation that takes a record away for good."""
+    return {"op": "remove", "kind": kind, **key}
