@@ -76,9 +76,15 @@ class RotationWork(Work):
     async def _pages(
         self, extractor: SnapshotExtractor, turn: Sequence[Parent]
     ) -> AsyncIterator[Page]:
-        """Yield the answers for these resources, some at a time."""
+        """Yield the answers for these resources, some at a time.
+
+        What the key's owner may not see has had its turn as soon as anything else is answered;
+        until then it may be that nothing can be seen at all.
+        """
         refused: StreamUnavailable | None = None
         answered = False
+        (name,) = extractor.parent_fields
+        asked: list[str] = []
         for first in range(0, len(turn), ANSWERS_A_BATCH):
             part = turn[first : first + ANSWERS_A_BATCH]
             observed_at, source_at = self._tools.client.now, self._tools.client.source_now
@@ -90,7 +96,7 @@ class RotationWork(Work):
                 except StreamUnavailable as exc:
                     if not is_record_closed(exc):
                         raise
-                    refused = exc  # the key's owner may not see this one
+                    refused = exc
                     continue
                 answered = True
                 if found is not None:  # else its own stream finds out that it is gone
@@ -98,10 +104,11 @@ class RotationWork(Work):
                     records.append(record)
                     is_dirty |= dirty
                     size_bytes += len(answer.body)
-            if refused is not None and not answered:
-                raise refused
-            (name,) = extractor.parent_fields
-            self._asked.append([str(parent[name]) for parent in part])
+            asked += [str(parent[name]) for parent in part]
+            if not answered:
+                continue
+            self._asked.append(asked)
+            asked = []
             yield Page(
                 records,
                 is_dirty,
@@ -111,6 +118,8 @@ class RotationWork(Work):
                 last=False,
                 source_at=source_at,
             )
+        if refused is not None and not answered:
+            raise refused
 
 
 async def _no_parents(place: Sequence[Any] | None, limit: int) -> Sequence[Parent]:

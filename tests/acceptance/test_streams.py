@@ -19,6 +19,7 @@ from tests.support.streams import (
     SMALL,
     asked,
     endings,
+    let_pass,
     marked,
     put,
     remove,
@@ -139,11 +140,6 @@ REMOVED = (
 )
 
 
-async def recheck(dsn: str) -> None:
-    """Let the time pass after which everything that is shared is asked about again."""
-    await select(dsn, "UPDATE posthog_etl.checks SET checked_at = checked_at - interval '7 hours'")
-
-
 @each_flavour
 async def test_changes_and_removals_arrive_and_what_comes_back_is_alive_again(
     start_sandbox: StartSandbox, dsn: str, flavour: str
@@ -154,7 +150,7 @@ async def test_changes_and_removals_arrive_and_what_comes_back_is_alive_again(
     sandbox.control.change({"op": "start_session", "id": IN_A_PLAYLIST}, *RESTORED)
     assert endings(await pipeline.sync_each()) == {}
     sandbox.control.change(*CHANGES, *REMOVED)
-    await recheck(dsn)
+    await let_pass(dsn, 7)
     assert endings(await pipeline.sync_each()) == {}
     assert await untruths(dsn, sandbox, *CHANGING) == []
     assert await marked(dsn, "subscriptions") == {"10888"}
@@ -166,7 +162,7 @@ async def test_changes_and_removals_arrive_and_what_comes_back_is_alive_again(
     assert await marked(dsn, "sharing_configurations", "resource_id") == {"10888"}
     assert await marked(dsn, "users") == set()
     sandbox.control.change(*RESTORED)
-    await recheck(dsn)
+    await let_pass(dsn, 7)
     assert endings(await pipeline.sync_each()) == {}
     assert await untruths(dsn, sandbox, *CHANGING) == []
     for table in ("groups", "insights", "session_recording_playlists", "project_secret_api_keys"):

@@ -69,6 +69,18 @@ async def marked(dsn: str, table: str, key: str = "id") -> set[str]:
     return {row["key"] for row in rows}
 
 
+async def let_pass(dsn: str, hours: int) -> None:
+    """Let so much time pass for what is asked about in turn, by the database's clock."""
+    by = f"interval '{hours} hours'"
+    await select(dsn, f"UPDATE posthog_etl.checks SET checked_at = checked_at - {by}")
+    for table in ("session_recordings", "insights"):
+        await select(
+            dsn,
+            f"UPDATE posthog.{table} SET _first_seen_at = _first_seen_at - {by}, "
+            f"_updated_at = _updated_at - {by}",
+        )
+
+
 def asked(sandbox: RunningSandbox, part: str, without: str = "\0") -> list[dict[str, Any]]:
     """The requests since the last reset whose path holds `part`, oldest first."""
     return [
