@@ -18,8 +18,9 @@ from etl import __version__
 from etl.core.budget import CRUD
 from etl.core.coverage import Span
 from etl.core.guard import Guard
+from etl.core.lookback import parse_duration
 from etl.core.retry import RetryPolicy
-from etl.core.stream import Stream
+from etl.core.stream import Mode, Stream
 from etl.errors import (
     EXIT_FAILED,
     ConfigurationError,
@@ -34,7 +35,8 @@ from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database, Timeouts
 from etl.loaders.embedded import EmbeddedPostgres
 from etl.loaders.history import History
-from etl.loaders.leases import TAIL, Leases, Unit
+from etl.loaders.leases import Leases, Unit
+from etl.loaders.parents import ParentRows
 from etl.loaders.postgres import PostgresLoader
 from etl.loaders.tables import Tables
 from etl.loaders.version import is_current
@@ -51,8 +53,10 @@ from etl.runs.doctor import (
 from etl.runs.outlook import Outlook, outlook
 from etl.runs.rejects import retry_rejects
 from etl.runs.report import Report, ending_of
-from etl.runs.sync import Plan, Progress, Tools, execute_unit, rows_now
+from etl.runs.sync import execute_unit
+from etl.runs.work import Plan, Progress, Tools, rows_now
 from etl.settings import Settings
+from etl.streams import STREAMS
 
 _log = structlog.get_logger(__name__)
 
@@ -135,7 +139,8 @@ async def open_tools(settings: Settings, destination: Destination) -> AsyncItera
             budget=budget,
             leases=Leases(database, tables, settings.lease_s),
             history=history,
-            loader=lambda stream: PostgresLoader(database, tables, stream),
+            parents=ParentRows(database, tables),
+            loader=lambda stream, resource: PostgresLoader(database, tables, stream, resource),
         )
 
 
@@ -186,7 +191,7 @@ async def sync(
 
     async def bring_up(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
         progress = watch(project_id, stream.name)
-        unit = Unit(project_id, stream.name)
+        unit = Unit(project_id, stream.name, stream.unit)
         return [await execute_unit(tools, plan, stream, unit, stop, progress)]
 
     return await _for_each(settings, streams, stop, bring_up)
@@ -208,7 +213,7 @@ async def _for_each(
                 try:
                     project_id = await _project_id(tools.client, project)
                 except EtlError as exc:
-                    reports += [Report(project, s.name, TAIL, ending_of(exc)) for s in streams]
+                    reports += [Report(project, s.name, s.unit, ending_of(exc)) for s in streams]
                     if isinstance(exc, KeyRefused):
                         return reports
                     continue
@@ -230,6 +235,8 @@ def _plan(settings: Settings, accept_deletions: Collection[str] = ()) -> Plan:
         buffer_bytes=settings.buffer_bytes,
         guard=Guard(settings.deletion_guard_share, settings.deletion_guard_rows),
         accept_deletions=accept_deletions,
+        rotation_requests=settings.sharing_requests,
+        recheck_after=parse_duration(settings.sharing_recheck),
     )
 
 
@@ -322,7 +329,7 @@ async def _not_migrated(settings: Settings, history: History) -> Finding:
 async def _check_source(
     client: Client, settings: Settings, streams: Sequence[Stream]
 ) -> list[Finding]:
-    key, _ = await examine_key(client)
+    key, scopes = await examine_key(client)
     findings = [key]
     if not key.well:
         return findings
@@ -334,7 +341,9 @@ async def _check_source(
             findings.append(trouble(f"project {project}", exc))
             continue
         for stream in streams:
-            findings.append(await examine_stream(client, stream, project_id, settings.api_prefix))
+            findings.append(
+                await examine_stream(client, stream, project_id, settings.api_prefix, scopes)
+            )
     return findings
 
 
@@ -358,7 +367,11 @@ async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
         history, leases = History(database, tables), Leases(database, tables, settings.lease_s)
         return [
             await retry_rejects(
-                leases, history, PostgresLoader(database, tables, stream), stream, project_id
+                leases,
+                history,
+                lambda name, resource: PostgresLoader(database, tables, name, resource),
+                stream,
+                project_id,
             )
             for stream in streams
             for project_id in await history.projects_with_rejects(stream.name)
@@ -377,10 +390,20 @@ async def status(settings: Settings) -> list[dict[str, Any]]:
     """Return one row per project and stream. Raises DestinationError.
 
     complete: what is known complete. holes: what is not, from `start` on. incremental: whether
-    the server lets us read only what is young.
+    the server lets us read only what is young. turns: of a stream that is read in rotation.
     """
-    async with _open_history(settings) as history:
+    recheck_after = parse_duration(settings.sharing_recheck)
+    async with _open_looking(settings) as (history, parents):
         rows = [dict(row) for row in await history.status()]
+        for row in rows:
+            row["turns"] = None
+            stream = STREAMS.get(row["stream"])
+            if stream is not None and stream.mode is Mode.ROTATION:
+                asked_for = stream.resources[0].parents
+                assert asked_for is not None
+                row["turns"] = await parents.turns(
+                    row["project_id"], stream.name, asked_for, recheck_after
+                )
     for row in rows:
         complete, traits = row["complete"], row.pop("traits") or {}
         row["incremental"] = traits.get("date_filter") not in ("refused", "ignored")
@@ -392,13 +415,20 @@ async def status(settings: Settings) -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def _open_history(settings: Settings) -> AsyncIterator[History]:
+    async with _open_looking(settings) as (history, _):
+        yield history
+
+
+@asynccontextmanager
+async def _open_looking(settings: Settings) -> AsyncIterator[tuple[History, ParentRows]]:
     async with open_destination(settings) as destination:
         if not await is_current(destination.database, destination.tables):
             raise DestinationError(
                 "The database holds no posthog-etl tables of this version",
                 remedy="Run `posthog-etl sync` or `posthog-etl migrate` first",
             )
-        yield History(destination.database, destination.tables)
+        database, tables = destination.database, destination.tables
+        yield History(database, tables), ParentRows(database, tables)
 
 
 async def _project_id(client: Client, project: str) -> int:

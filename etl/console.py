@@ -26,11 +26,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from etl.loaders.parents import Turns
 from etl.runs.doctor import Finding
 from etl.runs.outlook import Outlook
 from etl.runs.report import Report
-from etl.runs.sync import Progress as ProgressOf
-from etl.runs.sync import Reached
+from etl.runs.work import Progress as ProgressOf
+from etl.runs.work import Reached
 
 UNBOUNDED = 10_000
 # The columns of a table that is too wide stand under each row, all but the first that fit. Fewer
@@ -151,7 +152,7 @@ def show_outlooks(outlooks: Sequence[Outlook]) -> None:
         table.add_row(
             str(each.project_id),
             each.stream,
-            _instant(each.since),
+            "all" if each.since is None else _instant(each.since),
             "now" if each.until is None else _instant(each.until),
             f"{each.windows:,}",
             _forecast(each.forecast.requests, each.forecast.exact),
@@ -225,7 +226,7 @@ def show_status(rows: Sequence[dict[str, Any]]) -> None:
     )
     now = datetime.now(UTC)
     for row in rows:
-        until = row["complete"].until
+        until = row["complete"].until or row["tail_until"]
         stale = row["status"] == "running" and not row["held"]
         table.add_row(
             str(row["project_id"]),
@@ -249,6 +250,8 @@ def show_status(rows: Sequence[dict[str, Any]]) -> None:
                 markup=False,
                 soft_wrap=True,
             )
+        if row["turns"] is not None and row["turns"].resources:
+            _say(out, Text(f"{row['stream']}: {_turns(row['turns'], now)}"))
         if not row["incremental"]:
             out.print(
                 f"{row['stream']}: this server does not filter by date, so every sync reads the "
@@ -359,6 +362,15 @@ def _wrapped(parts: Sequence[Text], out: Console, width: int) -> list[Text]:
 def _say(out: Console, line: Text) -> None:
     """Print a line, folded between words where the terminal is narrower."""
     out.print(line, highlight=False, overflow="fold")
+
+
+def _turns(turns: Turns, now: datetime) -> str:
+    if turns.oldest_check is None:
+        return f"none of {turns.resources:,} was asked about yet"
+    said = f"the oldest check is {_span((now - turns.oldest_check).total_seconds())} old"
+    if turns.never_checked:
+        said += f"; {turns.never_checked:,} of {turns.resources:,} were never asked about"
+    return f"{said}; {turns.due:,} are due"
 
 
 def _forecast(requests: int | None, exact: bool | None) -> str:

@@ -31,7 +31,7 @@ from pydantic_settings import (
 from yarl import URL
 
 from etl.core.budget import PLANS, RECORDINGS_LIST, Limit, Limits
-from etl.core.lookback import Lookback
+from etl.core.lookback import Lookback, parse_duration
 from etl.errors import ConfigurationError
 from etl.streams import STREAMS
 
@@ -112,6 +112,19 @@ class Settings(BaseSettings):
         20, ge=0, description="So many rows may be marked deleted whatever share they are, a count."
     )
     disabled_streams: tuple[str, ...] = Field((), description="Streams that are switched off.")
+    enabled_streams: tuple[str, ...] = Field(
+        (), description="Streams that are off by default and switched on."
+    )
+    sharing_requests: int = Field(
+        200,
+        ge=1,
+        le=100_000,
+        description="How many recordings, and how many insights, a sync asks about their sharing.",
+    )
+    sharing_recheck: str = Field(
+        "6h",
+        description="After what time an unchanged one is asked about again. Units: m, h, d, w.",
+    )
     api_prefix: Literal["projects", "environments"] = Field(
         "projects", description="Path prefix of the API; environments is for old clients."
     )
@@ -233,7 +246,13 @@ class Settings(BaseSettings):
             raise ValueError("lies in the future; it says since when recordings are loaded")
         return at
 
-    @field_validator("disabled_streams", mode="before")
+    @field_validator("sharing_recheck")
+    @classmethod
+    def _recheck(cls, value: str) -> str:
+        parse_duration(value)
+        return value
+
+    @field_validator("disabled_streams", "enabled_streams", mode="before")
     @classmethod
     def _streams(cls, value: Any) -> Any:
         names = value.split(",") if isinstance(value, str) else value

@@ -80,7 +80,8 @@ def plan(
         if since is None and until is not None:
             raise ConfigurationError("--until needs --since", remedy="Give both, or neither")
         past = None if since is None else read_past(since, until, window, order, again=again)
-        return wiring.foresee(settings, chosen_streams(stream, settings), past)
+        streams = chosen_streams(stream, settings, windowed=past is not None)
+        return wiring.foresee(settings, streams, past)
 
     outlooks = run_with_settings(run, config, {}, debug)
     if as_json:

@@ -212,10 +212,11 @@ def fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def chosen_streams(names: list[str] | None, settings: Any) -> list[Any]:
-    """Return the streams named, else all, without those switched off.
+def chosen_streams(names: list[str] | None, settings: Any, *, windowed: bool = False) -> list[Any]:
+    """Return the streams named, else all that are on, without those switched off.
 
-    Raises ConfigurationError when there is no stream of a name.
+    windowed: only those that are read in windows. Raises ConfigurationError when there is no
+    stream of a name, or when it has no windows.
     """
     from etl.errors import ConfigurationError
     from etl.settings import nearest
@@ -227,5 +228,16 @@ def chosen_streams(names: list[str] | None, settings: Any) -> list[Any]:
                 f"There is no stream {name!r}{nearest(name, STREAMS)}",
                 remedy=f"Streams: {', '.join(STREAMS)}",
             )
-    chosen = list(dict.fromkeys(names)) if names else list(STREAMS)
+        if windowed and STREAMS[name].started is None:
+            raise ConfigurationError(
+                f"{name} is not read in windows of time, so it has no past to load",
+                remedy=f"A sync reads all of it: `posthog-etl sync {name}`",
+            )
+    on = [
+        name
+        for name, stream in STREAMS.items()
+        if (not stream.off or name in settings.enabled_streams)
+        and not (windowed and stream.started is None)
+    ]
+    chosen = list(dict.fromkeys(names)) if names else on
     return [STREAMS[name] for name in chosen if name not in settings.disabled_streams]

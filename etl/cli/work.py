@@ -91,7 +91,7 @@ def backfill(
     from etl.console import progress_display, show_reports
 
     def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
-        streams = chosen_streams(stream, settings)
+        streams = chosen_streams(stream, settings, windowed=True)
         past = read_past(since, until, window, order, again=again)
 
         async def work(stop: asyncio.Event) -> list[Any]:

@@ -100,6 +100,10 @@ class TableSpec:
         return (*(field.name for field in self.fields), "extra", "_repaired")
 
 
+# The moving end of a stream that is read in windows.
+TAIL = "tail"
+
+
 class Mode(Enum):
     """How a stream is kept current.
 
@@ -151,13 +155,15 @@ class Parents:
     """The stored rows for each of which a resource is asked for.
 
     fields: what each record is given, from which column of `table`, in the order of its key.
-    constant: what it is given besides. where: an SQL condition on the row `t`.
+    constant: what it is given besides. where: an SQL condition on the row `t`. expire: the source
+    drops them by a rule of its own.
     """
 
     table: str
     fields: Mapping[str, str]
     constant: Mapping[str, str] = field(default_factory=dict)
     where: str | None = None
+    expire: bool = False
 
 
 def results_of(document: Any) -> list[Any] | None:
@@ -231,6 +237,11 @@ class Stream:
             raise ValueError(f"{self.name}: a stream has a resource")
         if (self.mode is Mode.WINDOWS) != (self.started is not None):
             raise ValueError(f"{self.name}: windows go by a field, and nothing else does")
+
+    @property
+    def unit(self) -> str:
+        """The unit that a sync works on, beside project and stream (P10)."""
+        return TAIL if self.mode is Mode.WINDOWS else self.mode.value
 
     @property
     def tables(self) -> tuple[TableSpec, ...]:

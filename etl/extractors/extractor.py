@@ -66,7 +66,8 @@ class Extractor:
     ) -> None:
         self._client = client
         self._stream = stream
-        self._path = f"/api/{prefix}/{project_id}/{stream.path}"
+        self._resource = stream.resources[0]
+        self._path = f"/api/{prefix}/{project_id}/{self._resource.lists[0].path}"
         self._page_size_records = page_size_records
         self._limit = page_size_records
         self.traits: dict[str, Any] = dict(traits or {})
@@ -134,13 +135,13 @@ class Extractor:
         if self.traits.get("envelope") == "cursor" and reading.witness is not None:
             asked = [*dict.fromkeys([*keys, reading.witness])]
             request = ids_request(
-                self._path, asked, self._client.source_now, self._stream.budget_classes
+                self._path, asked, self._client.source_now, self._resource.budget_classes
             )
             answer = await self._client.fetch(request)
             listed = parse_list(answer.body)
-            shown = {_key(record, self._stream.key) for record in listed.records}
+            shown = {_key(record, self._resource.key[0]) for record in listed.records}
             if reading.witness in shown and shown <= set(asked) and not listed.more:
-                records = [r for r in listed.records if _key(r, self._stream.key) in set(keys)]
+                records = [r for r in listed.records if _key(r, self._resource.key[0]) in set(keys)]
                 page = self._confirmed(
                     records, answer.requested_at, answer.source_at, dirty=listed.dirty
                 )
@@ -156,7 +157,7 @@ class Extractor:
         for key in keys:
             try:
                 answer = await self._client.fetch(
-                    retrieve_request(self._path, key, self._stream.retrieve_classes)
+                    retrieve_request(self._path, key, self._resource.retrieve_classes)
                 )
             except StreamUnavailable as exc:
                 if not is_record_gone(exc):
@@ -184,7 +185,7 @@ class Extractor:
             position={},
             last=False,
             source_at=source_at,
-            sighting=Sighting([_key(record, self._stream.key) for record in records]),
+            sighting=Sighting([_key(record, self._resource.key[0]) for record in records]),
         )
 
     async def _begin_anew(self, window: Window) -> tuple[Reading, tuple[Ask, Answer, RecordList]]:
@@ -242,11 +243,11 @@ class Extractor:
         unreadable = 0
         while True:
             ask = Ask(self._limit) if reading.walk is None else reading.walk.ask(self._limit)
-            request = list_request(self._path, ask, reading.asked, self._stream.budget_classes)
+            request = list_request(self._path, ask, reading.asked, self._resource.budget_classes)
             shrinkable = ask.limit > SMALLEST_PAGE_RECORDS
             try:
                 answer = await self._client.fetch(request, shrinkable=shrinkable, attempts=attempts)
-                return ask, answer, parse_list(answer.body, self._stream.read)
+                return ask, answer, parse_list(answer.body, self._resource.read)
             except SourceOverloaded as exc:
                 if not shrinkable:
                     raise
@@ -277,7 +278,7 @@ class Extractor:
         if reading.walk is None:
             reading.walk = self._choose_walk(listed)
         starts = self._starts(listed)
-        keys = [_key(record, self._stream.key) for record in listed.records]
+        keys = [_key(record, self._resource.key[0]) for record in listed.records]
         filtered = reading.filters
         self._judge_filter(reading, starts, by_cursor=listed.by_cursor)
         if filtered and not reading.filters and not begins:
@@ -346,7 +347,7 @@ class Extractor:
         )
 
     def _starts(self, listed: RecordList) -> list[datetime | None]:
-        return [_started_at(record, self._stream.started) for record in listed.records]
+        return [_started_at(record, self._stream.started or "") for record in listed.records]
 
     def _judge_filter(
         self, reading: Reading, starts: Sequence[datetime | None], *, by_cursor: bool

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from msgspec import Raw
 
@@ -40,6 +40,7 @@ _LONGEST_WAIT_S = 86_400.0
 
 # Load balancers take some 8 kB of address; the limit of PostHog's is not known.
 LONGEST_IDS_BYTES = 6_000
+GROUPS_CURSOR = "cursor"
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -68,7 +69,8 @@ class Answer:
 class RecordList:
     """A list answer: its records and what it says about the list.
 
-    by_cursor: the envelope of real servers (has_next); else the documented one.
+    by_cursor: the envelope of real servers (has_next); else the documented one. cursor_name: the
+    parameter that takes the cursor.
     """
 
     records: list[Any]
@@ -77,6 +79,7 @@ class RecordList:
     more: bool
     cursor: str | None
     count: int | None
+    cursor_name: str = "after"
 
 
 def list_request(
@@ -156,6 +159,12 @@ def is_record_gone(error: SourceError) -> bool:
     return error.status == 404 and "not found" in said and not re.search("endpoint|project", said)
 
 
+def is_record_closed(error: SourceError) -> bool:
+    """Tell whether a 403 speaks of one record that the key's owner may not see."""
+    said = error.message.lower()
+    return error.status == 403 and not re.search("scope|api key|project|plan", said)
+
+
 def parse_list(body: bytes, read: Callable[[Raw], TypedRecord | None] | None = None) -> RecordList:
     """Return the list in an answer, its records typed where `read` can do it.
 
@@ -179,6 +188,70 @@ def parse_list(body: bytes, read: Callable[[Raw], TypedRecord | None] | None = N
         cursor=cursor if isinstance(cursor, str) and cursor else None,
         count=count if isinstance(count, int) else None,
     )
+
+
+def page_request(
+    path: str,
+    params: Sequence[tuple[str, str]],
+    ask: Ask | None,
+    budget_classes: Sequence[str],
+    cursor_name: str = "after",
+) -> Request:
+    """Return the request for a page of a list without dates; `ask` None: it has no pages."""
+    asked = list(params)
+    if ask is not None:
+        asked.append(("limit", str(ask.limit)))
+        if ask.after is not None:
+            asked.append((cursor_name, ask.after))
+        elif ask.offset is not None:
+            asked.append(("offset", str(ask.offset)))
+    return Request(path, asked, budget_classes)
+
+
+def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> RecordList:
+    """Return the list in an answer, whose records `records_of` finds.
+
+    Besides the two envelopes there is PostHog's own of the groups list: `next` holds the whole
+    address of the next page, with a cursor in it (PostHog source, ee/clickhouse/views/groups.py).
+    Only the cursor is taken from there; the host it names may be another one's.
+    Raises SourceUnavailable: not a list, ask again.
+    """
+    document, dirty = _document(body)
+    records = records_of(document)
+    if records is None:
+        raise _unreadable("The server's answer is JSON but no list")
+    said = document if isinstance(document, dict) else {}
+    count = said.get("count")
+    count = count if isinstance(count, int) else None
+    following = said.get("next")
+    cursor, cursor_name = said.get("next_cursor"), "after"
+    by_cursor = said.get("has_next") is not None
+    if by_cursor:
+        more = bool(said["has_next"])
+    elif "next" in said:
+        more = bool(following)
+        cursor = _query_of(following).get(GROUPS_CURSOR)
+        if cursor is not None:
+            by_cursor, cursor_name = True, GROUPS_CURSOR
+    else:
+        # Without any end mark it is all there is, unless the server counts more.
+        more = count is not None and len(records) < count
+    return RecordList(
+        records=records,
+        dirty=dirty,
+        by_cursor=by_cursor,
+        more=more,
+        cursor=cursor if isinstance(cursor, str) and cursor else None,
+        count=count,
+        cursor_name=cursor_name,
+    )
+
+
+def _query_of(address: Any) -> Mapping[str, str]:
+    try:
+        return dict(parse_qsl(urlsplit(address).query)) if isinstance(address, str) else {}
+    except ValueError:
+        return {}
 
 
 def parse_object(body: bytes) -> Mapping[str, Any]:

@@ -8,19 +8,27 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from etl.core.stream import TableSpec
+from etl.core.stream import TAIL, Resource, TableSpec
 from etl.loaders.driver import count_of, driver_of
-from etl.loaders.leases import TAIL, Unit
+from etl.loaders.leases import Unit
 from etl.loaders.loader import Absence, Commit
-from etl.loaders.statements import XID, expires_by_rule, quoted, unseen_since
+from etl.loaders.statements import (
+    XID,
+    expires_by_rule,
+    key_is,
+    literal,
+    quoted,
+    row_key,
+    unseen_since,
+)
 from etl.transformers.fields import is_storable
 
 
 class AbsentRecords:
     """The suspects among the records of one table; works in transactions that others open."""
 
-    def __init__(self, spec: TableSpec, key: str, schema: str, bookkeeping: str) -> None:
-        self._statements = absence_statements(spec, key, schema, bookkeeping)
+    def __init__(self, spec: TableSpec, schema: str, bookkeeping: str) -> None:
+        self._statements = absence_statements(spec, schema, bookkeeping)
 
     async def note(self, connection: AsyncConnection, unit: Unit, commit: Commit) -> int:
         """Note which stored records the page did not show; mark those gone, and count them."""
@@ -29,8 +37,12 @@ class AbsentRecords:
         if seen is not None:
             keys = [each for each in seen.keys if is_storable(each)]
             known = [each for each in seen.known if is_storable(each)]
-            if seen.begins:
-                await driver.execute(statements.doubt_all, *key, *(seen.span or (None, None)))
+            if seen.begins and seen.span is None:
+                # All there is: nothing that an earlier reading left in doubt stays so.
+                await driver.execute(statements.doubt_nothing, *key)
+                await driver.execute(statements.doubt_everything, *key)
+            elif seen.begins and seen.span is not None:
+                await driver.execute(statements.doubt_all, *key, *seen.span)
             elif seen.span is not None:
                 await driver.execute(statements.doubt_span, *key, *seen.span, [*keys, *known])
             await driver.execute(statements.clear, *key, keys)
@@ -71,15 +83,17 @@ class AbsenceStatements:
     Parameters begin with $1 project_id, $2 stream and $3 unit.
 
     doubt_span: also $4 and $5, two starts, both counted in, and $6, keys: suspects what is stored
-    between and is none of the keys. doubt_all: $4 and $5 may be null: suspects all that is stored
-    between. clear: $4 keys: these were seen. expire: $4 the source's clock: marks what expired, and
-    clears it. weigh: answers (suspects, alive). withhold: $4 a unit, whose suspects they become.
-    next: $4 a key, $5 how many: the suspects after it. delete: $4 keys, $5 observed_at: marks them
-    deleted, and clears them.
+    between and is none of the keys. doubt_all: $4 and $5: suspects all that is stored between.
+    doubt_everything: whatever its start. doubt_nothing: forgets all suspects. clear: $4 keys: these
+    were seen. expire: $4 the source's clock: marks what expired, and clears it. weigh: answers
+    (suspects, alive). withhold: $4 a unit, whose suspects they become. next: $4 a key, $5 how many:
+    the suspects after it. delete: $4 keys, $5 observed_at: marks them deleted, and clears them.
     """
 
     doubt_span: str
     doubt_all: str
+    doubt_everything: str
+    doubt_nothing: str
     clear: str
     expire: tuple[str, ...]
     weigh: str
@@ -88,31 +102,32 @@ class AbsenceStatements:
     delete: str
 
 
-def absence_statements(
-    spec: TableSpec, key: str, schema: str, bookkeeping: str
-) -> AbsenceStatements:
-    """Return the statements for the records in `spec`, known by their field `key`."""
+def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> AbsenceStatements:
+    """Return the statements for the records in `spec`."""
     table = f"{quoted(schema)}.{quoted(spec.name)}"
     suspects = f"{quoted(bookkeeping)}.suspects"
     unit = "u.project_id = $1::bigint AND u.stream = $2::text AND u.unit = $3::text"
-    same = f"t.project_id = $1::bigint AND t.{quoted(key)} = u.record_key"
+    same = f"t.project_id = $1::bigint AND {key_is(spec, spec.key, 'u.record_key')}"
+    key = row_key(spec, "t")
     marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
     # As two conditions it would be the predicate of the index by expiry, which the planner then
     # takes instead of the one by start, and every page would go through all rows there are.
     alive = f"coalesce({', '.join(marks)}) IS NULL"
-    begin = f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $3::text, t.{quoted(key)} "
+    begin = f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $3::text, {key} "
     begin += f"FROM {table} AS t WHERE t.project_id = $1::bigint AND {alive}"
     never_twice = "ON CONFLICT DO NOTHING"
-    started = f"t.{quoted(spec.started or key)}"
+    # A table without a start is only doubted as a whole.
+    started = f"t.{quoted(spec.started)}" if spec.started else "now()"
     return AbsenceStatements(
         doubt_span=(
             f"{begin} AND {started} BETWEEN $4::timestamptz AND $5::timestamptz "
-            f"AND NOT t.{quoted(key)} = ANY ($6::text[]) {never_twice}"
+            f"AND NOT {key} = ANY ($6::text[]) {never_twice}"
         ),
         doubt_all=(
-            f"{begin} AND ($4::timestamptz IS NULL OR "
-            f"{started} BETWEEN $4::timestamptz AND $5::timestamptz) {never_twice}"
+            f"{begin} AND {started} BETWEEN $4::timestamptz AND $5::timestamptz {never_twice}"
         ),
+        doubt_everything=f"{begin} {never_twice}",
+        doubt_nothing=f"DELETE FROM {suspects} AS u WHERE {unit}",
         clear=f"DELETE FROM {suspects} AS u WHERE {unit} AND u.record_key = ANY ($4::text[])",
         expire=_expire(
             spec, table, suspects, unit, same, " AND ".join(f"{mark} IS NULL" for mark in marks)
@@ -140,6 +155,32 @@ def absence_statements(
             + unseen_since(spec, f"{quoted(bookkeeping)}.sightings", "$5::timestamptz")
         ),
     )
+
+
+def orphan_statements(resource: Resource, schema: str) -> list[str]:
+    """Return the statements that mark the rows whose parents are gone.
+
+    $1 project_id. What hangs on a parent that was never stored does not stay either.
+    """
+    parents = resource.parents
+    if parents is None:
+        return []
+    theirs = " AND ".join(
+        f"p.{quoted(column)}::text = t.{quoted(field)}::text"
+        for field, column in parents.fields.items()
+    )
+    ours = "".join(
+        f" AND t.{quoted(field)} = {literal(value)}" for field, value in parents.constant.items()
+    )
+    return [
+        f"UPDATE {quoted(schema)}.{quoted(spec.name)} AS t SET _deleted_at = now(), "
+        f"_updated_at = now(), _xid = {XID} WHERE t.project_id = $1::bigint{ours} "
+        f"AND t._deleted_at IS NULL AND NOT EXISTS (SELECT FROM {quoted(schema)}."
+        f"{quoted(parents.table)} AS p WHERE p.project_id = t.project_id AND {theirs} "
+        "AND p._deleted_at IS NULL"
+        f"{' AND p._expired_at IS NULL' if parents.expire else ''})"
+        for spec in resource.tables
+    ]
 
 
 def _expire(

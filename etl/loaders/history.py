@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, false, func, or_, select, update
+from sqlalchemy import ColumnElement, FromClause, and_, false, func, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from etl.core.coverage import Coverage, Span
@@ -79,7 +79,7 @@ class History:
     async def count_started(self, unit: Unit, stream: Stream, spans: Sequence[Span]) -> int:
         """Return how many stored records of the unit's project, not gone, start within `spans`."""
         table = self._tables.data[stream.tables[0].name]
-        started = table.c[stream.started]
+        started = table.c[stream.started or ""]
         query = select(func.count()).where(
             table.c.project_id == unit.project_id,
             or_(false(), *(and_(started >= since, started < until) for since, until in spans)),
@@ -179,6 +179,7 @@ class History:
                 select(
                     latest,
                     marks.c.complete,
+                    marks.c.tail_until,
                     marks.c.traits,
                     func.coalesce(rejects.c.rejects, 0).label("rejects"),
                     (leases.c.holder.is_not(None) & (leases.c.expires_at >= func.now())).label(
@@ -263,7 +264,7 @@ class History:
         return counts
 
 
-def alive(table: Table) -> list[ColumnElement[bool]]:
+def alive(table: FromClause) -> list[ColumnElement[bool]]:
     """Return the conditions of a row that is neither deleted nor expired at the source."""
     marks = [table.c[name] for name in ("_deleted_at", "_expired_at") if name in table.c]
     # One condition: see `absence_statements`.

@@ -16,11 +16,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, and_, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from etl.core.stream import TAIL
 from etl.errors import LeaseHeld
 from etl.loaders.database import Database
 from etl.loaders.tables import Tables
-
-TAIL = "tail"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,9 @@ class Commit:
     source's own, None when nothing was asked. position: where a later run goes on, None when the
     reading is at its end. requests and bytes_read are counted since the last commit. sighting:
     what the page says about stored records that are not on it. gone: keys of records that were
-    asked for and are not there. resolved: keys in the rejects table that this batch replays and
-    that are to be marked resolved unless Postgres refuses their rows again.
+    asked for and are not there. checked: keys of resources that had their turn. follow_parents:
+    mark what belongs to parents that are gone. resolved: keys in the rejects table that this batch
+    replays and that are to be marked resolved unless Postgres refuses their rows again.
     """
 
     observed_at: datetime
@@ -47,6 +48,8 @@ class Commit:
     source_at: datetime | None = None
     sighting: Sighting | None = None
     gone: Sequence[str] = ()
+    checked: Sequence[str] = ()
+    follow_parents: bool = False
     closing: Closing | None = None
     resolved: Sequence[str] = ()
 
@@ -72,7 +75,7 @@ class Absence:
 
 
 class Loader(Protocol):
-    """Loads batches of one stream.
+    """Loads batches of one resource of a stream.
 
     All of a batch is visible after `load` returns, or nothing of it ever is: rows, rejects, run
     counters and checkpoint commit together. Loading the same batch again changes nothing. Of two

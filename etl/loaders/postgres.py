@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from etl.core.coverage import Span
 from etl.core.page import Batch, Rejected
-from etl.core.stream import Stream, TableSpec
+from etl.core.stream import Resource, TableSpec
 from etl.errors import LeaseLost, RowsRefused
-from etl.loaders.absence import AbsentRecords
+from etl.loaders.absence import AbsentRecords, orphan_statements
 from etl.loaders.database import Database, translated
-from etl.loaders.driver import driver_of
+from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Lease
 from etl.loaders.loader import Absence, Closing, Commit, Loaded
 from etl.loaders.rejects import RejectsTable
@@ -30,20 +30,19 @@ _SILENCE = timedelta(minutes=10)
 
 
 class PostgresLoader:
-    """Loads the batches of one stream; see `Loader` for what it promises."""
+    """Loads the batches of one resource; see `Loader` for what it promises."""
 
-    def __init__(self, database: Database, tables: Tables, stream: Stream) -> None:
+    def __init__(self, database: Database, tables: Tables, stream: str, resource: Resource) -> None:
         self._database = database
         self._tables = tables
-        self._stream = stream
+        self._resource = resource
         self._statements = [
             (spec, load_statements(spec, tables.schema, tables.bookkeeping))
-            for spec in stream.tables
+            for spec in resource.tables
         ]
-        self._absent = AbsentRecords(
-            stream.tables[0], stream.key, tables.schema, tables.bookkeeping
-        )
-        self._rejects = RejectsTable(tables, stream.name)
+        self._absent = AbsentRecords(resource.tables[0], tables.schema, tables.bookkeeping)
+        self._orphans = orphan_statements(resource, tables.schema)
+        self._rejects = RejectsTable(tables, stream)
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
         """Load one batch; repeated by itself when Postgres breaks off."""
@@ -67,6 +66,9 @@ class PostgresLoader:
             loaded_keys = {*self._keys(batch), *commit.resolved} - {item.key for item in rejected}
             await self._rejects.resolve(connection, project_id, loaded_keys)
             updated += await self._absent.note(connection, lease.unit, commit)
+            await self._check_off(connection, lease, commit)
+            if commit.follow_parents:
+                updated += await self._follow_parents(connection, lease)
             loaded = Loaded(inserted, updated, new)
             await self._count(connection, lease, batch, commit, loaded)
             if commit.closing is not None:
@@ -160,6 +162,7 @@ class PostgresLoader:
         others = await self._meet_others(connection, lease)
         await step(TableLoad.upsert)
         tables = [table for _, table in loads]
+        swept = await self._sweep(connection, lease, batch, commit)
         if others:
             for table in tables:
                 await table.sight()
@@ -167,7 +170,52 @@ class PostgresLoader:
             driver = await driver_of(connection)
             for _, statements in self._statements:
                 await driver.execute(statements.forget, lease.unit.project_id)
-        return sum(t.inserted for t in tables), sum(t.updated for t in tables), refused
+        updated = swept + sum(t.updated for t in tables)
+        return sum(t.inserted for t in tables), updated, refused
+
+    async def _sweep(
+        self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit
+    ) -> int:
+        """Mark rows that a record holds all of and that are not among them; return how many."""
+        count = 0
+        for spec, statements in self._statements:
+            if owners := batch.whole.get(spec.name):
+                driver = await driver_of(connection)
+                await driver.execute(statements.create_staging)
+                tag = await driver.execute(
+                    statements.sweep, lease.unit.project_id, commit.observed_at, owners
+                )
+                count += count_of(tag)
+        return count
+
+    async def _follow_parents(self, connection: AsyncConnection, lease: Lease) -> int:
+        """Mark what belongs to parents that are gone; return how many rows that were."""
+        driver, count = await driver_of(connection), 0
+        for statement in self._orphans:
+            count += count_of(await driver.execute(statement, lease.unit.project_id))
+        return count
+
+    async def _check_off(self, connection: AsyncConnection, lease: Lease, commit: Commit) -> None:
+        """Note which resources had their turn."""
+        if not commit.checked:
+            return
+        table = self._tables.checks
+        row = insert(table).values(
+            [
+                {
+                    "project_id": lease.unit.project_id,
+                    "stream": lease.unit.stream,
+                    "record_key": key,
+                    "checked_at": commit.observed_at,
+                }
+                for key in sorted(set(commit.checked))
+            ]
+        )
+        await connection.execute(
+            row.on_conflict_do_update(
+                constraint="checks_pkey", set_={"checked_at": row.excluded.checked_at}
+            )
+        )
 
     async def _meet_others(self, connection: AsyncConnection, lease: Lease) -> bool:
         """Tell whether other runs read this stream now, and let one of us write at a time.
@@ -204,12 +252,11 @@ class PostgresLoader:
         return bool(others)
 
     def _refused(self, batch: Batch, spec: TableSpec, origin: int, reason: str) -> Rejected:
-        return reject(batch.records[origin], self._stream.key, f"{spec.name}: {reason}")
+        return reject(batch.records[origin], self._resource.key, f"{spec.name}: {reason}")
 
     def _keys(self, batch: Batch) -> list[str]:
-        spec = self._stream.tables[0]
-        place = spec.columns.index(self._stream.key)
-        return [row[place] for row in batch.rows.get(spec.name, [])]
+        rows = batch.rows.get(self._resource.tables[0].name, [])
+        return [self._resource.row_key(row) for row in rows]
 
     async def _count(
         self,

@@ -12,6 +12,7 @@ Rows go into a temporary staging table by COPY and from there in one guarded ups
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -43,6 +44,7 @@ class LoadStatements:
     commit. upsert: takes $1 project_id, $2 observed_at, the places from $3 to before $4, and, if
     takes_source_at, $5 the source's clock when it answered; answers (inserted, updated). sight: $1
     and $2 as before: keeps which rows of staging were seen without news. forget: $1 project_id.
+    sweep: $1 and $2 as before, $3 owners: marks what belongs to them and is not staged as deleted.
     """
 
     staging: str
@@ -52,6 +54,7 @@ class LoadStatements:
     takes_source_at: bool
     sight: str
     forget: str
+    sweep: str
 
 
 def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadStatements:
@@ -78,22 +81,31 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
         takes_source_at=spec.expiry is not None,
         # What the upsert has just written was observed at $2.
         sight=(
-            f"INSERT INTO {sightings} AS g SELECT $1::bigint, {_literal(spec.name)}, "
-            f"{_row_key(spec, 't')}, $2::timestamptz "
+            f"INSERT INTO {sightings} AS g SELECT $1::bigint, {literal(spec.name)}, "
+            f"{row_key(spec, 't')}, $2::timestamptz "
             f"FROM pg_temp.{quoted(staging)} AS s JOIN {table} AS t "
             f"ON t.project_id = $1::bigint AND {_same_key(spec)} "
-            f"WHERE t._observed_at < $2::timestamptz ORDER BY {_row_key(spec, 't')} "
+            f"WHERE t._observed_at < $2::timestamptz ORDER BY {row_key(spec, 't')} "
             "ON CONFLICT ON CONSTRAINT sightings_pkey DO UPDATE SET "
             "observed_at = excluded.observed_at WHERE g.observed_at < excluded.observed_at"
         ),
         forget=(
             f"DELETE FROM {sightings} WHERE project_id = $1::bigint "
-            f"AND table_name = {_literal(spec.name)}"
+            f"AND table_name = {literal(spec.name)}"
+        ),
+        sweep=(
+            f"UPDATE {table} AS t SET _deleted_at = now(), _updated_at = now(), _xid = {XID}, "
+            "_observed_at = $2::timestamptz FROM unnest($3::text[]) AS o (owner) "
+            f"WHERE t.project_id = $1::bigint AND {key_is(spec, spec.key[:-1], 'o.owner')} "
+            "AND t._deleted_at IS NULL AND t._observed_at <= $2::timestamptz "
+            f"AND NOT EXISTS (SELECT FROM pg_temp.{quoted(staging)} AS s WHERE {_same_key(spec)}) "
+            f"AND {unseen_since(spec, sightings, '$2::timestamptz')}"
         ),
     )
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Return `text` as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -101,8 +113,22 @@ def _same_key(spec: TableSpec) -> str:
     return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in spec.key)
 
 
-def _row_key(spec: TableSpec, source: str) -> str:
-    """Return the key of a row as one text."""
+def key_is(spec: TableSpec, names: Sequence[str], text: str) -> str:
+    """Return the condition that these columns of row `t` are the key in `text` (`key_text`)."""
+    types = {field.name: field.kind.value for field in spec.fields}
+    if len(names) == 1:
+        return f"t.{quoted(names[0])} = {text}::{types[names[0]]}"
+    return (
+        " AND ".join(
+            f"t.{quoted(name)} = ({text}::jsonb ->> {place})::{types[name]}"
+            for place, name in enumerate(names)
+        )
+        or "true"
+    )
+
+
+def row_key(spec: TableSpec, source: str) -> str:
+    """Return the key of a row as one text, the same as `key_text` makes of it."""
     columns = [f"{source}.{quoted(name)}" for name in spec.key]
     if len(columns) == 1:
         return f"{columns[0]}::text"
@@ -113,7 +139,7 @@ def unseen_since(spec: TableSpec, sightings: str, observed_at: str) -> str:
     """Return the condition that no run has seen row `t` without news after `observed_at`."""
     return (
         f"NOT EXISTS (SELECT FROM {sightings} AS g WHERE g.project_id = $1::bigint "
-        f"AND g.table_name = {_literal(spec.name)} AND g.row_key = {_row_key(spec, 't')} "
+        f"AND g.table_name = {literal(spec.name)} AND g.row_key = {row_key(spec, 't')} "
         f"AND g.observed_at > {observed_at})"
     )
 

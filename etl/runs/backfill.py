@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from etl.core.coverage import Span, split
-from etl.core.stream import Stream
+from etl.core.stream import TAIL, Stream
 from etl.errors import EtlError
 from etl.loaders.history import Watermark
-from etl.loaders.leases import TAIL, Unit
+from etl.loaders.leases import Unit
 from etl.runs.report import FAILED, PAUSED, Report, ending_of
-from etl.runs.sync import Chain, Plan, Progress, Reached, Tools, execute_unit
+from etl.runs.sync import execute_unit
+from etl.runs.windows import Chain
+from etl.runs.work import Plan, Progress, Reached, Tools
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,27 @@ from datetime import timedelta
 from typing import Any
 
 from etl.core.budget import CRUD
-from etl.core.stream import Stream
+from etl.core.stream import Mode, Stream
 from etl.core.walk import Ask
 from etl.core.window import Window
 from etl.errors import (
+    EXIT_PARTIAL,
     EXIT_SUCCEEDED,
     ConfigurationError,
     EtlError,
     RequestRefused,
     SourceError,
+    StreamUnavailable,
 )
 from etl.extractors.client import Client
-from etl.extractors.protocol import Request, list_request, parse_list, parse_object
+from etl.extractors.protocol import (
+    Request,
+    is_record_gone,
+    list_request,
+    page_request,
+    parse_list,
+    parse_object,
+)
 from etl.settings import Settings
 
 # A clock further off than this is worth a word; windows go by the server's clock all the same.
@@ -112,26 +121,86 @@ def examine_clock(client: Client) -> Finding:
     )
 
 
-async def examine_stream(client: Client, stream: Stream, project_id: int, prefix: str) -> Finding:
-    """Return whether a stream can be read with this key; asks for one record."""
-    about = f"{stream.name} ({project_id})"
-    path = f"/api/{prefix}/{project_id}/{stream.path}"
+async def examine_stream(
+    client: Client,
+    stream: Stream,
+    project_id: int,
+    prefix: str,
+    scopes: Sequence[str] | None = None,
+) -> Finding:
+    """Return whether a stream can be read with this key; asks for one record, at most twice.
+
+    scopes: what the key may do, where the server tells it; then a scope that is missing needs no
+    request.
+    """
+    about = f"{stream.name} ({project_id}), {stream.scope}"
+    if scopes is not None and not _covers(scopes, stream.scope):
+        said = f"add the scope {stream.scope} to the personal API key"
+        return Finding(about, False, said, EXIT_PARTIAL)
+    try:
+        if stream.mode is Mode.WINDOWS:
+            return Finding(about, True, await _try_windows(client, stream, project_id, prefix))
+        return Finding(about, True, await _try_first(client, stream, project_id, prefix))
+    except StreamUnavailable as exc:
+        return Finding(about, False, f"{_unavailable(exc)}: {exc}", exc.exit_code)
+    except EtlError as exc:
+        return trouble(about, exc)
+
+
+def _covers(scopes: Sequence[str], scope: str) -> bool:
+    """Tell whether a key may do this; to write something covers to read it (permissions.py)."""
+    return not {"*", scope, scope.replace(":read", ":write")}.isdisjoint(scopes)
+
+
+def _unavailable(exc: StreamUnavailable) -> str:
+    if exc.status == 402:
+        return "not in your plan"
+    if exc.status in (404, 410):
+        return "not on this server"
+    if "personal API key access" in exc.message.replace("Personal", "personal"):
+        return "closed to personal keys"
+    return "not for this key"
+
+
+async def _try_windows(client: Client, stream: Stream, project_id: int, prefix: str) -> str:
+    resource = stream.resources[0]
+    path = f"/api/{prefix}/{project_id}/{resource.lists[0].path}"
     now = client.source_now
     dates = Window(now - timedelta(days=1)).asked(now)
     filters = True
     try:
-        try:
-            request = list_request(path, Ask(1), dates, stream.budget_classes)
-            answer = await client.fetch(request, attempts=ATTEMPTS)
-        except RequestRefused as exc:
-            if exc.status != 400:
-                raise
-            filters = False
-            request = list_request(path, Ask(1), None, stream.budget_classes)
-            answer = await client.fetch(request, attempts=ATTEMPTS)
-        listed = parse_list(answer.body)
-    except EtlError as exc:
-        return trouble(about, exc)
+        request = list_request(path, Ask(1), dates, resource.budget_classes)
+        answer = await client.fetch(request, attempts=ATTEMPTS)
+    except RequestRefused as exc:
+        if exc.status != 400:
+            raise
+        filters = False
+        request = list_request(path, Ask(1), None, resource.budget_classes)
+        answer = await client.fetch(request, attempts=ATTEMPTS)
+    listed = parse_list(answer.body)
     flavour = "cursor (has_next)" if listed.by_cursor else "limit and offset (count, next)"
     dated = "" if filters else "; refuses date filters, so every sync reads all of it"
-    return Finding(about, True, f"available; pages by {flavour}{dated}")
+    return f"available; pages by {flavour}{dated}"
+
+
+async def _try_first(client: Client, stream: Stream, project_id: int, prefix: str) -> str:
+    """Ask for one record of the first resource; 0 stands for a parent, which need not exist."""
+    resource = stream.resources[0]
+    address = resource.lists[0]
+    parents = resource.parents
+    path, params = address.fill({} if parents is None else dict.fromkeys(parents.fields, 0))
+    request = page_request(
+        f"/api/{address.prefix or prefix}/{project_id}/{path}",
+        params,
+        Ask(1) if resource.paged else None,
+        resource.budget_classes,
+    )
+    try:
+        await client.fetch(request, attempts=ATTEMPTS)
+    except StreamUnavailable as exc:
+        if parents is None or not is_record_gone(exc):
+            raise
+    except RequestRefused as exc:
+        if parents is None or exc.status != 400:
+            raise
+    return "available"

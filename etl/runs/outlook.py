@@ -9,27 +9,28 @@ from typing import Any
 from etl.core.budget import Limits
 from etl.core.coverage import Span
 from etl.core.forecast import Forecast, by_cursor, by_offset, duration_s
-from etl.core.stream import Stream
+from etl.core.stream import TAIL, Mode, Stream
 from etl.core.window import Window, moving_window
 from etl.extractors.extractor import Extractor
 from etl.loaders.history import Watermark
-from etl.loaders.leases import TAIL, Unit
+from etl.loaders.leases import Unit
 from etl.runs.backfill import Past, chained, windows_left
-from etl.runs.sync import Plan, Tools
+from etl.runs.snapshot import foresee
+from etl.runs.work import Plan, Tools
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """Neighbouring windows that one cursor reads, and what that takes.
 
-    since and until: None is the moving end. windows: a count. seconds: at the earliest, by the
-    request budget alone; the server's own time comes on top.
+    since: None for all there is; until: None is the moving end. windows: a count. seconds: at the
+    earliest, by the request budget alone; the server's own time comes on top.
     """
 
     project_id: int
     stream: str
     unit: str
-    since: datetime
+    since: datetime | None
     until: datetime | None
     windows: int
     forecast: Forecast
@@ -41,7 +42,7 @@ class Outlook:
             "project_id": self.project_id,
             "stream": self.stream,
             "unit": self.unit,
-            "since": self.since.isoformat(),
+            "since": None if self.since is None else self.since.isoformat(),
             "until": None if self.until is None else self.until.isoformat(),
             "windows": self.windows,
             "requests": self.forecast.requests,
@@ -62,9 +63,14 @@ async def outlook(
 
     Nothing is ahead of a backfill whose time is known complete. Raises EtlError.
     """
-    unit = Unit(project_id, stream.name)
+    unit = Unit(project_id, stream.name, stream.unit)
     watermark = await tools.history.watermark(unit)
     now = tools.client.now
+    if stream.mode is not Mode.WINDOWS:
+        forecast = await _whole(tools, plan, stream, project_id, watermark)
+        spent = await tools.budget.spent(stream.budget_classes)
+        seconds = duration_s(forecast.requests, stream.budget_classes, limits, spent, now)
+        return [Outlook(project_id, stream.name, unit.window, None, None, 1, forecast, seconds)]
     stretches: list[tuple[Window, int]] = []
     if past is None:
         age = plan.lookback.due(watermark.swept, now)
@@ -95,6 +101,18 @@ async def outlook(
             )
         )
     return outlooks
+
+
+async def _whole(
+    tools: Tools, plan: Plan, stream: Stream, project_id: int, watermark: Watermark
+) -> Forecast:
+    """Return what a stream takes that has no windows."""
+    if stream.mode is Mode.SNAPSHOT:
+        return await foresee(tools, stream, project_id, watermark)
+    parents = stream.resources[0].parents
+    assert parents is not None
+    turns = await tools.parents.turns(project_id, stream.name, parents, plan.recheck_after)
+    return Forecast(min(turns.due, plan.rotation_requests), exact=True)
 
 
 async def _forecast(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
 from etl.core.page import Page
-from etl.core.stream import Stream
+from etl.core.stream import Resource, Stream
 from etl.errors import EtlError
 from etl.loaders.history import History, SetAside
 from etl.loaders.leases import Leases, Unit
@@ -20,7 +20,11 @@ AT_ONCE = 500
 
 
 async def retry_rejects(
-    leases: Leases, history: History, loader: Loader, stream: Stream, project_id: int
+    leases: Leases,
+    history: History,
+    loader: Callable[[str, Resource], Loader],
+    stream: Stream,
+    project_id: int,
 ) -> Report:
     """Load what can be loaded now and mark it resolved; the rest stays set aside.
 
@@ -38,11 +42,10 @@ async def retry_rejects(
         rejects = await history.unresolved(project_id, stream.name)
         for observed_at, group in groupby(rejects, key=lambda item: item.observed_at):
             items = list(group)
-            for first in range(0, len(items), AT_ONCE):
-                part = items[first : first + AT_ONCE]
-                batch = stream.transform(_page(part, observed_at))
+            for resource, part in _parts(stream, items):
+                batch = resource.transform(_page(part, observed_at))
                 kept = {item.key for item in batch.rejected}
-                await loader.load(
+                await loader(stream.name, resource).load(
                     lease,
                     batch,
                     Commit(
@@ -67,6 +70,26 @@ async def retry_rejects(
     for name in ("records_read", "rows_inserted", "rows_updated", "rejected"):
         setattr(report, name, row[name])
     return report
+
+
+def _parts(
+    stream: Stream, items: Sequence[SetAside]
+) -> Iterator[tuple[Resource, Sequence[SetAside]]]:
+    """Yield what belongs to each resource, some at a time."""
+    for resource in stream.resources:
+        theirs = [item for item in items if resource is _resource_of(stream, item.payload)]
+        for first in range(0, len(theirs), AT_ONCE):
+            yield resource, theirs[first : first + AT_ONCE]
+
+
+def _resource_of(stream: Stream, payload: Any) -> Resource:
+    """Return the resource that a payload came from: the longest key it has all fields of."""
+    found = [
+        resource
+        for resource in stream.resources
+        if isinstance(payload, dict) and payload.keys() >= set(resource.key)
+    ]
+    return max(found or stream.resources[:1], key=lambda resource: len(resource.key))
 
 
 def _page(items: Sequence[SetAside], observed_at: Any) -> Page:

@@ -4,13 +4,16 @@ from etl.core.stream import Address, Mode, Parents, Resource, Stream
 from etl.transformers import sharing
 
 
-def _sharing(resource_type: str, path: str, table: str, where: str | None = None) -> Resource:
+def _sharing(resource_type: str, table: str, *, expire: bool = False) -> Resource:
     return Resource(
-        lists=(Address(f"{path}/{{resource_id}}/sharing/"),),
+        lists=(Address(f"{table}/{{resource_id}}/sharing/"),),
         key=("resource_type", "resource_id"),
         paged=False,
         parents=Parents(
-            table, {"resource_id": "id"}, constant={"resource_type": resource_type}, where=where
+            table,
+            {"resource_id": "id"},
+            constant={"resource_type": resource_type},
+            expire=expire,
         ),
         tables=sharing.TABLES,
         redact=sharing.hide_tokens,
@@ -23,7 +26,7 @@ RECORDING_SHARING = Stream(
     about="Whether and how each recording is shared; one request a recording, in turns",
     scope="sharing_configuration:read",
     mode=Mode.ROTATION,
-    resources=(_sharing("recording", "session_recordings", "session_recordings"),),
+    resources=(_sharing("recording", "session_recordings", expire=True),),
 )
 
 INSIGHT_SHARING = Stream(
@@ -31,5 +34,5 @@ INSIGHT_SHARING = Stream(
     about="Whether and how each insight is shared; one request an insight, in turns",
     scope="sharing_configuration:read",
     mode=Mode.ROTATION,
-    resources=(_sharing("insight", "insights", "insights"),),
+    resources=(_sharing("insight", "insights"),),
 )

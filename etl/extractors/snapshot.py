@@ -1,0 +1,414 @@
+"""Walks everything a resource has, list by list, and yields its pages.
+
+A list without a change marker has to be read as a whole. A resource may have several lists that
+together show everything (live and deleted subscriptions), each of them for every parent (the
+groups of each type). The lists are read one after the other; the place is kept with each page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+
+import structlog
+
+from etl.core.page import Page, Record, Sighting
+from etl.core.stream import Address, Resource, Stream, key_text
+from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
+from etl.errors import (
+    ListingBroken,
+    RequestRefused,
+    SourceOverloaded,
+    SourceUnavailable,
+    StreamUnavailable,
+)
+from etl.extractors.client import Client
+from etl.extractors.protocol import (
+    Answer,
+    RecordList,
+    Request,
+    is_record_closed,
+    is_record_gone,
+    page_request,
+    parse_page,
+    parse_record,
+)
+
+_log = structlog.get_logger(__name__)
+
+PARENTS_AT_ONCE = 500
+SMALLEST_PAGE_RECORDS = 50
+UNREADABLE_ATTEMPTS = 4
+
+Parent = Mapping[str, Any]
+# The next parents after the one with these fields, by their key; None: from the first on.
+NextParents = Callable[[Sequence[Any] | None, int], Awaitable[Sequence[Parent]]]
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """How far a snapshot is: what a checkpoint keeps of it, so that another process can go on.
+
+    began_at: the server's clock at the first request. stage: which resource is being read. parent:
+    the fields of the parent in hand, None before the first; list_number and walk: how far its lists
+    are read. read: the whole resource is. pages and parents: how many this stage had, counts;
+    records: how many it showed. vouches: what the stage did not show is not there; False once an
+    answer left something open. complete: no list had to be given up. took: pages and parents of the
+    stages that are read.
+    """
+
+    fingerprint: str
+    began_at: datetime
+    stage: int = 0
+    parent: list[Any] | None = None
+    list_number: int = 0
+    walk: CursorWalk | OffsetWalk | None = None
+    cursor_name: str = "after"
+    read: bool = False
+    pages: int = 0
+    parents: int = 0
+    records: int = 0
+    vouches: bool = True
+    complete: bool = True
+    took: list[list[int]] = field(default_factory=list)
+
+    def position(self) -> Mapping[str, Any]:
+        """Return the snapshot as JSON."""
+        return {
+            "fingerprint": self.fingerprint,
+            "began_at": self.began_at.isoformat(),
+            "stage": self.stage,
+            "parent": self.parent,
+            "list_number": self.list_number,
+            "walk": None if self.walk is None else self.walk.position(),
+            "cursor_name": self.cursor_name,
+            "read": self.read,
+            "pages": self.pages,
+            "parents": self.parents,
+            "records": self.records,
+            "vouches": self.vouches,
+            "complete": self.complete,
+            "took": [list(each) for each in self.took],
+        }
+
+    @classmethod
+    def resume(cls, position: Mapping[str, Any] | None, fingerprint: str) -> Snapshot | None:
+        """Return the snapshot of a checkpoint; None when it was another one's or unreadable."""
+        try:
+            if position is None or position["fingerprint"] != fingerprint:
+                return None
+            state = dict(position)
+            began_at = datetime.fromisoformat(state.pop("began_at"))
+            place = state.pop("walk")
+            walk = None if place is None else resume_walk(place)
+            resumed = cls(began_at=began_at, walk=walk, **state)
+        except (KeyError, TypeError, ValueError):
+            return None
+        if isinstance(resumed.walk, OffsetWalk):
+            # No server keeps our place there, and what is added or removed moves the rest: what
+            # was not seen would prove nothing. The list in hand begins anew.
+            resumed.walk = None
+        return resumed
+
+    def next_stage(self) -> None:
+        """Go on to the next resource."""
+        self.took.append([self.pages, self.parents])
+        self.stage += 1
+        self.begin_stage()
+        self.vouches = True
+
+    def begin_stage(self) -> None:
+        """Begin the resource in hand, for the first time or again."""
+        self.parent, self.list_number, self.walk, self.read = None, 0, None, False
+        self.pages = self.parents = self.records = 0
+
+
+def fingerprint_of(stream: Stream, prefix: str, page_size_records: int) -> str:
+    """Return what a position is good for: these lists, in this order, with this page size."""
+    about = [prefix, page_size_records, *(repr(resource.lists) for resource in stream.resources)]
+    return blake2b(json.dumps(about).encode(), digest_size=8).hexdigest()
+
+
+class SnapshotExtractor:
+    """Reads one resource of one project as a whole, or single records of it."""
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        project_id: int,
+        *,
+        prefix: str,
+        page_size_records: int,
+        next_parents: NextParents,
+    ) -> None:
+        self._client = client
+        self._resource = resource
+        self._project_id = project_id
+        self._prefix = prefix
+        self._limit = page_size_records
+        self._next_parents = next_parents
+
+    @property
+    def parent_fields(self) -> Sequence[str]:
+        """The fields that tell one parent from the other."""
+        return () if self._resource.parents is None else tuple(self._resource.parents.fields)
+
+    async def pages(self, snapshot: Snapshot) -> AsyncIterator[Page]:
+        """Yield what is left of the resource; `snapshot` moves along, and is `read` at the end.
+
+        The first page of a resource is empty: from it on, what is stored is in doubt until it is
+        shown. Safe to repeat from any position: rows may come twice, none is left out. Raises
+        SourceError and BudgetSpent.
+        """
+        if snapshot.read:
+            return
+        if snapshot.parents == 0:
+            yield self._page(snapshot, [], Sighting([], begins=True))
+        async for parent in self._parents(snapshot):
+            for number in range(snapshot.list_number, len(self._resource.lists)):
+                snapshot.list_number = number
+                async for page in self._list(snapshot, self._resource.lists[number], parent):
+                    yield page
+                snapshot.walk = None
+            snapshot.list_number = 0
+        snapshot.read = True
+        yield self._page(snapshot, [], Sighting([]))
+
+    async def object_of(self, parent: Parent) -> tuple[Record, Answer, bool] | None:
+        """Return what the resource is for `parent`, and whether it is dirty; None: it is gone.
+
+        For resources that have no list, but one object for each parent. Safe to repeat. Raises
+        SourceError and BudgetSpent.
+        """
+        path, params = self._address(self._resource.lists[0], parent)
+        request = Request(path, params, self._resource.budget_classes)
+        try:
+            answer = await self._client.fetch(request)
+        except StreamUnavailable as exc:
+            if not is_record_gone(exc):
+                raise
+            return None
+        record, dirty = parse_record(answer.body)
+        return self.prepared(record, parent), answer, dirty
+
+    async def confirm(self, keys: Sequence[str]) -> tuple[Page, list[str]]:
+        """Ask for records by their keys; return a page of those there are, and which are gone.
+
+        One that the key's owner may not see is neither. Safe to repeat. Raises SourceError and
+        BudgetSpent.
+        """
+        one = self._resource.one
+        assert one is not None
+        before, source_at = self._client.now, self._client.source_now
+        records: list[Record] = []
+        gone: list[str] = []
+        is_dirty = False
+        for key in keys:
+            values = [key] if len(self._resource.key) == 1 else json.loads(key)
+            named = dict(zip(self._resource.key, values, strict=True))
+            path, params = self._address(one, named)
+            try:
+                answer = await self._client.fetch(
+                    Request(path, params, self._resource.retrieve_classes)
+                )
+            except StreamUnavailable as exc:
+                if is_record_gone(exc):
+                    gone.append(key)
+                elif not is_record_closed(exc):
+                    raise
+            else:
+                record, dirty = parse_record(answer.body)
+                records.append(self.prepared(record, {}))
+                is_dirty |= dirty
+        page = Page(
+            records,
+            is_dirty,
+            before,
+            size_bytes=0,
+            position={},
+            last=False,
+            source_at=source_at,
+            sighting=Sighting([]),
+        )
+        return page, gone
+
+    def prepared(self, record: Record, parent: Parent) -> Record:
+        """Return a record without its secrets, and with what it belongs to."""
+        if not isinstance(record, dict):
+            return record
+        if self._resource.redact is not None:
+            record = self._resource.redact(record)
+        return {**record, **parent}
+
+    async def _parents(self, snapshot: Snapshot) -> AsyncIterator[Parent]:
+        """Yield the parents from the one in hand on; a resource without any is read once."""
+        if self._resource.parents is None:
+            snapshot.parents = 1
+            yield {}
+            return
+        names = self.parent_fields
+        if snapshot.parent is not None:
+            fields = dict(zip(names, snapshot.parent, strict=True))
+            yield {**self._resource.parents.constant, **fields}
+        while parents := await self._next_parents(snapshot.parent, PARENTS_AT_ONCE):
+            for parent in parents:
+                snapshot.parent = [parent[name] for name in names]
+                snapshot.parents += 1
+                yield parent
+
+    async def _list(
+        self, snapshot: Snapshot, address: Address, parent: Parent
+    ) -> AsyncIterator[Page]:
+        """Yield the pages of one list, from where its walk is on."""
+        resumed = snapshot.walk is not None
+        while True:
+            try:
+                ask, answer, listed = await self._ask(snapshot, address, parent, resumed=resumed)
+                page, last = self._take(snapshot, ask, answer, listed, parent)
+            except StreamUnavailable as exc:
+                if not parent or not (is_record_gone(exc) or is_record_closed(exc)):
+                    raise
+                # It vanished while we were reading, or the key's owner may not see it: what
+                # belongs to it is not judged this time.
+                snapshot.vouches = False
+                return
+            except (ListingBroken, RequestRefused, SourceUnavailable) as exc:
+                if not resumed:
+                    raise
+                # A cursor from before a deploy is an error, or leads to page one without a word.
+                _log.warning("list.restarted", reason=exc.message)
+                snapshot.walk, resumed = None, False
+                continue
+            resumed = False
+            yield page
+            if last:
+                return
+
+    async def _ask(
+        self, snapshot: Snapshot, address: Address, parent: Parent, *, resumed: bool
+    ) -> tuple[Ask, Answer, RecordList]:
+        """Fetch and parse the next page, smaller when the server cannot manage it."""
+        path, params = self._address(address, parent)
+        unreadable = 0
+        while True:
+            ask = Ask(self._limit) if snapshot.walk is None else snapshot.walk.ask(self._limit)
+            request = page_request(
+                path,
+                params,
+                ask if self._resource.paged else None,
+                self._resource.budget_classes,
+                snapshot.cursor_name,
+            )
+            shrinkable = self._resource.paged and ask.limit > SMALLEST_PAGE_RECORDS
+            try:
+                answer = await self._client.fetch(
+                    request, shrinkable=shrinkable, attempts=2 if resumed else None
+                )
+                return ask, answer, parse_page(answer.body, self._resource.records)
+            except SourceOverloaded as exc:
+                if not shrinkable:
+                    raise
+                if isinstance(snapshot.walk, OffsetWalk) and snapshot.walk.one_answer is not None:
+                    snapshot.walk.give_up_one_answer()
+                else:
+                    self._limit = max(SMALLEST_PAGE_RECORDS, ask.limit // 2)
+                _log.warning("page.shrunk", limit=self._limit, reason=exc.message)
+            except SourceUnavailable as exc:
+                unreadable += 1
+                if exc.status != 200 or unreadable >= UNREADABLE_ATTEMPTS:
+                    raise
+                _log.warning("page.unreadable", reason=exc.message, attempt=unreadable)
+
+    def _take(
+        self,
+        snapshot: Snapshot,
+        ask: Ask,
+        answer: Answer,
+        listed: RecordList,
+        parent: Parent,
+    ) -> tuple[Page, bool]:
+        """Return the page of an answer, and whether its list is at its end."""
+        records = [self.prepared(record, parent) for record in listed.records]
+        snapshot.pages += 1
+        snapshot.records += len(records)
+        last = True
+        if self._resource.paged:
+            if snapshot.walk is None:
+                by_cursor = listed.by_cursor and (listed.cursor is not None or not listed.more)
+                snapshot.walk = CursorWalk() if by_cursor else OffsetWalk()
+                snapshot.cursor_name = listed.cursor_name
+            step = snapshot.walk.take(
+                ask,
+                Listing(
+                    keys=[_key(record, self._resource.key) for record in records],
+                    settled=[
+                        _settled(record, self._resource.created, snapshot.began_at)
+                        for record in records
+                    ],
+                    more=listed.more,
+                    cursor=listed.cursor,
+                    count=listed.count,
+                ),
+            )
+            last = step.last
+            snapshot.complete &= step.complete
+        elif listed.more:
+            snapshot.complete = False
+        if last and snapshot.walk is not None:
+            # A position between two lists begins the next one.
+            snapshot.walk = None
+            position = {**snapshot.position(), "list_number": snapshot.list_number + 1}
+        else:
+            position = dict(snapshot.position())
+            if last:
+                position["list_number"] = snapshot.list_number + 1
+        page = Page(
+            records=records,
+            dirty=listed.dirty,
+            observed_at=answer.requested_at,
+            source_at=answer.source_at,
+            size_bytes=len(answer.body),
+            position=position,
+            last=last,
+            sighting=Sighting([]),
+        )
+        return page, last
+
+    def _page(self, snapshot: Snapshot, records: list[Record], sighting: Sighting) -> Page:
+        return Page(
+            records=records,
+            dirty=False,
+            observed_at=self._client.now,
+            source_at=self._client.source_now,
+            size_bytes=0,
+            position=snapshot.position(),
+            last=snapshot.read,
+            sighting=sighting,
+        )
+
+    def _address(self, address: Address, values: Parent) -> tuple[str, list[tuple[str, str]]]:
+        path, params = address.fill(values)
+        prefix = address.prefix or self._prefix
+        return f"/api/{prefix}/{self._project_id}/{path}", params
+
+
+def _key(record: Record, names: Sequence[str]) -> str:
+    if isinstance(record, dict):
+        return key_text([record.get(name) for name in names])
+    return repr(record)[:1000]
+
+
+def _settled(record: Record, created: str | None, began_at: datetime) -> bool:
+    """Tell whether a record was there before the reading began."""
+    if created is None or not isinstance(record, dict):
+        return True
+    try:
+        at = datetime.fromisoformat(record.get(created) or "")
+    except (ValueError, TypeError):
+        return True
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)) < began_at

@@ -1,0 +1,146 @@
+"""The stored rows that a resource is asked for, one after the other, or in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    FromClause,
+    Select,
+    Text,
+    and_,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+)
+
+from etl.core.stream import Parents
+from etl.loaders.database import Database
+from etl.loaders.history import alive
+from etl.loaders.tables import Tables
+
+Parent = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How far a rotation is: counts of resources; due: those whose turn it is now.
+
+    oldest_check: when the one was asked about that has waited longest since; None before the first.
+    """
+
+    resources: int
+    due: int
+    never_checked: int
+    oldest_check: datetime | None
+
+
+class ParentRows:
+    """Finds whose turn it is. A parent is a mapping of what each of its records is given."""
+
+    def __init__(self, database: Database, tables: Tables) -> None:
+        self._database = database
+        self._tables = tables
+
+    async def after(
+        self, project_id: int, parents: Parents, place: Sequence[Any] | None, limit: int
+    ) -> list[Parent]:
+        """Return the next `limit` parents after the one whose fields are `place`, by their key."""
+        table, query = self._living(project_id, parents)
+        columns = [table.c[name] for name in parents.fields.values()]
+        if place is not None:
+            query = query.where(tuple_(*columns) > tuple_(*(literal(value) for value in place)))
+        return await self._answer(query.order_by(*columns).limit(limit), parents)
+
+    async def count(self, project_id: int, parents: Parents) -> int:
+        """Return how many parents there are."""
+        _, query = self._living(project_id, parents)
+        async with self._database.transaction() as connection:
+            counted = await connection.execute(select(func.count()).select_from(query.subquery()))
+            return int(counted.scalar_one())
+
+    async def in_turn(
+        self,
+        project_id: int,
+        stream: str,
+        parents: Parents,
+        limit: int,
+        recheck_after: timedelta,
+    ) -> list[Parent]:
+        """Return the `limit` parents whose turn it is; fewer when others were asked of late.
+
+        Half of them are the latest that are new, or have changed since they were asked about; the
+        others those that were asked about the longest ago, so that every one has its turn however
+        many new ones there are.
+        """
+        table, query = self._with_checks(project_id, stream, parents)
+        checked_at = self._tables.checks.c.checked_at
+        news = or_(checked_at.is_(None), table.c._updated_at > checked_at)
+        ((name, column),) = parents.fields.items()
+        latest = query.where(news).order_by(table.c._updated_at.desc(), table.c[column])
+        first = await self._answer(latest.limit(max(1, limit // 2)), parents)
+        waiting = (
+            query.where(
+                or_(news, checked_at <= func.now() - recheck_after),
+                table.c[column].not_in([parent[name] for parent in first]),
+            )
+            .order_by(func.coalesce(checked_at, table.c._first_seen_at), table.c[column])
+            .limit(limit - len(first))
+        )
+        return first + await self._answer(waiting, parents)
+
+    async def turns(
+        self, project_id: int, stream: str, parents: Parents, recheck_after: timedelta
+    ) -> Turns:
+        """Return how far the rotation is."""
+        table, query = self._with_checks(project_id, stream, parents)
+        checked_at = self._tables.checks.c.checked_at
+        news = or_(checked_at.is_(None), table.c._updated_at > checked_at)
+        counted = query.with_only_columns(
+            func.count(),
+            func.count().filter(or_(news, checked_at <= func.now() - recheck_after)),
+            func.count().filter(checked_at.is_(None)),
+            func.min(checked_at),
+        )
+        async with self._database.transaction() as connection:
+            return Turns(*(await connection.execute(counted)).one())
+
+    def _with_checks(
+        self, project_id: int, stream: str, parents: Parents
+    ) -> tuple[FromClause, Select[Any]]:
+        table, query = self._living(project_id, parents)
+        (column,) = parents.fields.values()
+        checks = self._tables.checks
+        joined = query.outerjoin_from(
+            table,
+            checks,
+            and_(
+                checks.c.project_id == project_id,
+                checks.c.stream == stream,
+                checks.c.record_key == cast(table.c[column], Text()),
+            ),
+        )
+        return table, joined
+
+    def _living(self, project_id: int, parents: Parents) -> tuple[FromClause, Select[Any]]:
+        table = self._tables.data[parents.table].alias("t")
+        query = select(*(table.c[name] for name in parents.fields.values())).where(
+            table.c.project_id == project_id, *alive(table)
+        )
+        if parents.where is not None:
+            query = query.where(text(parents.where))
+        return table, query
+
+    async def _answer(self, query: Select[Any], parents: Parents) -> list[Parent]:
+        async with self._database.transaction() as connection:
+            found = await connection.execute(query)
+            return [
+                {**parents.constant, **dict(zip(parents.fields, row, strict=True))} for row in found
+            ]
