@@ -7,6 +7,7 @@ is no object is not kept at all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,14 @@ _SHORTEST = 16
 # Deeper than anything that loads, see `fields.DEEPEST`.
 _LEVELS = 300
 
+_HASH = re.compile("sha256:[0-9a-f]{64}")
+
 Object = dict[str, Any]
+
+
+def is_hash(value: Any) -> bool:
+    """Tell whether `value` is what `sha256` makes of a secret: that is not hashed again."""
+    return isinstance(value, str) and _HASH.fullmatch(value) is not None
 
 
 def objects_in(value: Any) -> Iterator[Object]:
@@ -80,13 +88,17 @@ def rewritten(record: Object, change: Callable[[Object], Object], secrets: Itera
 
 
 def withhold_others(page: Page) -> Page:
-    """Return `page` with the hash of whatever is no object, and so has no fields to go by."""
+    """Return `page` with the hash of whatever is no object, and so has no fields to go by.
+
+    Safe to repeat.
+    """
     return replace(page, records=[_withheld(record) for record in page.records])
 
 
 def _withheld(record: Any) -> Any:
     if isinstance(record, dict):
         return record
+    text, reason = record, f"expected an object, got {type(record).__name__}"
     if isinstance(record, Unreadable):
-        return Unreadable(sha256(record.text), record.reason)
-    return Unreadable(sha256(record), f"expected an object, got {type(record).__name__}")
+        text, reason = record.text, record.reason
+    return Unreadable(text if is_hash(text) else sha256(text), reason)
