@@ -53,7 +53,9 @@ GROUP_TABLE = TableSpec(
         Field("group_key", Kind.TEXT, "Key of the group, as events give it."),
         Field("group_properties", Kind.JSON, "Properties of the group, as JSON."),
         Field("created_at", Kind.INSTANT, "When PostHog first saw it; can move."),
-        Field("notebook", Kind.TEXT, "Its notebook.", volatile=True, null_keeps=True),
+        Field(
+            "notebook", Kind.TEXT, "Its notebook.", volatile=True, null_keeps=True, lenient=True
+        ),
     ),
 )
 
