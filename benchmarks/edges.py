@@ -40,7 +40,7 @@ from etl.streams import SESSION_RECORDINGS
 DAYS = 30
 KEY = "phx_sandbox"
 LENGTHS = (timedelta(days=1), timedelta(days=7), timedelta(days=30))
-PATH = f"/api/projects/1/{SESSION_RECORDINGS.path}"
+PATH = f"/api/projects/1/{SESSION_RECORDINGS.resources[0].lists[0].path}"
 # What a cut session gets wrong.
 COMPARED = ("start_time", "recording_duration", "active_seconds", "click_count", "keypress_count")
 # The longest pause in a session that the cheap variant of re-reading by ids allows for.

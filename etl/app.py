@@ -55,7 +55,7 @@ from etl.runs.rejects import retry_rejects
 from etl.runs.report import Report, ending_of
 from etl.runs.sync import execute_unit
 from etl.runs.work import Plan, Progress, Tools, rows_now
-from etl.settings import Settings
+from etl.settings import Settings, is_loopback
 from etl.streams import STREAMS
 
 _log = structlog.get_logger(__name__)
@@ -180,10 +180,13 @@ async def sync(
     stop: asyncio.Event,
     watch: Watch,
     accept_deletions: Collection[str] = (),
+    *,
+    accept_host: bool = False,
 ) -> list[Report]:
     """Bring `streams` of every project up to date; one report per unit.
 
     accept_deletions: names of streams of which more may vanish at once than the guard allows.
+    accept_host: the host is another address of the source that the database knows.
     A unit that fails does not keep the others from running, but for a refused key and a request to
     stop. Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
     """
@@ -194,7 +197,7 @@ async def sync(
         unit = Unit(project_id, stream.name, stream.unit)
         return [await execute_unit(tools, plan, stream, unit, stop, progress)]
 
-    return await _for_each(settings, streams, stop, bring_up)
+    return await _for_each(settings, streams, stop, bring_up, accept_host=accept_host)
 
 
 async def _for_each(
@@ -202,6 +205,8 @@ async def _for_each(
     streams: Sequence[Stream],
     stop: asyncio.Event,
     work: Callable[[Tools, Stream, int], Awaitable[list[Report]]],
+    *,
+    accept_host: bool = False,
 ) -> list[Report]:
     """Do `work` for each stream of each project; one that fails does not keep the others out."""
     settings.require_source()
@@ -209,6 +214,9 @@ async def _for_each(
     async with open_destination(settings) as destination:
         await prepare(destination, settings)
         async with open_tools(settings, destination) as tools:
+            known = await tools.history.hosts()
+            if not accept_host:
+                refuse_other_source(settings.host, known)
             for project in settings.projects:
                 try:
                     project_id = await _project_id(tools.client, project)
@@ -220,10 +228,28 @@ async def _for_each(
                 for stream in streams:
                     done = await work(tools, stream, project_id)
                     reports += done
+                    if settings.host not in known and any(r.records_read for r in done):
+                        await tools.history.add_host(settings.host)
+                        known = [*known, settings.host]
                     refused = any(r.ending.exit_code == KeyRefused.exit_code for r in done)
                     if stop.is_set() or refused:
                         return reports
     return reports
+
+
+def refuse_other_source(host: str, known: Sequence[str]) -> None:
+    """Raise ConfigurationError when the database holds the data of another server.
+
+    Two servers number their projects alike, so one would overwrite and delete the other's rows. An
+    address on this very machine says nothing about what is behind it.
+    """
+    if not known or host in known or (is_loopback(host) and all(map(is_loopback, known))):
+        return
+    raise ConfigurationError(
+        f"This database holds data of {known[-1]}, and POSTHOG_HOST is {host}",
+        remedy="Set POSTHOG_ETL_SCHEMA to another name for another server; if it is the same one "
+        "under another address, run `posthog-etl sync --accept-host` once",
+    )
 
 
 def _plan(settings: Settings, accept_deletions: Collection[str] = ()) -> Plan:

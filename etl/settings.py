@@ -374,6 +374,12 @@ def load_settings(
     return settings, _unknown_variables()
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is on this very machine."""
+    name = URL(host).host or ""
+    return name in ("localhost", "::1") or name.startswith("127.")
+
+
 def environment_name(name: str) -> str:
     """Return the environment variable of a setting."""
     return _OURS_WITHOUT_PREFIX.get(name, PREFIX + name.upper())
@@ -386,7 +392,8 @@ def setting_names() -> list[str]:
 
 def nearest(name: str, names: Any) -> str:
     """Return ' (did you mean X?)', or nothing when no name is near."""
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    found = [each for each in names if name and name in each]
+    found = found or difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f" (did you mean {found[0]}?)" if found else ""
 
 

@@ -34,7 +34,7 @@ async def batches(url):
                 f"{url}/api/projects/1/session_recordings/", params=params
             ) as answer:
                 page = orjson.loads(await answer.read())
-            yield SESSION_RECORDINGS.transform(
+            yield SESSION_RECORDINGS.resources[0].transform(
                 Page(page["results"], False, datetime.now(UTC), 0, {}, False)
             )
             if not page["has_next"]:

@@ -42,6 +42,9 @@ def sync(
             metavar="STREAM",
         ),
     ] = None,
+    accept_host: Annotated[
+        bool, typer.Option("--accept-host", help="The source has this address now.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -58,7 +61,9 @@ def sync(
 
         async def work(stop: asyncio.Event) -> list[Any]:
             with progress_display() as watch:
-                return await wiring.sync(settings, streams, stop, watch, accepted)
+                return await wiring.sync(
+                    settings, streams, stop, watch, accepted, accept_host=accept_host
+                )
 
         return until_stopped(work)
 

@@ -360,6 +360,8 @@ def _stream_remedy(status: int, said: str) -> str:
         return _CHECK_HOST
     if status == 402:
         return "Upgrade the PostHog plan, or switch this stream off"
+    if "personal api key access" in said.lower():
+        return "This server opens it to no personal key: switch this stream off"
     if status == 403:
         return "Give the key access to this project, or switch this stream off"
     if "project" in said.lower():

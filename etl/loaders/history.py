@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, false, func, or_, select, update
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from etl.core.coverage import Coverage, Span
 from etl.core.forecast import Forecast
@@ -55,6 +55,19 @@ class History:
         async with self._database.transaction() as connection:
             now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
         return now
+
+    async def hosts(self) -> Sequence[str]:
+        """Return the addresses of the deployment's source, the first one first."""
+        table = self._tables.hosts
+        async with self._database.transaction() as connection:
+            found = await connection.execute(select(table.c.host).order_by(table.c.since))
+            return list(found.scalars())
+
+    async def add_host(self, host: str) -> None:
+        """Note that the source has this address. Safe to repeat."""
+        row = insert(self._tables.hosts).values(host=host, since=func.now())
+        async with self._database.transaction() as connection:
+            await connection.execute(row.on_conflict_do_nothing())
 
     async def watermark(self, unit: Unit) -> Watermark:
         """Return the stream's watermarks; empty ones before the first window closed."""

@@ -109,6 +109,7 @@ class Tables:
     suspects: Table = field(init=False)
     sightings: Table = field(init=False)
     checks: Table = field(init=False)
+    hosts: Table = field(init=False)
     requests: Table = field(init=False)
     request_blocks: Table = field(init=False)
 
@@ -129,6 +130,7 @@ class Tables:
         put(self, "suspects", _suspects(metadata, book))
         put(self, "sightings", _sightings(metadata, book))
         put(self, "checks", _checks(metadata, book))
+        put(self, "hosts", _hosts(metadata, book))
         put(self, "requests", _requests(metadata, book))
         put(self, "request_blocks", _request_blocks(metadata, book))
 
@@ -276,6 +278,18 @@ def _checks(metadata: MetaData, schema: str) -> Table:
         PrimaryKeyConstraint("project_id", "stream", "record_key", name="checks_pkey"),
         schema=schema,
         comment="When each resource of a stream that is read in rotation had its last turn.",
+    )
+
+
+def _hosts(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "hosts",
+        metadata,
+        _column("host", Text(), "Address of the source, as POSTHOG_HOST has it.", False),
+        _column("since", _INSTANT, "When something was first read from there.", False),
+        PrimaryKeyConstraint("host", name="hosts_pkey"),
+        schema=schema,
+        comment="The source of this deployment: one server, under one address or several.",
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -46,17 +46,18 @@ MAX_WAIT_S = 5.0
 class Finding:
     """One thing looked at: what it is, whether it is well, and in words what was found.
 
-    exit_code is what the finding earns when it is not well.
+    exit_code is what the finding earns when it is not well. scope: what the key needs for it.
     """
 
     about: str
     well: bool
     said: str
     exit_code: int = EXIT_SUCCEEDED
+    scope: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the finding as a JSON document."""
-        return {"about": self.about, "ok": self.well, "found": self.said}
+        return {"about": self.about, "ok": self.well, "scope": self.scope, "found": self.said}
 
 
 class Uncounted:
@@ -133,18 +134,19 @@ async def examine_stream(
     scopes: what the key may do, where the server tells it; then a scope that is missing needs no
     request.
     """
-    about = f"{stream.name} ({project_id}), {stream.scope}"
+    about = f"{stream.name} ({project_id})"
     if scopes is not None and not _covers(scopes, stream.scope):
-        said = f"add the scope {stream.scope} to the personal API key"
-        return Finding(about, False, said, EXIT_PARTIAL)
+        said = f"Add the scope {stream.scope} to the personal API key"
+        return Finding(about, False, said, EXIT_PARTIAL, stream.scope)
+    look = _try_windows if stream.mode is Mode.WINDOWS else _try_first
     try:
-        if stream.mode is Mode.WINDOWS:
-            return Finding(about, True, await _try_windows(client, stream, project_id, prefix))
-        return Finding(about, True, await _try_first(client, stream, project_id, prefix))
+        said = await look(client, stream, project_id, prefix)
     except StreamUnavailable as exc:
-        return Finding(about, False, f"{_unavailable(exc)}: {exc}", exc.exit_code)
+        said = f"{_unavailable(exc)}: {exc}"
+        return Finding(about, False, said, exc.exit_code, stream.scope)
     except EtlError as exc:
-        return trouble(about, exc)
+        return replace(trouble(about, exc), scope=stream.scope)
+    return Finding(about, True, said, scope=stream.scope)
 
 
 def _covers(scopes: Sequence[str], scope: str) -> bool:
@@ -157,7 +159,7 @@ def _unavailable(exc: StreamUnavailable) -> str:
         return "not in your plan"
     if exc.status in (404, 410):
         return "not on this server"
-    if "personal API key access" in exc.message.replace("Personal", "personal"):
+    if "personal api key access" in exc.message.lower():
         return "closed to personal keys"
     return "not for this key"
 

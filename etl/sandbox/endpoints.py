@@ -2,14 +2,17 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 
 from aiohttp import web
 
 from etl.sandbox.auth import Key, authorize
+from etl.sandbox.clock import to_datetime
 from etl.sandbox.errors import ApiError, method_not_allowed, not_found
 from etl.sandbox.faults import NO_FAULT, Fault
 from etl.sandbox.state import State
+from etl.sandbox.store import Store
 from etl.sandbox.tenants import Tenant
 
 STATE = web.AppKey("state", State)
@@ -34,6 +37,21 @@ class Call:
         """The project, for endpoints that always have one."""
         assert self.tenant is not None
         return self.tenant
+
+    @property
+    def store(self) -> Store:
+        """What people made in the project."""
+        return self.project.data.store
+
+    @property
+    def is_cloud(self) -> bool:
+        """Whether to answer as the real server does, not as the documentation says."""
+        return self.state.options.flavour == "cloud"
+
+    @property
+    def now(self) -> datetime:
+        """The present instant, aware, in UTC."""
+        return to_datetime(self.now_us)
 
 
 @dataclass(frozen=True, slots=True)

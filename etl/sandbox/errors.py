@@ -82,3 +82,15 @@ def surprise() -> web.Response:
     """500 as the recordings list answers anything unforeseen (PostHog source, recording API)."""
     text = "An internal error has occurred. Please try again later."
     return json_response({"error": text}, 500)
+
+
+def invalid(attr: str, detail: str, code: str = "invalid_input") -> ApiError:
+    """400 for a field that can't be taken."""
+    error = ApiError(400, "validation_error", code, detail)
+    error.body["attr"] = attr
+    return error
+
+
+def required(attr: str) -> ApiError:
+    """400 for a field that is missing."""
+    return invalid(attr, "This field is required.", "required")

@@ -7,7 +7,7 @@ from etl.sandbox.errors import throttled
 from etl.sandbox.options import Plan
 
 # Requests a minute and an hour (PostHog source, rate_limit.py and settings/session_replay.py).
-_GENERAL = {"crud": (480, 4800), "clickhouse": (240, 1200)}
+_GENERAL = {"crud": (480, 4800), "clickhouse": (240, 1200), "query": (240, 2400)}
 _RECORDINGS = {"free": (12, 60), "paid": (60, 300), "enterprise": (100, 400)}
 
 

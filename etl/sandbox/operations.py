@@ -42,6 +42,8 @@ class Operations:
             "delete_person": self._delete_person,
             "move_distinct_id": self._move_distinct_id,
             "set_retention": self._set_retention,
+            "put": self._put,
+            "remove": self._remove,
         }
         name = spec.get("op")
         if name not in kinds:
@@ -171,6 +173,20 @@ class Operations:
     def _set_retention(self, spec: Spec) -> dict[str, Any]:
         self._project.set_retention(int(spec["days"]))
         return {"days": int(spec["days"])}
+
+    def _put(self, spec: Spec) -> dict[str, Any]:
+        """Creates or changes a record that people make, see `store.KINDS`."""
+        kind = str(spec["kind"])
+        return {"kind": kind, **self._project.store.put(kind, _given(spec), self._clock.now_us())}
+
+    def _remove(self, spec: Spec) -> dict[str, Any]:
+        """Takes such a record away for good."""
+        kind = str(spec["kind"])
+        return {"kind": kind, **self._project.store.remove(kind, _given(spec))}
+
+
+def _given(spec: Spec) -> dict[str, Any]:
+    return {name: value for name, value in spec.items() if name not in ("op", "kind", "project")}
 
 
 def _piece(spec: Spec, begin_us: int, end_us: int, arrives_us: int) -> Piece:

@@ -51,10 +51,18 @@ class SandboxOptions:
     """An older server: in its last day a recording loses piece by piece."""
     start_ties: int = 1
     """Every so many neighbouring recordings share one start_time."""
+    subscriptions: int = 12
+    """How many of them each project has; every sixth is deleted. So for the others below."""
+    groups: int = 250
+    """Over three types: six, three and one tenth of them."""
+    insights: int = 30
+    playlists: int = 8
+    secret_keys: int = 3
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the option, for a value that makes no sense."""
-        for name, lowest in (("recordings", 0), ("start_ties", 1)):
+        counted = ("recordings", "subscriptions", "groups", "insights", "playlists", "secret_keys")
+        for name, lowest in (*((name, 0) for name in counted), ("start_ties", 1)):
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} must be at least {lowest}")
         if self.persons is not None and self.persons < 1:

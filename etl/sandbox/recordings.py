@@ -1,13 +1,14 @@
 """Session recordings: the list in both flavours, and one by its id."""
 
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
-from yarl import URL
 
+from etl.sandbox.bodies import boolean, read_body
 from etl.sandbox.endpoints import Call, Endpoint
-from etl.sandbox.errors import json_response, not_found, surprise
-from etl.sandbox.faulty import mutate_rows
+from etl.sandbox.errors import invalid, json_response, not_found, surprise
+from etl.sandbox.lists import bend, page_link, single, size_of_page
 from etl.sandbox.paging import cut_after, cut_at, read_cursor, write_cursor, write_cursor_before
 from etl.sandbox.query import RecordingsQuery, read_leniently, read_strictly
 from etl.sandbox.views import View, Window
@@ -23,22 +24,35 @@ async def _list(call: Call) -> web.Response:
     return _list_cloud(call)
 
 
-async def _retrieve(call: Call) -> web.Response:
-    project = call.project
+def list_only(call: Call, ids: tuple[str, ...]) -> web.Response:
+    """The same answer about these recordings alone, whenever they were made."""
+    call.project.lists_answered += 1
+    if call.state.options.flavour == "docs":
+        return _list_documented(call, ids)
+    return _list_cloud(call, ids)
+
+
+def _asked(call: Call) -> View:
+    """A view of the one recording that the address names. Raises ApiError 404."""
     wanted = call.request.match_info["id"]
-    view = project.views.picked((wanted,), Window(), "start_time", call.now_us)
+    view = call.project.views.picked((wanted,), Window(), "start_time", call.now_us)
     if not view.numbers:
         raise not_found("Recording not found")
+    return view
+
+
+async def _retrieve(call: Call) -> web.Response:
+    view, project = _asked(call), call.project
     number = view.numbers[0]
     row = project.shapes.retrieved(number, view.readings[number], call.now_us)
-    return json_response(mutate_rows([row], call.fault.mutate)[0])
+    return single(call, row)
 
 
-def _list_cloud(call: Call) -> web.Response:
+def _list_cloud(call: Call, only: tuple[str, ...] | None = None) -> web.Response:
     project, fault, options = call.project, call.fault, call.state.options
-    query = read_strictly(call.request.query, options, call.now_us)
+    query = _narrowed(read_strictly(call.request.query, options, call.now_us), only)
     view = _view(call, query)
-    size = _page_size(call, query.limit)
+    size = size_of_page(call, query.limit)
     by_cursor = query.offset is None
     if by_cursor:
         try:
@@ -57,26 +71,27 @@ def _list_cloud(call: Call) -> web.Response:
         cursor = write_cursor_before(view, first, descending=query.descending)
     elif by_cursor and more:
         cursor = write_cursor(view, project.views.key(view, numbers[-1]))
-    if query.session_ids is not None and options.server_version == "current":
+    if only is None and query.session_ids is not None and options.server_version == "current":
         numbers = _as_asked_for(call, numbers, query.session_ids)
     rows = [project.shapes.cloud(n, project.views.reading(view, n), call.now_us) for n in numbers]
     if query.extra_id is not None:
         rows = _with_extra(call, query.extra_id, numbers, rows)
     if fault.repeat_cursor and query.after:
         more, cursor = True, query.after
-    body: dict[str, Any] = {"results": _bent(call, rows), "has_next": more or fault.empty_page}
+    body: dict[str, Any] = {"results": bend(call, rows), "has_next": more or fault.empty_page}
     if cursor is not None:
         body["next_cursor"] = cursor
     return json_response({**body, "version": VERSION})
 
 
-def _list_documented(call: Call) -> web.Response:
+def _list_documented(call: Call, only: tuple[str, ...] | None = None) -> web.Response:
     project, fault = call.project, call.fault
     query = read_leniently(call.request.query, call.state.options, call.now_us)
+    query = _narrowed(query, only)
     view = _view(call, query)
     offset = 0 if fault.restart_cursor else query.offset or 0
     limit = min(query.limit, fault.clamp_limit or query.limit)
-    numbers, more = _cut_at_offset(call, view, query, _page_size(call, query.limit))
+    numbers, more = _cut_at_offset(call, view, query, size_of_page(call, query.limit))
     version = call.state.options.page_version
     rows = [
         project.shapes.documented(n, project.views.reading(view, n), call.now_us, version)
@@ -89,15 +104,24 @@ def _list_documented(call: Call) -> web.Response:
         more = False
     previous = None
     if offset > 0:
-        previous = _link(call, limit, max(0, offset - limit) or None)
+        previous = page_link(call, limit, max(0, offset - limit) or None)
     return json_response(
         {
             "count": len(view.numbers),
-            "next": _link(call, limit, following, fault.next_host) if more else None,
+            "next": page_link(call, limit, following, fault.next_host) if more else None,
             "previous": previous,
-            "results": _bent(call, rows),
+            "results": bend(call, rows),
         }
     )
+
+
+def _narrowed(query: RecordingsQuery, only: tuple[str, ...] | None) -> RecordingsQuery:
+    """Asks for these recordings alone, without the filter by date."""
+    if only is None:
+        return query
+    asked = query.session_ids
+    ids = only if asked is None else tuple(each for each in only if each in asked)
+    return replace(query, session_ids=ids, window=Window())
 
 
 def _view(call: Call, query: RecordingsQuery) -> View:
@@ -110,11 +134,6 @@ def _view(call: Call, query: RecordingsQuery) -> View:
     if query.session_ids is not None:
         return views.picked(query.session_ids, query.window, query.order, call.now_us, distinct_ids)
     return views.view(query.window, query.order, call.now_us, distinct_ids)
-
-
-def _page_size(call: Call, limit: int) -> int:
-    fault = call.fault
-    return min(limit, fault.clamp_limit or limit, fault.short_page or limit)
 
 
 def _cut_at_offset(
@@ -146,34 +165,35 @@ def _with_extra(call: Call, extra_id: str, numbers: list[int], rows: list[Any]) 
     return [front, *(row for n, row in zip(numbers, rows, strict=True) if n != number)]
 
 
-def _bent(call: Call, rows: list[Any]) -> list[Any]:
-    """The rows with the faults done to them."""
-    fault, last_rows = call.fault, call.state.faults.last_rows
-    path = call.request.path
-    if fault.empty_page:
-        rows = []
-    if fault.omit and rows:
-        left_out = {place % len(rows) for place in fault.omit}
-        rows = [row for place, row in enumerate(rows) if place not in left_out]
-    if fault.repeat_page:
-        rows = last_rows.get(path, rows)
-    if fault.duplicate_rows:
-        rows = [row for row in rows for _ in range(2)]
-    last_rows[path] = rows
-    return mutate_rows(rows, fault.mutate) if fault.mutate else rows
+async def _update(call: Call) -> web.Response:
+    """The real server marks it viewed; the pages have it answer the recording."""
+    body = await read_body(call)
+    number = _asked(call).numbers[0]
+    if call.is_cloud:
+        marks = [boolean(name, body[name]) for name in ("viewed", "analyzed") if name in body]
+        if not any(marks):
+            raise invalid("non_field_errors", "Must provide at least one of viewed or analyzed.")
+        call.project.data.view(number, "owner")
+        return json_response({"success": True})
+    return await _retrieve(call)
 
 
-def _link(call: Call, limit: int, offset: int | None, origin: str | None = None) -> str:
-    """The address of another page on the host that the request was sent to, or on another one."""
-    url = call.request.url.update_query(limit=str(limit))
-    url = url.without_query_params("offset") if offset is None else url.update_query(offset=offset)
-    if origin is not None:
-        other = URL(origin)
-        url = url.with_scheme(other.scheme).with_host(other.host or "").with_port(other.port)
-    return str(url)
+async def _delete(call: Call) -> web.Response:
+    """Gone for good; once more is no error."""
+    data = call.project.data
+    number = data.find(call.request.match_info["id"])
+    if number is None:
+        raise not_found("Recording not found")
+    if not data.is_deleted(number):
+        data.open(number).deleted = True
+    return web.Response(status=204)
 
 
+_ONE = "/session_recordings/{id}"
+WRITE = "session_recording:write"
 ENDPOINTS = (
     Endpoint("GET", "/session_recordings", SCOPE, _list, ("recordings_list", "clickhouse")),
-    Endpoint("GET", "/session_recordings/{id}", SCOPE, _retrieve, ("clickhouse",)),
+    Endpoint("GET", _ONE, SCOPE, _retrieve, ("clickhouse",)),
+    Endpoint("PATCH", _ONE, WRITE, _update),
+    Endpoint("DELETE", _ONE, WRITE, _delete),
 )

@@ -1,6 +1,7 @@
 """One project with everything that answers for it."""
 
 from etl.sandbox.clock import Clock
+from etl.sandbox.jobs import Job
 from etl.sandbox.operations import Operations
 from etl.sandbox.shapes import Shapes
 from etl.sandbox.views import Views, Window
@@ -20,6 +21,8 @@ class Tenant:
         self.shapes = Shapes(project)
         self.operations = Operations(project, clock)
         self.lists_answered = 0
+        self.jobs: dict[str, Job] = {}
+        """Queries in the background, by id."""
 
     def visible_count(self, now_us: int) -> int:
         """How many recordings can be seen."""

@@ -16,9 +16,10 @@ from etl.sandbox.options import PageVersion, SandboxOptions
 from etl.sandbox.people import Person
 from etl.sandbox.pieces import Piece
 from etl.sandbox.traits import Traits
+from etl.sandbox.truth_store import STORE_TABLES, StoreTruth
 from etl.sandbox.world import ADDED, Project
 
-STREAMS = ("session_recordings", "persons", "person_distinct_ids")
+STREAMS = ("session_recordings", "persons", "person_distinct_ids", *STORE_TABLES)
 Row = dict[str, Any]
 
 
@@ -32,9 +33,12 @@ class Truth:
         self._options = options
         self._now_us = now_us
         self._now = _instant(now_us)
+        self._store = StoreTruth(project.store, options, self.recording_ids)
 
     def rows(self, stream: str) -> Iterator[Row]:
         """All rows of a stream in the order of their key. Raises KeyError for another name."""
+        if stream in STORE_TABLES:
+            return self._store.rows(stream)
         return {
             "session_recordings": self.recordings,
             "persons": self.persons,
@@ -47,6 +51,12 @@ class Truth:
             visible = self._visible(number)
             if visible is not None:
                 yield self._recording(number, *visible)
+
+    def recording_ids(self) -> Iterator[str]:
+        """The id of every recording that can be seen, in order."""
+        for number in self._numbers_by_id():
+            if self._visible(number) is not None:
+                yield self._project.recording_id(number)
 
     def persons(self) -> Iterator[Row]:
         """Every person who owns a recording that can be seen, in the order of UUIDs."""

@@ -4,20 +4,25 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from etl.sandbox.clock import DAY_US, MINUTE_US, Clock
+from etl.sandbox.furnish import furnish
 from etl.sandbox.generate import LONGEST_MS, NO_PERSON, RETENTIONS_DAYS, Columns
 from etl.sandbox.ids import find_generated, generated_id
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.owners import Owners
 from etl.sandbox.people import People
 from etl.sandbox.pieces import SLOWEST_US, Piece, all_arrived_us, generated_pieces
+from etl.sandbox.store import Store
 from etl.sandbox.traits import OWNER_EMAIL, PLAIN, Traits, generated_traits
 
 ADDED = 1 << 30
 """Numbers from here on belong to recordings that were added through the control endpoint."""
 
 ONGOING_US = 5 * MINUTE_US
+FURNISHED = 24
+"""So many of the newest recordings may be shared or be in a collection."""
 _HORIZON_US = 10 * MINUTE_US
 
 
@@ -42,6 +47,8 @@ class Project:
     def __init__(self, number: int, options: SandboxOptions, clock: Clock) -> None:
         """Generates everything that exists at the clock's start."""
         self.id = number
+        self.started_us = clock.started_us
+        self._options = options
         self.columns = Columns(options, number, clock.started_us)
         people = People(options.seed, number, options.person_pool, clock.started_us, options.days)
         self.owners = Owners(people)
@@ -53,6 +60,14 @@ class Project:
         self._by_start: array[int] = array("i")
         self._living: tuple[object, array[int]] = (None, array("i"))
         self._unsettled: tuple[int, int, list[int]] = (0, -1, [])
+
+    @cached_property
+    def store(self) -> Store:
+        """What people made in the project, generated when it is first asked for."""
+        # The youngest at the clock's start have the highest numbers.
+        newest = range(self._options.recordings - 1, -1, -1)[:FURNISHED]
+        ids = [generated_id(self.columns, number) for number in newest]
+        return furnish(self._options, self.id, self.started_us, ids)
 
     def by_start(self) -> "array[int]":
         """All generated recordings, future ones too, by true start and then id."""

@@ -53,9 +53,7 @@ GROUP_TABLE = TableSpec(
         Field("group_key", Kind.TEXT, "Key of the group, as events give it."),
         Field("group_properties", Kind.JSON, "Properties of the group, as JSON."),
         Field("created_at", Kind.INSTANT, "When PostHog first saw it; can move."),
-        Field(
-            "notebook", Kind.TEXT, "Its notebook.", volatile=True, null_keeps=True, lenient=True
-        ),
+        Field("notebook", Kind.TEXT, "Its notebook.", volatile=True, null_keeps=True, lenient=True),
     ),
 )
 
@@ -151,6 +149,8 @@ def _entry(record: Mapping[str, Any]) -> str:
 
 _PER_TYPE = Parents("group_types", {"group_type_index": "group_type_index"})
 _OF_TYPE = ("group_type_index", "{group_type_index}")
+# To the server an empty parameter is a missing one, and that a bad request.
+_NAMED = "t.{} <> ''"
 
 GROUPS = Stream(
     name="groups",
@@ -212,9 +212,10 @@ GROUP_PROPERTIES = Stream(
             parents=Parents(
                 "group_property_definitions",
                 {"group_type_index": "group_type_index", "key": "name"},
+                where=_NAMED.format("name"),
             ),
             tables=(GROUP_PROPERTY_VALUES,),
-            transform=object_rows(GROUP_PROPERTY_VALUES, blank=("value",)),
+            transform=object_rows(GROUP_PROPERTY_VALUES),
         ),
     ),
 )
@@ -238,7 +239,9 @@ GROUP_ACTIVITY = Stream(
             mirrors=False,
             records=entries_of,
             parents=Parents(
-                "groups", {"group_type_index": "group_type_index", "group_key": "group_key"}
+                "groups",
+                {"group_type_index": "group_type_index", "group_key": "group_key"},
+                where=_NAMED.format("group_key"),
             ),
             tables=(GROUP_ACTIVITY_TABLE,),
             transform=object_rows(GROUP_ACTIVITY_TABLE),

@@ -55,7 +55,7 @@ SESSION_PROPERTIES = Stream(
             budget_classes=(CLICKHOUSE,),
             parents=Parents("session_property_definitions", {"key": "name"}),
             tables=(SESSION_PROPERTY_VALUES,),
-            transform=object_rows(SESSION_PROPERTY_VALUES, blank=("value",)),
+            transform=object_rows(SESSION_PROPERTY_VALUES),
         ),
     ),
 )

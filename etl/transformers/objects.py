@@ -37,15 +37,13 @@ def object_rows(
     *,
     key: Sequence[str] | None = None,
     users: Sequence[str] = (),
-    blank: Sequence[str] = (),
     secret: bool = False,
 ) -> Callable[[Page], Batch]:
     """Return the transformer of records that are rows of `table`.
 
     key: the fields that name a record, the table's own key unless given; a field of another name
     fills the key column in its place. users: fields that hold a user, or its id; the column keeps
-    the id. blank: fields of the key that may be an empty text. secret: a record that is no object
-    may hold a secret.
+    the id. secret: a record that is no object may hold a secret.
     """
     names = tuple(key or table.key)
     columns = dict(zip(names, table.key, strict=True))
@@ -71,7 +69,7 @@ def object_rows(
     def transform(page: Page) -> Batch:
         if secret:
             page = withhold_others(page)
-        return transform_page(page, tables, names, add, blank=blank)
+        return transform_page(page, tables, names, add)
 
     return transform
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -100,18 +100,12 @@ class Collector:
 
 
 def transform_page(
-    page: Page,
-    tables: Sequence[TableSpec],
-    key: Sequence[str],
-    add: AddRecord,
-    *,
-    blank: Container[str] = (),
+    page: Page, tables: Sequence[TableSpec], key: Sequence[str], add: AddRecord
 ) -> Batch:
     """Return the rows of a page and the records set aside. Pure; safe to repeat.
 
-    `key` names the fields that a rejected record is known by, `blank` those that may be empty. A
-    record that raises InvalidRecord is set aside with its reason, any other exception is a defect
-    of ours and stops the stream.
+    `key` names the fields that a rejected record is known by. A record that raises InvalidRecord
+    is set aside with its reason, any other exception is a defect of ours and stops the stream.
     """
     collector = Collector(tables)
     rejected: list[Rejected] = []
@@ -120,7 +114,7 @@ def transform_page(
             if type(record) is TypedRecord:
                 collector.take(record, index)
                 continue
-            add(collector, *_readable(record, key, blank, dirty=page.dirty))
+            add(collector, *_readable(record, key, dirty=page.dirty))
             collector.keep(index)
         except InvalidRecord as exc:
             collector.drop()
@@ -139,19 +133,16 @@ def reject(record: Record, key: Sequence[str], reason: str) -> Rejected:
     payload, _ = repair(record, cut=True)
     named = payload if isinstance(payload, dict) else {}
     values = [named.get(name) for name in key]
-    # An empty text names nothing by itself, but may be one part of a key.
-    if all(
-        type(value) is int or (type(value) is str and (value or values[1:])) for value in values
-    ):
+    if all(type(value) in (int, str) for value in values):
         name = key_text(values)
-        if len(name) <= _LONGEST_KEY:
+        if 0 < len(name) <= _LONGEST_KEY:
             return Rejected(key=name, reason=reason, payload=payload)
     digest = blake2b(to_json(payload).encode(), digest_size=16).hexdigest()
     return Rejected(key=f"sha:{digest}", reason=reason, payload=payload, named=False)
 
 
 def _readable(
-    record: Record, key: Sequence[str], blank: Container[str], *, dirty: bool
+    record: Record, key: Sequence[str], *, dirty: bool
 ) -> tuple[Mapping[str, Any], list[str]]:
     if isinstance(record, Raw):
         record, dirty = decode_record(record)
@@ -160,8 +151,8 @@ def _readable(
     if not isinstance(record, dict):
         raise InvalidRecord(f"expected an object, got {type(record).__name__}")
     for name in key:
-        value = record.get(name)
-        if value is None or (value == "" and name not in blank):
+        # Part of a key may be empty: a property may have no name, and an empty value.
+        if record.get(name) is None or (len(key) == 1 and record[name] == ""):
             raise InvalidRecord(f"{name}: missing")
     if not dirty:
         return record, []

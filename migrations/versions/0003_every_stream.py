@@ -1493,6 +1493,24 @@ def upgrade() -> None:
         comment="One row per user of PostHog that another row names, as last seen there.",
     )
     op.create_table(
+        "hosts",
+        sa.Column(
+            "host",
+            sa.Text(),
+            nullable=False,
+            comment="Address of the source, as POSTHOG_HOST has it.",
+        ),
+        sa.Column(
+            "since",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="When something was first read from there.",
+        ),
+        sa.PrimaryKeyConstraint("host", name="hosts_pkey"),
+        schema=book,
+        comment="The source of this deployment: one server, under one address or several.",
+    )
+    op.create_table(
         "checks",
         sa.Column(
             "project_id", sa.BigInteger(), nullable=False, comment="PostHog's numeric project id."
@@ -1600,6 +1618,7 @@ def downgrade() -> None:
         schema=book,
     )
     op.drop_table("checks", schema=book)
+    op.drop_table("hosts", schema=book)
     op.drop_table("users", schema=data)
     op.drop_table("subscriptions", schema=data)
     op.drop_table("sharing_configurations", schema=data)

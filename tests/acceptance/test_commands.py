@@ -152,7 +152,7 @@ async def test_a_completion_script_is_produced(shell: str) -> None:
     [
         ("posthog-etl sy", {"sync"}),
         ("posthog-etl rejects ", {"list", "retry"}),
-        ("posthog-etl sync session_", {"session_recordings"}),
+        ("posthog-etl sync session_", {"session_recordings", "session_properties"}),
     ],
 )
 async def test_a_shell_is_offered_what_there_is(typed: str, offered: set[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from etl.streams import STREAMS
 from tests.conftest import StartSandbox
 from tests.support.books import batches_committed, run_endings, until
 from tests.support.command import Command, finish
@@ -191,7 +192,7 @@ async def test_a_stream_that_is_switched_off_is_no_reason_for_anything(
 ) -> None:
     """Nothing is left to do: exit 0 without a request."""
     sandbox = await start_sandbox(recordings=10)
-    command = Command(sandbox.url, dsn, POSTHOG_ETL_DISABLED_STREAMS="session_recordings")
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_DISABLED_STREAMS=",".join(STREAMS))
     result = await command.run("sync", "--json")
     assert (result.code, result.document) == (0, {"reports": []}), result.err
     assert sandbox.control.state()["requests"]["total"] == 0

@@ -85,7 +85,9 @@ async def lease(database: Database) -> Lease:
 @pytest_asyncio.fixture
 async def load(database: Database, lease: Lease) -> Load:
     """Load records, read at noon unless told otherwise."""
-    loader = PostgresLoader(database, TABLES, SESSION_RECORDINGS)
+    loader = PostgresLoader(
+        database, TABLES, SESSION_RECORDINGS.name, SESSION_RECORDINGS.resources[0]
+    )
 
     async def act(*records: Any, at: datetime = NOON, **commit: Any) -> Loaded:
         return await loader.load(lease, batch_of(*records), commit_at(at, **commit))
@@ -146,7 +148,9 @@ async def test_a_late_reading_never_wins_over_a_later_one_that_found_no_news(
     other = await take(database, "another window")
     late = batch_of(record(click_count=9, name="Countess"))
     assert await load(record(click_count=1, name="Ada"), at=NOON + 3 * minute) == Loaded()
-    loader = PostgresLoader(database, TABLES, SESSION_RECORDINGS)
+    loader = PostgresLoader(
+        database, TABLES, SESSION_RECORDINGS.name, SESSION_RECORDINGS.resources[0]
+    )
     assert await loader.load(other, late, commit_at(NOON + 2 * minute)) == Loaded()
     assert (await recording(dsn))["click_count"] == 1
     assert await value(dsn, "SELECT name FROM posthog.persons") == "Ada"
@@ -310,7 +314,9 @@ async def test_units_that_share_rows_load_them_at_once_without_a_deadlock(
     persons = [f"0195e5a0-0000-7000-8000-{n:012x}" for n in range(40)]
 
     async def write(window: str, order: Sequence[str], first: int) -> list[Loaded]:
-        loader = PostgresLoader(database, TABLES, SESSION_RECORDINGS)
+        loader = PostgresLoader(
+            database, TABLES, SESSION_RECORDINGS.name, SESSION_RECORDINGS.resources[0]
+        )
         lease = await take(database, window)
         done = []
         for turn in range(8):

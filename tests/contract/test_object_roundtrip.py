@@ -82,12 +82,8 @@ class Expected:
             parts = [record.get(name) for name in RESOURCES[self.table][1].key]
         if self.table == "sharing_configurations":
             parts = [str(part) for part in parts]
-        is_name = all(
-            (isinstance(part, str) and (part or len(parts) > 1))
-            or (isinstance(part, int) and not isinstance(part, bool))
-            for part in parts
-        )
-        if is_name:
+        is_name = all(isinstance(part, str | int) and not isinstance(part, bool) for part in parts)
+        if is_name and parts != [""]:
             text = str(parts[0]) if len(parts) == 1 else json.dumps(parts, ensure_ascii=False)
             self.named.add(text)
         else:
@@ -99,10 +95,9 @@ def rows_of(table: str, sent: Any) -> list[tuple[str, Row]]:
     if not isinstance(sent, dict):
         raise Refused
     spec = TABLE_SPECS[table]
-    for name in RESOURCES[table][1].key:
-        value = sent.get(name)
-        if value is None or is_dirty(value) or (value == "" and name != "value"):
-            raise Refused
+    key = [sent.get(name) for name in RESOURCES[table][1].key]
+    if key == [""] or any(value is None or is_dirty(value) for value in key):
+        raise Refused
     record = clean(sent)
     repaired = [clean(name) for name, value in sent.items() if is_dirty(name) or is_dirty(value)]
     if table == "sharing_configurations":

@@ -31,11 +31,13 @@ async def take(database: Database, *, ttl_s: float = 30.0, unit: Unit = UNIT) ->
 async def load(database: Database, lease: Lease, click_count: int) -> None:
     """Load one recording."""
     record = {"id": "one", "distinct_id": "d", "click_count": click_count}
-    batch: Batch = SESSION_RECORDINGS.transform(
+    batch: Batch = SESSION_RECORDINGS.resources[0].transform(
         Page(records=[record], dirty=False, observed_at=NOON, size_bytes=0, position={}, last=False)
     )
     commit = Commit(NOON, {"clicks": click_count}, requests=1, bytes_read=1)
-    await PostgresLoader(database, TABLES, SESSION_RECORDINGS).load(lease, batch, commit)
+    await PostgresLoader(
+        database, TABLES, SESSION_RECORDINGS.name, SESSION_RECORDINGS.resources[0]
+    ).load(lease, batch, commit)
 
 
 async def test_a_unit_that_is_held_is_not_given_to_another(database: Database, dsn: str) -> None:

@@ -16,10 +16,10 @@ from etl.runs.outlook import Outlook
 from etl.runs.report import Report
 from etl.sandbox.server import RunningSandbox
 from etl.settings import Settings
-from etl.streams import STREAMS
+from etl.streams import SESSION_RECORDINGS
 
 LIST = {"path": "session_recordings"}
-_STREAMS = tuple(STREAMS.values())
+_STREAMS = (SESSION_RECORDINGS,)
 
 
 class Pipeline:

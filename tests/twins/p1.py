@@ -50,7 +50,7 @@ TWINS = [
     Twin(
         name="the checkpoint stands for pages that were only fetched",
         promise="P1",
-        file="etl/runs/sync.py",
+        file="etl/runs/windows.py",
         find="                await self._load(page)\n",
         replace="                ahead = extractor.reading.position()\n"
         "                await self._load(replace(page, position=ahead))\n",

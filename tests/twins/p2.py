@@ -96,7 +96,7 @@ TWINS = [
     Twin(
         name="a stopped sync begins from the start",
         promise="P2",
-        file="etl/runs/sync.py",
+        file="etl/runs/windows.py",
         find="        left = extractor.resume(self.lease.position)\n",
         replace="        left = None\n",
         caught_by=_TESTS + "test_a_sync_that_was_stopped_goes_on_where_it_was[cloud]",
@@ -104,13 +104,13 @@ TWINS = [
     Twin(
         name="the watermark moves with each page, not when the window closes",
         promise="P2",
-        file="etl/runs/sync.py",
-        find="            sighting=page.sighting,\n            gone=gone,\n",
-        replace="""            sighting=page.sighting,
-            gone=gone,
-            closing=None
-            if self._chain is None
-            else Closing([Span.parse(self.lease.unit.window)], None, None, {}),
+        file="etl/runs/windows.py",
+        find="        if page.forecast_records is not None and self.forecast is None:\n",
+        replace="""        if self._chain is not None:
+            closing = Closing([Span.parse(self.lease.unit.window)], None, None, {})
+            commit = Commit(page.observed_at, page.position, 0, 0, closing=closing)
+            await self._loader.load(self.lease, Batch([]), commit)
+        if page.forecast_records is not None and self.forecast is None:
 """,
         caught_by=_BACKFILL
         + "test_a_backfill_that_was_killed_goes_on_where_it_was[in the middle of a window]",
@@ -126,7 +126,7 @@ TWINS = [
     Twin(
         name="each window is asked for by itself",
         promise="P2",
-        file="etl/runs/sync.py",
+        file="etl/runs/windows.py",
         find="also_since=None if self._chain is None else self._chain.reach)",
         replace="also_since=None)",
         caught_by=_BACKFILL + "test_neighbouring_windows_cost_no_more_than_one_wide_one",

@@ -8,7 +8,7 @@ TWINS = [
     Twin(
         name="the watermark moves although no two passes agreed",
         promise="P3",
-        file="etl/runs/sync.py",
+        file="etl/runs/windows.py",
         find="complete=[Span(since, until)] if reading.complete and since < until else [],\n",
         replace="complete=[Span(since, until)] if since < until else [],\n",
         caught_by="tests/acceptance/test_complete.py::"

@@ -3,7 +3,7 @@
 from tests.twins.twin import Twin
 
 _EXTRACTOR = "etl/extractors/extractor.py"
-_SYNC = "etl/runs/sync.py"
+_SYNC = "etl/runs/windows.py"
 _TESTS = "tests/acceptance/test_deletions.py::"
 
 TWINS = [
@@ -11,9 +11,9 @@ TWINS = [
         name="what a list does not show, were it empty, is taken for deleted",
         promise="P6",
         file=_SYNC,
-        find="                page, gone = await extractor.confirm(ids)\n",
-        replace="                page, _ = await extractor.confirm(ids)\n"
-        "                page, gone = replace(page, records=[], sighting=None), list(ids)\n",
+        find="            page, gone = await extractor.confirm(ids)\n",
+        replace="            page, _ = await extractor.confirm(ids)\n"
+        "            page, gone = replace(page, records=[], sighting=None), list(ids)\n",
         caught_by=_TESTS + "test_what_a_list_leaves_out_by_mistake_is_not_taken_for_deleted",
     ),
     Twin(
@@ -61,7 +61,7 @@ TWINS = [
         name="what a backfill withholds is forgotten",
         promise="P6",
         file=_SYNC,
-        find="            await loader.withhold(self.lease)\n",
+        find="            await self._loader.withhold(self.lease)\n",
         replace="",
         caught_by=_TESTS + "test_what_a_backfill_withholds_is_judged_by_the_next_sync",
     ),

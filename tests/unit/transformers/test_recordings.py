@@ -200,13 +200,13 @@ def test_a_defect_of_ours_is_not_taken_for_a_bad_record() -> None:
         raise KeyError("ours")
 
     with pytest.raises(KeyError):
-        transform_page(Page([{"id": "a"}], False, NOON, 0, {}, last=False), (), ("id",), broken)
+        transform_page(Page([{"id": "a"}], False, NOON, 0, {}, last=False), (), ["id"], broken)
 
     def invalid(*_: Any) -> None:
         raise InvalidRecord("theirs")
 
     page = Page([{"id": "a"}], False, NOON, 0, {}, last=False)
-    assert transform_page(page, (), ("id",), invalid).rejected[0].reason == "theirs"
+    assert transform_page(page, (), ["id"], invalid).rejected[0].reason == "theirs"
 
 
 @given(st.lists(ANY_RECORDING | st.none() | st.text(max_size=3), max_size=6))

@@ -1,0 +1,166 @@
+"""Reads everything of a project as a destination has it, plainly: for the sandbox's own tests."""
+
+import hashlib
+import json
+from typing import Any
+
+import orjson
+from yarl import URL
+
+from tests.unit.sandbox.reader import Reader, Row
+
+ROOT = "/api/projects/1"
+VOLATILE = frozenset(
+    {
+        "summary", "next_delivery_date", "last_used_at", "recordings_counts", "last_refresh",
+        "refreshing", "updated_at", "last_viewed_at", "notebook", "unread",
+    }
+)  # fmt: skip
+
+
+def sha256(text: str) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def as_text(value: Any) -> str:
+    """Text as it is, anything else as compact JSON."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+class Whole:
+    """Walks all lists and collects rows by table."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.users: dict[int, Row] = {}
+
+    async def walk(self, path: str, **query: Any) -> list[Row]:
+        """Every row of a list, by following `next` or the recordings' cursor."""
+        rows: list[Row] = []
+        url: str = f"{ROOT}/{path}"
+        while True:
+            page = await self.one(url, **query)
+            if isinstance(page, list):
+                return page
+            rows += page["results"]
+            if page.get("has_next"):
+                query["after"] = page["next_cursor"]
+            elif page.get("next"):
+                url, query = page["next"], {}
+            else:
+                return rows
+
+    async def one(self, url: str, **query: Any) -> Any:
+        """One answer."""
+        asked = {name: str(value) for name, value in query.items()}
+        status, body, _ = await self.reader.get(str(URL(url).update_query(asked)))
+        assert status == 200, (url, body)
+        return body
+
+    async def tables(self) -> dict[str, list[Row]]:
+        """All rows by table, in any order."""
+        found: dict[str, list[Row]] = {}
+        found["subscriptions"] = await self._subscriptions()
+        found["insights"] = [self._named(row) for row in await self.walk("insights/", basic="true")]
+        lists = await self.walk("session_recording_playlists/", limit=3)
+        found["session_recording_playlists"] = [self._named(row) for row in lists]
+        found["session_recording_playlist_items"] = [
+            {"short_id": each["short_id"], "recording_id": row["id"]}
+            for each in lists if each["type"] != "filters"
+            for row in await self.walk(
+                f"session_recording_playlists/{each['short_id']}/recordings/", limit=4
+            )
+        ]  # fmt: skip
+        found["project_secret_api_keys"] = [
+            {k: v for k, v in self._named(row).items() if k != "value"}
+            for row in await self.walk("project_secret_api_keys/", limit=2)
+        ]
+        found |= await self._groups()
+        found |= await self._sessions()
+        found |= await self._sharing(found["insights"])
+        found["users"] = list(self.users.values())
+        return found
+
+    async def _subscriptions(self) -> list[Row]:
+        rows = {}
+        for query in ({}, {"deleted": "true"}):
+            for row in await self.walk("subscriptions/", limit=5, **query):
+                if row["target_type"] == "webhook":
+                    row["target_value"] = "sha256:" + sha256(row["target_value"])
+                rows[row["id"]] = self._named(row)
+        return list(rows.values())
+
+    def _named(self, row: Row) -> Row:
+        """Ids in place of users."""
+        for name in ("created_by", "last_modified_by"):
+            user = row.get(name)
+            if isinstance(user, dict):
+                assert self.users.setdefault(user["id"], user) == user
+                row[name] = user["id"]
+        return row
+
+    async def _groups(self) -> dict[str, list[Row]]:
+        types = await self.walk("groups_types/")
+        groups, activity, values = [], [], []
+        for each in types:
+            of_type = {"group_type_index": each["group_type_index"]}
+            groups += await self.walk("groups/", **of_type)
+        for row in groups:
+            of_group = {name: row[name] for name in ("group_type_index", "group_key")}
+            for entry in await self.walk("groups/activity/", limit=2, **of_group):
+                about = [entry[n] for n in ("created_at", "activity", "scope", "item_id", "detail")]
+                hashed = "sha256:" + sha256(orjson.dumps(about).decode())
+                activity.append({**of_group, **entry, "entry": hashed})
+        body = await self.one(f"{ROOT}/groups/property_definitions/")
+        definitions = [
+            {"group_type_index": int(index), **row} for index, rows in body.items() for row in rows
+        ]
+        for each in definitions:
+            of_key = {"group_type_index": each["group_type_index"], "key": each["name"]}
+            for row in await self.walk("groups/property_values/", **of_key):
+                values.append({**of_key, "value": as_text(row["name"]), "count": row["count"]})
+        return {
+            "group_types": types,
+            "groups": groups,
+            "group_activity": activity,
+            "group_property_definitions": definitions,
+            "group_property_values": values,
+        }
+
+    async def _sessions(self) -> dict[str, list[Row]]:
+        definitions = await self.walk("sessions/property_definitions/")
+        values = [
+            {"key": each["name"], "value": as_text(row["name"])}
+            for each in definitions
+            for row in await self.walk("sessions/values/", key=each["name"])
+        ]
+        return {"session_property_definitions": definitions, "session_property_values": values}
+
+    async def _sharing(self, insights: list[Row]) -> dict[str, list[Row]]:
+        truth = self.reader.sandbox.control.truth()
+        resources = [("insight", "insights", str(row["id"])) for row in insights]
+        resources += [
+            ("recording", "session_recordings", row["id"]) for row in truth["session_recordings"]
+        ]
+        configurations, passwords = [], []
+        for kind, path, each in resources:
+            key = {"resource_type": kind, "resource_id": each}
+            row = await self.one(f"{ROOT}/{path}/{each}/sharing/")
+            token = row.pop("access_token")
+            row["access_token_sha256"] = sha256(token) if row["created_at"] else None
+            listed = row.pop("share_passwords", [])
+            for one in json.loads(listed) if isinstance(listed, str) else listed:
+                passwords.append({**key, **one, "id": str(one["id"])})
+            configurations.append({**key, **row})
+        return {"sharing_configurations": configurations, "share_passwords": passwords}
+
+
+def settled(row: Row) -> Row:
+    """A row without what moves by itself, and without nulls."""
+    return {k: v for k, v in row.items() if k not in VOLATILE and v is not None}
+
+
+def sorted_rows(rows: list[Row]) -> list[str]:
+    """Rows in a form that compares whatever their order."""
+    return sorted(orjson.dumps(settled(row), option=orjson.OPT_SORT_KEYS).decode() for row in rows)
