@@ -90,7 +90,8 @@ def add_endpoints(app: web.Application, endpoints: tuple[Endpoint, ...]) -> None
             for endpoint in sharing:
                 resource.add_route(endpoint.method, _walk(endpoint))
             resource.add_route("*", _refuse_method)
-    app.router.add_route("*", "/api/{rest:.*}", _not_there)
+    # Line ends too, which a dot does not match.
+    app.router.add_route("*", r"/api/{rest:[\s\S]*}", _not_there)
 
 
 def _walk(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
