@@ -24,6 +24,8 @@ from tests.unit.sandbox.reader import small
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 KEY = {"Authorization": "Bearer phx_sandbox"}
 SCHEMA = schemathesis.openapi.from_path(DOCUMENT)
+# Every border of every parameter: six times the requests. Worth switching on after large changes.
+SCHEMA.config.phases.coverage.enabled = False
 # Left out are those that ask a server to be stricter than PostHog is: it ignores fields and
 # parameters that it does not know.
 _CHECKS = CHECKS.get_by_names(
