@@ -323,7 +323,7 @@ async def test_the_views_come_and_go_with_the_migrations(empty_dsn: str) -> None
             await migrate(database, Tables("us"))
             await migrate(database, Tables(ODD_NAME))
             assert await found() == both
-            await migrate(database, Tables(ODD_NAME), "0002")
+            await migrate(database, Tables(ODD_NAME), "base")
             assert await found() == ours
             await migrate(database, Tables("us"), "base")
             assert await found() == set()
