@@ -9,6 +9,7 @@ The same whatever the terminal, the environment and the day.
 from __future__ import annotations
 
 import importlib
+import runpy
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -27,7 +28,7 @@ import etl
 from etl.cli import app
 from etl.core.stream import Field, TableSpec
 from etl.loaders.tables import Tables
-from etl.loaders.version import VERSION_TABLE
+from etl.loaders.version import VERSION_TABLE, migrations_dir
 from etl.settings import PREFIX, Settings, environment_name, setting_names
 from etl.streams import STREAMS
 
@@ -105,6 +106,12 @@ its person, and a run before its watermark. Marks:
 - **lenient**: a value that does not fit the type is kept in `extra`, and the row loads.
 """
 
+_VIEWS = """
+## Views
+
+Questions that come first, answered from the tables above. They hold nothing of their own.
+"""
+
 _COMMANDS = """
 # Commands
 
@@ -142,12 +149,24 @@ def configuration() -> str:
 
 
 def data_dictionary() -> str:
-    """Return the page of tables: the data by stream, then the bookkeeping."""
+    """Return the page of tables: the data by stream, the views, then the bookkeeping."""
     tables = Tables("posthog")
     parts = [_DICTIONARY.format(data=tables.schema, version=VERSION_TABLE)]
+    shown: set[str] = set()
     for stream in STREAMS.values():
         parts.append(f"\n## Stream `{stream.name}`\n\n{stream.about}.\n")
-        parts += [_described(tables.data[spec.name], spec) for spec in stream.tables]
+        for spec in stream.tables:
+            if spec.name in shown:
+                parts.append(f"\nIt also fills `{tables.schema}.{spec.name}`, see above.\n")
+            else:
+                parts.append(_described(tables.data[spec.name], spec))
+            shown.add(spec.name)
+    parts.append(_VIEWS)
+    for name, (about, columns, _) in views().items():
+        table = _table(
+            ("column", "meaning"), ((f"`{name}`", said) for name, said in columns.items())
+        )
+        parts.append(f"\n### `{tables.schema}.{name}`\n\n{about}\n\n{table}\n")
     parts.append("\n## Bookkeeping\n")
     parts += [
         _described(table, None)
@@ -155,6 +174,14 @@ def data_dictionary() -> str:
         if table.schema == tables.bookkeeping
     ]
     return "".join(parts)
+
+
+def views() -> Mapping[str, tuple[str, Mapping[str, str], str]]:
+    """Return what the migrations say about each view, and its query; the latest one counts."""
+    found = {}
+    for path in sorted((migrations_dir() / "versions").glob("[0-9]*_*.py")):
+        found |= runpy.run_path(str(path)).get("VIEWS", {})
+    return found
 
 
 def commands() -> str:

@@ -136,10 +136,14 @@ def show_reports(reports: Sequence[Report]) -> None:
     for report in reports:
         if report.ending.reason:
             _say(out, Text(f"{report.stream}: {report.ending.reason}"))
-    for report in {(report.project_id, report.stream): report for report in reports}.values():
-        if report.rows:
-            rows = ", ".join(f"{name} {count:,}" for name, count in report.rows.items())
-            _say(out, Text(f"Rows now: {rows}"))
+    now: dict[int | str, dict[str, int]] = {}
+    for report in reports:
+        now.setdefault(report.project_id, {}).update(report.rows)
+    for project_id, counts in now.items():
+        if counts:
+            rows = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+            of = f" in {project_id}" if len(now) > 1 else ""
+            _say(out, Text(f"Rows now{of}: {rows}"))
 
 
 def show_outlooks(outlooks: Sequence[Outlook]) -> None:
@@ -267,11 +271,14 @@ def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print the answer to a question."""
     table = _Table(*names)
     for row in rows:
-        cells = (
-            f"{cell:,}" if isinstance(cell, int | Decimal) else escape(str(cell)) for cell in row
-        )
-        table.add_row(*cells)
+        table.add_row(*(_cell(value) for value in row))
     table.print()
+
+
+def _cell(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "yes", False: "no"}[value]
+    return f"{value:,}" if isinstance(value, int | Decimal) else escape(str(value))
 
 
 class _Table:

@@ -29,7 +29,7 @@ from etl.loaders.query import answer
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
 from etl.settings import Settings
-from etl.streams import TABLE_SPECS
+from etl.streams import STREAMS, TABLE_SPECS
 
 SCHEMA = "posthog"
 KILL_AT = 0.4  # of the recordings
@@ -52,13 +52,27 @@ GROUP BY p.uuid, p.name ORDER BY recordings DESC, p.name LIMIT 3""",
 FROM posthog.session_recordings GROUP BY day ORDER BY errors DESC, day LIMIT 3""",
     ),
     (
-        "What browsers do they use?",
-        """SELECT p.properties ->> '$browser' AS browser, count(*) AS recordings
-FROM posthog.session_recordings r JOIN posthog.persons p
-  ON p.project_id = r.project_id AND p.uuid = r.person_uuid
-GROUP BY browser ORDER BY recordings DESC, browser LIMIT 3""",
+        "What can anyone with a link open?",
+        """SELECT resource_type, name, shared_since::date, password_protected
+FROM posthog.publicly_shared_now
+ORDER BY shared_since DESC, resource_type, resource_id LIMIT 3""",
+    ),
+    (
+        "What is sent to whom, and when?",
+        """SELECT name, target_value AS "to", schedule, next_delivery_date::date AS next
+FROM posthog.subscription_schedule
+WHERE target_type <> 'webhook' ORDER BY next_delivery_date, id LIMIT 3""",
+    ),
+    (
+        "Which collected recordings had most clicks?",
+        """SELECT start_time::date AS day, person_name, click_count AS clicks, playlists
+FROM posthog.recording_overview
+WHERE playlists > 0 ORDER BY click_count DESC, id LIMIT 3""",
     ),
 )
+
+# What is asked about one resource at a time, so that not all of it is there after one sync.
+_IN_TURN = ("sharing_configurations", "share_passwords")
 
 Say = Callable[[str], None]
 Show = Callable[[Sequence[str], Sequence[Sequence[Any]]], None]
@@ -119,7 +133,10 @@ async def _run(
         async with open_destination(settings) as destination:
             await _empty(destination.database)
             environment = _environment(settings)
-            tell(f"A sandbox holds {recordings:,} recordings; a real Postgres is empty.")
+            tell(
+                f"A sandbox holds {recordings:,} recordings, and some of everything else; a real "
+                "Postgres is empty."
+            )
             say("\n$ posthog-etl sync")
             await _sync_and_kill(sandbox, environment, int(recordings * KILL_AT))
             committed = await _number(destination.database, _COMMITTED)
@@ -141,11 +158,16 @@ async def _run(
                 f"It went on behind recording {committed:,}. Both runs together read {again:,} "
                 "recordings twice: the young ones, which may have changed meanwhile."
             )
-            say("\nThe run history:")
+            say("\nThe first runs:")
             show(*await answer(destination.database, _RUNS))
             say("\nCompared with the sandbox's own truth, row by row:")
             compared = await _compare(destination.database, sandbox.url)
             show(("table", "rows", "missing", "surplus", "different"), compared)
+            say("")
+            tell(
+                f"Sharing is asked about one recording at a time, {settings.sharing_requests} at "
+                "every sync: new ones first, then those that have waited longest."
+            )
             for question, sql in QUESTIONS:
                 say(f"\n{question}\n{sql};")
                 show(*await answer(destination.database, sql))
@@ -162,13 +184,14 @@ async def _run(
 
 
 _COMMITTED = f"SELECT count(*) FROM {SCHEMA}.session_recordings"
-_READ = f"SELECT sum(records_read)::bigint FROM {SCHEMA}_etl.runs"
+_READ = f"""SELECT sum(records_read)::bigint FROM {SCHEMA}_etl.runs
+WHERE stream = 'session_recordings'"""
 _LEASED = f"""SELECT count(*) FROM {SCHEMA}_etl.leases
 WHERE holder IS NOT NULL AND expires_at > clock_timestamp()"""
-_RUNS = f"""SELECT to_char(started_at AT TIME ZONE 'UTC', 'HH24:MI:SSZ') AS started, status,
-       records_read AS "recordings read", rows_inserted AS "rows inserted", requests,
+_RUNS = f"""SELECT to_char(started_at AT TIME ZONE 'UTC', 'HH24:MI:SSZ') AS started, stream,
+       status, records_read AS "read", rows_inserted AS "rows inserted", requests,
        coalesce(reason, '') AS reason
-FROM {SCHEMA}_etl.runs ORDER BY started_at"""
+FROM {SCHEMA}_etl.runs ORDER BY started_at LIMIT 4"""
 
 
 async def _empty(database: Database) -> None:
@@ -268,12 +291,18 @@ async def _get(url: str) -> Any:
 async def _compare(database: Database, url: str) -> list[tuple[Any, ...]]:
     truth = await _get(f"{url}/_sandbox/truth?project=1")
     results = []
+    on = {table.name for stream in STREAMS.values() if not stream.off for table in stream.tables}
     for name, spec in TABLE_SPECS.items():
+        if name not in on:
+            continue
         _, rows = await answer(
             database, f'SELECT to_jsonb(t) FROM "{SCHEMA}"."{name}" t WHERE _deleted_at IS NULL'
         )
         here = {tuple(row[key] for key in spec.key): row for (row,) in rows}
         there = {tuple(record[key] for key in spec.key): record for record in truth[name]}
+        if name in _IN_TURN:
+            asked = await _asked(database)
+            there = {key: record for key, record in there.items() if key[:2] in asked}
         fixed = [field.name for field in spec.fields if not field.volatile]
         different = sum(
             any(_plain(here[key][name]) != _plain(record.get(name)) for name in fixed)
@@ -283,6 +312,15 @@ async def _compare(database: Database, url: str) -> list[tuple[Any, ...]]:
         missing, surplus = len(there.keys() - here.keys()), len(here.keys() - there.keys())
         results.append((name, len(here), missing, surplus, different))
     return results
+
+
+async def _asked(database: Database) -> set[tuple[str, str]]:
+    """Return type and id of the resources that had their turn."""
+    _, rows = await answer(
+        database,
+        f"SELECT split_part(stream, '_', 1), record_key FROM {SCHEMA}_etl.checks",
+    )
+    return {(kind, key) for kind, key in rows}
 
 
 def _plain(value: Any) -> Any:

@@ -4,9 +4,10 @@ Events are named as past facts; docs/logs.md has their fields. A run binds its i
 a request its id. They are:
 
 run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
-page.fetched (debug), page.shrunk, page.unreadable, request.failed, reading.restarted,
-clock.skewed, batch.loaded (debug), record.rejected, deletions.withheld,
-confirmation.distrusted, lease.lost, database.unavailable, database.migrated, setting.unknown
+snapshot.closed, page.fetched (debug), page.shrunk, page.unreadable, request.failed,
+reading.restarted, list.restarted, clock.skewed, batch.loaded (debug), record.rejected,
+deletions.withheld, confirmation.distrusted, lease.lost, database.unavailable, database.migrated,
+setting.unknown
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ ABOUT_A_REQUEST = frozenset(
         "page.unreadable",
         "request.failed",
         "reading.restarted",
+        "list.restarted",
         "clock.skewed",
         "confirmation.distrusted",
     }

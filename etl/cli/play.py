@@ -57,6 +57,21 @@ def sandbox(
     recordings: Annotated[
         int, typer.Option(min=0, metavar="N", help="How many recordings there are.")
     ] = 2000,
+    subscriptions: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How many subscriptions there are.")
+    ] = 12,
+    groups: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How many groups there are.")
+    ] = 250,
+    insights: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How many insights there are.")
+    ] = 30,
+    playlists: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How many playlists there are.")
+    ] = 8,
+    secret_keys: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How many secret API keys there are.")
+    ] = 3,
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed makes the same data.")] = 1,
     days: Annotated[
         float, typer.Option(min=0.01, metavar="DAYS", help="Days they are spread over.")
@@ -110,6 +125,11 @@ def sandbox(
 
     options = SandboxOptions(
         flavour=flavour,
+        subscriptions=subscriptions,
+        groups=groups,
+        insights=insights,
+        playlists=playlists,
+        secret_keys=secret_keys,
         seed=seed,
         recordings=recordings,
         days=days,

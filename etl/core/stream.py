@@ -184,7 +184,8 @@ class Resource:
     budget_classes: the limits that a list request draws from, retrieve_classes those of a request
     for one record. paged: whether the list comes in pages. created: the field that says since when
     a record is there. parents: it is asked for once for each of these.
-    records: the records in a document. redact: takes secrets out of a record, first of all.
+    records: the records in a document. redact: takes out of a record its secrets, and what is not
+    kept, before anything else sees it.
     transform: Page -> Batch. read: the fast way from the bytes of a record, None where it is not
     for that record.
     """

@@ -70,7 +70,8 @@ class RecordList:
     """A list answer: its records and what it says about the list.
 
     by_cursor: the envelope of real servers (has_next); else the documented one. cursor_name: the
-    parameter that takes the cursor.
+    parameter that takes the cursor. current: False when the server says that it is still working a
+    newer answer out (`refreshing`).
     """
 
     records: list[Any]
@@ -80,6 +81,7 @@ class RecordList:
     cursor: str | None
     count: int | None
     cursor_name: str = "after"
+    current: bool = True
 
 
 def list_request(
@@ -244,6 +246,7 @@ def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> Re
         cursor=cursor if isinstance(cursor, str) and cursor else None,
         count=count,
         cursor_name=cursor_name,
+        current=said.get("refreshing") is not True,
     )
 
 

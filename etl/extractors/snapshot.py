@@ -336,6 +336,7 @@ class SnapshotExtractor:
         records = [self.prepared(record, parent) for record in listed.records]
         snapshot.pages += 1
         snapshot.records += len(records)
+        snapshot.vouches &= listed.current
         last = True
         if self._resource.paged:
             if snapshot.walk is None:

@@ -51,7 +51,7 @@ async def migrate(database: Database, tables: Tables, revision: str = "head") ->
         )
         before = _version(connection, tables)
         config = alembic_config(connection, tables)
-        if revision == "base":
+        if revision == "base" or _is_older(config, _resolved(config, revision), before):
             command.downgrade(config, revision)
         elif before != _resolved(config, revision):
             for schema in (tables.schema, tables.bookkeeping):
@@ -99,6 +99,11 @@ def _resolved(config: Config, revision: str) -> str:
             f"There is no version {revision!r} of the schema", remedy="Write head, or base for none"
         ) from exc
     return script.revision
+
+
+def _is_older(config: Config, revision: str, before: str) -> bool:
+    newest_first = [each.revision for each in ScriptDirectory.from_config(config).walk_revisions()]
+    return before in newest_first and newest_first.index(revision) > newest_first.index(before)
 
 
 def _version(connection: Connection, tables: Tables) -> str:

@@ -25,6 +25,7 @@ from etl.core.stream import Parents
 from etl.loaders.database import Database
 from etl.loaders.history import alive
 from etl.loaders.tables import Tables
+from etl.streams import TABLE_SPECS
 
 Parent = Mapping[str, Any]
 
@@ -76,7 +77,7 @@ class ParentRows:
     ) -> list[Parent]:
         """Return the `limit` parents whose turn it is; fewer when others were asked of late.
 
-        Half of them are the latest that are new, or have changed since they were asked about; the
+        Half of them are the youngest that are new, or have changed since they were asked about; the
         others those that were asked about the longest ago, so that every one has its turn however
         many new ones there are.
         """
@@ -84,7 +85,9 @@ class ParentRows:
         checked_at = self._tables.checks.c.checked_at
         news = or_(checked_at.is_(None), table.c._updated_at > checked_at)
         ((name, column),) = parents.fields.items()
-        latest = query.where(news).order_by(table.c._updated_at.desc(), table.c[column])
+        # After a first load all are news, and the order of loading says nothing.
+        age = table.c[TABLE_SPECS[parents.table].started or "_updated_at"]
+        latest = query.where(news).order_by(age.desc().nulls_last(), table.c[column])
         first = await self._answer(latest.limit(max(1, limit // 2)), parents)
         waiting = (
             query.where(

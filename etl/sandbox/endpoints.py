@@ -1,5 +1,6 @@
 """What an endpoint of the API is, and the way every request to one takes."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -78,6 +79,7 @@ class Endpoint:
 
 
 _PREFIXES = ("projects", "environments")
+_PARAMETER = re.compile(r"{(\w+)}")
 
 
 def add_endpoints(app: web.Application, endpoints: tuple[Endpoint, ...]) -> None:
@@ -86,11 +88,13 @@ def add_endpoints(app: web.Application, endpoints: tuple[Endpoint, ...]) -> None
     for address, group in groupby(sorted(routes, key=lambda r: r[0]), key=lambda r: r[0]):
         sharing = [endpoint for _, endpoint in group]
         for path in (address, address + "/"):
-            resource = app.router.add_resource(path)
+            # Any text but a slash: what aiohttp takes by itself leaves out braces.
+            resource = app.router.add_resource(_PARAMETER.sub(r"{\1:[^/]+}", path))
             for endpoint in sharing:
                 resource.add_route(endpoint.method, _walk(endpoint))
             resource.add_route("*", _refuse_method)
-    app.router.add_route("*", "/api/{rest:.*}", _not_there)
+    # Line ends too, which a dot does not match.
+    app.router.add_route("*", r"/api/{rest:[\s\S]*}", _not_there)
 
 
 def _walk(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:

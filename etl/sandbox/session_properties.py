@@ -27,7 +27,7 @@ PROPERTIES: Mapping[str, tuple[str, bool]] = {
 VALUES: Mapping[str, tuple[Any, ...]] = {
     "$channel_type": (
         "Direct", "Organic Search", "Organic Social", "Paid Search", "Email", "Referral",
-        "Größte Suche", "",
+        "Größte Suche",
     ),
     "$entry_pathname": ("/", "/login", "/søk", "/a b", "/a%20b", "/" + "long/" * 90),
     "$entry_hostname": ("app.example.com", "例え.example", "localhost:8000"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 from etl.core.budget import CLICKHOUSE
@@ -17,8 +19,13 @@ from etl.core.stream import (
     TableSpec,
     results_of,
 )
-from etl.transformers.fields import scalar_text, sha256, to_json
+from etl.errors import InvalidRecord
+from etl.transformers.fields import scalar_text, sha256
 from etl.transformers.objects import object_rows
+
+# The interpreter reads no longer numbers than some; an index has one digit.
+_INDEX = re.compile("[0-9]{1,9}")
+_BARE = (str, int, float, bool, NoneType, list)
 
 _TYPE = Field("group_type_index", Kind.BIGINT, "Index of the group type, see group_types.")
 
@@ -46,7 +53,7 @@ GROUP_TABLE = TableSpec(
         Field("group_key", Kind.TEXT, "Key of the group, as events give it."),
         Field("group_properties", Kind.JSON, "Properties of the group, as JSON."),
         Field("created_at", Kind.INSTANT, "When PostHog first saw it; can move."),
-        Field("notebook", Kind.TEXT, "Its notebook.", volatile=True, null_keeps=True),
+        Field("notebook", Kind.TEXT, "Its notebook.", volatile=True, null_keeps=True, lenient=True),
     ),
 )
 
@@ -101,24 +108,29 @@ def definitions_of(document: Any) -> list[Any] | None:
     for index, found in document.items():
         if not isinstance(found, list):
             return None
-        records += [
-            {**each, "group_type_index": index} if isinstance(each, dict) else each
-            for each in found
-        ]
+        # As a number, as everywhere else: a record set aside is known by its key.
+        at = {"group_type_index": int(index) if _INDEX.fullmatch(index) else index}
+        records += [{**each, **at} if isinstance(each, dict) else each for each in found]
     return records
 
 
 def values_of(document: Any) -> list[Any] | None:
     """Return the values of a property, each with its text; older servers send a bare array."""
     found = results_of(document)
-    if found is None:
-        return None
-    return [
-        {**{k: v for k, v in each.items() if k != "name"}, "value": scalar_text(each.get("name"))}
-        if isinstance(each, dict)
-        else {"value": scalar_text(each)}
-        for each in found
-    ]
+    return None if found is None else [_value(each) for each in found]
+
+
+def _value(each: Any) -> Any:
+    """Return the record of a value; as it came what is none, for the transformer to refuse."""
+    try:
+        if not isinstance(each, dict):
+            return {"value": scalar_text(each)} if isinstance(each, _BARE) else each
+        if "name" not in each:
+            return each
+        others = {name: value for name, value in each.items() if name != "name"}
+        return {**others, "value": scalar_text(each["name"])}
+    except InvalidRecord:
+        return each
 
 
 def entries_of(document: Any) -> list[Any] | None:
@@ -130,12 +142,15 @@ def entries_of(document: Any) -> list[Any] | None:
 
 
 def _entry(record: Mapping[str, Any]) -> str:
-    about = [record.get(name) for name in ("created_at", "activity", "scope", "item_id", "detail")]
-    return sha256(to_json(about))
+    return sha256(
+        [record.get(name) for name in ("created_at", "activity", "scope", "item_id", "detail")]
+    )
 
 
 _PER_TYPE = Parents("group_types", {"group_type_index": "group_type_index"})
 _OF_TYPE = ("group_type_index", "{group_type_index}")
+# To the server an empty parameter is a missing one, and that a bad request.
+_NAMED = "t.{} <> ''"
 
 GROUPS = Stream(
     name="groups",
@@ -197,6 +212,7 @@ GROUP_PROPERTIES = Stream(
             parents=Parents(
                 "group_property_definitions",
                 {"group_type_index": "group_type_index", "key": "name"},
+                where=_NAMED.format("name"),
             ),
             tables=(GROUP_PROPERTY_VALUES,),
             transform=object_rows(GROUP_PROPERTY_VALUES),
@@ -223,7 +239,9 @@ GROUP_ACTIVITY = Stream(
             mirrors=False,
             records=entries_of,
             parents=Parents(
-                "groups", {"group_type_index": "group_type_index", "group_key": "group_key"}
+                "groups",
+                {"group_type_index": "group_type_index", "group_key": "group_key"},
+                where=_NAMED.format("group_key"),
             ),
             tables=(GROUP_ACTIVITY_TABLE,),
             transform=object_rows(GROUP_ACTIVITY_TABLE),

@@ -1,5 +1,7 @@
 """Insights: what they are, without their results."""
 
+from typing import Any
+
 from etl.core.stream import Address, Field, Kind, Mode, Resource, Stream, TableSpec
 from etl.transformers.objects import USERS, object_rows
 
@@ -80,6 +82,12 @@ _RESULTS = (
     "effective_restriction_level",
 )
 
+
+def drop_results(record: dict[str, Any]) -> dict[str, Any]:
+    """Return an insight without its results, and what comes with them."""
+    return {name: value for name, value in record.items() if name not in _RESULTS}
+
+
 # Without `basic` every insight brings its last result along, which may be megabytes (PostHog
 # source, posthog/api/insight.py). A server that does not know it ignores it.
 _BASIC = (("basic", "true"),)
@@ -96,9 +104,8 @@ INSIGHTS = Stream(
             key=("id",),
             created="created_at",
             tables=(INSIGHT_TABLE, USERS),
-            transform=object_rows(
-                INSIGHT_TABLE, users=("created_by", "last_modified_by"), ignored=_RESULTS
-            ),
+            redact=drop_results,
+            transform=object_rows(INSIGHT_TABLE, users=("created_by", "last_modified_by")),
         ),
     ),
 )

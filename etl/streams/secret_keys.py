@@ -4,6 +4,7 @@ from typing import Any
 
 from etl.core.stream import Address, Field, Kind, Mode, Resource, Stream, TableSpec
 from etl.transformers.objects import USERS, object_rows
+from etl.transformers.secrets import drop_named
 
 SECRET_KEY_TABLE = TableSpec(
     name="project_secret_api_keys",
@@ -28,8 +29,8 @@ SECRET_KEY_TABLE = TableSpec(
 
 
 def drop_value(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a key without its value."""
-    return {name: value for name, value in record.items() if name != "value"}
+    """Return a key without its value. Safe to repeat."""
+    return drop_named(record, ("value",))
 
 
 PROJECT_SECRET_API_KEYS = Stream(
@@ -45,7 +46,7 @@ PROJECT_SECRET_API_KEYS = Stream(
             created="created_at",
             tables=(SECRET_KEY_TABLE, USERS),
             redact=drop_value,
-            transform=object_rows(SECRET_KEY_TABLE, users=("created_by",)),
+            transform=object_rows(SECRET_KEY_TABLE, users=("created_by",), secret=True),
         ),
     ),
 )

@@ -5,6 +5,7 @@ from typing import Any
 from etl.core.stream import Address, Field, Kind, Mode, Resource, Stream, TableSpec
 from etl.transformers.fields import sha256
 from etl.transformers.objects import USERS, object_rows
+from etl.transformers.secrets import is_hash, objects_in, rewritten, texts_in
 
 SUBSCRIPTION_TABLE = TableSpec(
     name="subscriptions",
@@ -65,17 +66,30 @@ SUBSCRIPTION_TABLE = TableSpec(
 
 
 def hide_webhook(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a subscription without the address of a webhook, which anyone could post to."""
-    target = record.get("target_value")
-    if record.get("target_type") in ("email", "slack") and not _is_address(target):
+    """Return a subscription without the address of a webhook, which anyone could post to.
+
+    Safe to repeat.
+    """
+    targets = [each["target_value"] for each in objects_in(record) if _has_webhook(each)]
+    if not targets:
         return record
+    return rewritten(record, _with_hash, (text for text in texts_in(targets) if "/" in text))
+
+
+def _with_hash(each: dict[str, Any]) -> dict[str, Any]:
+    return {**each, "target_value": sha256(each["target_value"])} if _has_webhook(each) else each
+
+
+def _has_webhook(each: dict[str, Any]) -> bool:
+    """Tell whether it is sent to a webhook, or may be."""
+    target = each.get("target_value")
     if target in (None, ""):
-        return record
-    return {**record, "target_value": sha256(target)}
-
-
-def _is_address(target: Any) -> bool:
-    return not isinstance(target, str) or "://" in target
+        return False
+    if is_hash(target):
+        return False
+    if not isinstance(target, str):
+        return True
+    return each.get("target_type") not in ("email", "slack") or "/" in target
 
 
 SUBSCRIPTIONS = Stream(
@@ -96,7 +110,7 @@ SUBSCRIPTIONS = Stream(
             created="created_at",
             tables=(SUBSCRIPTION_TABLE, USERS),
             redact=hide_webhook,
-            transform=object_rows(SUBSCRIPTION_TABLE, users=("created_by",)),
+            transform=object_rows(SUBSCRIPTION_TABLE, users=("created_by",), secret=True),
         ),
     ),
 )

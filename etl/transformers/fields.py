@@ -142,7 +142,12 @@ def scalar_text(value: Any) -> str:
 
 
 def sha256(value: Any, *, bare: bool = False) -> str:
-    """Return the SHA-256 of a secret in hexadecimal, which tells whether it is still the same."""
+    """Return the SHA-256 of a secret in hexadecimal, which tells whether it is still the same.
+
+    Of any value at all: it never raises.
+    """
+    if type(value) is not str:
+        value, _ = repair(value, cut=True)
     digest = hashlib.sha256(scalar_text(value).encode("utf-8", "surrogatepass")).hexdigest()
     return digest if bare else f"sha256:{digest}"
 

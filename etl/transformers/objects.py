@@ -8,7 +8,8 @@ from typing import Any
 from etl.core.page import Batch, Page
 from etl.core.stream import Field, Kind, TableSpec
 from etl.errors import InvalidRecord
-from etl.transformers.fields import FieldReader, to_bigint, to_json
+from etl.transformers.fields import REPLACEMENT, FieldReader, to_bigint, to_json
+from etl.transformers.secrets import withhold_others
 from etl.transformers.transformer import Collector, transform_page
 
 USERS = TableSpec(
@@ -36,48 +37,66 @@ def object_rows(
     *,
     key: Sequence[str] | None = None,
     users: Sequence[str] = (),
-    ignored: Sequence[str] = (),
-    only: bool = False,
+    secret: bool = False,
 ) -> Callable[[Page], Batch]:
     """Return the transformer of records that are rows of `table`.
 
     key: the fields that name a record, the table's own key unless given; a field of another name
     fills the key column in its place. users: fields that hold a user, or its id; the column keeps
-    the id. ignored: fields that are not kept. only: fields that no column has are not kept.
+    the id. secret: a record that is no object may hold a secret.
     """
     names = tuple(key or table.key)
     columns = dict(zip(names, table.key, strict=True))
-    reader = FieldReader(table.fields, known=(*ignored, *names)).read
+    renamed = tuple(columns) != table.key
+    reader = FieldReader(table.fields).read
+    places = [table.columns.index(name) for name in table.key]
     tables = (table, USERS) if users else (table,)
 
     def add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -> None:
-        if any(name != column for name, column in columns.items()):
-            record = {columns.get(name, name): value for name, value in record.items()}
-        found = {}
+        if renamed:
+            others = {name: value for name, value in record.items() if name not in columns}
+            record = others | {columns[name]: record[name] for name in names}
+        found, more = {}, {}
         for name in users:
-            found[name] = _user(collector, name, record.get(name), repaired)
+            found[name], unknown = _user(collector, name, record.get(name), repaired)
+            if unknown:
+                more[name] = unknown
         values, extra = reader({**record, **found})
-        row = (*values, to_json(extra) if extra and not only else None, repaired or None)
-        place = {field.name: at for at, field in enumerate(table.fields)}
-        collector.add(table.name, tuple(row[place[name]] for name in table.key), 0, row)
+        extra |= more
+        row = (*values, to_json(extra) if extra else None, repaired or None)
+        collector.add(table.name, tuple(row[place] for place in places), 0, row)
 
-    return lambda page: transform_page(page, tables, names, add)
+    def transform(page: Page) -> Batch:
+        if secret:
+            page = withhold_others(page)
+        return transform_page(page, tables, names, add)
+
+    return transform
 
 
-def _user(collector: Collector, name: str, value: Any, repaired: list[str]) -> int | None:
-    """Add the user and return its id; older servers give only that, and deleted ones are null."""
+def _user(
+    collector: Collector, name: str, value: Any, repaired: list[str]
+) -> tuple[int | None, Mapping[str, Any]]:
+    """Add the user; return its id, and what no column is for, which the record itself keeps.
+
+    Several streams show the same user, and not all of them everything: the row must not change
+    from one to the next. Older servers give only the id, and a deleted user is null.
+    """
     if value is None:
-        return None
+        return None, {}
     try:
         if not isinstance(value, dict):
-            return to_bigint(value)
+            return to_bigint(value), {}
         values, extra = _read_user(value)
         if values[0] is None:
             raise InvalidRecord("id: missing")
     except InvalidRecord as exc:
         raise InvalidRecord(f"{name}: {exc.message}") from exc
-    marks = [name] if name in repaired else None
-    row = (*values, to_json(extra) if extra else None, marks)
-    collector.add(USERS.name, values[0], 0, row)
+    marks = [
+        field.name
+        for field, held in zip(USERS.fields, values, strict=True)
+        if name in repaired and type(held) is str and REPLACEMENT in held
+    ]
+    collector.add(USERS.name, values[0], 0, (*values, None, marks or None))
     user_id: int = values[0]
-    return user_id
+    return user_id, extra

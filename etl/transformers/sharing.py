@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from etl.core.page import Batch, Page
 from etl.core.stream import Field, Kind, TableSpec, key_text
 from etl.errors import InvalidRecord
-from etl.transformers.fields import FieldReader, scalar_text, sha256, to_json
+from etl.transformers.fields import FieldReader, repair, scalar_text, sha256, to_json
+from etl.transformers.secrets import drop_named, withhold_others
 from etl.transformers.transformer import Collector, transform_page
 
 CONFIGURATIONS = TableSpec(
@@ -59,47 +61,54 @@ def hide_tokens(record: dict[str, Any]) -> dict[str, Any]:
     """Return a sharing configuration without its token and passwords.
 
     The token of what was never shared is made up anew for every answer (PostHog source,
-    posthog/api/sharing.py), so not even its hash says anything.
+    posthog/api/sharing.py), so not even its hash says anything. Safe to repeat.
     """
-    hidden = {name: value for name, value in record.items() if name not in _SECRET}
+    passwords = _listed(record.get("share_passwords"))
+    others = {name: value for name, value in record.items() if name != "share_passwords"}
+    if passwords is not None:  # else it says nothing, or is a text that nothing can be read from
+        others["share_passwords"] = [each if isinstance(each, dict) else None for each in passwords]
+    hidden = drop_named(others, _SECRET)
     token = record.get("access_token")
     if token is not None:
         saved = record.get("created_at") is not None
         hidden["access_token_sha256"] = sha256(token, bare=True) if saved else None
-    passwords = _listed(record.get("share_passwords"))
-    if passwords is not None:
-        hidden["share_passwords"] = [
-            {k: v for k, v in each.items() if k not in _SECRET} if isinstance(each, dict) else None
-            for each in passwords
-        ]
-    elif "share_passwords" in hidden:
-        del hidden["share_passwords"]  # a text that is no list: nothing that could be read
     return hidden
 
 
 def transform(page: Page) -> Batch:
     """Return configurations and passwords of a page. Pure; safe to repeat."""
-    return transform_page(page, TABLES, CONFIGURATIONS.key, _add)
+    page = withhold_others(page)
+    # Insights have a number for an id; as text, a record set aside is known by the key of its row.
+    records = [_with_text_id(record) for record in page.records]
+    return transform_page(replace(page, records=records), TABLES, CONFIGURATIONS.key, _add)
+
+
+def _with_text_id(record: Any) -> Any:
+    if isinstance(record, dict) and type(record.get("resource_id")) is int:
+        return {**record, "resource_id": str(record["resource_id"])}
+    return record
 
 
 def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -> None:
-    resource = {name: scalar_text(record[name]) for name in CONFIGURATIONS.key}
-    values, extra = _read_configuration({**record, **resource})
-    row = (*values, to_json(extra) if extra else None, repaired or None)
-    key = tuple(resource.values())
+    values, extra = _read_configuration(record)
+    marks = [name for name in repaired if name != "share_passwords"]
+    row = (*values, to_json(extra) if extra else None, marks or None)
+    key = (values[0], values[1])
     collector.add(CONFIGURATIONS.name, key, 0, row)
-    passwords = record.get("share_passwords")
+    # Where it came as text, nobody has looked into it yet.
+    passwords, dirty = repair(record.get("share_passwords"))
     if passwords is None:
         return  # older servers do not say
     for each in passwords:
-        if not isinstance(each, dict) or each.get("id") is None:
+        if not isinstance(each, dict) or each.get("id") in (None, ""):
             raise InvalidRecord("share_passwords: a password without an id")
+        own = {**each, **dict(zip(CONFIGURATIONS.key, key, strict=True))}
         try:
-            values, extra = _read_password({**each, **resource, "id": scalar_text(each["id"])})
+            values, extra = _read_password({**own, "id": scalar_text(each["id"])})
         except InvalidRecord as exc:
             raise InvalidRecord(f"share_passwords: {exc.message}") from exc
-        marks = ["share_passwords"] if "share_passwords" in repaired else None
-        row = (*values, to_json(extra) if extra else None, marks)
+        marks = ["share_passwords"] if dirty or "share_passwords" in repaired else []
+        row = (*values, to_json(extra) if extra else None, marks or None)
         collector.add(PASSWORDS.name, (*key, values[2]), 0, row)
     collector.whole(PASSWORDS.name, key_text(key))
 
@@ -109,6 +118,6 @@ def _listed(value: Any) -> list[Any] | None:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     return value if isinstance(value, list) else None

@@ -155,7 +155,7 @@ VIEWS = {
                     WHEN s.bysetpos = -1 THEN 'last'
                     WHEN s.bysetpos BETWEEN 1 AND 4 THEN
                         (ARRAY['first', 'second', 'third', 'fourth'])[s.bysetpos::integer]
-                    ELSE s.bysetpos || '.'
+                    ELSE s.bysetpos || 'th'
                 END AS place
         ) AS words
         WHERE s._deleted_at IS NULL

@@ -7,37 +7,42 @@ no code with the transformer.
 from __future__ import annotations
 
 import json
-import math
 import random
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etl.core.page import Page
-from etl.extractors.protocol import parse_list
-from etl.loaders.address import parse_database_url
-from etl.loaders.database import Database, Timeouts
-from etl.loaders.leases import Leases, Unit
-from etl.loaders.loader import Commit
-from etl.loaders.postgres import PostgresLoader
-from etl.loaders.tables import Tables
 from etl.streams import SESSION_RECORDINGS, TABLE_SPECS
 from etl.transformers.fields import DEEPEST
-from etl.transformers.recordings import transform
 from tests.fixtures.records import RECORDINGS
+from tests.support.roundtrip import (
+    NOON,
+    Reader,
+    Refused,
+    Store,
+    as_is,
+    body_of,
+    clean,
+    columns_of,
+    differences,
+    instant,
+    is_dirty,
+    number,
+    open_store,
+    text,
+    texts,
+    truth,
+    uuid_text,
+    whole,
+)
 
-TABLES = Tables("posthog")
-NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 OURS = ("extra", "_repaired")
 BY_CONTENT = re.compile("sha:[0-9a-f]{32}")  # how a record without an id is known
 
@@ -45,106 +50,6 @@ BY_CONTENT = re.compile("sha:[0-9a-f]{32}")  # how a record without an id is kno
 # --- what is expected -------------------------------------------------------------------------
 
 
-class Refused(Exception):
-    """The record is to be set aside."""
-
-
-def clean(value: Any) -> Any:
-    """The value as Postgres can hold it."""
-    if isinstance(value, str):
-        return "".join(
-            "\N{REPLACEMENT CHARACTER}" if char == "\0" or 0xD800 <= ord(char) < 0xE000 else char
-            for char in value
-        )
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, list):
-        return [clean(item) for item in value]
-    if isinstance(value, dict):
-        return {clean(key): clean(item) for key, item in value.items()}
-    return value
-
-
-def is_dirty(value: Any) -> bool:
-    """Whether there is something in the value that Postgres cannot hold."""
-    if isinstance(value, dict):
-        return any(is_dirty(key) or is_dirty(item) for key, item in value.items())
-    if isinstance(value, list):
-        return any(is_dirty(item) for item in value)
-    return (isinstance(value, str) and clean(value) != value) or (
-        isinstance(value, float) and clean(value) is None
-    )
-
-
-def text(value: Any) -> str:
-    """Text as it is."""
-    if isinstance(value, str):
-        return value
-    raise Refused
-
-
-def whole(value: Any) -> int:
-    """An integer that fits 64 bits, also written as 3.0 or as text."""
-    if isinstance(value, str):
-        if not value.isascii() or not value.removeprefix("-").isdigit():
-            raise Refused
-        value = int(value)
-    if isinstance(value, bool) or value != int(value) or not -(2**63) <= value < 2**63:
-        raise Refused
-    return int(value)
-
-
-def number(value: Any) -> float:
-    """A finite number, also written as text."""
-    if isinstance(value, str) and (not value.isascii() or "_" in value or value != value.strip()):
-        raise Refused
-    try:
-        found = float(value)
-    except (ValueError, OverflowError):
-        raise Refused from None
-    if not math.isfinite(found):
-        raise Refused
-    return found
-
-
-def truth(value: Any) -> bool:
-    """True or false."""
-    if isinstance(value, bool):
-        return value
-    raise Refused
-
-
-def instant(value: Any) -> datetime:
-    """An instant; without a zone it is in UTC."""
-    for form in ("%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S"):
-        for zone in ("%z", ""):
-            try:
-                at = datetime.strptime(value, form + zone)  # noqa: DTZ007 - some have none
-                return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-            except (ValueError, OverflowError):
-                continue
-    raise Refused
-
-
-def person_uuid(value: Any) -> str:
-    """A UUID in its usual form."""
-    digits = value.lower().replace("-", "")
-    if len(digits) != 32 or set(digits) - set("0123456789abcdef"):
-        raise Refused
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
-def texts(value: Any) -> list[str]:
-    """A list of texts."""
-    return [text(item) for item in value]
-
-
-def as_is(value: Any) -> Any:
-    """Any JSON."""
-    return value
-
-
-Reader = Callable[[Any], Any]
 RECORDING_COLUMNS: dict[str, Reader] = {
     "id": text, "distinct_id": text, "start_time": instant, "end_time": instant,
     "recording_duration": number, "active_seconds": number, "inactive_seconds": number,
@@ -158,11 +63,11 @@ RECORDING_COLUMNS: dict[str, Reader] = {
     "matches_filters": truth, "matching_events": as_is, "email": text,
 }  # fmt: skip
 PERSON_COLUMNS: dict[str, Reader] = {
-    "uuid": person_uuid, "id": whole, "name": text, "properties": as_is, "created_at": instant,
+    "uuid": uuid_text, "id": whole, "name": text, "properties": as_is, "created_at": instant,
     "last_seen_at": instant, "is_identified": truth,
 }  # fmt: skip
 # A value that does not fit these is kept in `extra`, and the row loads.
-FORGIVING = ("expiry_time", "recording_ttl", "persons.id")
+FORGIVING = ("expiry_time", "recording_ttl")
 # Null or absent in these says nothing, so it does not overwrite what is known.
 SILENT_NULLS = {
     "session_recordings": {
@@ -214,7 +119,7 @@ def rows_of(sent: dict[str, Any]) -> tuple[Any, list[tuple[str, str, dict[str, A
         raise Refused
     record = clean(sent)
     repaired = [clean(name) for name, value in sent.items() if is_dirty(name) or is_dirty(value)]
-    row = columns_of(record, RECORDING_COLUMNS, skip=("person",))
+    row = columns_of(record, RECORDING_COLUMNS, ("person",), FORGIVING)
     row |= {"person_uuid": None, "_repaired": repaired or None}
     started = row["start_time"]
     rank = (started is not None, started or NOON, row["id"])
@@ -239,7 +144,7 @@ def person_rows(
     record: dict[str, Any], person: dict[str, Any], repaired: Sequence[str]
 ) -> list[tuple[str, str, dict[str, Any]]]:
     """The person and the distinct ids of a recording."""
-    row = columns_of(person, PERSON_COLUMNS, skip=("distinct_ids",), table="persons.")
+    row = columns_of(person, PERSON_COLUMNS, ("distinct_ids",), ("id",))
     row["_repaired"] = ["person"] if "person" in repaired else None
     ids = person.get("distinct_ids") or []
     ids = [ids] if isinstance(ids, str) else list(ids)
@@ -266,107 +171,11 @@ def person_rows(
     ]
 
 
-def columns_of(
-    record: dict[str, Any], columns: dict[str, Reader], skip: tuple[str, ...], table: str = ""
-) -> dict[str, Any]:
-    """The columns of one object; what none of them is for is `extra`."""
-    row: dict[str, Any] = {}
-    extra = {key: item for key, item in record.items() if key not in columns and key not in skip}
-    for name, read in columns.items():
-        value = record.get(name)
-        try:
-            row[name] = None if value is None else read(value)
-        except Refused:
-            if table + name not in FORGIVING:
-                raise
-            row[name], extra[name] = None, value
-    return {**row, "extra": extra or None}
-
-
-# --- what is there ----------------------------------------------------------------------------
-
-
-@dataclass
-class Store:
-    """A database that pages are loaded into, each for a project of its own."""
-
-    database: Database
-    connection: asyncpg.Connection[asyncpg.Record]
-    projects: Iterator[int] = field(default_factory=lambda: count(1))
-
-    async def load(self, *bodies: bytes) -> int:
-        """Load list answers, one after the other, and return the project they are in."""
-        project = next(self.projects)
-        leases = Leases(self.database, TABLES, ttl_s=60)
-        lease = await leases.acquire(
-            Unit(project, SESSION_RECORDINGS.name), str(uuid.uuid4()), "sync"
-        )
-        loader = PostgresLoader(
-            self.database, TABLES, SESSION_RECORDINGS.name, SESSION_RECORDINGS.resources[0]
-        )
-        for number, body in enumerate(bodies):
-            listed = parse_list(body)
-            observed_at = NOON + timedelta(seconds=number)
-            page = Page(listed.records, listed.dirty, observed_at, len(body), {}, last=False)
-            await loader.load(lease, transform(page), Commit(observed_at, {}, 1, len(body)))
-        return project
-
-    async def rows(self, table: str, project: int) -> list[dict[str, Any]]:
-        """What is in a table of a project."""
-        names = ", ".join(f'"{name}"' for name in TABLE_SPECS[table].columns)
-        found = await self.connection.fetch(
-            f"SELECT {names} FROM posthog.{table} WHERE project_id = $1", project
-        )
-        return [dict(row) for row in found]
-
-    async def rejects(self, project: int) -> dict[str, asyncpg.Record]:
-        """What is set aside, by key."""
-        found = await self.connection.fetch(
-            "SELECT * FROM posthog_etl.rejects WHERE project_id = $1", project
-        )
-        return {row["record_key"]: row for row in found}
-
-
 @pytest_asyncio.fixture
 async def store(dsn: str) -> AsyncIterator[Store]:
     """A migrated database, to load into."""
-    database = Database(parse_database_url(dsn), Timeouts())
-    connection = await asyncpg.connect(dsn)
-    await connection.set_type_codec(
-        "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
-    )
-    yield Store(database, connection)
-    await connection.close()
-    await database.close()
-
-
-def differences(expected: Any, found: Any) -> list[str]:
-    """Where a row is not as expected; numbers inside JSON are equal by value."""
-    return [
-        f"{name}: {found[name]!r} instead of {expected[name]!r}"
-        for name in expected.keys() | found.keys()
-        if not equal(expected[name], found[name])
-    ]
-
-
-def equal(one: Any, other: Any) -> bool:
-    """Whether two values are equal; a number read back as another type is the same number."""
-    if isinstance(other, uuid.UUID):
-        other = str(other)
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(equal, one, other))
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, float) and isinstance(other, int | float):
-        return one == float(other)
-    return type(one) is type(other) and bool(one == other)
-
-
-def body_of(records: Sequence[Any]) -> bytes:
-    """The answer of a real server."""
-    return json.dumps({"results": records, "has_next": False, "version": 4}).encode()
+    async with open_store(dsn) as opened:
+        yield opened
 
 
 # --- the tests --------------------------------------------------------------------------------
@@ -462,6 +271,6 @@ def test_the_expectation_covers_every_column() -> None:
         "persons": {*PERSON_COLUMNS, *OURS},
         "person_distinct_ids": {"distinct_id", "person_uuid", *OURS},
     }
-    assert {name: set(spec.columns) for name, spec in TABLE_SPECS.items()} == columns
-    for name, spec in TABLE_SPECS.items():
-        assert {f.name for f in spec.fields if f.null_keeps} == SILENT_NULLS[name]
+    assert {spec.name: set(spec.columns) for spec in SESSION_RECORDINGS.tables} == columns
+    for spec in SESSION_RECORDINGS.tables:
+        assert {f.name for f in spec.fields if f.null_keeps} == SILENT_NULLS[spec.name]

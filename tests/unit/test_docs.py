@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,19 @@ def test_every_table_and_column_is_described(table: Table) -> None:
         assert row.endswith(f" | {column.comment} |")
         assert ("| key" in row) == column.primary_key
         assert ("| null |" in row) == column.nullable
+
+
+def test_every_view_is_described() -> None:
+    """With its columns, each of them by the comment that the database has."""
+    (migration,) = (ROOT / "migrations" / "versions").glob("0003_*.py")
+    views = runpy.run_path(str(migration))["VIEWS"]
+    assert len(views) == 3
+    sections = re.split(r"^### ", text_of("data-dictionary.md"), flags=re.MULTILINE)
+    for name, (about, columns, _) in views.items():
+        (section,) = [part for part in sections if part.startswith(f"`posthog.{name}`\n")]
+        assert about in section
+        for column, comment in columns.items():
+            assert f"| `{column}` | {comment} |" in section
 
 
 def test_every_command_is_described() -> None:

@@ -44,6 +44,17 @@ class Reader:
                 return response.status, await response.json(), response.headers
             return response.status, text, response.headers
 
+    async def send(
+        self, method: str, path: str, body: Any = None, key: str = "phx_sandbox"
+    ) -> tuple[int, Any]:
+        """Status and JSON body (or text) of one write."""
+        headers = {"Authorization": f"Bearer {key}"}
+        url = self.sandbox.url + path
+        async with self.session.request(method, url, json=body, headers=headers) as response:
+            if response.content_type == "application/json":
+                return response.status, await response.json()
+            return response.status, await response.text()
+
     async def cursor_walk(self, limit: int = 97, **query: Any) -> list[Row]:
         """Every row of the cloud list, in order, by cursor."""
         rows: list[Row] = []

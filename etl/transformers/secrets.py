@@ -1,0 +1,104 @@
+"""Takes secrets out of records before anything else looks at them.
+
+A secret may stand where no documentation has it: inside another field, in a link, in a record that
+is none. So it goes by name at every depth, what stood there goes wherever else it stands, and what
+is no object is not kept at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from etl.core.document import Unreadable
+from etl.core.page import Page
+from etl.transformers.fields import sha256
+
+HIDDEN = "***"
+
+# Shorter ones are not looked for elsewhere: they might be a word.
+_SHORTEST = 16
+# Deeper than anything that loads, see `fields.DEEPEST`.
+_LEVELS = 300
+
+_HASH = re.compile("sha256:[0-9a-f]{64}")
+
+Object = dict[str, Any]
+
+
+def is_hash(value: Any) -> bool:
+    """Tell whether `value` is what `sha256` makes of a secret: that is not hashed again."""
+    return isinstance(value, str) and _HASH.fullmatch(value) is not None
+
+
+def objects_in(value: Any) -> Iterator[Object]:
+    """Yield every object in `value`, also itself, however deep."""
+    return (each for each in _parts(value) if isinstance(each, dict))
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield every text in `value`, names of fields included."""
+    return (each for each in _parts(value) if isinstance(each, str))
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        if isinstance(part, dict):
+            waiting += part.keys()
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+
+
+def drop_named(record: Object, names: Iterable[str]) -> Object:
+    """Return `record` without the fields of these names, and what they held nowhere else."""
+    dropped = frozenset(names)
+    held = [each[name] for each in objects_in(record) for name in dropped & each.keys()]
+
+    def kept(each: Object) -> Object:
+        return {name: value for name, value in each.items() if name not in dropped}
+
+    return rewritten(record, kept, texts_in(held))
+
+
+def rewritten(record: Object, change: Callable[[Object], Object], secrets: Iterable[str]) -> Object:
+    """Return `record` with each object in it changed, and without the `secrets` in any text."""
+    hidden = sorted({each for each in secrets if len(each) >= _SHORTEST}, key=len, reverse=True)
+
+    def again(value: Any, levels: int) -> Any:
+        if isinstance(value, str):
+            for each in hidden:
+                value = value.replace(each, HIDDEN)
+        elif isinstance(value, list | dict) and levels == 0:
+            return []  # such a record is refused, whatever is in there
+        elif isinstance(value, list):
+            return [again(each, levels - 1) for each in value]
+        elif isinstance(value, dict):
+            pairs = change(value).items()
+            return {again(name, levels): again(each, levels - 1) for name, each in pairs}
+        return value
+
+    found: Object = again(record, _LEVELS)
+    return found
+
+
+def withhold_others(page: Page) -> Page:
+    """Return `page` with the hash of whatever is no object, and so has no fields to go by.
+
+    Safe to repeat.
+    """
+    return replace(page, records=[_withheld(record) for record in page.records])
+
+
+def _withheld(record: Any) -> Any:
+    if isinstance(record, dict):
+        return record
+    text, reason = record, f"expected an object, got {type(record).__name__}"
+    if isinstance(record, Unreadable):
+        text, reason = record.text, record.reason
+    return Unreadable(text if is_hash(text) else sha256(text), reason)

@@ -1,0 +1,264 @@
+"""Any answer is loaded into Postgres and reads back equal, or is set aside with a reason.
+
+For every table but those of recordings. What is expected is worked out here from the records as
+they were sent; loading the same answer again changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.core.stream import TableSpec
+from etl.loaders.loader import Loaded
+from etl.streams import SESSION_RECORDINGS, TABLE_SPECS
+from etl.streams.groups import entries_of
+from tests.fixtures.objects import ANSWERS, WEBHOOK, Sent
+from tests.support.batches import RESOURCES
+from tests.support.roundtrip import (
+    READERS,
+    Refused,
+    Store,
+    clean,
+    columns_of,
+    differences,
+    is_dirty,
+    open_store,
+    whole,
+)
+
+USERS = {
+    "subscriptions": ("created_by",),
+    "insights": ("created_by", "last_modified_by"),
+    "session_recording_playlists": ("created_by", "last_modified_by"),
+    "project_secret_api_keys": ("created_by",),
+}
+# Never kept, not even of what is set aside.
+LEFT_OUT = {"insights": ("result", "hasMore"), "project_secret_api_keys": ("value",)}
+
+Key = tuple[str, ...]
+Row = dict[str, Any]
+
+
+@dataclass
+class Expected:
+    """The tables after an answer, by key, and the keys of what is set aside, else its content."""
+
+    table: str
+    tables: dict[str, dict[Key, Row]] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+    unnamed: set[str] = field(default_factory=set)
+
+    def add(self, record: Any) -> None:
+        """Take in the next record; of two rows with one key the later one stays."""
+        try:
+            rows = rows_of(self.table, record)
+        except Refused:
+            self._set_aside(record)
+            return
+        for table, row in rows:
+            spec = TABLE_SPECS[table]
+            held = self.tables.setdefault(table, {})
+            key = tuple(str(row[name]) for name in spec.key)
+            silent = {each.name for each in spec.fields if each.null_keeps}
+            before = held.get(key, {})
+            held[key] = {
+                name: before.get(name) if value is None and name in silent else value
+                for name, value in row.items()
+            }
+
+    def _set_aside(self, record: Any) -> None:
+        record = clean(record)
+        parts = [None]
+        if isinstance(record, dict):
+            parts = [record.get(name) for name in RESOURCES[self.table][1].key]
+        if self.table == "sharing_configurations":
+            parts = [str(part) for part in parts]
+        is_name = all(isinstance(part, str | int) and not isinstance(part, bool) for part in parts)
+        if is_name and parts != [""]:
+            text = str(parts[0]) if len(parts) == 1 else json.dumps(parts, ensure_ascii=False)
+            self.named.add(text)
+        else:
+            self.unnamed.add(json.dumps(record))
+
+
+def rows_of(table: str, sent: Any) -> list[tuple[str, Row]]:
+    """The rows of one record."""
+    if not isinstance(sent, dict):
+        raise Refused
+    spec = TABLE_SPECS[table]
+    key = [sent.get(name) for name in RESOURCES[table][1].key]
+    if key == [""] or any(value is None or is_dirty(value) for value in key):
+        raise Refused
+    record = clean(sent)
+    repaired = [clean(name) for name, value in sent.items() if is_dirty(name) or is_dirty(value)]
+    if table == "sharing_configurations":
+        return sharing_rows(record, repaired)
+    if table == "session_recording_playlist_items":
+        record["recording_id"] = record.pop("id")
+    rows, unknown = [], {}
+    for name in USERS.get(table, ()):
+        if (user := record.get(name)) is None:
+            continue
+        if isinstance(user, dict):
+            row = table_row(TABLE_SPECS["users"], user)
+            extra = row.pop("extra")
+            if row["id"] is None:
+                raise Refused
+            if extra:
+                unknown[name] = extra
+            marks = [field for field, value in row.items() if name in repaired and marked(value)]
+            rows.append(("users", {**row, "extra": None, "_repaired": marks or None}))
+            record[name] = row["id"]
+        else:
+            record[name] = whole(user)
+    row = table_row(spec, record)
+    row["extra"] = {**(row["extra"] or {}), **unknown} or None
+    return [*rows, (table, {**row, "_repaired": repaired or None})]
+
+
+def marked(value: Any) -> bool:
+    """Whether something in a value was replaced."""
+    return "\ufffd" in json.dumps(value, ensure_ascii=False, default=str)
+
+
+def table_row(spec: TableSpec, record: Mapping[str, Any]) -> Row:
+    """The columns of an object, by their kinds."""
+    columns = {each.name: READERS[each.kind] for each in spec.fields}
+    return columns_of(record, columns, (), {each.name for each in spec.fields if each.lenient})
+
+
+def sharing_rows(record: Row, repaired: Sequence[str]) -> list[tuple[str, Row]]:
+    """The configuration and its passwords."""
+    listed = record.pop("share_passwords", None)
+    record["resource_id"] = str(record["resource_id"])
+    token = record.pop("access_token", None)
+    if token is not None and record.get("created_at") is not None:
+        record["access_token_sha256"] = hashlib.sha256(token.encode()).hexdigest()
+    row = table_row(TABLE_SPECS["sharing_configurations"], record)
+    row["_repaired"] = [name for name in repaired if name != "share_passwords"] or None
+    rows = [("sharing_configurations", row)]
+    if isinstance(listed, str):
+        listed = None if listed == "string" else json.loads(listed)
+    is_marked = "share_passwords" in repaired or is_dirty(listed)
+    given = {name: record[name] for name in ("resource_type", "resource_id")}
+    for each in clean(listed or []):
+        row = table_row(TABLE_SPECS["share_passwords"], {**each, "id": str(each["id"]), **given})
+        row["_repaired"] = ["share_passwords"] if is_marked else None
+        rows.append(("share_passwords", row))
+    return rows
+
+
+def without_secrets(table: str, record: Any) -> Any:
+    """What of a record may be seen at all."""
+    if not isinstance(record, dict):
+        if table in ("subscriptions", "project_secret_api_keys"):
+            return hashed(record)
+        return record
+    record = {name: item for name, item in record.items() if name not in LEFT_OUT.get(table, ())}
+    target = record.get("target_value")
+    if table == "subscriptions" and target not in (None, ""):
+        is_plain = record.get("target_type") in ("email", "slack") and isinstance(target, str)
+        if not is_plain or WEBHOOK in target or "/" in target:
+            record["target_value"] = hashed(target)
+    if table == "session_recording_playlist_items":
+        record = {name: record[name] for name in ("id", "short_id") if name in record}
+    if table.endswith("_values"):
+        value = record.pop("name")
+        is_text = isinstance(value, str)
+        record["value"] = value if is_text else json.dumps(value, separators=(",", ":"))
+    return record
+
+
+def hashed(value: Any) -> str:
+    """A secret as it is stored."""
+    if not isinstance(value, str):
+        value = json.dumps(clean(value), separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def records_of(table: str, sent: Sent) -> list[Any]:
+    """The records of an answer with what they are given, as far as they may be seen."""
+    records = list(sent.records)
+    if table == "group_activity":
+        # Where the hash comes from is not looked into here.
+        records = entries_of(records) or []
+    return [
+        {**without_secrets(table, each), **sent.parent}
+        if isinstance(each, dict)
+        else without_secrets(table, each)
+        for each in records
+    ]
+
+
+@pytest_asyncio.fixture
+async def store(dsn: str) -> AsyncIterator[Store]:
+    """A migrated database, to load into."""
+    async with open_store(dsn) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("table", ANSWERS)
+@settings(max_examples=30)
+@given(data=st.data())
+async def test_any_answer_reads_back_equal_or_is_set_aside(
+    store: Store, table: str, data: st.DataObject
+) -> None:
+    """Column by column, in all its tables; and the same answer once more is no news."""
+    sent = data.draw(ANSWERS[table])
+    stream, resource = RESOURCES[table]
+    expected = Expected(table)
+    for record in records_of(table, sent):
+        expected.add(record)
+    body = json.dumps(sent.answer).encode()
+    project = await store.load(body, body, stream=stream, resource=resource, parent=sent.parent)
+    for spec in resource.tables:
+        rows = expected.tables.get(spec.name, {})
+        found = {
+            tuple(str(row[name]) for name in spec.key): row
+            for row in await store.rows(spec.name, project)
+        }
+        assert found.keys() == rows.keys(), spec.name
+        for key, row in rows.items():
+            assert differences(row, found[key]) == [], (spec.name, key)
+    rejects = await store.rejects(project)
+    assert {key for key in rejects if not key.startswith("sha:")} == expected.named
+    assert len(rejects) == len(expected.named) + len(expected.unnamed)
+    assert all(row["reason"] for row in rejects.values())
+    first, again = store.loaded
+    assert first.inserted == sum(map(len, expected.tables.values()))
+    assert (first.rejected, again) == (len(rejects), Loaded())
+
+
+async def test_a_password_that_is_no_longer_listed_is_gone(store: Store) -> None:
+    """PostHog lists active ones only; an answer that does not say changes nothing."""
+    stream, resource = RESOURCES["sharing_configurations"]
+    both = {"enabled": True, "share_passwords": [{"id": 1}, {"id": 2}]}
+    answers = [both, {**both, "share_passwords": [{"id": 2}]}, {"enabled": True}]
+    project = await store.load(
+        *(json.dumps(answer).encode() for answer in answers),
+        stream=stream,
+        resource=resource,
+        parent={"resource_type": "insight", "resource_id": 14},
+    )
+    found = await store.connection.fetch(
+        "SELECT id FROM posthog.share_passwords WHERE project_id = $1 AND _deleted_at IS NULL",
+        project,
+    )
+    assert [row["id"] for row in found] == ["2"]
+    assert store.loaded[2] == Loaded()
+
+
+def test_every_table_is_tried() -> None:
+    """A stream that is added comes with a strategy for its answers."""
+    tables = {spec.name for _, resource in RESOURCES.values() for spec in resource.tables}
+    assert set(ANSWERS) == set(RESOURCES)
+    assert tables | {spec.name for spec in SESSION_RECORDINGS.tables} == set(TABLE_SPECS)

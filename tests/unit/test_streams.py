@@ -1,0 +1,171 @@
+"""The catalogue: what has to hold for every entry of it."""
+
+from __future__ import annotations
+
+import json
+import string
+from typing import Any
+
+import pytest
+
+from etl.core.stream import Address, Field, Kind, Mode, Resource, Stream, TableSpec, key_text
+from etl.streams import STREAMS, TABLE_SPECS, catalogue
+
+RESOURCES = [
+    pytest.param(stream, resource, id=f"{stream.name} {resource.tables[0].name}")
+    for stream in STREAMS.values()
+    for resource in stream.resources
+]
+
+
+def blanks(address: Address) -> set[str]:
+    """The names that an address is to be filled with."""
+    texts = (address.path, *(text for _, text in address.params))
+    return {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_every_stream_of_the_design_is_there() -> None:
+    """Under the names that users type, in the order in which one builds on the other."""
+    assert list(STREAMS) == [
+        "session_recordings",
+        "subscriptions",
+        "groups",
+        "group_properties",
+        "group_activity",
+        "insights",
+        "playlists",
+        "project_secret_api_keys",
+        "session_properties",
+        "recording_sharing",
+        "insight_sharing",
+    ]
+    assert [name for name, stream in STREAMS.items() if stream.off] == ["group_activity"]
+
+
+def test_a_table_name_means_one_table() -> None:
+    """Streams may share a table, but not a name for two."""
+    for stream in STREAMS.values():
+        for spec in stream.tables:
+            assert TABLE_SPECS[spec.name] is spec
+
+
+@pytest.mark.parametrize(("stream", "resource"), RESOURCES)
+def test_what_a_resource_builds_on_is_read_before_it(stream: Stream, resource: Resource) -> None:
+    """By an earlier stream, or earlier in the same one; and it has the columns asked for."""
+    if resource.parents is None:
+        return
+    before: list[str] = []
+    for each in STREAMS.values():
+        for other in each.resources:
+            if other is resource:
+                assert resource.parents.table in before
+            before += [spec.name for spec in other.tables]
+    assert set(resource.parents.fields.values()) <= set(TABLE_SPECS[resource.parents.table].columns)
+
+
+@pytest.mark.parametrize(("stream", "resource"), RESOURCES)
+def test_every_address_can_be_filled(stream: Stream, resource: Resource) -> None:
+    """A list from its parent's fields, a single record from its own key."""
+    given = set() if resource.parents is None else set(resource.parents.fields)
+    for address in resource.lists:
+        assert blanks(address) <= given
+    if resource.one is not None:
+        assert blanks(resource.one) <= set(resource.key)
+
+
+@pytest.mark.parametrize(("stream", "resource"), RESOURCES)
+def test_a_record_is_given_what_tells_it_from_those_of_other_parents(
+    stream: Stream, resource: Resource
+) -> None:
+    """The parent's fields begin its key, so what belongs to one parent lies together."""
+    if resource.parents is not None:
+        given = [*resource.parents.constant, *resource.parents.fields]
+        assert list(resource.key[: len(given)]) == given
+
+
+@pytest.mark.parametrize(("stream", "resource"), RESOURCES)
+def test_the_field_that_says_since_when_is_an_instant(stream: Stream, resource: Resource) -> None:
+    """Where there is one."""
+    kinds = {field.name: field.kind for field in resource.tables[0].fields}
+    assert resource.created is None or kinds[resource.created] is Kind.INSTANT
+
+
+def test_an_address_quotes_what_it_is_filled_with() -> None:
+    """In the path; parameters are quoted when they are sent."""
+    address = Address("a/{id}/b/", params=(("key", "{id}"),))
+    assert address.fill({"id": "x/../y?z"}) == ("a/x%2F..%2Fy%3Fz/b/", [("key", "x/../y?z")])
+
+
+@pytest.mark.parametrize("path", ["/a/", "a"])
+def test_an_address_is_relative_and_ends_with_a_slash(path: str) -> None:
+    """Else it fails when the catalogue is imported."""
+    with pytest.raises(ValueError, match="slash"):
+        Address(path)
+
+
+ID = Field("id", Kind.TEXT, "Id.")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"fields": (ID, ID)}, "twice"),
+        ({"key": ("other",)}, "without a field"),
+        ({"fields": (Field("id", Kind.TEXT, "Id.", volatile=True),)}, "plain"),
+        ({"about": ""}, "says what it is"),
+        ({"fields": (Field("id", Kind.TEXT, ""),)}, "says what it is"),
+        ({"started": "other"}, "no such fields"),
+    ],
+)
+def test_a_wrong_table_fails_at_import(wrong: dict[str, Any], said: str) -> None:
+    """With words that say what is wrong."""
+    good: dict[str, Any] = {"name": "t", "about": "A table.", "key": ("id",), "fields": (ID,)}
+    TableSpec(**good)
+    with pytest.raises(ValueError, match=said):
+        TableSpec(**{**good, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"lists": ()}, "a resource has"),
+        ({"key": ()}, "a resource has"),
+        ({"key": ("id", "more")}, "another key"),
+    ],
+)
+def test_a_wrong_resource_fails_at_import(wrong: dict[str, Any], said: str) -> None:
+    """With words that say what is wrong."""
+    good = STREAMS["insights"].resources[0]
+    values = {name: getattr(good, name) for name in ("lists", "tables", "key", "transform")}
+    Resource(**values)
+    with pytest.raises(ValueError, match=said):
+        Resource(**{**values, **wrong})
+
+
+def test_a_wrong_stream_fails_at_import() -> None:
+    """Windows go by a field, and nothing else does."""
+    resources = STREAMS["insights"].resources
+    for mode, started in ((Mode.WINDOWS, None), (Mode.SNAPSHOT, "created_at")):
+        with pytest.raises(ValueError, match="windows"):
+            Stream("s", "A stream", "a:read", mode, resources, started)
+    with pytest.raises(ValueError, match="has a resource"):
+        Stream("s", "A stream", "a:read", Mode.SNAPSHOT, ())
+
+
+def test_the_catalogue_for_people_says_how_each_stream_is_read() -> None:
+    """What `posthog-etl streams` prints."""
+    found = {row["stream"]: row for row in catalogue()}
+    assert list(found) == list(STREAMS)
+    assert found["session_recordings"]["mode"] == "windows by start_time"
+    assert found["group_activity"]["mode"] == "snapshot, off by default"
+    assert found["insight_sharing"]["mode"] == "rotation"
+    assert found["insight_sharing"]["cursor"] == "none: one request a resource"
+    assert found["session_properties"]["cursor"] == "none: one answer"
+    assert found["subscriptions"]["tables"] == ["subscriptions", "users"]
+    json.dumps(catalogue())
+
+
+def test_a_key_of_several_parts_is_a_json_array() -> None:
+    """The same text that Postgres makes of it."""
+    assert key_text([5]) == "5"
+    assert key_text([0, 'ä"b']) == '[0, "ä\\"b"]'
