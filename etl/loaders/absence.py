@@ -21,6 +21,7 @@ from etl.loaders.statements import (
     row_key,
     unseen_since,
 )
+from etl.streams import TABLE_SPECS
 from etl.transformers.fields import is_storable
 
 
@@ -165,8 +166,10 @@ def orphan_statements(resource: Resource, schema: str) -> list[str]:
     parents = resource.parents
     if parents is None:
         return []
+    # The cast is on our side, so that the key of the parents' table can be looked up.
+    kinds = {field.name: field.kind.value for field in TABLE_SPECS[parents.table].fields}
     theirs = " AND ".join(
-        f"p.{quoted(column)}::text = t.{quoted(field)}::text"
+        f"p.{quoted(column)} = t.{quoted(field)}::{kinds[column]}"
         for field, column in parents.fields.items()
     )
     ours = "".join(
