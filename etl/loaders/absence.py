@@ -175,13 +175,15 @@ def orphan_statements(resource: Resource, schema: str) -> list[str]:
     ours = "".join(
         f" AND t.{quoted(field)} = {literal(value)}" for field, value in parents.constant.items()
     )
+    # One condition (see `absence_statements`), and a count instead of EXISTS, which would become a
+    # join: so it is one look at the parents' key for each row, whatever the statistics say.
+    alive = f"coalesce(p._deleted_at{', p._expired_at' if parents.expire else ''}) IS NULL"
     return [
         f"UPDATE {quoted(schema)}.{quoted(spec.name)} AS t SET _deleted_at = now(), "
         f"_updated_at = now(), _xid = {XID} WHERE t.project_id = $1::bigint{ours} "
-        f"AND t._deleted_at IS NULL AND NOT EXISTS (SELECT FROM {quoted(schema)}."
-        f"{quoted(parents.table)} AS p WHERE p.project_id = t.project_id AND {theirs} "
-        "AND p._deleted_at IS NULL"
-        f"{' AND p._expired_at IS NULL' if parents.expire else ''})"
+        "AND t._deleted_at IS NULL AND (SELECT count(*) FROM "
+        f"{quoted(schema)}.{quoted(parents.table)} AS p WHERE p.project_id = t.project_id "
+        f"AND {theirs} AND {alive}) = 0"
         for spec in resource.tables
     ]
 
