@@ -9,8 +9,10 @@ import pytest
 from tests.conftest import StartSandbox
 from tests.support.command import Command
 from tests.support.pipeline import EVERY_STREAM, Pipeline
-from tests.support.sql import select
+from tests.support.sql import select, value
 from tests.support.streams import CHANGING, SMALL, endings, marked, put, remove, untruths
+
+MARKS = 'SELECT count(*) FROM posthog."{}" WHERE _deleted_at IS NOT NULL'
 
 # Where a stream begins, what is answered there, how its run ends, and words that it has to say.
 TROUBLES: dict[str, tuple[str, dict[str, Any], tuple[int, str], str]] = {
@@ -142,5 +144,42 @@ async def test_check_tells_plan_from_server_from_closed_to_keys(
         "group_properties": "not on this server",
         "session_properties": "not on this server",
         "insights": "closed to personal keys",
+        "insight_sharing": "closed to personal keys",
         "playlists": "The API answered 500",
     }
+
+
+@pytest.mark.parametrize("spoil", ["a field", "the key"])
+async def test_a_record_that_cannot_be_stored_keeps_no_other_out_and_is_not_taken_for_gone(
+    start_sandbox: StartSandbox, dsn: str, spoil: str
+) -> None:
+    """Of each list one record is set aside, once; what is stored of it stays, and heals later."""
+    sandbox = await start_sandbox(**SMALL)
+    streams = ("subscriptions", "groups", "insights", "project_secret_api_keys")
+    pipeline = Pipeline(sandbox, dsn, streams=streams)
+    assert endings(await pipeline.sync_each()) == {}
+    keys = {
+        "/subscriptions": ("id", "interval"),
+        "/groups_types": ("group_type_index", "detail_dashboard"),
+        "/insights": ("id", "saved"),
+        "/project_secret_api_keys": ("id", "scopes"),
+    }
+    for path, (key, name) in keys.items():
+        change = {"set": {name: {"no": "such"}}} if spoil == "a field" else {"unset": [key]}
+        # What is asked for by its key is spoiled, too.
+        sandbox.control.add_faults(
+            {"match": {"path": path}, "fault": {"mutate": {"record": 0, **change}}}
+        )
+    sandbox.control.change(put("subscription", id=10_002, title="Changed"))
+    reports = await pipeline.sync_each()
+    assert {report.ending.exit_code for report in reports} == {3}
+    assert "could not be stored" in (reports[0].ending.reason or "")
+    for table in ("subscriptions", "group_types", "groups", "insights", "project_secret_api_keys"):
+        assert (table, await value(dsn, MARKS.format(table))) == (table, 0)
+    titles = "SELECT title FROM posthog.subscriptions WHERE id = 10002"
+    assert await value(dsn, titles) == "Changed"
+    again = await pipeline.sync_each()
+    assert [report.rejected for report in again] == [0] * len(streams)
+    sandbox.control.clear_faults()
+    assert endings(await pipeline.sync_each()) == {}
+    assert await untruths(dsn, sandbox, *streams) == []
