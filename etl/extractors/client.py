@@ -18,7 +18,7 @@ from yarl import URL
 from etl.core.retry import RetryPolicy, retry_wait_s
 from etl.errors import BudgetSpent, SourceError, SourceOverloaded, Throttled
 from etl.extractors.connection import NOT_REACHED, connection_error
-from etl.extractors.protocol import Answer, Request, error_of, source_clock
+from etl.extractors.protocol import HIDDEN, Answer, Request, error_of, source_clock
 
 _log = structlog.get_logger(__name__)
 
@@ -27,7 +27,6 @@ FIRST_CONTACT_ATTEMPTS = 3
 # A server that is there is reached sooner than this, in seconds.
 CONNECT_TIMEOUT_S = 20.0
 
-HIDDEN = "•••"
 LARGEST_BODY_BYTES = 64 * 1024 * 1024
 
 

@@ -35,6 +35,13 @@ from etl.errors import (
 _AVAILABLE_IN = re.compile(r"available in ([0-9]+) second")
 _MISSING_SCOPE = re.compile(r"missing required scope '([^']+)'")
 _LONGEST_TEXT = 200
+HIDDEN = "•••"
+# What could be a secret of somebody's: an address, a key, or a random word. No UUID is.
+_SECRETIVE = re.compile(
+    r"https?://[^\s'\"]+"
+    r"|\bph[a-z]_\w+"
+    r"|\b(?![0-9a-f]+(?:-[0-9a-f]+){4}\b)(?=[\w-]*[0-9])(?=[\w-]*[A-Za-z])[\w-]{20,}"
+)
 # A server that names more than a day is asked again after a day.
 _LONGEST_WAIT_S = 86_400.0
 
@@ -331,7 +338,9 @@ def _said(body: bytes) -> str:
     if not isinstance(document, dict):
         return ""
     text = document.get("detail") or document.get("error") or ""
-    line = " ".join(str(text).split())
+    # Errors are logged and stored, and a server may quote whatever it has.
+    text = _SECRETIVE.sub(HIDDEN, str(text)[: 10 * _LONGEST_TEXT])
+    line = " ".join(text.split())
     return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "…"
 
 

@@ -61,6 +61,11 @@ class RotationWork(Work):
                 await self._commit(loader, page, resource.transform(page), checked=asked)
         if self._stop.is_set():
             raise stopped()
+        turns = await tools.database.repeat(
+            lambda: tools.parents.turns(unit.project_id, unit.stream, parents, plan.recheck_after)
+        )
+        # Everything is known as of the oldest check, and not before each one had its turn.
+        known_at = began_at if turns.resources == 0 else turns.oldest_check
         requests, bytes_read = self.spent()
         commit = Commit(
             observed_at=tools.client.now,
@@ -68,7 +73,12 @@ class RotationWork(Work):
             requests=requests,
             bytes_read=bytes_read,
             follow_parents=True,
-            closing=Closing(complete=[], tail_until=began_at, swept=None, traits={}),
+            closing=Closing(
+                complete=[],
+                tail_until=None if turns.never_checked else known_at,
+                swept=None,
+                traits={},
+            ),
         )
         await loader.load(self.lease, Batch([]), commit)
         return honest_ending(self._tally, self.stream.name)

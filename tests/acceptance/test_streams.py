@@ -81,6 +81,21 @@ async def test_the_other_prefix_leads_to_the_same(
     assert {path.strip("/").split("/")[-1] for path in elsewhere} <= {"groups_types"}
 
 
+async def test_what_moves_by_itself_is_no_news_in_any_stream(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """An hour later: deliveries, counts, uses and refreshes have moved, and no row is written."""
+    streams = ("subscriptions", "groups", "insights", "playlists", "project_secret_api_keys")
+    sandbox = await one_project(start_sandbox)
+    pipeline = Pipeline(sandbox, dsn, streams=streams)
+    sandbox.control.change(put("subscription", frequency="daily", created_at="-2d"))
+    assert endings(await pipeline.sync_each()) == {}
+    before = await rows_written(dsn)
+    sandbox.control.advance(26 * 3600)
+    assert endings(await pipeline.sync_each()) == {}
+    assert await rows_written(dsn) == before
+
+
 async def test_a_second_sync_writes_next_to_no_wal(
     start_sandbox: StartSandbox, lonely_dsn: str
 ) -> None:

@@ -90,6 +90,8 @@ CASES = {
             *(remove("group", group_type_index=0, group_key=str(n)) for n in ("x1", "x2")),
             put("group", group_type_index=0, group_key="x3", group_properties={"n": 2}),
             put("group", group_type_index=1, group_key="new", group_properties={}),
+            # At the end of its list, so that only its last page shows it.
+            put("group", group_type_index=0, group_key="old", created_at="2015-01-01T00:00:00Z"),
         ],
         ("groups", "group_key", {"x1", "x2"}),
         [

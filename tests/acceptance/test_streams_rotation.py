@@ -59,6 +59,7 @@ async def test_new_ones_that_keep_coming_keep_nobody_waiting_for_ever(
     await Pipeline(sandbox, dsn).sync()
     for run in range(math.ceil(len(old) / 3)):
         new = [f"new-{run}-{nth}" for nth in range(8)]
+        sandbox.control.advance(60)
         sandbox.control.change(*({"op": "start_session", "id": each} for each in new))
         sandbox.control.reset_requests()
         assert endings(await pipeline.sync_each()) == {}
