@@ -6,7 +6,7 @@ A wrong entry fails when the catalogue is imported, not at three in the morning.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -143,11 +143,16 @@ class Address:
             raise ValueError(f"{self.path}: the path is relative and ends with a slash")
 
     def fill(self, values: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
-        """Return path and parameters for these values."""
+        """Return path and parameters for these values, which `can_be_asked_for`."""
         quoted = {name: quote(str(value), safe="") for name, value in values.items()}
         plain = {name: str(value) for name, value in values.items()}
         params = [(name, text.format_map(plain)) for name, text in self.params]
         return self.path.format_map(quoted), params
+
+
+def can_be_asked_for(values: Iterable[Any]) -> bool:
+    """Tell whether values can stand in an address: `..` would lead to another one."""
+    return {".", ".."}.isdisjoint(map(str, values))
 
 
 @dataclass(frozen=True, slots=True)
