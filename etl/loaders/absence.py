@@ -21,6 +21,7 @@ from etl.loaders.statements import (
     row_key,
     unseen_since,
 )
+from etl.streams import TABLE_SPECS
 from etl.transformers.fields import is_storable
 
 
@@ -165,20 +166,24 @@ def orphan_statements(resource: Resource, schema: str) -> list[str]:
     parents = resource.parents
     if parents is None:
         return []
+    # The cast is on our side, so that the key of the parents' table can be looked up.
+    kinds = {field.name: field.kind.value for field in TABLE_SPECS[parents.table].fields}
     theirs = " AND ".join(
-        f"p.{quoted(column)}::text = t.{quoted(field)}::text"
+        f"p.{quoted(column)} = t.{quoted(field)}::{kinds[column]}"
         for field, column in parents.fields.items()
     )
     ours = "".join(
         f" AND t.{quoted(field)} = {literal(value)}" for field, value in parents.constant.items()
     )
+    # One condition (see `absence_statements`), and a count instead of EXISTS, which would become a
+    # join: so it is one look at the parents' key for each row, whatever the statistics say.
+    alive = f"coalesce(p._deleted_at{', p._expired_at' if parents.expire else ''}) IS NULL"
     return [
         f"UPDATE {quoted(schema)}.{quoted(spec.name)} AS t SET _deleted_at = now(), "
         f"_updated_at = now(), _xid = {XID} WHERE t.project_id = $1::bigint{ours} "
-        f"AND t._deleted_at IS NULL AND NOT EXISTS (SELECT FROM {quoted(schema)}."
-        f"{quoted(parents.table)} AS p WHERE p.project_id = t.project_id AND {theirs} "
-        "AND p._deleted_at IS NULL"
-        f"{' AND p._expired_at IS NULL' if parents.expire else ''})"
+        "AND t._deleted_at IS NULL AND (SELECT count(*) FROM "
+        f"{quoted(schema)}.{quoted(parents.table)} AS p WHERE p.project_id = t.project_id "
+        f"AND {theirs} AND {alive}) = 0"
         for spec in resource.tables
     ]
 
