@@ -17,7 +17,7 @@ from tests.conftest import StartSandbox
 from tests.support.books import nobody_is_connected, row_count, rows_inserted
 from tests.support.pgproxy import Point
 from tests.support.pipeline import Pipeline
-from tests.support.sql import select
+from tests.support.sql import select, value
 from tests.support.stage import Aim, Stage, copy_of, killed
 from tests.support.streams import NOTHING, asked, marked, put, remove, tables_of, untruths
 
@@ -59,11 +59,6 @@ async def after_the_marks_are_committed(stage: Stage) -> None:
     await stage.at_commit_after(MARKING, 1, Point.AFTER_COMMIT_BEFORE_ANSWER)
 
 
-JUDGING = (
-    with_the_suspects_found,
-    before_the_marks_are_committed,
-    after_the_marks_are_committed,
-)
 LATER = Point.AFTER_COMMIT_BEFORE_ANSWER
 
 
@@ -99,7 +94,8 @@ CASES = {
             in_copy("groups", 2),
             at_commit(1, Point.BEFORE_COMMIT),
             at_commit(1, LATER),
-            *JUDGING,
+            before_the_marks_are_committed,
+            after_the_marks_are_committed,
         ],
     ),
     "by limit and offset": Case(
@@ -113,10 +109,10 @@ CASES = {
         ("subscriptions", "id", {"10001", "10006", "10020"}),
         [
             in_copy("subscriptions", 2),
-            in_copy("users", 2),
             at_commit(2, Point.BEFORE_COMMIT),
             at_commit(2, LATER),
-            *JUDGING,
+            with_the_suspects_found,
+            after_the_marks_are_committed,
         ],
     ),
     "parents and children": Case(
@@ -130,10 +126,9 @@ CASES = {
         ("session_recording_playlist_items", "short_id", {"x1"}),
         [
             in_copy("session_recording_playlists", 1),
-            at_commit(1, LATER),
-            *JUDGING,
+            before_the_marks_are_committed,
             in_copy("session_recording_playlist_items", 2),
-            at_commit(1, Point.BEFORE_COMMIT),
+            at_commit(1, LATER),
             # The second reading, since a single item cannot be asked for.
             with_the_suspects_found,
             after_the_marks_are_committed,
@@ -217,24 +212,19 @@ async def test_a_rotation_killed_at_one_point_after_another_asks_only_for_what_i
     await Pipeline(sandbox, dsn).sync()
     sandbox.control.reset_requests()
     for aim in (
-        in_copy("sharing_configurations", 1),
-        at_commit(1, Point.BEFORE_COMMIT),
-        at_commit(1, LATER),
         in_copy("sharing_configurations", 2),
+        at_commit(1, Point.BEFORE_COMMIT),
         at_commit(1, LATER),
     ):
         await killed_at(sandbox, dsn, "recording_sharing", aim)
         # Nothing is stored of an answer whose turn was not noted, and the other way round.
-        (counted,) = await select(
-            dsn,
-            "SELECT (SELECT count(*) FROM posthog_etl.checks) AS checked, "
-            "(SELECT count(*) FROM posthog.sharing_configurations) AS stored",
-        )
-        assert counted["checked"] == counted["stored"]
+        stored = await row_count(dsn, "sharing_configurations")
+        checked = await value(dsn, "SELECT count(*) FROM posthog_etl.checks")
+        assert (checked, checked % 50) == (stored, 0)
+    assert 50 <= checked < 170
     sandbox.control.reset_requests()
     pipeline = Pipeline(sandbox, dsn, streams=("recording_sharing",))
     report = await pipeline.sync()
-    assert (report.ending.exit_code, report.requests) == (0, 170 - 150)
-    assert len(asked(sandbox, "/sharing")) == 170 - 150
+    assert (report.ending.exit_code, len(asked(sandbox, "/sharing"))) == (0, 170 - checked)
     assert await untruths(dsn, sandbox, "recording_sharing") == []
     assert (await pipeline.sync()).requests == 0

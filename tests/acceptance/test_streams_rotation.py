@@ -134,6 +134,16 @@ async def test_status_tells_how_old_the_oldest_check_is(
     assert found.oldest_check == oldest
     printed = await Command(sandbox.url, dsn).run("status")
     assert "insight_sharing: the oldest check is 7.0 h old; 2 of 9 were never" in printed.out
+    told = (await Command(sandbox.url, dsn).run("status", "--json")).document["streams"]
+    (row,) = [row for row in told if row["stream"] == "insight_sharing"]
+    assert row["turns"] == {
+        "resources": 9,
+        "due": 7,
+        "never_checked": 2,
+        "oldest_check": oldest.isoformat(),
+    }
+    # Nothing is known about all of them before each one had its turn.
+    assert row["complete_until"] is None
 
 
 async def test_sharing_ends_with_the_recording_it_was_for(

@@ -320,3 +320,23 @@ def test_the_servers_clock_is_read_from_its_date_header(header: str, at: datetim
     """One that cannot be read is none."""
     assert source_clock({"Date": header}) == at
     assert source_clock({}) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "passed_on"),
+    [
+        ("Delivery to https://hooks.example/T0/B0/xyz?a=b failed", "Delivery to ••• failed"),
+        ("The key phs_abc is old", "The key ••• is old"),
+        ("Token aB3dE6gH9jK2mN5pQ8sT1v is of none", "Token ••• is of none"),
+        ("No recording 018f2b6e-7c1a-7def-8a55-0123456789ab", None),
+        ("API key missing required scope 'session_recording_playlist:read'", None),
+        ("Request was throttled. Expected available in 3600 seconds.", None),
+        ("estimated_query_execution_time_too_long", None),
+    ],
+)
+def test_what_could_be_a_secret_in_the_words_of_an_error_is_hidden(
+    said: str, passed_on: str | None
+) -> None:
+    """Addresses, keys and random words; ids and plain words stay."""
+    error = error_of(400, {}, json.dumps({"detail": said}).encode())
+    assert error.message == f"The API answered 400: {passed_on or said}"
