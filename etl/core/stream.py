@@ -6,7 +6,7 @@ A wrong entry fails when the catalogue is imported, not at three in the morning.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -142,17 +142,19 @@ class Address:
         if self.path.startswith("/") or not self.path.endswith("/"):
             raise ValueError(f"{self.path}: the path is relative and ends with a slash")
 
+    def takes(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether these values can stand in the path: `..` would lead to another one."""
+        parts = self.path.split("/")
+        return not any(
+            f"{{{name}}}" in parts and str(value) in (".", "..") for name, value in values.items()
+        )
+
     def fill(self, values: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
-        """Return path and parameters for these values, which `can_be_asked_for`."""
+        """Return path and parameters for these values, of which it `takes` all."""
         quoted = {name: quote(str(value), safe="") for name, value in values.items()}
         plain = {name: str(value) for name, value in values.items()}
         params = [(name, text.format_map(plain)) for name, text in self.params]
         return self.path.format_map(quoted), params
-
-
-def can_be_asked_for(values: Iterable[Any]) -> bool:
-    """Tell whether values can stand in an address: `..` would lead to another one."""
-    return {".", ".."}.isdisjoint(map(str, values))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from msgspec import Raw
 from etl.core.coverage import Span
 from etl.core.document import decode_record
 from etl.core.page import Page, Record, Sighting, TypedRecord
-from etl.core.stream import Stream, can_be_asked_for
+from etl.core.stream import Stream
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk
 from etl.core.window import AHEAD, Window
 from etl.errors import (
@@ -154,7 +154,9 @@ class Extractor:
         records: list[Record] = []
         gone: list[str] = []
         is_dirty = False
-        for key in filter(lambda each: can_be_asked_for([each]), keys):
+        for key in keys:
+            if key in (".", ".."):
+                continue  # in an address it would lead to another one
             try:
                 answer = await self._client.fetch(
                     retrieve_request(self._path, key, self._resource.retrieve_classes)

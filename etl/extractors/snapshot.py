@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from etl.core.page import Page, Record, Sighting
-from etl.core.stream import Address, Resource, Stream, can_be_asked_for, key_text
+from etl.core.stream import Address, Resource, Stream, key_text
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
 from etl.errors import (
     EtlError,
@@ -200,7 +200,7 @@ class SnapshotExtractor:
         For resources that have no list, but one object for each parent. Safe to repeat. Raises
         SourceError and BudgetSpent.
         """
-        if not can_be_asked_for(parent.values()):
+        if not self._resource.lists[0].takes(parent):
             return None
         path, params = self._address(self._resource.lists[0], parent)
         request = Request(path, params, self._resource.budget_classes)
@@ -227,9 +227,9 @@ class SnapshotExtractor:
         is_dirty = False
         for key in keys:
             values = [key] if len(self._resource.key) == 1 else json.loads(key)
-            if not can_be_asked_for(values):
-                continue
             named = dict(zip(self._resource.key, values, strict=True))
+            if not one.takes(named):
+                continue
             path, params = self._address(one, named)
             try:
                 answer = await self._client.fetch(
