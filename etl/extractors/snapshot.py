@@ -86,7 +86,7 @@ class Snapshot:
     took: list[list[int]] = field(default_factory=list)
 
     def position(self, at: datetime | None = None) -> Mapping[str, Any]:
-        """Return the snapshot as JSON; `at`: the server's clock now."""
+        """Return the snapshot as JSON; `at`: the database's clock now."""
         return {
             "at": None if at is None else at.isoformat(),
             "fingerprint": self.fingerprint,
@@ -109,7 +109,7 @@ class Snapshot:
 
     @classmethod
     def resume(
-        cls, position: Mapping[str, Any] | None, fingerprint: str, source_now: datetime
+        cls, position: Mapping[str, Any] | None, fingerprint: str, now: datetime
     ) -> Snapshot | None:
         """Return the snapshot of a checkpoint.
 
@@ -120,7 +120,7 @@ class Snapshot:
             if position is None or position["fingerprint"] != fingerprint:
                 return None
             state = dict(position)
-            if source_now - datetime.fromisoformat(state.pop("at")) > WORTH_RESUMING:
+            if now - datetime.fromisoformat(state.pop("at")) > WORTH_RESUMING:
                 return None
             began_at = datetime.fromisoformat(state.pop("began_at"))
             place = state.pop("walk")
@@ -425,7 +425,7 @@ class SnapshotExtractor:
         if last and snapshot.walk is not None:
             # A position between two lists begins the next one.
             snapshot.walk = None
-        position = dict(snapshot.position(self._client.source_now))
+        position = dict(snapshot.position(self._client.now))
         if last:
             position["list_number"] = snapshot.list_number + 1
         page = Page(
@@ -448,7 +448,7 @@ class SnapshotExtractor:
             observed_at=self._client.now,
             source_at=self._client.source_now,
             size_bytes=0,
-            position=snapshot.position(self._client.source_now),
+            position=snapshot.position(self._client.now),
             last=snapshot.read,
             sighting=sighting,
         )

@@ -40,7 +40,7 @@ class SnapshotWork(Work):
         watermark = await self._watermark()
         fingerprint = fingerprint_of(self.stream, plan.prefix, plan.page_size_records)
         self._expect(await foresee(self._tools, self.stream, self.lease.unit.project_id, watermark))
-        resumed = Snapshot.resume(self.lease.position, fingerprint, client.source_now)
+        resumed = Snapshot.resume(self.lease.position, fingerprint, client.now)
         if resumed is not None and self.forecast is not None:
             self.forecast = replace(self.forecast, exact=False)
             try:
@@ -97,7 +97,7 @@ class SnapshotWork(Work):
         again: to look for what the first reading did not show; the place kept is then the end of
         that one.
         """
-        ended = snapshot.position(self._tools.client.source_now) if again else None
+        ended = snapshot.position(self._tools.client.now) if again else None
         vouches = True
         if again:
             snapshot.begin_stage()
@@ -133,7 +133,7 @@ class SnapshotWork(Work):
             return
         # Where there are more than a second reading takes requests, that is the cheaper look.
         asks = resource.one is not None and absence.suspects <= max(snapshot.pages, FEW)
-        position = snapshot.position(self._tools.client.source_now)
+        position = snapshot.position(self._tools.client.now)
         if not asks or snapshot.records == 0:
             # Also an answer without any record is believed only when it is given twice.
             first = replace(snapshot)
