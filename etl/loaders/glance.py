@@ -90,9 +90,12 @@ class Glance:
         """Return `run` and those of its unit around it, the oldest first, with `held`."""
         runs = self._tables.runs
         unit = [runs.c[name] == run[name] for name in ("project_id", "stream", "unit")]
-        place, here = tuple_(runs.c.started_at, runs.c.id), (run["started_at"], run["id"])
-        after = select(runs, self._held()).where(*unit, place > tuple_(*map(literal, here)))
-        until = select(runs, self._held()).where(*unit, place <= tuple_(*map(literal, here)))
+        place = tuple_(runs.c.started_at, runs.c.id)
+        here = tuple_(
+            literal(run["started_at"], runs.c.started_at.type), literal(run["id"], runs.c.id.type)
+        )
+        after = select(runs, self._held()).where(*unit, place > here)
+        until = select(runs, self._held()).where(*unit, place <= here)
         up, down = (runs.c.started_at, runs.c.id), (runs.c.started_at.desc(), runs.c.id.desc())
         both = union_all(
             after.order_by(*up).limit(each_way).subquery().select(),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from etl.logs import Redactor
 from etl.service.page import words
@@ -40,7 +42,12 @@ class Renderer:
             name: getattr(words, name)
             for name in ("span", "instant", "iso", "number", "count", "rate", "size", "plural")
         }
-        self._environment.filters |= {"clock": words.clock, "bar_said": bar_said, "days": days_said}
+        self._environment.filters |= {
+            "clock": words.clock,
+            "bar_said": bar_said,
+            "days": days_said,
+            "prose": lambda text: prose(redactor.text(text)),
+        }
 
     def overview(self, overview: Overview, *, live: bool = False) -> str:
         """Return the first page."""
@@ -91,6 +98,14 @@ class Renderer:
 def static(name: str) -> bytes:
     """Return a file that the page loads; `name` is one of STATIC."""
     return (files("etl.service.page") / "static" / name).read_bytes()
+
+
+def prose(text: str) -> Markup:
+    """Return `text`, escaped, with what stands between backticks as code."""
+    parts = re.split(r"`([^`]+)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
+    )
 
 
 def bar_said(bar: Bar, now: datetime) -> str:

@@ -86,7 +86,7 @@ class _Views:
         return _answer(request, self._renderer.run(page, live=live), page.run["now"])
 
     def _database_away(self, exc: DestinationError, root: str, *, live: bool) -> web.StreamResponse:
-        title = "The database does not answer"
+        title = "The database cannot be read"
         text = self._renderer.trouble(title, str(exc), root=root, live=live)
         return _html(text, status=503)
 

@@ -100,7 +100,7 @@
       }
       if (answer.status !== 304) {
         const text = await answer.text();
-        if (answer.status === 503) throw new Error("The database does not answer.");
+        if (answer.status === 503) throw new Error("The database cannot be read.");
         if (!answer.ok) throw new Error(`The service answers with ${answer.status}.`);
         show(text);
         tag = answer.headers.get("ETag") || "";
