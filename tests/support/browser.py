@@ -8,7 +8,6 @@ import contextlib
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +16,6 @@ from typing import Any
 
 import aiohttp
 
-INSTALL_TIMEOUT_S = 180
 PROGRAMS = ("chromium", "chromedriver")
 FLAGS = (
     "--headless",
@@ -40,26 +38,6 @@ _START_TIMEOUT_S = 30.0
 def missing() -> list[str]:
     """Return the programs that are not there."""
     return [name for name in PROGRAMS if shutil.which(name) is None]
-
-
-def install() -> None:
-    """Install Debian's packages where we are root and there is apt; quietly, bounded in time."""
-    if not missing() or os.geteuid() != 0 or shutil.which("apt-get") is None:
-        return
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        for words in (
-            ("update", "-qq"),
-            ("install", "-y", "-qq", "--no-install-recommends", "chromium", "chromium-driver"),
-        ):
-            subprocess.run(
-                ("apt-get", *words),
-                env=environment,
-                timeout=INSTALL_TIMEOUT_S,
-                check=False,
-                **quiet,  # type: ignore[call-overload]
-            )
 
 
 @dataclass

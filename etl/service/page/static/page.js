@@ -60,13 +60,16 @@
     }
     const known = new Map([...now.children].filter((c) => c.id).map((c) => [c.id, c]));
     [...next.childNodes].forEach((child, at) => {
-      const there = now.childNodes[at];
       const same = known.get(child.id);
-      if (same && same !== there) now.insertBefore(same, there || null);
-      const target = now.childNodes[at];
-      if (!target) now.append(child.cloneNode(true));
-      else if (child.id && target.id !== child.id) now.insertBefore(child.cloneNode(true), target);
-      else morph(target, child);
+      // Whoever is moved loses the focus, so what stands in the way is removed instead.
+      while (same && now.childNodes[at] !== same && !wanted.has(now.childNodes[at].id)) {
+        now.childNodes[at].remove();
+      }
+      if (same && now.childNodes[at] !== same) now.insertBefore(same, now.childNodes[at]);
+      const there = now.childNodes[at];
+      if (same) morph(same, child);
+      else if (!there || child.id || wanted.has(there.id)) now.insertBefore(child.cloneNode(true), there || null);
+      else morph(there, child);
     });
     while (now.childNodes.length > next.childNodes.length) now.lastChild.remove();
   };
