@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Label, and_, func, literal, select, text, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Label,
+    Table,
+    and_,
+    func,
+    literal,
+    select,
+    text,
+    true,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from etl.loaders.database import Database
@@ -29,6 +41,16 @@ class Count:
     exact: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What of a table belongs to a stream; `projects` are those that have run it."""
+
+    stream: str
+    table: str
+    where: Mapping[str, str]
+    projects: Sequence[int]
+
+
 class Glance:
     """Reads; every method raises DestinationError and is safe to repeat."""
 
@@ -41,12 +63,26 @@ class Glance:
 
         With `held`: whether the run still holds its unit.
         """
-        runs = self._tables.runs
-        latest = func.row_number().over(
-            partition_by=(runs.c.project_id, runs.c.stream),
-            order_by=(runs.c.started_at.desc(), runs.c.id.desc()),
+        runs, units = self._tables.runs, self._tables.checkpoints
+        same = [runs.c[name] == units.c[name] for name in ("project_id", "stream", "unit")]
+        # Unit by unit, because so runs are indexed: their number does not matter.
+        of_unit = (
+            select(runs.c.id, runs.c.started_at)
+            .where(*same)
+            .order_by(runs.c.started_at.desc())
+            .limit(per_stream)
+            .lateral()
         )
-        numbered = select(runs.c.id, latest.label("number")).subquery()
+        latest = func.row_number().over(
+            partition_by=(units.c.project_id, units.c.stream),
+            order_by=(of_unit.c.started_at.desc(), of_unit.c.id.desc()),
+        )
+        numbered = (
+            select(of_unit.c.id, latest.label("number"))
+            .select_from(units)
+            .join(of_unit, true())
+            .subquery()
+        )
         query = (
             select(runs, self._held())
             .join(numbered, and_(numbered.c.id == runs.c.id, numbered.c.number <= per_stream))
@@ -124,30 +160,31 @@ class Glance:
             return int(counted.scalar_one()), [dict(row) for row in found.mappings()]
 
     async def row_counts(
-        self, wanted: Sequence[tuple[int, str]], counted_rows: int = COUNTED_ROWS
+        self, shares: Sequence[Share], counted_rows: int = COUNTED_ROWS
     ) -> Mapping[tuple[int, str], Count]:
-        """Return the rows of (project, table), estimated where the table has over `counted_rows`.
+        """Return the rows of each share by project and stream; what has none is left out.
 
-        An estimate is the server's own, from its statistics.
+        Of a table that has over `counted_rows` it is the server's own estimate.
         """
-        if not wanted:
-            return {}
+        counts: dict[tuple[int, str], Count] = {}
         async with self._database.transaction() as connection:
             large = await self._large(connection, counted_rows)
-            counts: dict[tuple[int, str], Count] = {}
-            for name in {name for _, name in wanted} - large:
-                table = self._tables.data[name]
+            for share in shares:
+                table = self._tables.data[share.table]
+                own = [table.c[name] == value for name, value in share.where.items()]
+                if share.table in large:
+                    for project_id in share.projects:
+                        mine = [*own, table.c.project_id == project_id]
+                        rows = await self._estimate(connection, table, mine)
+                        counts[project_id, share.stream] = Count(rows, False)
+                    continue
                 found = await connection.execute(
                     select(table.c.project_id, func.count())
-                    .where(*alive(table))
+                    .where(*own, *alive(table))
                     .group_by(table.c.project_id)
                 )
-                counts |= {(row[0], name): Count(row[1], True) for row in found}
-            for project_id, name in wanted:
-                if name in large:
-                    rows = await self._estimate(connection, name, project_id)
-                    counts[project_id, name] = Count(rows, False)
-        return {each: counts.get(each, Count(0, True)) for each in wanted}
+                counts |= {(row[0], share.stream): Count(row[1], True) for row in found}
+        return counts
 
     def _held(self) -> Label[bool]:
         runs, leases = self._tables.runs, self._tables.leases
@@ -164,11 +201,12 @@ class Glance:
         )
         return set(found.scalars())
 
-    async def _estimate(self, connection: AsyncConnection, name: str, project_id: int) -> int:
-        table = self._tables.data[name]
-        query = select(table.c.project_id).where(table.c.project_id == project_id)
-        if marks := [n for n in ("_deleted_at", "_expired_at") if n in table.c]:
-            query = query.where(*(table.c[n].is_(None) for n in marks))
+    async def _estimate(
+        self, connection: AsyncConnection, table: Table, own: Sequence[ColumnElement[bool]]
+    ) -> int:
+        # Not `alive`, which the server's statistics know nothing of.
+        marks = [table.c[name] for name in ("_deleted_at", "_expired_at") if name in table.c]
+        query = select(table.c.project_id).where(*own, *(mark.is_(None) for mark in marks))
         compiled = query.compile(connection.sync_connection, compile_kwargs={"literal_binds": True})
         plan = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}")
         return int(plan.scalar_one()[0]["Plan"]["Plan Rows"])

@@ -14,6 +14,7 @@ from etl.loaders.address import parse_database_url
 from etl.loaders.database import Database, Timeouts
 from etl.loaders.glance import Count, Glance
 from etl.loaders.tables import Tables
+from etl.service.page.overview import share_of
 from tests.support.page import KEY, WINDOWS, books_of, put_trouble, served_page
 from tests.support.sql import select
 
@@ -137,29 +138,38 @@ async def test_a_database_without_tables_is_said_on_the_page(empty_dsn: str) -> 
 
 async def test_large_tables_are_estimated_and_small_ones_counted(dsn: str) -> None:
     """By project; the server's estimate is near enough after an ANALYZE."""
+    stamps = "now(), now(), now(), 1, CASE WHEN n % 10 = 0 THEN now() END"
+    columns = "_observed_at, _first_seen_at, _updated_at, _xid, _deleted_at"
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(
-            "INSERT INTO posthog.insights (project_id, id, _observed_at, _first_seen_at, "
-            "_updated_at, _xid, _deleted_at) SELECT n % 2 + 1, n, now(), now(), now(), 1, "
-            "CASE WHEN n % 10 = 0 THEN now() END FROM generate_series(1, 2000) n"
+            f"INSERT INTO posthog.insights (project_id, id, {columns}) "
+            f"SELECT n % 2 + 1, n, {stamps} FROM generate_series(1, 2000) n; "
+            "INSERT INTO posthog.sharing_configurations "
+            f"(project_id, resource_type, resource_id, {columns}) "
+            f"SELECT 1, CASE WHEN n < 30 THEN 'insight' ELSE 'recording' END, n::text, {stamps} "
+            "FROM generate_series(1, 99) n; ANALYZE"
         )
-        await connection.execute("ANALYZE posthog.insights")
     finally:
         await connection.close()
+    shares = [share_of(name, [1, 2]) for name in ("insights", "insight_sharing", "groups")]
+    wanted = [share for share in shares if share is not None]
     database = Database(parse_database_url(dsn), Timeouts())
     try:
         glance = Glance(database, Tables("posthog"))
-        wanted = [(1, "insights"), (2, "insights"), (3, "insights"), (1, "session_recordings")]
         exact = await glance.row_counts(wanted)
         rough = await glance.row_counts(wanted, counted_rows=1000)
-        assert await glance.row_counts([]) == {}
     finally:
         await database.close()
-    assert [exact[each] for each in wanted] == [Count(rows, True) for rows in (800, 1000, 0, 0)]
-    assert rough[1, "session_recordings"] == Count(0, True)
+    assert exact == {
+        (1, "insights"): Count(800, True),
+        (2, "insights"): Count(1000, True),
+        (1, "insight_sharing"): Count(27, True),
+    }
+    assert rough[1, "insight_sharing"] == Count(27, True)
     assert not rough[1, "insights"].exact
     assert 600 <= rough[1, "insights"].rows <= 1200
+    assert [share.table for share in wanted] == ["insights", "sharing_configurations", "groups"]
 
 
 async def test_only_the_latest_runs_of_each_stream_are_read(dsn: str) -> None:

@@ -100,9 +100,9 @@ class Browser:
         entries = await self.command("se/log", type="browser")
         return [f"{entry['level']}: {entry['message']}" for entry in entries]
 
-    async def screenshot(self) -> bytes:
-        """Return a picture of the whole page, PNG."""
-        taken = await self.cdp("Page.captureScreenshot", captureBeyondViewport=True)
+    async def screenshot(self, *, whole: bool = True) -> bytes:
+        """Return a picture of the whole page, or of what the window shows of it, PNG."""
+        taken = await self.cdp("Page.captureScreenshot", captureBeyondViewport=whole)
         return base64.b64decode(taken["data"])
 
 

@@ -63,6 +63,7 @@ class Books:
         project_id: int = 1,
         unit: str | None = None,
         held: bool = True,
+        position: str | None = None,
         **values: Any,
     ) -> str:
         """Insert a run that began `ago_s` ago, and return its id; a running one holds its unit."""
@@ -83,6 +84,11 @@ class Books:
             **values,
         }
         await self.put("runs", **row)
+        await self._connection.execute(
+            "INSERT INTO posthog_etl.checkpoints (project_id, stream, unit, fence, batch, position,"
+            " updated_at) VALUES ($1, $2, $3, 1, 1, $4, $5) ON CONFLICT DO NOTHING",
+            *(project_id, stream, unit, position, began),
+        )
         if status == "running" and held:
             await self.put(
                 "leases",
@@ -151,14 +157,14 @@ async def books_of(dsn: str) -> AsyncIterator[Books]:
         await connection.close()
 
 
-async def put_week(books: Books, project_id: int = 1) -> None:
-    """Put a week in which all went well: thirty syncs of three streams."""
-    for turn in range(30):
+async def put_good_times(books: Books, project_id: int = 1, syncs: int = 30) -> None:
+    """Put a history in which all went well: syncs of three streams, a quarter of an hour apart."""
+    for turn in range(syncs):
         for place, stream in enumerate((WINDOWS, "subscriptions", "groups")):
             await books.run(
                 stream,
                 project_id=project_id,
-                ago_s=900.0 * (29 - turn) + 200 - 20 * place,
+                ago_s=900.0 * (syncs - 1 - turn) + 200 - 20 * place,
                 took_s=(3, 0.4, 1.2)[place] * (1 + (turn * 7 + place * 3) % 5),
                 records_read=(900, 12, 250)[place] + turn * 5 % 37,
                 requests=1 + turn % 3,
@@ -175,7 +181,7 @@ async def put_trouble(books: Books) -> dict[str, str]:
     """Put two projects with one of everything that can be wrong; return the runs by a name."""
     now = books.now
     start = datetime(2025, 1, 1, tzinfo=UTC)
-    await put_week(books, project_id=2)
+    await put_good_times(books, project_id=2, syncs=8)
     runs = {}
     for turn in range(28):
         bad = {5: "failed", 6: "failed", 13: "partial", 19: "paused"}.get(turn, "succeeded")
@@ -197,16 +203,7 @@ async def put_trouble(books: Books) -> dict[str, str]:
             command="backfill",
             records_read=30_000 - 7_000 * (number == 3),
             requests=31,
-        )
-        await books.put(
-            "checkpoints",
-            project_id=1,
-            stream=WINDOWS,
-            unit=unit,
-            fence=1,
-            batch=3,
             position=f'{{"low": "{(until - timedelta(days=12)).isoformat()}"}}',
-            updated_at=now,
         )
     holes = [(300, 310), (120, 205)]
     edges = [start]

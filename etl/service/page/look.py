@@ -21,8 +21,8 @@ from etl.service.page.overview import (
     Source,
     bars_of,
     build,
+    share_of,
     state_of,
-    table_of,
 )
 from etl.settings import Settings
 from etl.streams import STREAMS
@@ -70,6 +70,7 @@ class Look:
         self._one_at_a_time = asyncio.Lock()
         self._seen: tuple[float, Overview] | None = None
         self._counts: Mapping[tuple[int, str], Count] = {}
+        self._counted: set[tuple[int, str]] = set()
         self._count_next_s = 0.0
 
     async def overview(self) -> Overview:
@@ -97,20 +98,18 @@ class Look:
             if run["command"] == "backfill" and run["status"] in (RUNNING, PAUSED)
         }
         windows = await self._glance.windows(sorted(backfilling)) if backfilling else []
-        wanted = [
-            (row["project_id"], table)
-            for row in status
-            if (table := table_of(row["stream"])) is not None
-        ]
-        counts = await self._row_counts(wanted)
+        counts = await self._row_counts({(row["project_id"], row["stream"]) for row in status})
         return build(at, self._source, status, recent, counts, windows)
 
-    async def _row_counts(
-        self, wanted: Sequence[tuple[int, str]]
-    ) -> Mapping[tuple[int, str], Count]:
+    async def _row_counts(self, wanted: set[tuple[int, str]]) -> Mapping[tuple[int, str], Count]:
         began_s = time.monotonic()
-        if began_s >= self._count_next_s or not set(wanted) <= set(self._counts):
-            self._counts = await self._glance.row_counts(wanted)
+        if began_s >= self._count_next_s or wanted != self._counted:
+            shares = [
+                share
+                for name in sorted({stream for _, stream in wanted})
+                if (share := share_of(name, [p for p, stream in wanted if stream == name]))
+            ]
+            self._counts, self._counted = await self._glance.row_counts(shares), wanted
             took_s = time.monotonic() - began_s
             self._count_next_s = began_s + max(_COUNT_EVERY_S, took_s / _COUNTING_SHARE)
         return self._counts

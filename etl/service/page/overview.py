@@ -12,7 +12,7 @@ from typing import Any
 
 from etl.core.coverage import Coverage, Span
 from etl.core.stream import Mode
-from etl.loaders.glance import Count
+from etl.loaders.glance import Count, Share
 from etl.service.page.calendar import Calendar, calendar
 from etl.service.page.pace import Pace, pace_of, span_of
 from etl.service.page.words import plural
@@ -55,7 +55,6 @@ class Line:
     state: str
     reason: str | None
     complete_until: datetime | None
-    table: str | None
     rows: Count | None
     bars: tuple[Bar, ...]
     per_second: float | None
@@ -216,10 +215,16 @@ def state_of(run: Row) -> str:
     return status if status in STATES else FAILED
 
 
-def table_of(stream: str) -> str | None:
-    """Return the table whose rows stand for a stream; None for one we do not know."""
+def share_of(stream: str, projects: Sequence[int]) -> Share | None:
+    """Return the rows that stand for a stream; None for one we do not know."""
     known = STREAMS.get(stream)
-    return None if known is None else known.tables[0].name
+    if known is None:
+        return None
+    table = next((each for each in known.tables if each.name == stream), known.tables[0])
+    parents = known.resources[0].parents
+    given = {} if parents is None else parents.constant
+    where = {name: value for name, value in given.items() if name in table.key}
+    return Share(stream, table.name, where, projects)
 
 
 def _line(
@@ -241,7 +246,6 @@ def _line(
     )
     holes = () if within is None else complete.holes(within)
     running = [run for run in runs if run["status"] == RUNNING]
-    table = table_of(stream)
     pace = pace_of(backfill, holes, at) if windowed else None
     reason = row["reason"]
     if row["status"] == RUNNING:
@@ -252,8 +256,7 @@ def _line(
         state=state,
         reason=reason,
         complete_until=until,
-        table=table,
-        rows=None if table is None else counts.get((project_id, table)),
+        rows=counts.get((project_id, stream), Count(0, True)) if stream in STREAMS else None,
         bars=bars_of(runs, at),
         per_second=_per_second(runs, at),
         rejects=row["rejects"],
