@@ -1,0 +1,212 @@
+"""What one look at the service takes from the bookkeeping: few statements, no row of data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Label,
+    Table,
+    and_,
+    func,
+    literal,
+    select,
+    text,
+    true,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from etl.loaders.database import Database
+from etl.loaders.history import alive
+from etl.loaders.tables import Tables
+
+# A table that is larger is estimated: a look may not cost what a sync does.
+COUNTED_ROWS = 1_000_000
+_BACKFILL_RUNS = 2_000
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many rows of a project a table holds, deleted ones left out; else an estimate."""
+
+    rows: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What of a table belongs to a stream; `projects` are those that have run it."""
+
+    stream: str
+    table: str
+    where: Mapping[str, str]
+    projects: Sequence[int]
+
+
+class Glance:
+    """Reads; every method raises DestinationError and is safe to repeat."""
+
+    def __init__(self, database: Database, tables: Tables) -> None:
+        self._database = database
+        self._tables = tables
+
+    async def recent_runs(self, per_stream: int) -> tuple[datetime, Sequence[Row]]:
+        """Return the database's time and the latest runs of each stream, the oldest first.
+
+        With `held`: whether the run still holds its unit.
+        """
+        runs, units = self._tables.runs, self._tables.checkpoints
+        same = [runs.c[name] == units.c[name] for name in ("project_id", "stream", "unit")]
+        # Unit by unit, because so runs are indexed: their number does not matter.
+        of_unit = (
+            select(runs.c.id, runs.c.started_at)
+            .where(*same)
+            .order_by(runs.c.started_at.desc())
+            .limit(per_stream)
+            .lateral()
+        )
+        latest = func.row_number().over(
+            partition_by=(units.c.project_id, units.c.stream),
+            order_by=(of_unit.c.started_at.desc(), of_unit.c.id.desc()),
+        )
+        numbered = (
+            select(of_unit.c.id, latest.label("number"))
+            .select_from(units)
+            .join(of_unit, true())
+            .subquery()
+        )
+        query = (
+            select(runs, self._held())
+            .join(numbered, and_(numbered.c.id == runs.c.id, numbered.c.number <= per_stream))
+            .order_by(runs.c.project_id, runs.c.stream, runs.c.started_at, runs.c.id)
+        )
+        async with self._database.transaction() as connection:
+            now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+            return now, [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    async def windows(self, streams: Sequence[tuple[int, str]]) -> Sequence[Row]:
+        """Return the latest backfill runs of these streams, the newest first.
+
+        With `low`: down to which start a window that is not read to its end was read, as text.
+        """
+        runs, checkpoints = self._tables.runs, self._tables.checkpoints
+        same = [runs.c[name] == checkpoints.c[name] for name in ("project_id", "stream", "unit")]
+        query = (
+            select(runs, checkpoints.c.position["low"].astext.label("low"))
+            .outerjoin(checkpoints, and_(*same))
+            .where(
+                runs.c.command == "backfill",
+                tuple_(runs.c.project_id, runs.c.stream).in_(list(streams)),
+            )
+            .order_by(runs.c.started_at.desc(), runs.c.id)
+            .limit(_BACKFILL_RUNS)
+        )
+        async with self._database.transaction() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    async def run(self, run_id: str) -> Row | None:
+        """Return a run by its UUID, with `held`: whether it still holds its unit."""
+        runs = self._tables.runs
+        query = select(runs, self._held(), func.clock_timestamp().label("now")).where(
+            runs.c.id == run_id
+        )
+        async with self._database.transaction() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+            return None if row is None else dict(row)
+
+    async def unit_runs(self, run: Row, each_way: int) -> Sequence[Row]:
+        """Return `run` and those of its unit around it, the oldest first, with `held`."""
+        runs = self._tables.runs
+        unit = [runs.c[name] == run[name] for name in ("project_id", "stream", "unit")]
+        place = tuple_(runs.c.started_at, runs.c.id)
+        here = tuple_(
+            literal(run["started_at"], runs.c.started_at.type), literal(run["id"], runs.c.id.type)
+        )
+        after = select(runs, self._held()).where(*unit, place > here)
+        until = select(runs, self._held()).where(*unit, place <= here)
+        up, down = (runs.c.started_at, runs.c.id), (runs.c.started_at.desc(), runs.c.id.desc())
+        both = union_all(
+            after.order_by(*up).limit(each_way).subquery().select(),
+            until.order_by(*down).limit(each_way + 1).subquery().select(),
+        ).subquery()
+        async with self._database.transaction() as connection:
+            found = await connection.execute(select(both).order_by(both.c.started_at, both.c.id))
+            return [dict(row) for row in found.mappings()]
+
+    async def set_aside(self, run: Row, limit: int) -> tuple[int, Sequence[Row]]:
+        """Return how many records were first set aside while `run` ran, and the first of them."""
+        rejects = self._tables.rejects
+        columns = [column for column in rejects.c if column.name != "payload"]
+        within = [
+            rejects.c.project_id == run["project_id"],
+            rejects.c.stream == run["stream"],
+            rejects.c.first_seen_at >= run["started_at"],
+            *([rejects.c.first_seen_at <= run["ended_at"]] if run["ended_at"] else []),
+        ]
+        query = select(*columns).where(*within)
+        async with self._database.transaction() as connection:
+            counted = await connection.execute(select(func.count()).where(*within))
+            found = await connection.execute(
+                query.order_by(rejects.c.first_seen_at, rejects.c.record_key).limit(limit)
+            )
+            return int(counted.scalar_one()), [dict(row) for row in found.mappings()]
+
+    async def row_counts(
+        self, shares: Sequence[Share], counted_rows: int = COUNTED_ROWS
+    ) -> Mapping[tuple[int, str], Count]:
+        """Return the rows of each share by project and stream; what has none is left out.
+
+        Of a table that has over `counted_rows` it is the server's own estimate.
+        """
+        counts: dict[tuple[int, str], Count] = {}
+        async with self._database.transaction() as connection:
+            large = await self._large(connection, counted_rows)
+            for share in shares:
+                table = self._tables.data[share.table]
+                own = [table.c[name] == value for name, value in share.where.items()]
+                if share.table in large:
+                    for project_id in share.projects:
+                        mine = [*own, table.c.project_id == project_id]
+                        rows = await self._estimate(connection, table, mine)
+                        counts[project_id, share.stream] = Count(rows, False)
+                    continue
+                found = await connection.execute(
+                    select(table.c.project_id, func.count())
+                    .where(*own, *alive(table))
+                    .group_by(table.c.project_id)
+                )
+                counts |= {(row[0], share.stream): Count(row[1], True) for row in found}
+        return counts
+
+    def _held(self) -> Label[bool]:
+        runs, leases = self._tables.runs, self._tables.leases
+        alive = and_(leases.c.holder == runs.c.id, leases.c.expires_at >= func.clock_timestamp())
+        return select(leases.c.holder).where(alive).correlate(runs).exists().label("held")
+
+    async def _large(self, connection: AsyncConnection, counted_rows: int) -> set[str]:
+        found = await connection.execute(
+            text(
+                "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                "WHERE n.nspname = :schema AND c.reltuples > :rows"
+            ),
+            {"schema": self._tables.schema, "rows": counted_rows},
+        )
+        return set(found.scalars())
+
+    async def _estimate(
+        self, connection: AsyncConnection, table: Table, own: Sequence[ColumnElement[bool]]
+    ) -> int:
+        # Not `alive`, which the server's statistics know nothing of.
+        marks = [table.c[name] for name in ("_deleted_at", "_expired_at") if name in table.c]
+        query = select(table.c.project_id).where(*own, *(mark.is_(None) for mark in marks))
+        compiled = query.compile(connection.sync_connection, compile_kwargs={"literal_binds": True})
+        plan = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}")
+        return int(plan.scalar_one()[0]["Plan"]["Plan Rows"])

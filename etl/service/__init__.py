@@ -1,0 +1,1 @@
+"""What runs for long: the service and the page that shows it."""

@@ -1,0 +1,138 @@
+"""Looks into the database for the page: a few statements a look, one look at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from etl.app import Destination
+from etl.errors import DestinationUnavailable
+from etl.loaders.glance import Count, Glance
+from etl.loaders.history import History
+from etl.service.page.overview import (
+    PAUSED,
+    RUNNING,
+    Bar,
+    Overview,
+    Source,
+    bars_of,
+    build,
+    share_of,
+    state_of,
+)
+from etl.settings import Settings
+from etl.streams import STREAMS
+
+SHOWN_RUNS = 30
+SHOWN_REJECTS = 50
+# However many look at once, the database is asked this often.
+_FRESH_S = 1.0
+# Counting rows costs most: it may take this share of the time.
+_COUNTING_SHARE = 0.05
+_COUNT_EVERY_S = 10.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """A run with what happened in it, and the runs of the same unit around it."""
+
+    run: Mapping[str, Any]
+    state: str
+    seconds: float
+    bars: tuple[Bar, ...]
+    rejected: int
+    rejects: Sequence[Mapping[str, Any]]
+
+
+class Look:
+    """Answers the page's questions. Every method raises DestinationError."""
+
+    def __init__(self, destination: Destination, settings: Settings) -> None:
+        self._glance = Glance(destination.database, destination.tables)
+        self._history = History(destination.database, destination.tables)
+        self._source = Source(
+            host=settings.host,
+            schema=settings.schema_name,
+            start=settings.start,
+            streams=tuple(
+                name
+                for name, stream in STREAMS.items()
+                if name not in settings.disabled_streams
+                and (not stream.off or name in settings.enabled_streams)
+            ),
+        )
+        self._one_at_a_time = asyncio.Lock()
+        self._seen: tuple[float, Overview] | None = None
+        self._counts: Mapping[tuple[int, str], Count] = {}
+        self._counted: set[tuple[int, str]] = set()
+        self._count_next_s = 0.0
+
+    async def overview(self) -> Overview:
+        """Return the whole page, at most a second old."""
+        async with self._one_at_a_time:
+            if self._seen is None or time.monotonic() - self._seen[0] >= _FRESH_S:
+                found = await _twice(self._overview)
+                self._seen = (time.monotonic(), found)
+            return self._seen[1]
+
+    async def run(self, run_id: str) -> RunPage | None:
+        """Return a run; None when there is none of this id."""
+        try:
+            wanted = str(uuid.UUID(run_id))
+        except ValueError:
+            return None
+        return await _twice(lambda: self._run(wanted))
+
+    async def _overview(self) -> Overview:
+        at, recent = await self._glance.recent_runs(SHOWN_RUNS)
+        status = await self._history.status()
+        backfilling = {
+            (run["project_id"], run["stream"])
+            for run in recent
+            if run["command"] == "backfill" and run["status"] in (RUNNING, PAUSED)
+        }
+        windows = await self._glance.windows(sorted(backfilling)) if backfilling else []
+        counts = await self._row_counts({(row["project_id"], row["stream"]) for row in status})
+        return build(at, self._source, status, recent, counts, windows)
+
+    async def _row_counts(self, wanted: set[tuple[int, str]]) -> Mapping[tuple[int, str], Count]:
+        began_s = time.monotonic()
+        if began_s >= self._count_next_s or wanted != self._counted:
+            shares = [
+                share
+                for name in sorted({stream for _, stream in wanted})
+                if (share := share_of(name, [p for p, stream in wanted if stream == name]))
+            ]
+            self._counts, self._counted = await self._glance.row_counts(shares), wanted
+            took_s = time.monotonic() - began_s
+            self._count_next_s = began_s + max(_COUNT_EVERY_S, took_s / _COUNTING_SHARE)
+        return self._counts
+
+    async def _run(self, run_id: str) -> RunPage | None:
+        run = await self._glance.run(run_id)
+        if run is None:
+            return None
+        unit_runs = await self._glance.unit_runs(run, SHOWN_RUNS // 2)
+        rejected, rejects = await self._glance.set_aside(run, SHOWN_REJECTS)
+        return RunPage(
+            run=run,
+            state=state_of(run),
+            seconds=((run["ended_at"] or run["now"]) - run["started_at"]).total_seconds(),
+            bars=bars_of(unit_runs, run["now"]),
+            rejected=rejected,
+            rejects=rejects,
+        )
+
+
+async def _twice(work: Callable[[], Awaitable[T]]) -> T:
+    """Do `work`, once more when Postgres broke off: after a restart the pool is of the old one."""
+    try:
+        return await work()
+    except DestinationUnavailable:
+        return await work()

@@ -1,0 +1,304 @@
+"""What the page shows, in one place, from what the bookkeeping says. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from etl.core.coverage import Coverage, Span
+from etl.core.stream import Mode
+from etl.loaders.glance import Count, Share
+from etl.service.page.calendar import Calendar, calendar
+from etl.service.page.pace import Pace, pace_of, span_of
+from etl.service.page.words import plural
+from etl.streams import STREAMS
+
+FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED = "failed", "partial", "paused", "running", "succeeded"
+# The worst first: so are they counted, and the first that occurs is the page's own.
+STATES = (FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED)
+DIED = "The process ended without a word; the next run goes on"
+LEVELS = 10
+SHOWN_HOLES = 5
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A run as a bar. level: its height, 1 to LEVELS, by the logarithm of its seconds."""
+
+    id: str
+    state: str
+    command: str
+    unit: str
+    started_at: datetime
+    seconds: float
+    records_read: int
+    rejected: int
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One stream of one project.
+
+    per_second: records read in the shown runs, by their time. days: of a windowed stream.
+    """
+
+    project_id: int
+    stream: str
+    state: str
+    reason: str | None
+    complete_until: datetime | None
+    rows: Count | None
+    bars: tuple[Bar, ...]
+    per_second: float | None
+    rejects: int
+    paused_until: datetime | None
+    holes: tuple[Span, ...]
+    days: Calendar | None
+    pace: Pace | None
+    incremental: bool
+
+    @property
+    def key(self) -> str:
+        """What names the line within the page."""
+        return f"{self.project_id}-{self.stream}"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The streams of a project, in the order in which they are read."""
+
+    id: int
+    lines: tuple[Line, ...]
+    never_run: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the deployment reads from and what it is told to; nothing of it is secret."""
+
+    host: str
+    schema: str
+    start: datetime
+    streams: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The whole page, as of the database's time `at`."""
+
+    at: datetime
+    source: Source
+    projects: tuple[Project, ...]
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The streams of all projects."""
+        return tuple(line for project in self.projects for line in project.lines)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many streams are in which state, the worst first; the states that occur."""
+        counted = Counter(line.state for line in self.lines)
+        return {state: counted[state] for state in STATES if counted[state]}
+
+    @property
+    def state(self) -> str | None:
+        """The worst state that occurs, None before anything ran."""
+        return next(iter(self.counts), None)
+
+    @property
+    def verdict(self) -> str:
+        """All of it in one sentence, the worst first."""
+        counts, total = self.counts, len(self.lines)
+        of = f"{total} streams" if total != 1 else "1 stream"
+        if not total:
+            return "Nothing has run yet"
+        if FAILED in counts:
+            return f"{counts[FAILED]} of {of} failed"
+        if PARTIAL in counts:
+            return f"{counts[PARTIAL]} of {of} not complete"
+        if PAUSED in counts:
+            return f"{counts[PAUSED]} of {of} paused: the request budget is spent"
+        if RUNNING in counts:
+            return f"{plural(counts[RUNNING], 'stream')} running, nothing wrong"
+        return f"All {of} succeeded" if total != 1 else "The only stream succeeded"
+
+    @property
+    def least_fresh(self) -> Line | None:
+        """The stream that is complete up to the earliest instant."""
+        known = [line for line in self.lines if line.complete_until is not None]
+        return min(known, key=lambda line: line.complete_until or self.at, default=None)
+
+    @property
+    def worrying(self) -> tuple[Line, ...]:
+        """The streams that somebody should look at, the worst first."""
+        worth = [line for line in self.lines if line.state in (FAILED, PARTIAL, PAUSED)]
+        return tuple(sorted(worth, key=lambda line: STATES.index(line.state)))
+
+    @property
+    def moving(self) -> bool:
+        """Whether anything runs."""
+        return RUNNING in self.counts
+
+
+def build(
+    at: datetime,
+    source: Source,
+    status: Sequence[Row],
+    recent: Sequence[Row],
+    counts: Mapping[tuple[int, str], Count],
+    windows: Sequence[Row] = (),
+) -> Overview:
+    """Return the page's content.
+
+    status: as `History.status` has it. recent: the latest runs, the oldest first. windows: runs of
+    the backfills that may be under way, the newest first.
+    """
+    runs = _by_stream(recent)
+    backfills = _by_stream(windows)
+    order = {name: place for place, name in enumerate(STREAMS)}
+    rows = sorted(
+        status, key=lambda r: (r["project_id"], order.get(r["stream"], len(order)), r["stream"])
+    )
+    projects = []
+    for project_id, those in groupby(rows, key=lambda row: int(row["project_id"])):
+        lines = tuple(
+            _line(
+                at,
+                source,
+                row,
+                runs.get((project_id, row["stream"]), []),
+                backfills.get((project_id, row["stream"]), []),
+                counts,
+            )
+            for row in those
+        )
+        ran = {line.stream for line in lines}
+        never_run = tuple(name for name in source.streams if name not in ran)
+        projects.append(Project(project_id, lines, never_run))
+    return Overview(at, source, tuple(projects))
+
+
+def bars_of(runs: Sequence[Row], at: datetime) -> tuple[Bar, ...]:
+    """Return `runs`, each with `held`, as bars."""
+    seconds = [_seconds(run, at) for run in runs]
+    longest = math.log1p(max(seconds, default=0.0)) or 1.0
+    return tuple(
+        Bar(
+            id=str(run["id"]),
+            state=state_of(run),
+            command=run["command"],
+            unit=run["unit"],
+            started_at=run["started_at"],
+            seconds=took,
+            records_read=run["records_read"],
+            rejected=run["rejected"],
+            level=1 + round((LEVELS - 1) * math.log1p(took) / longest),
+        )
+        for run, took in zip(runs, seconds, strict=True)
+    )
+
+
+def state_of(run: Row) -> str:
+    """Return the state of a run, which says whether it is `held`; one that is not has died."""
+    status = str(run["status"])
+    if status == RUNNING and not run["held"]:
+        return FAILED
+    return status if status in STATES else FAILED
+
+
+def share_of(stream: str, projects: Sequence[int]) -> Share | None:
+    """Return the rows that stand for a stream; None for one we do not know."""
+    known = STREAMS.get(stream)
+    if known is None:
+        return None
+    table = next((each for each in known.tables if each.name == stream), known.tables[0])
+    parents = known.resources[0].parents
+    given = {} if parents is None else parents.constant
+    where = {name: value for name, value in given.items() if name in table.key}
+    return Share(stream, table.name, where, projects)
+
+
+def _line(
+    at: datetime,
+    source: Source,
+    row: Row,
+    runs: Sequence[Row],
+    backfill: Sequence[Row],
+    counts: Mapping[tuple[int, str], Count],
+) -> Line:
+    project_id, stream = int(row["project_id"]), str(row["stream"])
+    state = state_of(row)
+    complete: Coverage = row["complete"]
+    until = complete.until or row["tail_until"]
+    windowed = stream in STREAMS and STREAMS[stream].mode is Mode.WINDOWS
+    # As `status` has it: what is not known complete, up to where it is.
+    within = (
+        None if complete.until is None else Span(min(source.start, complete.until), complete.until)
+    )
+    holes = () if within is None else complete.holes(within)
+    running = [run for run in runs if run["status"] == RUNNING]
+    pace = pace_of(backfill, holes, at) if windowed else None
+    reason = row["reason"]
+    if row["status"] == RUNNING:
+        reason = None if state == RUNNING else DIED
+    return Line(
+        project_id=project_id,
+        stream=stream,
+        state=state,
+        reason=reason,
+        complete_until=until,
+        rows=counts.get((project_id, stream), Count(0, True)) if stream in STREAMS else None,
+        bars=bars_of(runs, at),
+        per_second=_per_second(runs, at),
+        rejects=row["rejects"],
+        paused_until=row["paused_until"] if state == PAUSED else None,
+        holes=holes,
+        days=calendar(complete, _being_read(running, row, at), source.start, at)
+        if windowed
+        else None,
+        pace=pace,
+        incremental=(row["traits"] or {}).get("date_filter") not in ("refused", "ignored"),
+    )
+
+
+def _being_read(running: Sequence[Row], row: Row, at: datetime) -> list[Span]:
+    """Return the stretches of time that the running runs are at."""
+    spans = []
+    for run in running:
+        window = span_of(run["unit"])
+        since = row["tail_until"] or row["complete"].since
+        if window is not None:
+            spans.append(window)
+        elif since is not None and since < at:
+            spans.append(Span(since, at))
+        else:
+            spans.append(Span(datetime.min.replace(tzinfo=at.tzinfo), at))
+    return spans
+
+
+def _per_second(runs: Sequence[Row], at: datetime) -> float | None:
+    """Return the records read a second of those runs that read any; None when none did."""
+    reading = [run for run in runs if run["records_read"]]
+    seconds = sum(_seconds(run, at) for run in reading)
+    return sum(run["records_read"] for run in reading) / seconds if seconds > 0 else None
+
+
+def _seconds(run: Row, at: datetime) -> float:
+    length: timedelta = (run["ended_at"] or at) - run["started_at"]
+    return max(0.0, length.total_seconds())
+
+
+def _by_stream(rows: Sequence[Row]) -> dict[tuple[int, str], list[Row]]:
+    found: dict[tuple[int, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((int(row["project_id"]), str(row["stream"])), []).append(row)
+    return found

@@ -1,0 +1,139 @@
+"""The page's data as HTML. Everything is escaped unless it is a template's own."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from etl.logs import Redactor
+from etl.service.page import words
+from etl.service.page.calendar import Month
+from etl.service.page.look import RunPage
+from etl.service.page.overview import DIED, RUNNING, SHOWN_HOLES, Bar, Overview
+
+# What is served from `static`: its name and its content type.
+STATIC = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+# How often a browser looks again, in milliseconds: while something runs, and while nothing does.
+_SOON_MS, _LATER_MS = 2_000, 5_000
+
+
+class Renderer:
+    """Renders pages, or only their live part; known secrets are taken out of every text."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._environment = Environment(
+            loader=PackageLoader("etl.service.page"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            finalize=lambda value: redactor.text(value) if type(value) is str else value,
+        )
+        self._environment.filters |= {
+            name: getattr(words, name)
+            for name in ("span", "instant", "iso", "number", "count", "rate", "size", "plural")
+        }
+        self._environment.filters |= {
+            "clock": words.clock,
+            "bar_said": bar_said,
+            "days": days_said,
+            "prose": lambda text: prose(redactor.text(text)),
+        }
+
+    def overview(self, overview: Overview, *, live: bool = False) -> str:
+        """Return the first page."""
+        return self._render(
+            "overview.html",
+            live,
+            root="",
+            live_at="live",
+            at=overview.at,
+            every_ms=_SOON_MS if overview.moving else _LATER_MS,
+            overview=overview,
+            shown_holes=SHOWN_HOLES,
+        )
+
+    def run(self, page: RunPage, *, live: bool = False) -> str:
+        """Return the page of a run."""
+        running = page.state == RUNNING
+        return self._render(
+            "run.html",
+            live,
+            root="../",
+            live_at=f"live/runs/{page.run['id']}",
+            at=page.run["now"],
+            every_ms=_SOON_MS if running else _LATER_MS,
+            page=page,
+            run=page.run,
+            reason=page.run["reason"] if page.run["status"] != RUNNING or running else DIED,
+        )
+
+    def trouble(self, title: str, said: str, *, root: str = "", live: bool = False) -> str:
+        """Return a page that says what is wrong."""
+        return self._render(
+            "trouble.html",
+            live,
+            root=root,
+            live_at=None,
+            at=None,
+            every_ms=_LATER_MS,
+            title=title,
+            said=said,
+        )
+
+    def _render(self, name: str, live: bool, **values: Any) -> str:
+        base = "live.html" if live else "base.html"
+        return self._environment.get_template(name).render(base=base, **values)
+
+
+def static(name: str) -> bytes:
+    """Return a file that the page loads; `name` is one of STATIC."""
+    return (files("etl.service.page") / "static" / name).read_bytes()
+
+
+def prose(text: str) -> Markup:
+    """Return `text`, escaped, with what stands between backticks as code."""
+    parts = re.split(r"`([^`]+)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
+    )
+
+
+def bar_said(bar: Bar, now: datetime) -> str:
+    """Say in words what a bar shows."""
+    said = f"{bar.state}, {words.clock(bar.started_at, now)}, {words.span(bar.seconds)}"
+    said += f", {bar.records_read:,} read"
+    if bar.rejected:
+        said += f", {bar.rejected:,} rejected"
+    return said if bar.command == "sync" else f"{bar.command}: {said}"
+
+
+def days_said(month: Month) -> str:
+    """Say in words what a month of the calendar shows, every day that is not complete by number."""
+    parts = []
+    for state, count in month.counts.items():
+        if state == "complete" or count == len(month.days):
+            parts.append(f"{words.plural(count, 'day')} {state}")
+        else:
+            parts.append(f"{state}: {_ranges([d.day.day for d in month.days if d.state == state])}")
+    return f"{month.first:%B %Y}: {'; '.join(parts)}"
+
+
+def _ranges(days: list[int]) -> str:
+    """Say 1, 2, 3, 7 as 1-3, 7."""
+    runs: list[list[int]] = []
+    for day in days:
+        if runs and runs[-1][-1] == day - 1:
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs)

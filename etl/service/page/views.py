@@ -1,0 +1,113 @@
+"""The page over HTTP: routes to be mounted into the service's application. GET and HEAD only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from aiohttp import web
+
+from etl.app import Destination
+from etl.errors import DestinationError
+from etl.logs import Redactor
+from etl.service.page.look import Look
+from etl.service.page.render import STATIC, Renderer, static
+from etl.service.page.words import iso
+from etl.settings import Settings
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def routes(destination: Destination, settings: Settings) -> Sequence[web.RouteDef]:
+    """Return the page's routes. `destination` stays open as long as they are served.
+
+    A database that is away is said on the page, with 503; the page is back when the database is.
+    """
+    views = _Views(Look(destination, settings), Renderer(Redactor(*settings.secret_texts)))
+    return [
+        web.get("/", views.overview),
+        web.get("/live", views.live),
+        web.get("/runs/{id}", views.run),
+        web.get("/live/runs/{id}", views.live_run),
+        web.get("/static/{name}", views.static),
+    ]
+
+
+class _Views:
+    def __init__(self, look: Look, renderer: Renderer) -> None:
+        self._look = look
+        self._renderer = renderer
+        self._static = {name: static(name) for name in STATIC}
+
+    async def overview(self, request: web.Request) -> web.StreamResponse:
+        return await self._overview(request, live=False)
+
+    async def live(self, request: web.Request) -> web.StreamResponse:
+        return await self._overview(request, live=True)
+
+    async def run(self, request: web.Request) -> web.StreamResponse:
+        return await self._run(request, live=False)
+
+    async def live_run(self, request: web.Request) -> web.StreamResponse:
+        return await self._run(request, live=True)
+
+    async def static(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        if name not in STATIC:
+            return self._nothing_here("../")
+        return web.Response(
+            body=self._static[name], content_type=STATIC[name], charset="utf-8", headers=HEADERS
+        )
+
+    async def _overview(self, request: web.Request, *, live: bool) -> web.StreamResponse:
+        try:
+            overview = await self._look.overview()
+        except DestinationError as exc:
+            return self._database_away(exc, "", live=live)
+        return _answer(request, self._renderer.overview(overview, live=live), overview.at)
+
+    async def _run(self, request: web.Request, *, live: bool) -> web.StreamResponse:
+        try:
+            page = await self._look.run(request.match_info["id"])
+        except DestinationError as exc:
+            return self._database_away(exc, "../", live=live)
+        if page is None:
+            return self._nothing_here("../")
+        return _answer(request, self._renderer.run(page, live=live), page.run["now"])
+
+    def _database_away(self, exc: DestinationError, root: str, *, live: bool) -> web.StreamResponse:
+        title = "The database cannot be read"
+        text = self._renderer.trouble(title, str(exc), root=root, live=live)
+        return _html(text, status=503)
+
+    def _nothing_here(self, root: str) -> web.StreamResponse:
+        said = "There is no such page, or the run is so old that it was removed."
+        return _html(self._renderer.trouble("Not found", said, root=root), status=404)
+
+
+def _answer(request: web.Request, text: str, at: datetime) -> web.StreamResponse:
+    """Answer with `text`, or with 304 when the browser has the same already."""
+    tag = hashlib.sha256(text.encode()).hexdigest()[:32]
+    if any(known.value == tag for known in request.if_none_match or ()):
+        response = web.Response(status=304, headers=HEADERS)
+    else:
+        response = _html(text)
+        response.enable_compression()
+    response.etag = tag
+    # Beside the text, which is the same as long as nothing has changed.
+    response.headers["X-As-Of"] = iso(at)
+    return response
+
+
+def _html(text: str, status: int = 200) -> web.Response:
+    return web.Response(text=text, content_type="text/html", status=status, headers=HEADERS)

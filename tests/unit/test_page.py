@@ -1,0 +1,363 @@
+"""The status page without a browser: what it says, for any history, and how it is escaped."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.core.coverage import Coverage, Span
+from etl.loaders.glance import Count
+from etl.logs import Redactor
+from etl.service.page import words
+from etl.service.page.calendar import COMPLETE, MISSING, PARTLY, RUNNING, calendar
+from etl.service.page.look import RunPage
+from etl.service.page.overview import LEVELS, Overview, Source, bars_of, build
+from etl.service.page.pace import pace_of
+from etl.service.page.render import Renderer, days_said, prose
+
+NOW = datetime(2026, 11, 21, 15, tzinfo=UTC)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+HOSTILE = """</p><script>alert(1)</script><img src=x onerror=alert(2)>"'&{{ 7*7 }}"""
+SOURCE = Source("https://eu.posthog.com", "posthog", START, ("session_recordings", "groups"))
+VOID = {"meta", "link", "br", "img", "path", "rect", "circle"}
+
+
+def a_run(minutes_ago: float = 5, **values: Any) -> dict[str, Any]:
+    """A run as the bookkeeping has it."""
+    began = NOW - timedelta(minutes=minutes_ago)
+    return {
+        "id": str(uuid.uuid4()),
+        "project_id": 1,
+        "stream": "session_recordings",
+        "unit": "tail",
+        "command": "sync",
+        "status": "succeeded",
+        "reason": None,
+        "started_at": began,
+        "ended_at": began + timedelta(seconds=3),
+        "paused_until": None,
+        "records_read": 90,
+        "rows_inserted": 1,
+        "rows_updated": 2,
+        "rejected": 0,
+        "requests": 1,
+        "bytes_read": 5000,
+        "forecast_requests": None,
+        "forecast_exact": None,
+        "held": False,
+        "now": NOW,
+        **values,
+    }
+
+
+def status_of(run: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """What `History.status` says after that run."""
+    marks = {"complete": Coverage(), "tail_until": None, "traits": None, "rejects": 0}
+    return {**run, **marks, **values}
+
+
+def overview_of(*runs: dict[str, Any], **values: Any) -> Overview:
+    """The page of one stream."""
+    counts = {(1, "session_recordings"): Count(1234, True)}
+    return build(NOW, SOURCE, [status_of(runs[-1], **values)], runs, counts)
+
+
+def rendered(overview: Overview, *secrets: str) -> str:
+    """The page as HTML."""
+    return Renderer(Redactor(*secrets)).overview(overview)
+
+
+class Outline(HTMLParser):
+    """Reads HTML strictly: elements nest, and attributes are those we know."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the element."""
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element without content."""
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close the element that is open."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Collect the text."""
+        self.text += data
+
+
+def assert_harmless(text: str) -> Outline:
+    """What was hostile is text: no element, no attribute and no template of its own."""
+    outline = Outline(text)
+    scripts = [attrs for tag, attrs in outline.tags if tag == "script"]
+    assert [attrs.get("src", "").removeprefix("../") for attrs in scripts] == ["static/page.js"]
+    names = {name for _, attrs in outline.tags for name in attrs}
+    assert not {name for name in names if name.startswith("on")} | (names & {"style"})
+    assert not [tag for tag, _ in outline.tags if tag == "img"]
+    return outline
+
+
+# --- what it says -----------------------------------------------------------------------------
+
+
+def test_an_empty_database_says_how_to_begin() -> None:
+    """And shows no empty tables."""
+    outline = Outline(rendered(build(NOW, SOURCE, [], [], {})))
+    assert "Nothing has run yet" in outline.text
+    assert "posthog-etl sync" in outline.text
+    assert "table" not in {tag for tag, _ in outline.tags}
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        ("succeeded", "The only stream succeeded"),
+        ("failed", "1 of 1 stream failed"),
+        ("partial", "1 of 1 stream not complete"),
+        ("paused", "1 of 1 stream paused: the request budget is spent"),
+        ("something new", "1 of 1 stream failed"),
+    ],
+)
+def test_the_verdict_is_the_worst_state(status: str, verdict: str) -> None:
+    """What we do not know is no success."""
+    assert overview_of(a_run(status=status)).verdict == verdict
+
+
+def test_a_run_that_holds_its_unit_no_more_has_died() -> None:
+    """It is shown as failed, though its row says that it runs."""
+    alive, dead = (a_run(status="running", ended_at=None, held=held) for held in (True, False))
+    assert overview_of(alive).verdict == "1 stream running, nothing wrong"
+    overview = overview_of(dead)
+    assert overview.verdict == "1 of 1 stream failed"
+    assert "ended without a word" in Outline(rendered(overview)).text
+
+
+def test_a_pause_is_shown_with_its_end() -> None:
+    """And with how long that is."""
+    until = NOW + timedelta(minutes=41)
+    text = Outline(rendered(overview_of(a_run(status="paused", paused_until=until)))).text
+    assert "goes on at 15:41 UTC, in 41 min" in text
+    past = overview_of(a_run(status="paused", paused_until=NOW - DAY))
+    assert "could go on since 20 Nov 2026 15:00 UTC" in Outline(rendered(past)).text
+
+
+def test_freshness_rows_and_speed_are_shown() -> None:
+    """Ninety records in three seconds are thirty a second."""
+    complete = Coverage((Span(START, NOW - timedelta(minutes=4)),))
+    text = Outline(rendered(overview_of(a_run(), complete=complete, rejects=7))).text
+    assert re.search(r"4 min ago\s+1,234\s+30/s\s+7\s", text), text
+    assert "Not run yet: groups." in text
+
+
+def test_what_is_not_complete_is_shown_with_the_command_that_loads_it() -> None:
+    """The latest stretches; of the earlier ones how many there are."""
+    edges = [START + number * DAY for number in range(0, 40)]
+    spans = tuple(Span(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True))
+    text = Outline(rendered(overview_of(a_run(), complete=Coverage(spans)))).text
+    command = "posthog-etl backfill session_recordings --since {} --until {}"
+    assert command.format("2026-02-07T00:00:00Z", "2026-02-08T00:00:00Z") in text
+    assert text.count("posthog-etl backfill") == 5
+    assert "and 14 earlier stretches" in text
+
+
+def test_hundreds_of_runs_and_streams_make_one_page() -> None:
+    """Every run is a bar with a link and words of its own; ids are unique."""
+    runs, rows = [], []
+    for project in range(1, 11):
+        for stream in ("session_recordings", "groups", "insights"):
+            own = [
+                a_run(30 - turn, project_id=project, stream=stream, records_read=turn)
+                for turn in range(30)
+            ]
+            runs += own
+            rows.append(status_of(own[-1]))
+    outline = Outline(rendered(build(NOW, SOURCE, rows, runs, {})))
+    links = [attrs for tag, attrs in outline.tags if tag == "a" and "aria-label" in attrs]
+    bars = [attrs for attrs in links if (attrs.get("class") or "").startswith("bar ")]
+    assert {attrs["href"] for attrs in bars} == {f"runs/{run['id']}" for run in runs}
+    assert all(attrs["aria-label"] for attrs in bars)
+    ids = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_longer_a_run_took_the_higher_its_bar() -> None:
+    """Within the levels that the style sheet knows."""
+    took = [0, 0.1, 2, 60, 3600]
+    runs = [a_run(99, ended_at=NOW - 99 * timedelta(minutes=1) + s * DAY / 86400) for s in took]
+    levels = [bar.level for bar in bars_of(runs, NOW)]
+    assert levels == sorted(levels)
+    assert (levels[0], levels[-1]) == (1, LEVELS)
+    assert [bar.level for bar in bars_of(runs[:1], NOW)] == [1]
+
+
+# --- the calendar -----------------------------------------------------------------------------
+
+
+def test_days_are_complete_partly_running_or_missing() -> None:
+    """By what is known complete of them, in UTC."""
+    complete = Coverage((Span(NOW - 5 * DAY, NOW - 3 * DAY), Span(NOW - DAY, NOW)))
+    running = [Span(NOW - 3 * DAY, NOW - 2 * DAY - timedelta(hours=16))]
+    days = calendar(complete, running, NOW - 6 * DAY, NOW).latest[0].days
+    assert [(day.day.day, day.state) for day in days] == [
+        (15, MISSING),
+        (16, PARTLY),
+        (17, COMPLETE),
+        (18, RUNNING),
+        (19, MISSING),
+        (20, PARTLY),
+        (21, COMPLETE),
+    ]
+
+
+def test_a_month_is_said_in_words() -> None:
+    """For whoever does not see it; what is not complete by its days."""
+    complete = Coverage((Span(START, START + 4 * DAY), Span(START + 6 * DAY, START + 8 * DAY)))
+    (month,) = calendar(complete, [], START, START + 10 * DAY).latest
+    assert days_said(month) == "January 2026: 6 days complete; missing: 5 to 6, 9 to 10"
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.integers(0, 24 * 800), max_size=40, unique=True),
+    st.lists(st.tuples(st.integers(0, 24 * 800), st.integers(1, 500)), max_size=3),
+)
+def test_every_day_occurs_once_and_says_what_coverage_says(
+    hours: list[int], running: list[tuple[int, int]]
+) -> None:
+    """Any stretches, over more than two years."""
+    edges = [START + timedelta(hours=hour) for hour in sorted(hours)]
+    spans = tuple(Span(a, b) for a, b in zip(edges[::2], edges[1::2], strict=False))
+    now = START + timedelta(hours=24 * 790 + 7)
+    at = [Span(START + timedelta(hours=a), START + timedelta(hours=a + n)) for a, n in running]
+    found = calendar(Coverage(spans), at, START, now)
+    months = (*found.latest, *(month for _, year in found.earlier for month in year))
+    days = sorted((day for month in months for day in month.days), key=lambda day: day.day)
+    assert [day.day for day in days] == [(START + n * DAY).date() for n in range(791)]
+    for place, day in enumerate(days):
+        whole = Span(START + place * DAY, min(START + (place + 1) * DAY, now))
+        held = sum((b - a for a, b in Coverage(spans).within(whole)), timedelta())
+        assert (day.state == COMPLETE) == (held == whole.until - whole.since)
+        if day.state in (PARTLY, MISSING):
+            assert (day.state == PARTLY) == bool(held)
+            assert not any(s.since < whole.until and whole.since < s.until for s in at)
+
+
+# --- the forecast -----------------------------------------------------------------------------
+
+
+def window_run(newest: int, minutes_ago: float, **values: Any) -> dict[str, Any]:
+    """A backfill run of ten days, `newest` days before now."""
+    until = NOW - newest * DAY
+    unit = str(Span(until - 10 * DAY, until))
+    values = {"low": None, "requests": 10, **values}
+    return a_run(minutes_ago, command="backfill", unit=unit, **values)
+
+
+def test_a_backfill_is_forecast_by_its_pace() -> None:
+    """Twenty days and the half of ten more in five minutes; seventy-five days take fifteen."""
+    low = (NOW - 25 * DAY).isoformat()
+    runs = [
+        window_run(20, 1, status="running", ended_at=None, held=True, low=low),
+        window_run(10, 3),
+        window_run(0, 5),
+        window_run(300, 500),
+    ]
+    pace = pace_of(runs, [Span(NOW - 100 * DAY, NOW - 20 * DAY)], NOW)
+    assert pace is not None
+    assert (pace.windows, pace.loaded, pace.left) == (2, 25 * DAY, 75 * DAY)
+    assert pace.done_at == NOW + timedelta(minutes=15)
+    assert (pace.low, pace.requests) == (NOW - 25 * DAY, 30)
+
+
+def test_a_backfill_that_waits_is_forecast_from_the_end_of_its_pause() -> None:
+    """And one that has ended is not forecast at all, nor one that has read nothing."""
+    until = NOW + timedelta(minutes=30)
+    paused = window_run(10, 2, status="paused", paused_until=until)
+    holes = [Span(NOW - 20 * DAY, NOW - 10 * DAY)]
+    pace = pace_of([paused, window_run(0, 5)], holes, NOW)
+    assert pace is not None
+    assert (pace.paused_until, pace.done_at) == (until, until + timedelta(minutes=5))
+    assert pace_of([window_run(0, 5)], holes, NOW) is None
+    assert pace_of([], holes, NOW) is None
+    fresh = pace_of([window_run(0, 1, status="running", ended_at=None)], holes, NOW)
+    assert fresh is not None
+    assert fresh.done_at is None
+
+
+# --- escaping ---------------------------------------------------------------------------------
+
+
+def test_hostile_texts_are_shown_as_they_are() -> None:
+    """In whatever column they stand, on both pages."""
+    run = a_run(status="failed", reason=HOSTILE, stream=HOSTILE, unit=HOSTILE, command=HOSTILE)
+    source = Source(HOSTILE, HOSTILE, START, (HOSTILE + "2",))
+    overview = build(NOW, source, [status_of(run)], [run], {})
+    outline = assert_harmless(rendered(overview))
+    assert outline.text.count(HOSTILE) >= 4
+    reject = {
+        "first_seen_at": NOW,
+        "resolved_at": None,
+        "record_key": HOSTILE,
+        "reason": f"`{HOSTILE}`",
+    }
+    page = RunPage(run, "failed", 3.0, bars_of([run], NOW), 60, [reject])
+    outline = assert_harmless(Renderer(Redactor()).run(page))
+    assert outline.text.count(HOSTILE) >= 4
+    assert "and 59 other records set aside" in outline.text
+
+
+@given(st.text())
+def test_prose_keeps_every_character(text: str) -> None:
+    """Only the backticks of a command go."""
+    shown = Outline(str(prose(text))).text.replace("`", "")
+    # HTML knows no NUL and one line end.
+    assert re.sub(r"\s|\0|\ufffd", "", shown) == re.sub(r"[\s`\0\ufffd]", "", text)
+
+
+def test_known_secrets_are_taken_out_of_every_text() -> None:
+    """Should one ever get into the bookkeeping."""
+    run = a_run(status="failed", reason="said `phx_secretkey` and phx_secretkey, pass hunter22")
+    page = rendered(overview_of(run), "phx_secretkey", "postgresql://u:hunter22@db/x")
+    assert "said" in page
+    assert "secretkey" not in page
+    assert "hunter22" not in page
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+def test_lengths_counts_and_sizes_are_said_shortly() -> None:
+    """To about two digits."""
+    assert [words.span(s) for s in (-1, 0, 0.44, 9.96, 59, 60, 240, 5400, 86_400 * 83)] == (
+        ["0 s", "0 s", "0.4 s", "10 s", "59 s", "1 min", "4 min", "1.5 h", "83 d"]
+    )
+    assert words.count(Count(1_234_567, True)) == "1,234,567"
+    assert words.count(Count(1_234_567, False)) == "about 1.2 million"
+    assert words.count(None) == words.rate(None) == words.span(None) == "-"
+    assert [words.rate(r) for r in (0.04, 3, 1234.5)] == ["0/s", "3/s", "1,234/s"]
+    assert [words.size(b) for b in (0, 999, 1500, 25_000_000)] == [
+        "0 B",
+        "999 B",
+        "1.5 kB",
+        "25 MB",
+    ]
