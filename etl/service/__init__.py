@@ -1,0 +1,1 @@
+"""What runs for ever: the scheduler, and the pages that say how it is."""
