@@ -16,7 +16,7 @@ from etl.loaders.database import Database
 from etl.loaders.tables import Tables
 
 # A tick so much older than the last one says that the last one was taken by a wrong clock.
-_WRONG_CLOCK = timedelta(days=1)
+WRONG_CLOCK = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Schedules:
                 where=and_(
                     or_(
                         table.c.ticked_at < tick,
-                        table.c.ticked_at > tick + _WRONG_CLOCK,
+                        table.c.ticked_at > tick + WRONG_CLOCK,
                         # It was begun, and is to be ended.
                         and_(table.c.ticked_at == tick, table.c.holder.is_not(None)),
                     ),

@@ -16,7 +16,7 @@ import structlog
 from etl.core.schedule import Schedule
 from etl.errors import DestinationError, DestinationUnavailable, EtlError
 from etl.loaders.database import Database
-from etl.loaders.schedules import Schedules
+from etl.loaders.schedules import WRONG_CLOCK, Schedules
 from etl.service.clock import Clock
 
 _log = structlog.get_logger(__name__)
@@ -100,7 +100,8 @@ class Scheduler:
         if taken.held_for_s is not None:
             return now, now + timedelta(seconds=taken.held_for_s) + _SLACK
         missed = schedule.latest(taken.ticked_at, now)
-        if missed is None and taken.unfinished:
+        # Its clock may be a little ahead of ours, but if it is far ahead it was wrong.
+        if missed is None and taken.unfinished and taken.ticked_at < now + WRONG_CLOCK:
             missed = taken.ticked_at
         return missed or schedule.next_after(now), None
 
