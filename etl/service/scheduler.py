@@ -9,19 +9,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from functools import partial
+from itertools import count
+from typing import Protocol, TypeVar
 
 import structlog
 
 from etl.core.schedule import Schedule
 from etl.errors import DestinationError, DestinationUnavailable, EtlError
-from etl.loaders.database import Database
 from etl.loaders.schedules import WRONG_CLOCK, Schedules
 from etl.service.clock import Clock
 
 _log = structlog.get_logger(__name__)
 
-# After Postgres has failed us for longer than a restart takes, we look again so often.
+T = TypeVar("T")
+
+# While Postgres is away we look again so often.
 LOOK_AGAIN = timedelta(seconds=15)
 # A little longer than a hold, so that the next look finds it free.
 _SLACK = timedelta(seconds=0.2)
@@ -38,6 +41,10 @@ class Job:
 
     schedule: Schedule
     work: Callable[[asyncio.Event], Awaitable[int]]
+
+
+class _StoppedWaiting(Exception):
+    """Asked to stop before the database was back."""
 
 
 class Ears(Protocol):
@@ -58,8 +65,7 @@ class Scheduler:
     once. A tick that comes while the last one is worked on is passed over.
     """
 
-    def __init__(self, database: Database, schedules: Schedules, clock: Clock, ears: Ears) -> None:
-        self._database = database
+    def __init__(self, schedules: Schedules, clock: Clock, ears: Ears) -> None:
         self._schedules = schedules
         self._clock = clock
         self._ears = ears
@@ -74,7 +80,7 @@ class Scheduler:
         schedule, clock = job.schedule, self._clock
         while not stop.is_set():
             try:
-                tick, free_at = await self._upcoming(schedule)
+                tick, free_at = await self._upcoming(schedule, stop)
                 if free_at is not None:
                     await clock.wait(free_at, stop)
                     continue
@@ -84,16 +90,34 @@ class Scheduler:
                     return
                 # More than one may have passed, if the machine slept.
                 tick = schedule.latest(tick, clock.now()) or tick
-                if await self._database.repeat(lambda: self._schedules.take(schedule.name, tick)):  # noqa: B023
+                taking = partial(self._schedules.take, schedule.name, tick)
+                if await self._answered(taking, stop):
                     await self._tick(job, tick, stop)
+            except _StoppedWaiting:
+                return
             except DestinationError as exc:
                 _log.error("tick.failed", schedule=schedule.name, reason=str(exc))
                 self._ears.ticked(schedule.name, FAILED)
                 await clock.wait(clock.now() + LOOK_AGAIN, stop)
 
-    async def _upcoming(self, schedule: Schedule) -> tuple[datetime, datetime | None]:
+    async def _answered(self, ask: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
+        """Ask the database until it answers. Raises _StoppedWaiting when stopped before."""
+        for attempt in count():
+            try:
+                return await ask()
+            except DestinationUnavailable as exc:
+                # The first failure may be of a connection that died while nobody used it.
+                wait_s = LOOK_AGAIN.total_seconds() if attempt else 0.0
+                _log.warning("database.unavailable", reason=exc.message, wait_s=wait_s)
+                if await self._clock.wait(self._clock.now() + timedelta(seconds=wait_s), stop):
+                    raise _StoppedWaiting from exc
+        raise AssertionError("count() ends")
+
+    async def _upcoming(
+        self, schedule: Schedule, stop: asyncio.Event
+    ) -> tuple[datetime, datetime | None]:
         """Return the tick to take next; and when to look again, while another is at work."""
-        taken = await self._database.repeat(lambda: self._schedules.latest(schedule.name))
+        taken = await self._answered(partial(self._schedules.latest, schedule.name), stop)
         now = self._clock.now()
         if taken is None:
             return schedule.latest(datetime.min.replace(tzinfo=now.tzinfo), now) or now, None
@@ -131,7 +155,7 @@ class Scheduler:
             await self._schedules.leave(name)
             return
         last = self._passed_over(job.schedule, tick)
-        await self._database.repeat(lambda: self._schedules.close(name, last))
+        await self._answered(partial(self._schedules.close, name, last), stop)
 
     def _passed_over(self, schedule: Schedule, tick: datetime) -> datetime:
         """Return the last tick that came while we were at work on `tick`: they are all skipped."""

@@ -118,7 +118,7 @@ async def _tick(
     schedules = Schedules(database, tables, str(uuid.uuid4()), settings.lease_s)
     jobs = [job(schedule) for schedule in settings.schedules]
     jobs.append(Job(Schedule(PRUNE, "20 4 * * *"), tidy))
-    await Scheduler(database, schedules, clock, metrics).run(jobs, stop)
+    await Scheduler(schedules, clock, metrics).run(jobs, stop)
 
 
 def _unwatched(_project_id: int, _stream: str) -> Progress:

@@ -39,7 +39,7 @@ async def opened(dsn: str) -> AsyncIterator[Database]:
 def scheduler(database: Database, clock: JumpingClock, ttl_s: float = 30.0) -> Scheduler:
     """A scheduler as another process would have one."""
     schedules = Schedules(database, Tables("posthog"), str(uuid.uuid4()), ttl_s)
-    return Scheduler(database, schedules, clock, Metrics())
+    return Scheduler(schedules, clock, Metrics())
 
 
 def stopping_at(
