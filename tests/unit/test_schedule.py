@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.core.schedule import Schedule, parse_jitter
@@ -103,6 +103,7 @@ def test_the_latest_tick_is_the_last_of_those_one_would_count(
     assert schedule.count(after, until) == len(counted)
 
 
+@settings(max_examples=30)
 @given(st.sampled_from(ZONES), st.integers(0, 23), st.integers(0, 59), st.integers(2024, 2027))
 def test_a_fixed_time_comes_once_each_day_of_a_year(
     zone: str, hour: int, minute: int, year: int
