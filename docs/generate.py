@@ -46,6 +46,8 @@ _DEFAULTS: Mapping[str, str] = {
     "list_requests_per_minute": "the plan's",
     "list_requests_per_hour": "the plan's",
     "ca_file": "none",
+    "serve_token": "none",
+    "serve_token_file": "none",
 }
 
 _KINDS: Mapping[Any, str] = {

@@ -64,6 +64,14 @@ EMBEDDED = "embedded"
 
 # What a command shows while it works: (project, stream) -> the progress of that unit.
 Watch = Callable[[int, str], Progress]
+# Asks for the status, a row per project and stream.
+Look = Callable[[], Awaitable[list[dict[str, Any]]]]
+# Called with the report of each unit as soon as it has ended.
+Told = Callable[[Report], None]
+
+
+def _untold(_report: Report) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +190,7 @@ async def sync(
     accept_deletions: Collection[str] = (),
     *,
     accept_host: bool = False,
+    told: Told = _untold,
 ) -> list[Report]:
     """Bring `streams` of every project up to date; one report per unit.
 
@@ -197,7 +206,7 @@ async def sync(
         unit = Unit(project_id, stream.name, stream.unit)
         return [await execute_unit(tools, plan, stream, unit, stop, progress)]
 
-    return await _for_each(settings, streams, stop, bring_up, accept_host=accept_host)
+    return await _for_each(settings, streams, stop, bring_up, accept_host=accept_host, told=told)
 
 
 async def _for_each(
@@ -207,6 +216,7 @@ async def _for_each(
     work: Callable[[Tools, Stream, int], Awaitable[list[Report]]],
     *,
     accept_host: bool = False,
+    told: Told = _untold,
 ) -> list[Report]:
     """Do `work` for each stream of each project; one that fails does not keep the others out."""
     settings.require_source()
@@ -221,13 +231,18 @@ async def _for_each(
                 try:
                     project_id = await _project_id(tools.client, project)
                 except EtlError as exc:
-                    reports += [Report(project, s.name, s.unit, ending_of(exc)) for s in streams]
+                    failed = [Report(project, s.name, s.unit, ending_of(exc)) for s in streams]
+                    reports += failed
+                    for report in failed:
+                        told(report)
                     if isinstance(exc, KeyRefused):
                         return reports
                     continue
                 for stream in streams:
                     done = await work(tools, stream, project_id)
                     reports += done
+                    for report in done:
+                        told(report)
                     if settings.host not in known and any(r.records_read for r in done):
                         await tools.history.add_host(settings.host)
                         known = [*known, settings.host]
@@ -418,18 +433,30 @@ async def status(settings: Settings) -> list[dict[str, Any]]:
     complete: what is known complete. holes: what is not, from `start` on. incremental: whether
     the server lets us read only what is young. turns: of a stream that is read in rotation.
     """
-    recheck_after = parse_duration(settings.sharing_recheck)
     async with _open_looking(settings) as (history, parents):
-        rows = [dict(row) for row in await history.status()]
-        for row in rows:
-            row["turns"] = None
-            stream = STREAMS.get(row["stream"])
-            if stream is not None and stream.mode is Mode.ROTATION:
-                asked_for = stream.resources[0].parents
-                assert asked_for is not None
-                row["turns"] = await parents.turns(
-                    row["project_id"], stream.name, asked_for, recheck_after
-                )
+        return await look(settings, history, parents)
+
+
+@asynccontextmanager
+async def open_status(settings: Settings) -> AsyncIterator[Look]:
+    """Open the database once, to ask for the status again and again. Raises DestinationError."""
+    async with _open_looking(settings) as (history, parents):
+        yield lambda: look(settings, history, parents)
+
+
+async def look(settings: Settings, history: History, parents: ParentRows) -> list[dict[str, Any]]:
+    """Return what `status` does, from a database that is open. Raises DestinationError."""
+    recheck_after = parse_duration(settings.sharing_recheck)
+    rows = [dict(row) for row in await history.status()]
+    for row in rows:
+        row["turns"] = None
+        stream = STREAMS.get(row["stream"])
+        if stream is not None and stream.mode is Mode.ROTATION:
+            asked_for = stream.resources[0].parents
+            assert asked_for is not None
+            row["turns"] = await parents.turns(
+                row["project_id"], stream.name, asked_for, recheck_after
+            )
     for row in rows:
         complete, traits = row["complete"], row.pop("traits") or {}
         row["incremental"] = traits.get("date_filter") not in ("refused", "ignored")

@@ -267,6 +267,46 @@ def show_status(rows: Sequence[dict[str, Any]]) -> None:
             _say(out, Text(f"{row['stream']}: {row['reason']}"))
 
 
+@contextmanager
+def in_place() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Give what shows a frame in the place of the one before; one below the other when piped.
+
+    A terminal gets its old screen back at the end, with the last frame below it.
+    """
+    if not sys.stdout.isatty():
+
+        def below(show: Callable[[], None]) -> None:
+            console().print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}", highlight=False)
+            show()
+            console().print()
+
+        yield below
+        return
+    last: list[Callable[[], None]] = []
+
+    def above(show: Callable[[], None]) -> None:
+        last[:] = [show]
+        # All at once, so that nothing flickers: terminals that cannot do that ignore it.
+        _control("?2026h", "H", "J")
+        show()
+        console().print(f"{datetime.now(UTC):%H:%M:%SZ}, Ctrl-C ends", style="dim", highlight=False)
+        _control("?2026l")
+
+    _control("?1049h", "?25l")
+    try:
+        yield above
+    finally:
+        _control("?25h", "?1049l")
+        for show in last:
+            show()
+
+
+def _control(*codes: str) -> None:
+    """Send escape codes to the terminal."""
+    sys.stdout.write("".join(f"\x1b[{code}" for code in codes))
+    sys.stdout.flush()
+
+
 def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print the answer to a question."""
     table = _Table(*names)

@@ -7,7 +7,8 @@ run.started, run.finished, run.interrupted (debug), run.broke, window.opened, wi
 snapshot.closed, page.fetched (debug), page.shrunk, page.unreadable, request.failed,
 reading.restarted, list.restarted, clock.skewed, batch.loaded (debug), record.rejected,
 deletions.withheld, confirmation.distrusted, lease.lost, database.unavailable, database.migrated,
-setting.unknown
+setting.unknown, service.started, service.waiting, service.ended, tick.started, tick.finished,
+tick.skipped, tick.failed, tick.broke, history.pruned, answer.broke
 """
 
 from __future__ import annotations
@@ -47,10 +48,12 @@ _IN_WORDS = re.compile(r"password\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s&]+))", re.I
 
 
 class Redactor:
-    """Keeps known secrets out of text: the API key, and the password of a database address."""
+    """Keeps known secrets out of text: the password of a database address, keys and tokens."""
 
-    def __init__(self, api_key: str | None = None, database_url: str | None = None) -> None:
-        hidden = {api_key or "", *_passwords(database_url or "")}
+    def __init__(
+        self, api_key: str | None = None, database_url: str | None = None, *others: str | None
+    ) -> None:
+        hidden = {api_key or "", *_passwords(database_url or ""), *(text or "" for text in others)}
         # A short word is no secret worth hiding, and would blot out half of every line.
         self._hidden = sorted((word for word in hidden if len(word) >= 4), key=len, reverse=True)
 

@@ -6,10 +6,12 @@ Weakest first: defaults, the TOML file, the environment, flags.
 from __future__ import annotations
 
 import difflib
+import ipaddress
+import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +21,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -32,12 +35,17 @@ from yarl import URL
 
 from etl.core.budget import PLANS, RECORDINGS_LIST, Limit, Limits
 from etl.core.lookback import Lookback, parse_duration
+from etl.core.schedule import Schedule, parse_jitter, read_zone
+from etl.core.stream import Stream
 from etl.errors import ConfigurationError
 from etl.streams import STREAMS
 
 PREFIX = "POSTHOG_ETL_"
 # A key, or the user and password of an address, that stands where something else belongs.
 _SECRET = re.compile(r"ph[a-z]_[\w-]+|(?<=://)[^\s'\"]*@")
+_SHORTEST_TOKEN = 16
+_OF_EVERY_SCHEDULE = ("time_zone", "jitter")
+_OF_A_SCHEDULE = ("name", "cron", "streams", *_OF_EVERY_SCHEDULE)
 INGESTION_HOSTS = ("us.i.posthog.com", "eu.i.posthog.com", "app-static.posthog.com")
 _OURS_WITHOUT_PREFIX = {
     "host": "POSTHOG_HOST",
@@ -160,6 +168,37 @@ class Settings(BaseSettings):
     )
     auto_migrate: bool = Field(True, description="Whether sync brings the schema up to date.")
     ca_file: Path | None = Field(None, description="Certificates to trust besides the system's.")
+    schedule: str = Field(
+        "*/15 * * * *",
+        description="When `serve` brings all streams up to date: a cron expression of five fields.",
+    )
+    time_zone: str = Field(
+        "UTC", description="Where the clock hangs that schedules go by: UTC, Europe/Berlin."
+    )
+    jitter: str = Field(
+        "0", description="A tick is late by a random time up to this long. Units: s, m, h."
+    )
+    schedules: tuple[Schedule, ...] = Field(
+        (),
+        description="Instead of `schedule`, several: `[[schedules]]` in the file, each with name, "
+        "cron, and if you like streams, time_zone, jitter; a JSON list of these in the "
+        "environment.",
+    )
+    serve_host: str = Field("127.0.0.1", description="Address that `serve` listens on.")
+    serve_port: int = Field(
+        8011, ge=0, le=65_535, description="Port that `serve` listens on; 0 picks a free one."
+    )
+    serve_token: SecretStr | None = Field(
+        None,
+        description="Whoever asks `serve` anything but /healthz has to show it. Needed when it "
+        "listens on more than this machine.",
+    )
+    serve_token_file: Path | None = Field(None, description="A file that holds the token.")
+    keep_runs: str = Field(
+        "90d",
+        description="`serve` forgets runs that ended longer ago, but for the latest of each unit. "
+        "Units: m, h, d, w.",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -246,9 +285,9 @@ class Settings(BaseSettings):
             raise ValueError("lies in the future; it says since when recordings are loaded")
         return at
 
-    @field_validator("sharing_recheck")
+    @field_validator("sharing_recheck", "keep_runs")
     @classmethod
-    def _recheck(cls, value: str) -> str:
+    def _duration(cls, value: str) -> str:
         parse_duration(value)
         return value
 
@@ -258,11 +297,56 @@ class Settings(BaseSettings):
         names = value.split(",") if isinstance(value, str) else value
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise ValueError("must be a list of stream names")
-        names = tuple(name.strip() for name in names)
+        return _known_streams(names)
+
+    @field_validator("schedule")
+    @classmethod
+    def _cron(cls, value: str) -> str:
+        Schedule("all", value)
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        read_zone(value)
+        return value
+
+    @field_validator("jitter")
+    @classmethod
+    def _jitter(cls, value: str) -> str:
+        parse_jitter(value)
+        return value
+
+    @field_validator("schedules", mode="before")
+    @classmethod
+    def _schedules(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                raise ValueError("must be a list in JSON, or [[schedules]] in the file") from None
+        if not isinstance(value, list | tuple):
+            raise ValueError("must be a list: write [[schedules]] above each of them")
+        common = {name: info.data[name] for name in _OF_EVERY_SCHEDULE if name in info.data}
+        found = [each if isinstance(each, Schedule) else _schedule(each, common) for each in value]
+        names = [each.name for each in found]
         for name in names:
-            if name not in STREAMS:
-                raise ValueError(f"there is no stream {name!r}{nearest(name, STREAMS)}")
-        return names
+            if names.count(name) > 1:
+                raise ValueError(f"there are two schedules {name!r}")
+        return tuple(found)
+
+    @field_validator("serve_token")
+    @classmethod
+    def _token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        token = value.get_secret_value().strip()
+        if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
+            raise ValueError(
+                f"must be {_SHORTEST_TOKEN} or more plain characters; make one with: "
+                "openssl rand -hex 24"
+            )
+        return SecretStr(token)
 
     @field_validator("schema_name")
     @classmethod
@@ -276,21 +360,71 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _key_from_file(self) -> Settings:
-        if self.api_key is None and self.api_key_file is not None:
-            try:
-                text = self.api_key_file.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as exc:
-                why = exc.strerror if isinstance(exc, OSError) else "it is no text"
-                raise ValueError(
-                    f"POSTHOG_PERSONAL_API_KEY_FILE cannot be read: {self.api_key_file}: {why}"
-                ) from exc
-            try:
-                key = self._key(SecretStr(text))
-            except ValueError as exc:
-                raise ValueError(f"POSTHOG_PERSONAL_API_KEY_FILE {exc}") from exc
-            object.__setattr__(self, "api_key", key)
+    def _secrets_from_files(self) -> Settings:
+        for name, check in (("api_key", self._key), ("serve_token", self._token)):
+            path = getattr(self, f"{name}_file")
+            if getattr(self, name) is None and path is not None:
+                variable = environment_name(f"{name}_file")
+                try:
+                    text = path.read_text(encoding="utf-8").strip()
+                except (OSError, UnicodeDecodeError) as exc:
+                    why = exc.strerror if isinstance(exc, OSError) else "it is no text"
+                    raise ValueError(f"{variable} cannot be read: {path}: {why}") from exc
+                try:
+                    secret = check(SecretStr(text))
+                except ValueError as exc:
+                    raise ValueError(f"{variable} {exc}") from exc
+                object.__setattr__(self, name, secret)
         return self
+
+    @model_validator(mode="after")
+    def _simple_schedule(self) -> Settings:
+        """Make one schedule of the simple settings where there is no list of them."""
+        if self.schedules:
+            if "schedule" in self.model_fields_set:
+                raise ValueError(
+                    "POSTHOG_ETL_SCHEDULE and schedules are both set, and only one can hold"
+                )
+            return self
+        simple = {"name": "all", "cron": self.schedule}
+        common = {name: getattr(self, name) for name in _OF_EVERY_SCHEDULE}
+        try:
+            object.__setattr__(self, "schedules", (_schedule(simple, common),))
+        except ValueError as exc:
+            # All the rest of it has been looked at above.
+            raise ValueError(str(exc).replace("schedule 'all':", "POSTHOG_ETL_JITTER")) from exc
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Settings:
+        for each in self.schedules:
+            if each.streams and not self.choose(each.streams):
+                raise ValueError(
+                    f"POSTHOG_ETL_SCHEDULES schedule {each.name!r} names only streams that "
+                    "disabled_streams switches off"
+                )
+        return self
+
+    def choose(self, names: Sequence[str] | None) -> list[Stream]:
+        """Return the streams of these names, else all that are on, without those switched off."""
+        on = [n for n, stream in STREAMS.items() if not stream.off or n in self.enabled_streams]
+        chosen = list(dict.fromkeys(names)) if names else on
+        return [STREAMS[name] for name in chosen if name not in self.disabled_streams]
+
+    def require_serve_token(self) -> str | None:
+        """Return what must be shown to `serve`, None when it is asked by this machine alone.
+
+        Raises ConfigurationError naming the setting.
+        """
+        if self.serve_token is not None:
+            return self.serve_token.get_secret_value()
+        if not is_own_machine(self.serve_host):
+            raise ConfigurationError(
+                f"POSTHOG_ETL_SERVE_HOST {self.serve_host} can be reached by others",
+                remedy="Set POSTHOG_ETL_SERVE_TOKEN or POSTHOG_ETL_SERVE_TOKEN_FILE, or listen on "
+                "127.0.0.1",
+            )
+        return None
 
     @property
     def grades(self) -> Lookback:
@@ -324,13 +458,10 @@ class Settings(BaseSettings):
         return limits
 
     @property
-    def secret_texts(self) -> tuple[str | None, str | None]:
-        """The API key and the database URL, for whoever has to keep them out of what is shown."""
-        key, url = self.api_key, self.database_url
-        return (
-            None if key is None else key.get_secret_value(),
-            None if url is None else url.get_secret_value(),
-        )
+    def secret_texts(self) -> tuple[str | None, ...]:
+        """The API key, the database URL and the token of `serve`: to be kept out of what shows."""
+        secrets = (self.api_key, self.database_url, self.serve_token)
+        return tuple(None if each is None else each.get_secret_value() for each in secrets)
 
     def require_source(self) -> str:
         """Return the API key. Raises ConfigurationError naming the variable."""
@@ -378,6 +509,48 @@ def is_loopback(host: str) -> bool:
     """Tell whether an address is on this very machine."""
     name = URL(host).host or ""
     return name in ("localhost", "::1") or name.startswith("127.")
+
+
+def is_own_machine(host: str) -> bool:
+    """Tell whether what listens on `host` is asked by this very machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _known_streams(names: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in names)
+    for name in names:
+        if name not in STREAMS:
+            raise ValueError(f"there is no stream {name!r}{nearest(name, STREAMS)}")
+    return names
+
+
+def _schedule(written: Any, common: Mapping[str, str]) -> Schedule:
+    """Return the schedule that a table of the file means; `common` is what it need not repeat."""
+    if not isinstance(written, dict):
+        raise ValueError("must be tables: write [[schedules]] above each of them")
+    name = written.get("name")
+    if not isinstance(name, str) or name.startswith(":"):  # those are ours
+        raise ValueError("each needs a name of small letters, digits, - and _")
+    try:
+        for key in written:
+            if key not in _OF_A_SCHEDULE:
+                raise ValueError(f"there is no {key!r} in it{nearest(key, _OF_A_SCHEDULE)}")
+        given = {**common, **written}
+        streams = given.pop("streams", ())
+        if isinstance(streams, str) or not all(isinstance(each, str) for each in streams):
+            raise ValueError('streams must be a list: ["session_recordings"]')
+        if "cron" not in given:
+            raise ValueError("it needs a cron expression")
+        for key, value in given.items():
+            if not isinstance(value, str):
+                raise ValueError(f"{key} must be text, in quotes")
+        jitter = parse_jitter(given.pop("jitter", "0"))
+        return Schedule(**given, streams=_known_streams(streams), jitter=jitter)
+    except (ValueError, TypeError) as exc:
+        raise ValueError(f"schedule {name!r}: {exc}") from exc
 
 
 def environment_name(name: str) -> str:

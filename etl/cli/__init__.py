@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from etl import __version__
-from etl.cli import look, play, work
+from etl.cli import look, play, service, work
 from etl.cli.shared import print_line
 from etl.errors import EXIT_PARTIAL, EXIT_USAGE
 
@@ -64,6 +64,7 @@ for command in (
     look.plan,
     look.status,
     look.runs,
+    service.serve,
     work.migrate,
     play.sandbox,
 ):

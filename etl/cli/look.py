@@ -18,8 +18,10 @@ from etl.cli.shared import (
     WindowLength,
     chosen_streams,
     print_json,
+    print_line,
     read_past,
     run_with_settings,
+    until_stopped,
 )
 from etl.errors import exit_code_of
 
@@ -27,7 +29,18 @@ if TYPE_CHECKING:
     from etl.runs.doctor import Finding
 
 
-def status(config: Config = None, as_json: Json = False, debug: Debug = False) -> None:
+def status(
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")
+    ] = False,
+    interval: Annotated[
+        float,
+        typer.Option(min=0.1, max=86_400, metavar="SECONDS", help="How often, with --watch."),
+    ] = 5.0,
+    config: Config = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Show how far each stream is complete, and its last run.
 
     Example: posthog-etl status --json
@@ -35,11 +48,43 @@ def status(config: Config = None, as_json: Json = False, debug: Debug = False) -
     from etl import app as wiring
     from etl.console import show_status
 
+    if watch:
+        if as_json:
+            raise typer.BadParameter("--watch is for people; leave out --watch or --json")
+        run_with_settings(lambda settings: _watch(settings, interval), config, {}, debug)
+        return
     rows = run_with_settings(wiring.status, config, {}, debug)
     if as_json:
         print_json({"streams": [_status_json(row) for row in rows]})
     else:
         show_status(rows)
+
+
+async def _watch(settings: Any, interval_s: float) -> None:
+    """Show the status until stopped; a database that is away for a while is said to be."""
+    import asyncio
+    import contextlib
+    from functools import partial
+
+    from etl.app import open_status
+    from etl.console import in_place, show_status
+    from etl.errors import DestinationUnavailable
+
+    async def work(stop: asyncio.Event) -> None:
+        async with open_status(settings) as look:
+            with in_place() as frame:
+                while not stop.is_set():
+                    try:
+                        rows = await look()
+                    except DestinationUnavailable as exc:
+                        frame(partial(print_line, str(exc)))
+                    else:
+                        frame(partial(show_status, rows))
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(interval_s):
+                            await stop.wait()
+
+    await until_stopped(work)
 
 
 def _status_json(row: dict[str, Any]) -> dict[str, Any]:

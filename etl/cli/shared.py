@@ -236,11 +236,6 @@ def chosen_streams(names: list[str] | None, settings: Any, *, windowed: bool = F
                 f"{name} is not read in windows of time, so it has no past to load",
                 remedy=f"A sync reads all of it: `posthog-etl sync {name}`",
             )
-    on = [
-        name
-        for name, stream in STREAMS.items()
-        if (not stream.off or name in settings.enabled_streams)
-        and not (windowed and stream.started is None)
+    return [
+        stream for stream in settings.choose(names) if not (windowed and stream.started is None)
     ]
-    chosen = list(dict.fromkeys(names)) if names else on
-    return [STREAMS[name] for name in chosen if name not in settings.disabled_streams]

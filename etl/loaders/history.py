@@ -225,6 +225,17 @@ class History:
             )
             return [{**row, "complete": _coverage(row["complete"])} for row in found.mappings()]
 
+    async def leases_held(self) -> Mapping[tuple[int, str], int]:
+        """Return how many units of each project and stream are worked on now."""
+        leases = self._tables.leases
+        query = (
+            select(leases.c.project_id, leases.c.stream, func.count())
+            .where(leases.c.holder.is_not(None), leases.c.expires_at >= func.now())
+            .group_by(leases.c.project_id, leases.c.stream)
+        )
+        async with self._database.transaction() as connection:
+            return {(row[0], row[1]): row[2] for row in await connection.execute(query)}
+
     async def unresolved(self, project_id: int, stream: str) -> Sequence[SetAside]:
         """Return what is set aside now, the earliest observed first."""
         table = self._tables.rejects

@@ -112,6 +112,7 @@ class Tables:
     hosts: Table = field(init=False)
     requests: Table = field(init=False)
     request_blocks: Table = field(init=False)
+    schedules: Table = field(init=False)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -133,6 +134,7 @@ class Tables:
         put(self, "hosts", _hosts(metadata, book))
         put(self, "requests", _requests(metadata, book))
         put(self, "request_blocks", _request_blocks(metadata, book))
+        put(self, "schedules", _schedules(metadata, book))
 
     @property
     def bookkeeping(self) -> str:
@@ -314,6 +316,20 @@ def _request_blocks(metadata: MetaData, schema: str) -> Table:
         PrimaryKeyConstraint("class", name="request_blocks_pkey"),
         schema=schema,
         comment="What the server's last 429 said, for all processes that share this database.",
+    )
+
+
+def _schedules(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "schedules",
+        metadata,
+        _column("name", Text(), "Name of the schedule; `:prune` is ours.", False),
+        _column("ticked_at", _INSTANT, "The latest tick that was taken, or passed over.", False),
+        _column("holder", Uuid(as_uuid=False), "The `serve` at work on it; null when it is done."),
+        _column("expires_at", _INSTANT, "When another `serve` may take it over.", False),
+        PrimaryKeyConstraint("name", name="schedules_pkey"),
+        schema=schema,
+        comment="Which tick of each schedule was the last, for all `serve` of this database.",
     )
 
 

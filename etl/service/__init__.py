@@ -1,1 +1,1 @@
-"""What runs for long: the service and the page that shows it."""
+"""What runs for long: the scheduler, and the pages that say how it is."""

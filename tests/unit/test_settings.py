@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from etl.core.budget import CLICKHOUSE, PLANS, RECORDINGS_LIST, Limit
 from etl.core.lookback import Lookback
+from etl.core.schedule import Schedule
 from etl.errors import ConfigurationError
 from etl.settings import (
     Settings,
@@ -22,6 +23,8 @@ from etl.settings import (
     setting_names,
 )
 
+FIVE_MINUTES = timedelta(minutes=5)
+TOKEN = "0123456789abcdefghij"
 KEY = "phx_" + "k" * 43
 PASSWORD = "hunter2-but-longer"
 DATABASE = f"postgresql://etl:{PASSWORD}@db.example.com/warehouse"
@@ -232,6 +235,16 @@ WRONG = [
     ("POSTHOG_ETL_DELETION_GUARD_SHARE", "nan", "finite number"),
     ("POSTHOG_ETL_DELETION_GUARD_SHARE", "20", "less than or equal to 1"),
     ("POSTHOG_ETL_LEASE_S", "nan", "finite number"),
+    ("POSTHOG_ETL_SCHEDULE", "61 * * * *", "bad minute"),
+    ("POSTHOG_ETL_SCHEDULE", "hourly", "wrong number of fields"),
+    ("POSTHOG_ETL_TIME_ZONE", "Europe/Berlim", "did you mean Europe/Berlin"),
+    ("POSTHOG_ETL_JITTER", "5", "is no delay; write for example 90s"),
+    ("POSTHOG_ETL_JITTER", "1h", "shorter than the 0:15:00 between two ticks"),
+    ("POSTHOG_ETL_SCHEDULES", "hourly", r"must be a list in JSON, or \[\[schedules\]\]"),
+    ("POSTHOG_ETL_SCHEDULES", "{}", r"write \[\[schedules\]\] above each"),
+    ("POSTHOG_ETL_SERVE_PORT", "70000", "less than or equal to 65535"),
+    ("POSTHOG_ETL_SERVE_TOKEN", "short", "must be 16 or more plain characters"),
+    ("POSTHOG_ETL_KEEP_RUNS", "90", "is no length of time"),
 ]
 
 
@@ -342,6 +355,108 @@ def test_limits_of_ones_own_replace_those_of_the_plan(load: Load) -> None:
     assert settings.limits == {RECORDINGS_LIST: (Limit(5, 3600),)}
 
 
+# --- schedules --------------------------------------------------------------------------------
+
+NIGHTLY = """
+[[schedules]]
+name = "nightly"
+cron = "30 3 * * *"
+streams = ["insights", "group_activity"]
+time_zone = "Europe/Berlin"
+jitter = "5m"
+"""
+
+
+def test_without_a_list_there_is_one_schedule_for_all_streams(load: Load) -> None:
+    """Every quarter of an hour; the simple settings are about it."""
+    assert load().schedules == (Schedule("all", "*/15 * * * *"),)
+    env = {"SCHEDULE": "@hourly", "TIME_ZONE": "Asia/Kathmandu", "JITTER": "90s"}
+    (only,) = load(env={f"POSTHOG_ETL_{name}": text for name, text in env.items()}).schedules
+    assert only == Schedule("all", "0 * * * *", (), "Asia/Kathmandu", timedelta(seconds=90))
+
+
+def test_schedules_come_from_the_file_or_as_json_from_the_environment(load: Load) -> None:
+    """What all have in common need not be repeated."""
+    settings = load(
+        'time_zone = "Asia/Tokyo"\n'
+        + NIGHTLY
+        + NIGHTLY.split("time_zone")[0].replace("nightly", "second")
+    )
+    nightly, second = settings.schedules
+    assert nightly == Schedule(
+        "nightly", "30 3 * * *", ("insights", "group_activity"), "Europe/Berlin", FIVE_MINUTES
+    )
+    assert (second.name, second.time_zone, second.jitter) == ("second", "Asia/Tokyo", timedelta())
+    written = '[{"name": "nightly", "cron": "30 3 * * *"}]'
+    assert load(env={"POSTHOG_ETL_SCHEDULES": written}).schedules == (
+        Schedule("nightly", "30 3 * * *", time_zone="UTC"),
+    )
+
+
+def test_a_schedule_is_for_the_streams_it_names_and_none_is_for_all_that_are_on(load: Load) -> None:
+    """One that is off by default may be named; one that is switched off stays off."""
+    settings = load('disabled_streams = ["insights"]\n' + NIGHTLY)
+    assert [s.name for s in settings.choose(settings.schedules[0].streams)] == ["group_activity"]
+    everything = [stream.name for stream in settings.choose(())]
+    assert "session_recordings" in everything
+    assert {"insights", "group_activity"}.isdisjoint(everything)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"insights"', '"insigths"', "'nightly': there is no stream 'insigths'.*mean insights"),
+        ("cron", "corn", "'nightly': there is no 'corn' in it.*did you mean cron"),
+        ("30 3", "30 25", "'nightly': '30 25 .*bad hour"),
+        ("Berlin", "Berlim", "'nightly': 'Europe/Berlim'.*did you mean Europe/Berlin"),
+        ('"5m"', '"5d"', "'nightly': '5d' is no delay"),
+        ('"5m"', "5", "'nightly': jitter must be text"),
+        ('"nightly"', "5", "each needs a name"),
+        ('"nightly"', '":prune"', "each needs a name"),
+        ('"nightly"', '"at night"', "no name of a schedule"),
+        ('streams = ["insights", "group_activity"]', 'streams = "insights"', "must be a list"),
+        ('cron = "30 3 * * *"', "", "it needs a cron expression"),
+        ("[[schedules]]", "[schedules]", "above each of them"),
+        ("[[schedules]]", 'schedule = "@daily"\n[[schedules]]', "are both set"),
+        ("[[schedules]]", f"{NIGHTLY}\n[[schedules]]", "there are two schedules 'nightly'"),
+        (
+            "[[schedules]]",
+            'disabled_streams = ["insights", "group_activity"]\n[[schedules]]',
+            "'nightly' names only streams that",
+        ),
+    ],
+)
+def test_a_wrong_schedule_is_told_at_once(load: Load, old: str, new: str, message: str) -> None:
+    """In one line that names the schedule, with the nearest name."""
+    assert old in NIGHTLY
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        load(NIGHTLY.replace(old, new))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
+def test_this_machine_alone_needs_no_token(load: Load, host: str) -> None:
+    """Whoever is on it may look."""
+    assert load(env={"POSTHOG_ETL_SERVE_HOST": host}).require_serve_token() is None
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "etl.example.com", ""])
+def test_others_need_a_token(load: Load, tmp_path: Path, host: str) -> None:
+    """Which is given itself, or in a file; its own setting wins."""
+    if host:
+        settings = load(env={"POSTHOG_ETL_SERVE_HOST": host})
+        with pytest.raises(ConfigurationError, match=f"SERVE_HOST {host} can be .*SERVE_TOKEN"):
+            settings.require_serve_token()
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n")
+    in_file = {"POSTHOG_ETL_SERVE_HOST": host, "POSTHOG_ETL_SERVE_TOKEN_FILE": str(path)}
+    assert load(env=in_file).require_serve_token() == TOKEN
+    assert (
+        load(env={**in_file, "POSTHOG_ETL_SERVE_TOKEN": TOKEN[::-1]}).require_serve_token()
+        == (TOKEN[::-1])
+    )
+
+
 # --- secrets ----------------------------------------------------------------------------------
 
 
@@ -379,7 +494,7 @@ def test_no_secret_shows_in_any_form_of_the_settings(load: Load) -> None:
     shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
     assert KEY not in shown
     assert PASSWORD not in shown
-    assert settings.secret_texts == (KEY, DATABASE)
+    assert settings.secret_texts == (KEY, DATABASE, None)
     assert (settings.require_source(), settings.require_database()) == (KEY, DATABASE)
 
 

@@ -1,0 +1,61 @@
+"""Forgets what nobody will ask about again: old runs, and turns of resources that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from sqlalchemy import Text, and_, cast, delete, exists, func, select
+
+from etl.core.stream import Mode, Stream
+from etl.loaders.database import Database
+from etl.loaders.tables import Tables
+
+
+async def prune(
+    database: Database, tables: Tables, streams: Iterable[Stream], keep_runs: timedelta
+) -> tuple[int, int]:
+    """Return how many runs and how many checks were forgotten. Safe to repeat.
+
+    The latest run of a unit is kept however old it is, and so is one that still runs.
+    """
+    return await _prune_runs(database, tables, keep_runs), await _prune_checks(
+        database, tables, streams
+    )
+
+
+async def _prune_runs(database: Database, tables: Tables, keep_runs: timedelta) -> int:
+    runs, later = tables.runs, tables.runs.alias("later")
+    gone = delete(runs).where(
+        runs.c.ended_at < func.now() - keep_runs,
+        exists().where(
+            later.c.project_id == runs.c.project_id,
+            later.c.stream == runs.c.stream,
+            later.c.unit == runs.c.unit,
+            later.c.started_at > runs.c.started_at,
+        ),
+    )
+    async with database.transaction() as connection:
+        return (await connection.execute(gone)).rowcount
+
+
+async def _prune_checks(database: Database, tables: Tables, streams: Iterable[Stream]) -> int:
+    checks, count = tables.checks, 0
+    for stream in streams:
+        parents = stream.resources[0].parents
+        if stream.mode is not Mode.ROTATION or parents is None:
+            continue
+        parent = tables.data[parents.table]
+        (column,) = parents.fields.values()
+        marks = [parent.c[name] for name in ("_deleted_at", "_expired_at") if name in parent.c]
+        alive = select(parent.c.project_id).where(
+            and_(
+                parent.c.project_id == checks.c.project_id,
+                cast(parent.c[column], Text()) == checks.c.record_key,
+                func.coalesce(*marks).is_(None),
+            )
+        )
+        gone = delete(checks).where(checks.c.stream == stream.name, ~alive.exists())
+        async with database.transaction() as connection:
+            count += (await connection.execute(gone)).rowcount
+    return count

@@ -1,0 +1,83 @@
+"""Whether it lives, whether it is ready, and its figures: three routes for machines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from aiohttp import web
+
+from etl.app import Destination
+from etl.errors import DestinationError, DestinationUnavailable
+from etl.loaders.history import History
+from etl.loaders.version import is_current
+from etl.service.http import HEALTHZ
+from etl.service.metrics import CONTENT_TYPE, Metrics
+
+# Who asks gives up sooner than the database's own time-outs do.
+_PATIENCE_S = 4.0
+
+
+class Health:
+    """Answers for the process and its database. `hidden` takes secrets out of what is said."""
+
+    def __init__(
+        self, destination: Destination, metrics: Metrics, hidden: Callable[[str], str]
+    ) -> None:
+        self._destination = destination
+        self._history = History(destination.database, destination.tables)
+        self._metrics = metrics
+        self._hidden = hidden
+        # However many ask at once, the database is asked by one.
+        self._one = asyncio.Lock()
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.get(HEALTHZ, self._healthz),
+            web.get("/readyz", self._readyz),
+            web.get("/metrics", self._show_metrics),
+        ]
+
+    async def trouble(self) -> str | None:
+        """Return why no run could begin now, None when one could."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S), self._one:
+                database, tables = self._destination.database, self._destination.tables
+                if not await is_current(database, tables):
+                    return "The database is not migrated: run `posthog-etl migrate`"
+        except DestinationError as exc:
+            return self._hidden(str(exc))
+        except TimeoutError:
+            return "The database does not answer in time"
+        return None
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.json_response({"alive": True})  # that it is said is what it says
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        trouble = await self.trouble()
+        body = {"ready": trouble is None, "reason": trouble}
+        return web.json_response(body, status=200 if trouble is None else 503)
+
+    async def _show_metrics(self, _request: web.Request) -> web.Response:
+        await self._look()
+        return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _look(self) -> None:
+        """Let the figures say what the database says now, or that it says nothing."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S), self._one:
+                for attempt in (1, 2):
+                    try:
+                        now = await self._history.database_now()
+                        rows = await self._history.status()
+                        held = await self._history.leases_held()
+                        break
+                    except DestinationUnavailable:
+                        if attempt == 2:  # the first one meets a connection that has died
+                            raise
+        except (DestinationError, TimeoutError):
+            self._metrics.unseen()
+        else:
+            self._metrics.seen(rows, held, now)

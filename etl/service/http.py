@@ -1,0 +1,156 @@
+"""The web server of `serve`: what listens, who may ask, and the routes that others give it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+from aiohttp import web
+from yarl import URL
+
+from etl.errors import EtlError
+from etl.settings import is_own_machine
+
+_log = structlog.get_logger(__name__)
+
+HEALTHZ = "/healthz"
+COOKIE = "posthog_etl"
+# Somebody who looks at the page does so for weeks.
+_COOKIE_AGE_S = 30 * 86_400
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+_SHUTDOWN_S = 2.0
+
+
+class NotListening(EtlError):
+    """The address is not ours, or somebody else listens there."""
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def build(routes: Sequence[web.RouteDef], token: str | None) -> web.Application:
+    """Return the application. Whoever asks must show `token`, but for /healthz.
+
+    Without a token only this machine may ask, under a name of its own: a page of somebody else's
+    whose name leads here, by a trick of DNS, could otherwise be shown what is here.
+    """
+    app = web.Application(middlewares=[_answered, _Guard(token).let_in])
+    app.add_routes(routes)
+    app.on_response_prepare.append(_put_headers)
+    return app
+
+
+@asynccontextmanager
+async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+    """Listen until the block ends; gives the address. Raises NotListening."""
+    # No log of requests: the token may be in an address.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as exc:
+            number = exc.errno or 0
+            why = os.strerror(number) if number > 0 else exc.strerror
+            raise NotListening(
+                f"Cannot listen on {host}:{port}: {why}",
+                remedy="Choose another with --host and --port, or end what holds it",
+            ) from exc
+        bound, number = runner.addresses[0][:2]
+        shown = f"[{bound}]" if ":" in bound else bound
+        yield f"http://{shown}:{number}"
+    finally:
+        await runner.cleanup()
+
+
+class _Guard:
+    """Lets in who shows the token: in a header, in the address once, and then in a cookie."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = None if token is None else token.encode()
+        # Another word than the token, so that it does not lie about in browsers.
+        self._cookie = (
+            "" if token is None else hmac.digest(token.encode(), b"cookie", hashlib.sha256).hex()
+        )
+
+    @web.middleware
+    async def let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer, or say what is missing."""
+        if request.path == HEALTHZ:
+            return await handler(request)
+        if self._token is None:
+            if not is_own_machine(_name_of(request.host)):
+                return _refusal(403, "Set POSTHOG_ETL_SERVE_TOKEN to be asked under other names")
+            return await handler(request)
+        given = request.query.get("token")
+        if given is not None and self._is_token(given):
+            return self._welcome(request)
+        kind, _, shown = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "bearer" and self._is_token(shown.strip()):
+            return await handler(request)
+        cookie = request.cookies.get(COOKIE, "")
+        if hmac.compare_digest(cookie.encode(), self._cookie.encode()):
+            return await handler(request)
+        refusal = _refusal(401, "Show the token: Authorization: Bearer …, or once ?token=…")
+        refusal.headers["WWW-Authenticate"] = "Bearer"
+        return refusal
+
+    def _is_token(self, text: str) -> bool:
+        assert self._token is not None
+        return hmac.compare_digest(text.encode("utf-8", "replace"), self._token)
+
+    def _welcome(self, request: web.Request) -> web.Response:
+        """Answer with the cookie, and with the address without the token in it."""
+        rest = {name: value for name, value in request.query.items() if name != "token"}
+        # Slashes at its beginning would make another host of the path.
+        path = "/" + request.path.lstrip("/\\")
+        response = web.Response(
+            status=303, headers={"Location": str(URL.build(path=path, query=rest))}
+        )
+        response.set_cookie(
+            COOKIE,
+            self._cookie,
+            max_age=_COOKIE_AGE_S,
+            httponly=True,
+            secure=request.secure or request.headers.get("X-Forwarded-Proto") == "https",
+            # Strict would not send it along on the way here from somewhere else.
+            samesite="Lax",
+        )
+        return response
+
+
+@web.middleware
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Log a defect of ours, without the query, which may hold the token."""
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except Exception:
+        _log.exception("answer.broke", path=request.path)
+        return _refusal(500, "Something is broken here; the log says more")
+
+
+async def _put_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["Server"] = "posthog-etl"
+
+
+def _name_of(host: str) -> str:
+    try:
+        return URL(f"http://{host}").host or ""
+    except ValueError:
+        return ""
+
+
+def _refusal(status: int, why: str) -> web.Response:
+    return web.Response(status=status, text=why + "\n")

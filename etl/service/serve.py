@@ -1,0 +1,125 @@
+"""The service put together: waits for the database, ticks, answers, and ends when asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+
+import structlog
+from aiohttp import web
+
+from etl.app import Destination, open_destination, prepare, refuse_other_source, sync
+from etl.core.lookback import parse_duration
+from etl.core.schedule import Schedule
+from etl.errors import DestinationUnavailable, exit_code_of
+from etl.loaders.history import History
+from etl.loaders.prune import prune
+from etl.loaders.schedules import Schedules
+from etl.loaders.version import is_current
+from etl.runs.work import Progress
+from etl.service.clock import Clock, WallClock
+from etl.service.health import Health
+from etl.service.http import build, listening
+from etl.service.metrics import Metrics
+from etl.service.scheduler import LOOK_AGAIN, Job, Scheduler
+from etl.settings import Settings
+from etl.streams import STREAMS
+
+_log = structlog.get_logger(__name__)
+
+# No schedule of a user has a colon in its name.
+PRUNE = ":prune"
+
+# What is served besides the routes for machines, given what is open.
+Pages = Callable[[Settings, Destination, Metrics], Sequence[web.RouteDef]]
+
+
+def no_pages(
+    _settings: Settings, _destination: Destination, _metrics: Metrics
+) -> Sequence[web.RouteDef]:
+    """Return no routes at all."""
+    return ()
+
+
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    hidden: Callable[[str], str],
+    *,
+    clock: Clock | None = None,
+    pages: Pages = no_pages,
+    announce: Callable[[str], None] = lambda _url: None,
+) -> None:
+    """Bring streams up to date by schedule until `stop` is set.
+
+    hidden: takes secrets out of what is shown. announce: told the address once it listens.
+    Raises ConfigurationError, DestinationError and NotListening before anything ran.
+    """
+    settings.require_source()
+    token = settings.require_serve_token()
+    metrics, clock = Metrics(), clock or WallClock()
+    async with open_destination(settings) as destination:
+        health = Health(destination, metrics, hidden)
+        routes = [*health.routes(), *pages(settings, destination, metrics)]
+        app = build(routes, token)
+        async with listening(app, settings.serve_host, settings.serve_port) as url:
+            _log.info("service.started", url=url, schedules=[s.name for s in settings.schedules])
+            announce(url)
+            if await _ready(destination, settings, clock, stop):
+                await _tick(destination, settings, metrics, clock, stop)
+            _log.info("service.ended")
+
+
+async def _ready(
+    destination: Destination, settings: Settings, clock: Clock, stop: asyncio.Event
+) -> bool:
+    """Return once a run could begin, False when stopped before. Raises what waiting cannot mend."""
+    while not stop.is_set():
+        try:
+            if settings.auto_migrate:
+                await prepare(destination, settings)
+            if await is_current(destination.database, destination.tables):
+                history = History(destination.database, destination.tables)
+                refuse_other_source(settings.host, await history.hosts())
+                return True
+            reason = "The database is not migrated: run `posthog-etl migrate`"
+        except DestinationUnavailable as exc:
+            reason = str(exc)
+        _log.warning("service.waiting", reason=reason)
+        await clock.wait(clock.now() + LOOK_AGAIN, stop)
+    return False
+
+
+async def _tick(
+    destination: Destination,
+    settings: Settings,
+    metrics: Metrics,
+    clock: Clock,
+    stop: asyncio.Event,
+) -> None:
+    database, tables = destination.database, destination.tables
+
+    def job(schedule: Schedule) -> Job:
+        streams = settings.choose(schedule.streams)
+
+        async def bring_up(stop: asyncio.Event) -> int:
+            reports = await sync(settings, streams, stop, _unwatched, told=metrics.ran)
+            return exit_code_of([report.ending.exit_code for report in reports])
+
+        return Job(schedule, bring_up)
+
+    async def tidy(_stop: asyncio.Event) -> int:
+        keep = parse_duration(settings.keep_runs)
+        runs, checks = await prune(database, tables, STREAMS.values(), keep)
+        _log.info("history.pruned", runs=runs, checks=checks)
+        return 0
+
+    schedules = Schedules(database, tables, str(uuid.uuid4()), settings.lease_s)
+    jobs = [job(schedule) for schedule in settings.schedules]
+    jobs.append(Job(Schedule(PRUNE, "20 4 * * *"), tidy))
+    await Scheduler(schedules, clock, metrics).run(jobs, stop)
+
+
+def _unwatched(_project_id: int, _stream: str) -> Progress:
+    return lambda _reached: None
