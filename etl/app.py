@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import structlog
+from yarl import URL
 
 from etl import __version__
 from etl.core.budget import CRUD
@@ -55,7 +56,7 @@ from etl.runs.rejects import retry_rejects
 from etl.runs.report import Report, ending_of
 from etl.runs.sync import execute_unit
 from etl.runs.work import Plan, Progress, Tools, rows_now
-from etl.settings import Settings, is_loopback
+from etl.settings import Settings, is_own_machine
 from etl.streams import STREAMS
 
 _log = structlog.get_logger(__name__)
@@ -258,7 +259,8 @@ def refuse_other_source(host: str, known: Sequence[str]) -> None:
     Two servers number their projects alike, so one would overwrite and delete the other's rows. An
     address on this very machine says nothing about what is behind it.
     """
-    if not known or host in known or (is_loopback(host) and all(map(is_loopback, known))):
+    names = [URL(each).host or "" for each in (host, *known)]
+    if not known or host in known or all(map(is_own_machine, names)):
         return
     raise ConfigurationError(
         f"This database holds data of {known[-1]}, and POSTHOG_HOST is {host}",

@@ -505,12 +505,6 @@ def load_settings(
     return settings, _unknown_variables()
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is on this very machine."""
-    name = URL(host).host or ""
-    return name in ("localhost", "::1") or name.startswith("127.")
-
-
 def is_own_machine(host: str) -> bool:
     """Tell whether what listens on `host` is asked by this very machine alone."""
     try:

@@ -25,10 +25,10 @@ def serve(
     config: Config = None,
     debug: Debug = False,
 ) -> None:
-    """Bring streams up to date by schedule, and tell how it goes over HTTP.
+    """Bring streams up to date by schedule; show how it goes in a browser.
 
-    It answers /healthz, /readyz and /metrics. SIGTERM and Ctrl-C end it with 0, after the batch in
-    hand is committed.
+    At / is a page for people; machines ask /healthz, /readyz and /metrics. SIGTERM and Ctrl-C end
+    it with 0, after the batch in hand is committed.
 
     Example: posthog-etl serve --config posthog-etl.toml
     """

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
-from aiohttp import web
 
 from etl.app import Destination, open_destination, prepare, refuse_other_source, sync
 from etl.core.lookback import parse_duration
@@ -18,6 +17,7 @@ from etl.loaders.prune import prune
 from etl.loaders.schedules import Schedules
 from etl.loaders.version import is_current
 from etl.runs.work import Progress
+from etl.service import page
 from etl.service.clock import Clock, WallClock
 from etl.service.health import Health
 from etl.service.http import build, listening
@@ -31,16 +31,6 @@ _log = structlog.get_logger(__name__)
 # No schedule of a user has a colon in its name.
 PRUNE = ":prune"
 
-# What is served besides the routes for machines, given what is open.
-Pages = Callable[[Settings, Destination, Metrics], Sequence[web.RouteDef]]
-
-
-def no_pages(
-    _settings: Settings, _destination: Destination, _metrics: Metrics
-) -> Sequence[web.RouteDef]:
-    """Return no routes at all."""
-    return ()
-
 
 async def serve(
     settings: Settings,
@@ -48,7 +38,6 @@ async def serve(
     hidden: Callable[[str], str],
     *,
     clock: Clock | None = None,
-    pages: Pages = no_pages,
     announce: Callable[[str], None] = lambda _url: None,
 ) -> None:
     """Bring streams up to date by schedule until `stop` is set.
@@ -61,8 +50,7 @@ async def serve(
     metrics, clock = Metrics(), clock or WallClock()
     async with open_destination(settings) as destination:
         health = Health(destination, metrics, hidden)
-        routes = [*health.routes(), *pages(settings, destination, metrics)]
-        app = build(routes, token)
+        app = build([*health.routes(), *page.routes(destination, settings)], token)
         async with listening(app, settings.serve_host, settings.serve_port) as url:
             _log.info("service.started", url=url, schedules=[s.name for s in settings.schedules])
             announce(url)
