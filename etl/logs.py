@@ -4,10 +4,10 @@ Events are named as past facts; docs/logs.md has their fields. A run binds its i
 a request its id. They are:
 
 run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
-snapshot.closed, page.fetched (debug), page.shrunk, page.unreadable, request.failed,
-reading.restarted, list.restarted, clock.skewed, batch.loaded (debug), record.rejected,
-deletions.withheld, confirmation.distrusted, lease.lost, database.unavailable, database.migrated,
-setting.unknown, service.started, service.waiting, service.ended, tick.started, tick.finished,
+snapshot.closed, snapshot.restarted, page.fetched (debug), page.shrunk, page.unreadable,
+request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed, batch.loaded
+(debug), record.rejected, deletions.withheld, confirmation.distrusted, lease.lost,
+database.unavailable, database.migrated, setting.unknown, service.started, service.waiting, service.ended, tick.started, tick.finished,
 tick.skipped, tick.failed, tick.broke, history.pruned, answer.broke
 """
 
@@ -37,6 +37,7 @@ ABOUT_A_REQUEST = frozenset(
         "request.failed",
         "reading.restarted",
         "list.restarted",
+        "parent.refused",
         "clock.skewed",
         "confirmation.distrusted",
     }
