@@ -35,13 +35,16 @@ class Sighting:
     not among them: it stays in doubt, is asked for, and so loads whole. span: between these two
     starts, both counted in, the page shows everything there is; None when it does not say so.
     known: keys at the upper end of the span that the page before showed. begins: everything that is
-    stored is in doubt until it is seen; from there on each page removes what it shows.
+    stored is in doubt until it is seen; from there on each page removes what it shows. unjudged:
+    owners that could not be looked at; what belongs to them (their key is the beginning of its key,
+    as text) is in doubt no more.
     """
 
     keys: Sequence[str]
     span: tuple[datetime, datetime] | None = None
     known: Sequence[str] = ()
     begins: bool = False
+    unjudged: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True, slots=True)

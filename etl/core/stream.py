@@ -142,8 +142,15 @@ class Address:
         if self.path.startswith("/") or not self.path.endswith("/"):
             raise ValueError(f"{self.path}: the path is relative and ends with a slash")
 
+    def takes(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether these values can stand in the path: `..` would lead to another one."""
+        parts = self.path.split("/")
+        return not any(
+            f"{{{name}}}" in parts and str(value) in (".", "..") for name, value in values.items()
+        )
+
     def fill(self, values: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
-        """Return path and parameters for these values."""
+        """Return path and parameters for these values, of which it `takes` all."""
         quoted = {name: quote(str(value), safe="") for name, value in values.items()}
         plain = {name: str(value) for name, value in values.items()}
         params = [(name, text.format_map(plain)) for name, text in self.params]

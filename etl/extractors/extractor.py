@@ -155,6 +155,8 @@ class Extractor:
         gone: list[str] = []
         is_dirty = False
         for key in keys:
+            if key in (".", ".."):
+                continue  # in an address it would lead to another one
             try:
                 answer = await self._client.fetch(
                     retrieve_request(self._path, key, self._resource.retrieve_classes)

@@ -174,6 +174,15 @@ def is_record_closed(error: SourceError) -> bool:
     return error.status == 403 and not re.search("scope|api key|project|plan", said)
 
 
+def is_about_the_stream(error: SourceError) -> bool:
+    """Tell whether an error speaks of the key, the plan or the project: it comes every time."""
+    said = error.message.lower()
+    return error.status == 402 or (
+        error.status in (401, 403, 404, 410)
+        and re.search("scope|api key|project|plan", said) is not None
+    )
+
+
 def parse_list(body: bytes, read: Callable[[Raw], TypedRecord | None] | None = None) -> RecordList:
     """Return the list in an answer, its records typed where `read` can do it.
 

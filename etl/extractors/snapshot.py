@@ -8,9 +8,10 @@ groups of each type). The lists are read one after the other; the place is kept 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
@@ -20,6 +21,7 @@ from etl.core.page import Page, Record, Sighting
 from etl.core.stream import Address, Resource, Stream, key_text
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
 from etl.errors import (
+    EtlError,
     ListingBroken,
     RequestRefused,
     SourceOverloaded,
@@ -41,6 +43,11 @@ from etl.extractors.protocol import (
 _log = structlog.get_logger(__name__)
 
 PARENTS_AT_ONCE = 500
+# Long enough for a pause of an hour, and for the next call of a cron job after it.
+WORTH_RESUMING = timedelta(hours=2)
+# Answers without pages are small: so many records, or what came in so many seconds, are one page.
+GATHERED_RECORDS = 500
+GATHERED_S = 1.0
 SMALLEST_PAGE_RECORDS = 50
 UNREADABLE_ATTEMPTS = 4
 
@@ -56,9 +63,9 @@ class Snapshot:
     began_at: the server's clock at the first request. stage: which resource is being read. parent:
     the fields of the parent in hand, None before the first; list_number and walk: how far its lists
     are read. read: the whole resource is. pages and parents: how many this stage had, counts;
-    records: how many it showed. vouches: what the stage did not show is not there; False once an
-    answer left something open. complete: no list had to be given up. took: pages and parents of the
-    stages that are read.
+    records: how many it showed; refused: how many parents could not be looked at. vouches: False
+    once a record was met that does not tell which one it is. complete: no list had to be given up;
+    cut: one showed less than it has. took: pages and parents of the stages that are read.
     """
 
     fingerprint: str
@@ -72,13 +79,16 @@ class Snapshot:
     pages: int = 0
     parents: int = 0
     records: int = 0
+    refused: int = 0
     vouches: bool = True
     complete: bool = True
+    cut: bool = False
     took: list[list[int]] = field(default_factory=list)
 
-    def position(self) -> Mapping[str, Any]:
-        """Return the snapshot as JSON."""
+    def position(self, at: datetime | None = None) -> Mapping[str, Any]:
+        """Return the snapshot as JSON; `at`: the server's clock now."""
         return {
+            "at": None if at is None else at.isoformat(),
             "fingerprint": self.fingerprint,
             "began_at": self.began_at.isoformat(),
             "stage": self.stage,
@@ -90,18 +100,28 @@ class Snapshot:
             "pages": self.pages,
             "parents": self.parents,
             "records": self.records,
+            "refused": self.refused,
             "vouches": self.vouches,
             "complete": self.complete,
+            "cut": self.cut,
             "took": [list(each) for each in self.took],
         }
 
     @classmethod
-    def resume(cls, position: Mapping[str, Any] | None, fingerprint: str) -> Snapshot | None:
-        """Return the snapshot of a checkpoint; None when it was another one's or unreadable."""
+    def resume(
+        cls, position: Mapping[str, Any] | None, fingerprint: str, source_now: datetime
+    ) -> Snapshot | None:
+        """Return the snapshot of a checkpoint.
+
+        None when it was another one's or unreadable, or was left so long ago that what it has read
+        is not worth much any more.
+        """
         try:
             if position is None or position["fingerprint"] != fingerprint:
                 return None
             state = dict(position)
+            if source_now - datetime.fromisoformat(state.pop("at")) > WORTH_RESUMING:
+                return None
             began_at = datetime.fromisoformat(state.pop("began_at"))
             place = state.pop("walk")
             walk = None if place is None else resume_walk(place)
@@ -124,7 +144,7 @@ class Snapshot:
     def begin_stage(self) -> None:
         """Begin the resource in hand, for the first time or again."""
         self.parent, self.list_number, self.walk, self.read = None, 0, None, False
-        self.pages = self.parents = self.records = 0
+        self.pages = self.parents = self.records = self.refused = 0
 
 
 def fingerprint_of(stream: Stream, prefix: str, page_size_records: int) -> str:
@@ -169,13 +189,8 @@ class SnapshotExtractor:
             return
         if snapshot.parents == 0:
             yield self._page(snapshot, [], Sighting([], begins=True))
-        async for parent in self._parents(snapshot):
-            for number in range(snapshot.list_number, len(self._resource.lists)):
-                snapshot.list_number = number
-                async for page in self._list(snapshot, self._resource.lists[number], parent):
-                    yield page
-                snapshot.walk = None
-            snapshot.list_number = 0
+        async for page in self._gathered(self._lists(snapshot)):
+            yield page
         snapshot.read = True
         yield self._page(snapshot, [], Sighting([]))
 
@@ -185,6 +200,8 @@ class SnapshotExtractor:
         For resources that have no list, but one object for each parent. Safe to repeat. Raises
         SourceError and BudgetSpent.
         """
+        if not self._resource.lists[0].takes(parent):
+            return None
         path, params = self._address(self._resource.lists[0], parent)
         request = Request(path, params, self._resource.budget_classes)
         try:
@@ -211,6 +228,8 @@ class SnapshotExtractor:
         for key in keys:
             values = [key] if len(self._resource.key) == 1 else json.loads(key)
             named = dict(zip(self._resource.key, values, strict=True))
+            if not one.takes(named):
+                continue
             path, params = self._address(one, named)
             try:
                 answer = await self._client.fetch(
@@ -245,6 +264,57 @@ class SnapshotExtractor:
             record = self._resource.redact(record)
         return {**record, **parent}
 
+    async def _lists(self, snapshot: Snapshot) -> AsyncIterator[Page]:
+        """Yield the pages of every list of every parent, from the place of `snapshot` on."""
+        refused: StreamUnavailable | None = None
+        async for parent in self._parents(snapshot):
+            try:
+                for number in range(snapshot.list_number, len(self._resource.lists)):
+                    snapshot.list_number = number
+                    async for page in self._list(snapshot, self._resource.lists[number], parent):
+                        yield page
+                    snapshot.walk = None
+            except StreamUnavailable as exc:
+                if not parent or not (is_record_gone(exc) or is_record_closed(exc)):
+                    raise
+                # It vanished while we were reading, or the key's owner may not see it: what
+                # belongs to it is not judged this time.
+                refused, snapshot.walk = exc, None
+                snapshot.refused += 1
+                _log.info("parent.refused", reason=exc.message)
+                yield self._page(snapshot, [], self._unjudged(parent))
+            snapshot.list_number = 0
+        if refused is not None and snapshot.refused == snapshot.parents:
+            raise refused  # not one of them: it is the stream that is not to be had
+
+    async def _gathered(self, pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
+        """Yield pages, the small answers of resources without pages put together."""
+        if self._resource.paged or self._resource.parents is None:
+            async for page in pages:
+                yield page
+            return
+        held: Page | None = None
+        began_s = 0.0
+        try:
+            async for page in pages:
+                if held is None:
+                    held, began_s = page, time.monotonic()
+                else:
+                    held = _together(held, page)
+                waited_s = time.monotonic() - began_s
+                if len(held.records) >= GATHERED_RECORDS or waited_s >= GATHERED_S:
+                    yield held
+                    held = None
+        except EtlError:
+            if held is not None:
+                yield held
+            raise
+        if held is not None:
+            yield held
+
+    def _unjudged(self, parent: Parent) -> Sighting:
+        return Sighting([], unjudged=[[str(parent[name]) for name in self.parent_fields]])
+
     async def _parents(self, snapshot: Snapshot) -> AsyncIterator[Parent]:
         """Yield the parents from the one in hand on; a resource without any is read once."""
         if self._resource.parents is None:
@@ -270,13 +340,6 @@ class SnapshotExtractor:
             try:
                 ask, answer, listed = await self._ask(snapshot, address, parent, resumed=resumed)
                 page, last = self._take(snapshot, ask, answer, listed, parent)
-            except StreamUnavailable as exc:
-                if not parent or not (is_record_gone(exc) or is_record_closed(exc)):
-                    raise
-                # It vanished while we were reading, or the key's owner may not see it: what
-                # belongs to it is not judged this time.
-                snapshot.vouches = False
-                return
             except (ListingBroken, RequestRefused, SourceUnavailable) as exc:
                 if not resumed:
                     raise
@@ -336,7 +399,6 @@ class SnapshotExtractor:
         records = [self.prepared(record, parent) for record in listed.records]
         snapshot.pages += 1
         snapshot.records += len(records)
-        snapshot.vouches &= listed.current
         last = True
         if self._resource.paged:
             if snapshot.walk is None:
@@ -359,15 +421,13 @@ class SnapshotExtractor:
             last = step.last
             snapshot.complete &= step.complete
         elif listed.more:
-            snapshot.complete = False
+            snapshot.cut = True
         if last and snapshot.walk is not None:
             # A position between two lists begins the next one.
             snapshot.walk = None
-            position = {**snapshot.position(), "list_number": snapshot.list_number + 1}
-        else:
-            position = dict(snapshot.position())
-            if last:
-                position["list_number"] = snapshot.list_number + 1
+        position = dict(snapshot.position(self._client.source_now))
+        if last:
+            position["list_number"] = snapshot.list_number + 1
         page = Page(
             records=records,
             dirty=listed.dirty,
@@ -376,7 +436,8 @@ class SnapshotExtractor:
             size_bytes=len(answer.body),
             position=position,
             last=last,
-            sighting=Sighting([]),
+            # What is still being worked out may leave something out.
+            sighting=Sighting([]) if listed.current or not parent else self._unjudged(parent),
         )
         return page, last
 
@@ -387,7 +448,7 @@ class SnapshotExtractor:
             observed_at=self._client.now,
             source_at=self._client.source_now,
             size_bytes=0,
-            position=snapshot.position(),
+            position=snapshot.position(self._client.source_now),
             last=snapshot.read,
             sighting=sighting,
         )
@@ -396,6 +457,20 @@ class SnapshotExtractor:
         path, params = address.fill(values)
         prefix = address.prefix or self._prefix
         return f"/api/{prefix}/{self._project_id}/{path}", params
+
+
+def _together(one: Page, other: Page) -> Page:
+    """Return two pages as one, observed when the first one was, standing where the second does."""
+    unjudged = [owner for page in (one, other) if page.sighting for owner in page.sighting.unjudged]
+    return replace(
+        other,
+        records=[*one.records, *other.records],
+        dirty=one.dirty or other.dirty,
+        observed_at=one.observed_at,
+        source_at=one.source_at,
+        size_bytes=one.size_bytes + other.size_bytes,
+        sighting=Sighting([], unjudged=unjudged),
+    )
 
 
 def _key(record: Record, names: Sequence[str]) -> str:

@@ -47,6 +47,8 @@ class AbsentRecords:
             elif seen.span is not None:
                 await driver.execute(statements.doubt_span, *key, *seen.span, [*keys, *known])
             await driver.execute(statements.clear, *key, keys)
+            for owner in seen.unjudged:
+                await driver.execute(statements.clear_owned, *key, list(owner))
         if not commit.gone:
             return 0
         gone = list(commit.gone)
@@ -86,9 +88,10 @@ class AbsenceStatements:
     doubt_span: also $4 and $5, two starts, both counted in, and $6, keys: suspects what is stored
     between and is none of the keys. doubt_all: $4 and $5: suspects all that is stored between.
     doubt_everything: whatever its start. doubt_nothing: forgets all suspects. clear: $4 keys: these
-    were seen. expire: $4 the source's clock: marks what expired, and clears it. weigh: answers
-    (suspects, alive). withhold: $4 a unit, whose suspects they become. next: $4 a key, $5 how many:
-    the suspects after it. delete: $4 keys, $5 observed_at: marks them deleted, and clears them.
+    were seen. clear_owned: $4 the beginning of a key: whatever begins so. expire: $4 the source's
+    clock: marks what expired, and clears it. weigh: answers (suspects, alive). withhold: $4 a unit,
+    whose suspects they become. next: $4 a key, $5 how many: the suspects after it. delete: $4 keys,
+    $5 observed_at: marks them deleted, and clears them.
     """
 
     doubt_span: str
@@ -96,6 +99,7 @@ class AbsenceStatements:
     doubt_everything: str
     doubt_nothing: str
     clear: str
+    clear_owned: str
     expire: tuple[str, ...]
     weigh: str
     withhold: tuple[str, ...]
@@ -130,6 +134,11 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
         doubt_everything=f"{begin} {never_twice}",
         doubt_nothing=f"DELETE FROM {suspects} AS u WHERE {unit}",
         clear=f"DELETE FROM {suspects} AS u WHERE {unit} AND u.record_key = ANY ($4::text[])",
+        clear_owned=(
+            f"DELETE FROM {suspects} AS u WHERE {unit} AND $4::text[] = ARRAY(SELECT part FROM "
+            "jsonb_array_elements_text(u.record_key::jsonb) WITH ORDINALITY AS p (part, place) "
+            "WHERE place <= cardinality($4::text[]) ORDER BY place)"
+        ),
         expire=_expire(
             spec, table, suspects, unit, same, " AND ".join(f"{mark} IS NULL" for mark in marks)
         ),

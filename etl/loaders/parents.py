@@ -88,7 +88,7 @@ class ParentRows:
         # After a first load all are news, and the order of loading says nothing.
         age = table.c[TABLE_SPECS[parents.table].started or "_updated_at"]
         latest = query.where(news).order_by(age.desc().nulls_last(), table.c[column])
-        first = await self._answer(latest.limit(max(1, limit // 2)), parents)
+        first = await self._answer(latest.limit(limit // 2), parents)
         waiting = (
             query.where(
                 or_(news, checked_at <= func.now() - recheck_after),

@@ -1,6 +1,6 @@
 """`check`: looks at everything a sync needs and names what is wrong, with its remedy.
 
-Writes nothing. Spends at most three requests a project and one a stream.
+Writes nothing. Spends at most three requests a project and two a stream.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from etl.core.budget import CRUD
-from etl.core.stream import Mode, Stream
+from etl.core.stream import Mode, Resource, Stream
 from etl.core.walk import Ask
 from etl.core.window import Window
 from etl.errors import (
@@ -129,7 +129,7 @@ async def examine_stream(
     prefix: str,
     scopes: Sequence[str] | None = None,
 ) -> Finding:
-    """Return whether a stream can be read with this key; asks for one record, at most twice.
+    """Return whether a stream can be read with this key; asks each of its resources for one record.
 
     scopes: what the key may do, where the server tells it; then a scope that is missing needs no
     request.
@@ -138,7 +138,7 @@ async def examine_stream(
     if scopes is not None and not _covers(scopes, stream.scope):
         said = f"Add the scope {stream.scope} to the personal API key"
         return Finding(about, False, said, EXIT_PARTIAL, stream.scope)
-    look = _try_windows if stream.mode is Mode.WINDOWS else _try_first
+    look = _try_windows if stream.mode is Mode.WINDOWS else _try_each
     try:
         said = await look(client, stream, project_id, prefix)
     except StreamUnavailable as exc:
@@ -185,9 +185,15 @@ async def _try_windows(client: Client, stream: Stream, project_id: int, prefix: 
     return f"available; pages by {flavour}{dated}"
 
 
-async def _try_first(client: Client, stream: Stream, project_id: int, prefix: str) -> str:
-    """Ask for one record of the first resource; 0 stands for a parent, which need not exist."""
-    resource = stream.resources[0]
+async def _try_each(client: Client, stream: Stream, project_id: int, prefix: str) -> str:
+    """Ask for one record of each resource."""
+    for resource in stream.resources:
+        await _try_one(client, resource, project_id, prefix)
+    return "available"
+
+
+async def _try_one(client: Client, resource: Resource, project_id: int, prefix: str) -> None:
+    """Ask for one record; 0 stands for a parent, which need not exist."""
     address = resource.lists[0]
     parents = resource.parents
     path, params = address.fill({} if parents is None else dict.fromkeys(parents.fields, 0))
@@ -205,4 +211,3 @@ async def _try_first(client: Client, stream: Stream, project_id: int, prefix: st
     except RequestRefused as exc:
         if parents is None or exc.status != 400:
             raise
-    return "available"

@@ -112,7 +112,9 @@ async def _whole(
     parents = stream.resources[0].parents
     assert parents is not None
     turns = await tools.parents.turns(project_id, stream.name, parents, plan.recheck_after)
-    return Forecast(min(turns.due, plan.rotation_requests), exact=True)
+    # What the sync of the parents brings in before is due, too.
+    requests = min(turns.due, plan.rotation_requests)
+    return Forecast(requests, exact=turns.resources > 0)
 
 
 async def _forecast(

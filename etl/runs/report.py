@@ -97,12 +97,17 @@ class Tally:
     """What a reading to the end has to own up to.
 
     complete: whether it vouches for every row. rejected: records newly set aside. withheld: what
-    vanished, when that was too much to believe.
+    vanished, when that was too much to believe. unjudged: whether something vanished that may also
+    be a record that could not be read. cut: a list showed less than it has. passed_over: resources
+    that could not be asked about, and why the last one.
     """
 
     complete: bool = True
     rejected: int = 0
     withheld: Absence | None = None
+    unjudged: bool = False
+    cut: bool = False
+    passed_over: tuple[int, str] | None = None
 
 
 def honest_ending(tally: Tally, stream: str = "") -> Ending:
@@ -119,6 +124,19 @@ def honest_ending(tally: Tally, stream: str = "") -> Ending:
             "once, so none of them was marked deleted. If that is right, run "
             f"`posthog-etl sync --accept-deletions {stream}`"
         )
+    if tally.unjudged:
+        reasons.append(
+            "Something is not in the list any more, and a record in it does not tell which one it "
+            "is, so nothing was marked deleted. See `posthog-etl rejects list`"
+        )
+    if tally.cut:
+        reasons.append(
+            "Some lists have more than one answer shows, and no further pages: their oldest "
+            "entries are missing"
+        )
+    if tally.passed_over is not None:
+        count, why = tally.passed_over
+        reasons.append(f"{count:,} could not be asked about and wait for their next turn: {why}")
     if tally.rejected:
         reasons.append(
             f"Records that could not be stored: {tally.rejected}. See `posthog-etl rejects list`"

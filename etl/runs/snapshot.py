@@ -16,6 +16,7 @@ import structlog
 from etl.core.forecast import Forecast
 from etl.core.page import Batch, Page, Sighting
 from etl.core.stream import Resource
+from etl.errors import KeyRefused, SourceError
 from etl.extractors.snapshot import Snapshot, SnapshotExtractor, fingerprint_of
 from etl.loaders.history import Watermark
 from etl.loaders.loader import Closing, Commit, Loader
@@ -26,6 +27,9 @@ from etl.runs.work import Work, stopped
 
 _log = structlog.get_logger(__name__)
 
+# So many suspects are always asked for one by one, a count.
+FEW = 20
+
 
 class SnapshotWork(Work):
     """One execution of a snapshot: what is left of a broken one, else all of it."""
@@ -35,17 +39,26 @@ class SnapshotWork(Work):
         plan, client = self._plan, self._tools.client
         watermark = await self._watermark()
         fingerprint = fingerprint_of(self.stream, plan.prefix, plan.page_size_records)
-        resumed = Snapshot.resume(self.lease.position, fingerprint)
-        snapshot = resumed or Snapshot(fingerprint, began_at=client.source_now)
         self._expect(await foresee(self._tools, self.stream, self.lease.unit.project_id, watermark))
+        resumed = Snapshot.resume(self.lease.position, fingerprint, client.source_now)
         if resumed is not None and self.forecast is not None:
             self.forecast = replace(self.forecast, exact=False)
+            try:
+                return await self._go_through(resumed)
+            except SourceError as exc:
+                # It may be so every time; what was read before must not stay as it was for that.
+                if isinstance(exc, KeyRefused):
+                    raise
+                _log.warning("snapshot.restarted", reason=exc.message)
+        return await self._go_through(Snapshot(fingerprint, began_at=client.source_now))
+
+    async def _go_through(self, snapshot: Snapshot) -> Ending:
         while snapshot.stage < len(self.stream.resources):
             resource = self.stream.resources[snapshot.stage]
             loader = self._tools.loader(self.stream.name, resource)
             extractor = self._extractor(resource)
             await self._read(extractor, loader, resource, snapshot)
-            if resource.mirrors and snapshot.vouches and snapshot.complete:
+            if resource.mirrors and snapshot.complete:
                 await self._judge_absent(extractor, loader, resource, snapshot)
             snapshot.next_stage()
         await self._close(snapshot)
@@ -84,7 +97,7 @@ class SnapshotWork(Work):
         again: to look for what the first reading did not show; the place kept is then the end of
         that one.
         """
-        ended = snapshot.position() if again else None
+        ended = snapshot.position(self._tools.client.source_now) if again else None
         vouches = True
         if again:
             snapshot.begin_stage()
@@ -96,9 +109,9 @@ class SnapshotWork(Work):
                 vouches &= all(item.named for item in batch.rejected)
                 position = dict(ended or page.position)
                 position["vouches"] &= vouches
-                sighting = page.sighting
-                if again or not resource.mirrors or sighting is None or not sighting.begins:
-                    sighting = Sighting(_seen(resource, batch))
+                sighting = page.sighting or Sighting([])
+                begins = sighting.begins and resource.mirrors and not again
+                sighting = replace(sighting, keys=_seen(resource, batch), begins=begins)
                 page = replace(page, position=position, sighting=sighting)
                 await self._commit(loader, page, batch)
                 if self._stop.is_set():
@@ -118,18 +131,22 @@ class SnapshotWork(Work):
         absence = await self._withheld(loader)
         if self._tally.withheld is not None or not absence.suspects:
             return
-        position = snapshot.position()
-        if resource.one is None or snapshot.records == 0:
+        # Where there are more than a second reading takes requests, that is the cheaper look.
+        asks = resource.one is not None and absence.suspects <= max(snapshot.pages, FEW)
+        position = snapshot.position(self._tools.client.source_now)
+        if not asks or snapshot.records == 0:
             # Also an answer without any record is believed only when it is given twice.
             first = replace(snapshot)
             await self._read(extractor, loader, resource, snapshot, again=True)
-            sound = snapshot.vouches and snapshot.complete
             snapshot.pages, snapshot.parents = first.pages, first.parents
-            if not sound:
+            if not snapshot.complete:
                 return
+        if not asks and not snapshot.vouches:
+            self._tally.unjudged = True
+            return
         async for keys in self._suspects(loader):
             page, gone = _nothing(self._tools.client.now), list(keys)
-            if resource.one is not None:
+            if asks:
                 page, gone = await extractor.confirm(keys)
             batch = resource.transform(page)
             sighting = Sighting([*_seen(resource, batch), *(set(keys) - set(gone))])
@@ -139,6 +156,7 @@ class SnapshotWork(Work):
     async def _close(self, snapshot: Snapshot) -> None:
         """Say as of when everything is known; the watermark moves here and nowhere else."""
         self._tally.complete &= snapshot.complete
+        self._tally.cut = snapshot.cut
         loader = self._tools.loader(self.stream.name, self.stream.resources[-1])
         requests, bytes_read = self.spent()
         commit = Commit(
