@@ -40,7 +40,7 @@ HIDDEN = "•••"
 _SECRETIVE = re.compile(
     r"https?://[^\s'\"]+"
     r"|\bph[a-z]_\w+"
-    r"|\b(?![0-9a-f]+(?:-[0-9a-f]+){4}\b)(?=[\w-]*[0-9])(?=[\w-]*[A-Za-z])[\w-]{20,}"
+    r"|(?<![\w-])(?![0-9a-f]+(?:-[0-9a-f]+){4}\b)(?=[\w-]*[0-9])(?=[\w-]*[A-Za-z])[\w-]{20,}"
 )
 # A server that names more than a day is asked again after a day.
 _LONGEST_WAIT_S = 86_400.0
