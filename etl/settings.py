@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import (
     AliasChoices,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -45,6 +46,7 @@ _OURS_WITHOUT_PREFIX = {
     "api_key_file": "POSTHOG_PERSONAL_API_KEY_FILE",
     "project_id": "POSTHOG_PROJECT_ID",
     "database_url": "DATABASE_URL",
+    "database_password_file": "DATABASE_PASSWORD_FILE",
 }
 
 
@@ -62,7 +64,7 @@ def _default_data_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """Every setting; in the environment POSTHOG_ETL_ stands before the name, but for four."""
+    """Every setting; in the environment POSTHOG_ETL_ stands before the name, but for five."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -84,6 +86,23 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = _named(
         "database_url", None, "Postgres URL, or the word embedded."
+    )
+    database_password_file: Path | None = _named(
+        "database_password_file",
+        None,
+        "A file that holds the password of the database, for an address that has none.",
+    )
+    queue_database_url: SecretStr | None = Field(
+        None,
+        description="Postgres URL for the queue, which a transaction-mode pooler cannot serve. "
+        "Default: DATABASE_URL.",
+    )
+    queue_turn_s: float = Field(
+        60.0,
+        gt=0,
+        le=86_400,
+        description="A worker's unit gives way to a waiting one of another project after this, "
+        "in seconds.",
     )
     data_dir: Path = Field(
         default_factory=_default_data_dir,
@@ -160,6 +179,7 @@ class Settings(BaseSettings):
     )
     auto_migrate: bool = Field(True, description="Whether sync brings the schema up to date.")
     ca_file: Path | None = Field(None, description="Certificates to trust besides the system's.")
+    _database_password: SecretStr | None = PrivateAttr(None)
 
     @classmethod
     def settings_customise_sources(
@@ -276,15 +296,18 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _password_from_file(self) -> Settings:
+        if self.database_password_file is not None:
+            text = _secret_in(self.database_password_file, "DATABASE_PASSWORD_FILE")
+            if not text:
+                raise ValueError("DATABASE_PASSWORD_FILE holds no password")
+            self._database_password = SecretStr(text)
+        return self
+
+    @model_validator(mode="after")
     def _key_from_file(self) -> Settings:
         if self.api_key is None and self.api_key_file is not None:
-            try:
-                text = self.api_key_file.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as exc:
-                why = exc.strerror if isinstance(exc, OSError) else "it is no text"
-                raise ValueError(
-                    f"POSTHOG_PERSONAL_API_KEY_FILE cannot be read: {self.api_key_file}: {why}"
-                ) from exc
+            text = _secret_in(self.api_key_file, "POSTHOG_PERSONAL_API_KEY_FILE")
             try:
                 key = self._key(SecretStr(text))
             except ValueError as exc:
@@ -324,13 +347,20 @@ class Settings(BaseSettings):
         return limits
 
     @property
-    def secret_texts(self) -> tuple[str | None, str | None]:
-        """The API key and the database URL, for whoever has to keep them out of what is shown."""
-        key, url = self.api_key, self.database_url
-        return (
-            None if key is None else key.get_secret_value(),
-            None if url is None else url.get_secret_value(),
+    def database_password(self) -> SecretStr | None:
+        """What stands in the file of the database's password."""
+        return self._database_password
+
+    @property
+    def secret_texts(self) -> tuple[str | None, ...]:
+        """The API key, the database URLs and the password, to be kept out of what is shown."""
+        secrets = (
+            self.api_key,
+            self.database_url,
+            self.queue_database_url,
+            self._database_password,
         )
+        return tuple(None if each is None else each.get_secret_value() for each in secrets)
 
     def require_source(self) -> str:
         """Return the API key. Raises ConfigurationError naming the variable."""
@@ -404,6 +434,14 @@ def parse_instant(text: str) -> datetime:
     except ValueError:
         raise ValueError(f"{text!r} is not a date; write 2026-01-31 or 2026-01-31T12:00Z") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _secret_in(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        raise ValueError(f"{name} cannot be read: {path}: {why}") from exc
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What runs for long: workers that take units off the queue."""
