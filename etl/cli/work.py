@@ -158,6 +158,12 @@ def worker(
     concurrency: Annotated[
         int, typer.Option(min=1, max=16, metavar="N", help="How many units at once.")
     ] = 1,
+    alive: Annotated[
+        Path | None,
+        typer.Option(
+            help="Touch this file every five seconds, for a health check.", metavar="FILE"
+        ),
+    ] = None,
     config: Config = None,
     debug: Debug = False,
 ) -> None:
@@ -170,7 +176,7 @@ def worker(
     from etl.service.worker import work
 
     run_with_settings(
-        lambda settings: until_stopped(lambda stop: work(settings, concurrency, stop)),
+        lambda settings: until_stopped(lambda stop: work(settings, concurrency, stop, alive)),
         config,
         {},
         debug,

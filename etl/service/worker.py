@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 import orjson
 import structlog
@@ -52,6 +53,7 @@ GAVE_WAY_S = 1.0
 GRACE_S = 20.0
 # How often an idle worker looks for jobs that no notification tells of, in seconds.
 _LOOK_EVERY_S = 1.0
+_TOUCH_EVERY_S = 5.0
 _RECONNECT_WAITS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -64,8 +66,12 @@ class Again:
     failed: bool = False
 
 
-async def work(settings: Settings, concurrency: int, stop: asyncio.Event) -> None:
+async def work(
+    settings: Settings, concurrency: int, stop: asyncio.Event, alive: Path | None = None
+) -> None:
     """Take units off the queue, at most `concurrency` at once, until `stop` is set.
+
+    alive: a file that is touched for as long as the event loop turns.
 
     A set `stop` commits the batch in hand and puts the rest back. A Postgres that restarts is
     waited for, as long as it takes. Raises EtlError when it cannot begin.
@@ -73,6 +79,8 @@ async def work(settings: Settings, concurrency: int, stop: asyncio.Event) -> Non
     logging.getLogger("pgqueuer").setLevel(logging.CRITICAL + 1)  # what matters we log ourselves
     impatient = settings.model_copy(update={"max_wait_s": min(settings.max_wait_s, LONGEST_WAIT_S)})
     async with AsyncExitStack() as stack:
+        if alive is not None:
+            await stack.enter_async_context(_beside(_touch(alive)))
         destination, first = await stack.enter_async_context(open_source(impatient))
         projects = [await project_id_of(first.client, each) for each in settings.projects]
         idle: asyncio.Queue[Tools] = asyncio.Queue()
@@ -137,7 +145,12 @@ class Worker:
         for project_id in self._projects:
             manager.entrypoint(entrypoint_of(project_id))(take)
         heartbeat_s = max(1.0, self._settings.lease_s / 3)
-        async with _linked(self._stop, manager.shutdown):
+
+        async def pass_on_stop() -> None:
+            await self._stop.wait()
+            manager.shutdown.set()
+
+        async with _beside(pass_on_stop()):
             await manager.run(
                 batch_size=1,
                 dequeue_timeout=timedelta(seconds=_LOOK_EVERY_S),
@@ -276,19 +289,20 @@ class _BoundedQueries(Queries):
 
 
 @asynccontextmanager
-async def _linked(stop: asyncio.Event, shutdown: asyncio.Event) -> AsyncIterator[None]:
-    """Set `shutdown` once `stop` is set."""
-
-    async def link() -> None:
-        await stop.wait()
-        shutdown.set()
-
-    task = asyncio.create_task(link())
+async def _beside(other: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run `other` beside the block, and end it with the block."""
+    task = asyncio.create_task(other)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def _touch(path: Path) -> None:
+    while True:
+        await asyncio.to_thread(path.touch)
+        await asyncio.sleep(_TOUCH_EVERY_S)
 
 
 def _document(found: models.Job) -> dict[str, object]:
