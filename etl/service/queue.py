@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -17,12 +16,15 @@ from etl.loaders.queue import NewJob, Queue, open_queue
 from etl.runs.backfill import Past, windows_left
 from etl.runs.work import Tools
 from etl.settings import Settings
+from etl.streams import STREAMS
 
 SYNC, BACKFILL = "sync", "backfill"
 
-# How much time the windows of one job cover. They are read under one cursor, and each job reads
-# 25 hours above its newest window besides: a few hundredths of this (docs/decisions/0011).
+# What the windows of one job cover at least: so much time, and so many pages as far as is known.
+# They are read under one cursor, and each job costs 25 hours above its newest window and a page at
+# either end besides: less than a tenth of this (docs/decisions/0011).
 PORTION = timedelta(days=60)
+PORTION_PAGES = 20
 
 # What is new goes before what is past.
 _AFTER_ALL_SYNCS = -1_000_000
@@ -109,7 +111,8 @@ async def enqueue_sync(settings: Settings, streams: Sequence[Stream]) -> Enqueue
         for project in settings.projects:
             project_id = await project_id_of(tools.client, project)
             jobs = [Job(project_id, each.name, each.unit, SYNC).as_new() for each in streams]
-            async with _queue(destination) as queue, queue.exclusively():
+            address, bookkeeping = destination.queue, destination.tables.bookkeeping
+            async with open_queue(address, bookkeeping) as queue, queue.exclusively():
                 put = await queue.put(project_id, jobs)
             enqueued.jobs += len(put)
             enqueued.already += len(jobs) - len(put)
@@ -126,8 +129,6 @@ async def enqueue_backfill(settings: Settings, streams: Sequence[Stream], past: 
         for project in settings.projects:
             project_id = await project_id_of(tools.client, project)
             for stream in streams:
-                watermark = await tools.history.watermark(Unit(project_id, stream.name))
-                windows = windows_left(past, watermark, tools.client.source_now)
                 job = Job(
                     project_id,
                     stream.name,
@@ -137,18 +138,50 @@ async def enqueue_backfill(settings: Settings, streams: Sequence[Stream], past: 
                     past.newest_first,
                     past.again,
                 )
-                async with _queue(destination) as queue:
-                    await put_windows(queue, job, windows, watermark, enqueued)
+                await _put_left(destination, tools, settings, job, past, enqueued)
     return enqueued
 
 
-async def enqueue_rest(destination: Destination, tools: Tools, job: Job, job_id: int) -> None:
+async def enqueue_rest(
+    destination: Destination, tools: Tools, settings: Settings, job: Job, job_id: int
+) -> None:
     """Queue what is left of a job, now that it is known what its server does. Safe to repeat."""
-    unit = Unit(job.project_id, job.stream)
-    watermark = await tools.database.repeat(lambda: tools.history.watermark(unit))
-    windows = windows_left(job.past, watermark, tools.client.source_now)
-    async with _queue(destination) as queue:
-        await put_windows(queue, job, windows, watermark, Enqueued(), but=job_id)
+    await _put_left(destination, tools, settings, job, job.past, Enqueued(), but=job_id)
+
+
+async def _put_left(
+    destination: Destination,
+    tools: Tools,
+    settings: Settings,
+    job: Job,
+    past: Past,
+    enqueued: Enqueued,
+    *,
+    but: int | None = None,
+) -> None:
+    unit, history = Unit(job.project_id, job.stream), tools.history
+    watermark = await tools.database.repeat(lambda: history.watermark(unit))
+    spans, stream = watermark.complete.spans, STREAMS[job.stream]
+    rows = await tools.database.repeat(lambda: history.count_started(unit, stream, spans))
+    known = sum((span.until - span.since for span in spans), timedelta())
+    length = portion_length(watermark, known, rows, settings.page_size_records)
+    windows = windows_left(past, watermark, tools.client.source_now)
+    async with open_queue(destination.queue, destination.tables.bookkeeping) as queue:
+        await put_windows(queue, job, windows, watermark, length, enqueued, but=but)
+
+
+def portion_length(
+    watermark: Watermark, known: timedelta, rows: int, page_size_records: int
+) -> timedelta:
+    """Return how much time a job covers, from how many rows there are in the time that is known."""
+    unfiltered = (watermark.traits or {}).get("date_filter") in ("refused", "ignored")
+    if unfiltered or (known and not rows):
+        return timedelta.max
+    if not rows:
+        return PORTION
+    # A century is as good as no end, and can be reckoned with.
+    factor = min(PORTION_PAGES * page_size_records / rows, timedelta(days=36_500) / known)
+    return max(PORTION, known * factor)
 
 
 async def put_windows(
@@ -156,6 +189,7 @@ async def put_windows(
     job: Job,
     windows: Sequence[Span],
     watermark: Watermark,
+    length: timedelta,
     enqueued: Enqueued,
     *,
     but: int | None = None,
@@ -174,7 +208,7 @@ async def put_windows(
             for window in windows
             if not any(s.since < window.until and window.since < s.until for s in taken)
         ]
-        jobs = [job.within(span) for span in _spans(left, watermark)]
+        jobs = [job.within(span) for span in portions(left, length)]
         if watermark.traits is None and len(jobs) > 1:
             # Only one of them: where the server does not filter, it loads everything there is.
             whole = Span(min(w.since for w in left), max(w.until for w in left))
@@ -183,12 +217,3 @@ async def put_windows(
     enqueued.windows += len(left)
     enqueued.jobs += len(jobs)
     enqueued.already += len(windows) - len(left)
-
-
-def _spans(windows: Sequence[Span], watermark: Watermark) -> list[Span]:
-    unfiltered = (watermark.traits or {}).get("date_filter") in ("refused", "ignored")
-    return portions(windows, timedelta.max if unfiltered else PORTION)
-
-
-def _queue(destination: Destination) -> AbstractAsyncContextManager[Queue]:
-    return open_queue(destination.queue, destination.tables.bookkeeping)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import orjson
@@ -166,20 +166,26 @@ class Worker:
         try:
             with structlog.contextvars.bound_contextvars(job_id=found.id):
                 _log.info("job.taken", command=job.command, attempt=found.attempts)
-                again = await self._within_its_turn(queue, tools, job, found)
-                again = await self._counted(queue, found, again)
+                try:
+                    again = await self._within_its_turn(queue, tools, job, found)
+                except Exception as exc:  # PgQueuer would take the job off the queue
+                    _log.exception("job.broke")
+                    reason = f"Unexpected {type(exc).__name__}: {exc}"
+                    again = Again(0.0, reason, failed=not isinstance(exc, DestinationUnavailable))
                 if again is None:
                     _log.info("job.finished")
+                    return
+                if again.failed:
+                    again = await self._after_failure(queue, found, again)
+                if again is None:
                     return
                 _log.info("job.returned", reason=again.reason, wait_s=round(again.in_s, 3))
         finally:
             self._idle.put_nowait(tools)
         raise RetryRequested(timedelta(seconds=again.in_s), again.reason)
 
-    async def _counted(self, queue: Queue, found: models.Job, again: Again | None) -> Again | None:
+    async def _after_failure(self, queue: Queue, found: models.Job, again: Again) -> Again | None:
         """Return when a failed job is tried again, None when that was often enough."""
-        if again is None or not again.failed:
-            return again
         failures = await queue.note_failure(found.id)
         if failures > len(FAILURE_WAITS_S):
             _log.warning("job.abandoned", reason=again.reason, failures=failures)
@@ -230,10 +236,10 @@ class Worker:
         else:
             past = job.past
             if job.again:
-                read = await tools.history.read_since(job.project_id, job.stream, found.created)
-                past = replace(job.past, done=read)
+                past = replace(past, done=await self._read_since(tools, job, found.created))
             if job.sounding:
-                watermark = await tools.history.watermark(Unit(job.project_id, job.stream))
+                unit = Unit(job.project_id, job.stream)
+                watermark = await tools.database.repeat(lambda: tools.history.watermark(unit))
                 left = portions(windows_left(past, watermark, tools.client.source_now))
                 past = job.within(left[0]).past if left else past
             reports = await backfill_stream(
@@ -242,7 +248,7 @@ class Worker:
         await self._note_source(tools, reports)
         again = await self._verdict(queue, job, reports, halt)
         if again is None and job.sounding:
-            await enqueue_rest(self._destination, tools, job, found.id)
+            await enqueue_rest(self._destination, tools, self._settings, job, found.id)
         return again
 
     async def _verdict(
@@ -262,6 +268,11 @@ class Worker:
         if (held := endings.get(HELD)) is not None:
             return Again(HELD_WAIT_S, held.reason or "held")
         return None
+
+    async def _read_since(self, tools: Tools, job: Job, at: datetime) -> Collection[str]:
+        return await tools.database.repeat(
+            lambda: tools.history.read_since(job.project_id, job.stream, at)
+        )
 
     async def _note_source(self, tools: Tools, reports: Sequence[Report]) -> None:
         if not self._source_is_known and any(report.records_read for report in reports):

@@ -7,7 +7,9 @@ import contextlib
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import IO
 
 from tests.support.books import until
@@ -18,23 +20,28 @@ from tests.support.sql import value
 class Workers:
     """Worker processes of one command; their logs go to a file."""
 
-    def __init__(self, command: Command, log: IO[bytes], arguments: Sequence[str] = ()) -> None:
+    def __init__(self, command: Command, log: IO[bytes]) -> None:
         self._command = command
         self._log = log
-        self._arguments = arguments
+        self._alive = Path(tempfile.mkdtemp(dir=Path(log.name).parent))
+        self._files: dict[int, Path] = {}
+        self._started = 0
         self._random = random.Random(1)
         self.processes: list[asyncio.subprocess.Process] = []
         self.killed = 0
 
     async def start(self) -> None:
         """Start one more."""
+        alive = self._alive / str(self._started)
+        self._started += 1
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "etl", "worker", *self._arguments),
+            *(sys.executable, "-m", "etl", "worker", "--alive", str(alive)),
             env=self._command.environment,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=self._log,
         )
         self.processes.append(process)
+        self._files[process.pid] = alive
 
     async def kill_one(self) -> None:
         """SIGKILL any of them, and start another in its place."""
@@ -46,7 +53,12 @@ class Workers:
         await self.start()
 
     async def stop(self) -> list[int | None]:
-        """SIGTERM all of them; their exit codes."""
+        """SIGTERM all of them, once they are there to hear it; their exit codes."""
+
+        async def all_are_up() -> bool:
+            return all(self._files[process.pid].exists() for process in self.processes)
+
+        await until(all_are_up, "every worker has begun")
         for process in self.processes:
             process.send_signal(signal.SIGTERM)
         return [await process.wait() for process in self.processes]
@@ -60,11 +72,9 @@ class Workers:
 
 
 @contextlib.asynccontextmanager
-async def workers(
-    command: Command, count: int, log: IO[bytes], *arguments: str
-) -> AsyncIterator[Workers]:
+async def workers(command: Command, count: int, log: IO[bytes]) -> AsyncIterator[Workers]:
     """Run `count` workers; they are gone after the block."""
-    running = Workers(command, log, arguments)
+    running = Workers(command, log)
     try:
         for _ in range(count):
             await running.start()
