@@ -7,7 +7,8 @@ run.started, run.finished, run.interrupted (debug), run.broke, window.opened, wi
 snapshot.closed, page.fetched (debug), page.shrunk, page.unreadable, request.failed,
 reading.restarted, list.restarted, clock.skewed, batch.loaded (debug), record.rejected,
 deletions.withheld, confirmation.distrusted, lease.lost, database.unavailable, database.migrated,
-setting.unknown
+setting.unknown,
+worker.started, worker.stopped, job.taken, job.finished, job.returned, job.broke, job.abandoned
 """
 
 from __future__ import annotations

@@ -170,7 +170,8 @@ class Worker:
                     again = await self._within_its_turn(queue, tools, job, found)
                 except Exception as exc:  # PgQueuer would take the job off the queue
                     _log.exception("job.broke")
-                    reason = f"Unexpected {type(exc).__name__}: {exc}"
+                    # No more than its name: it is stored, and its text may hold what must not be.
+                    reason = f"Unexpected {type(exc).__name__}"
                     again = Again(0.0, reason, failed=not isinstance(exc, DestinationUnavailable))
                 if again is None:
                     _log.info("job.finished")
