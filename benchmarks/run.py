@@ -30,6 +30,7 @@ from urllib.request import Request, urlopen
 
 import asyncpg
 import psutil
+import workers
 
 from etl.loaders.address import parse_database_url
 from etl.loaders.database import Database, Timeouts
@@ -398,6 +399,7 @@ def main() -> None:
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
     text = asyncio.run(run(arguments.recordings, arguments.rounds))
+    text += "\n" + "\n".join(workers.section(asyncio.run(workers.measure_all())))
     (HERE / "RESULTS.md").write_text(text, encoding="utf-8")
     print(text)
 

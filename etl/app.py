@@ -31,7 +31,7 @@ from etl.errors import (
 )
 from etl.extractors.client import CONNECT_TIMEOUT_S, Budget, Client, Clock
 from etl.extractors.protocol import Request, parse_object
-from etl.loaders.address import parse_database_url
+from etl.loaders.address import DatabaseAddress, parse_database_url
 from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database, Timeouts
 from etl.loaders.embedded import EmbeddedPostgres
@@ -77,10 +77,11 @@ def _untold(_report: Report) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The database of one deployment, open."""
+    """The database of one deployment, open. queue: where the queue listens, past any pooler."""
 
     database: Database
     tables: Tables
+    queue: DatabaseAddress
 
 
 @asynccontextmanager
@@ -103,18 +104,29 @@ async def open_destination(settings: Settings) -> AsyncIterator[Destination]:
             idle_s=settings.lease_s / 3,
             lock_s=settings.lease_s,
         )
+        address = _address(text if server is None else server.dsn, settings)
+        direct = settings.queue_database_url
         database = Database(
-            parse_database_url(text if server is None else server.dsn),
+            address,
             timeouts,
             connection_per_transaction=settings.connection_per_transaction,
         )
         try:
-            yield Destination(database, Tables(settings.schema_name))
+            yield Destination(
+                database,
+                Tables(settings.schema_name),
+                address if direct is None else _address(direct.get_secret_value(), settings),
+            )
         finally:
             await database.close()
     finally:
         if server is not None:
             await asyncio.to_thread(server.close)
+
+
+def _address(text: str, settings: Settings) -> DatabaseAddress:
+    address, password = parse_database_url(text), settings.database_password
+    return address if password is None else address.with_password(password.get_secret_value())
 
 
 async def prepare(destination: Destination, settings: Settings) -> None:
@@ -200,7 +212,7 @@ async def sync(
     A unit that fails does not keep the others from running, but for a refused key and a request to
     stop. Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
     """
-    plan = _plan(settings, accept_deletions)
+    plan = plan_of(settings, accept_deletions)
 
     async def bring_up(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
         progress = watch(project_id, stream.name)
@@ -230,7 +242,7 @@ async def _for_each(
                 refuse_other_source(settings.host, known)
             for project in settings.projects:
                 try:
-                    project_id = await _project_id(tools.client, project)
+                    project_id = await project_id_of(tools.client, project)
                 except EtlError as exc:
                     failed = [Report(project, s.name, s.unit, ending_of(exc)) for s in streams]
                     reports += failed
@@ -253,6 +265,17 @@ async def _for_each(
     return reports
 
 
+@asynccontextmanager
+async def open_source(settings: Settings) -> AsyncIterator[tuple[Destination, Tools]]:
+    """Open both sides, with the schema up to date. Raises ConfigurationError, DestinationError."""
+    settings.require_source()
+    async with open_destination(settings) as destination:
+        await prepare(destination, settings)
+        async with open_tools(settings, destination) as tools:
+            refuse_other_source(settings.host, await tools.history.hosts())
+            yield destination, tools
+
+
 def refuse_other_source(host: str, known: Sequence[str]) -> None:
     """Raise ConfigurationError when the database holds the data of another server.
 
@@ -269,7 +292,8 @@ def refuse_other_source(host: str, known: Sequence[str]) -> None:
     )
 
 
-def _plan(settings: Settings, accept_deletions: Collection[str] = ()) -> Plan:
+def plan_of(settings: Settings, accept_deletions: Collection[str] = ()) -> Plan:
+    """Return how streams are read under these settings."""
     return Plan(
         start=settings.start,
         lookback=settings.grades,
@@ -291,7 +315,7 @@ async def backfill(
     Safe to repeat after any death: what is known complete is not read again, and a window that was
     broken off goes on. Raises ConfigurationError and DestinationError before anything ran.
     """
-    plan = _plan(settings)
+    plan = plan_of(settings)
 
     async def load_past(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
         progress = watch(project_id, stream.name)
@@ -312,13 +336,13 @@ async def foresee(
     Asks the source for no more than a count, and only a server that counts. Raises EtlError.
     """
     settings.require_source()
-    plan = _plan(settings)
+    plan = plan_of(settings)
     outlooks: list[Outlook] = []
     async with open_destination(settings) as destination:
         await prepare(destination, settings)
         async with open_tools(settings, destination) as tools:
             for project in settings.projects:
-                project_id = await _project_id(tools.client, project)
+                project_id = await project_id_of(tools.client, project)
                 for stream in streams:
                     outlooks += await outlook(
                         tools, plan, stream, project_id, past, settings.limits
@@ -379,7 +403,7 @@ async def _check_source(
     findings.append(examine_clock(client))
     for project in settings.projects:
         try:
-            project_id = await _project_id(client, project)
+            project_id = await project_id_of(client, project)
         except EtlError as exc:
             findings.append(trouble(f"project {project}", exc))
             continue
@@ -486,7 +510,8 @@ async def _open_looking(settings: Settings) -> AsyncIterator[tuple[History, Pare
         yield History(database, tables), ParentRows(database, tables)
 
 
-async def _project_id(client: Client, project: str) -> int:
+async def project_id_of(client: Client, project: str) -> int:
+    """Return the number of a project; of @current the source has to say it. Raises EtlError."""
     if project != "@current":
         return int(project)
     request = Request("/api/projects/@current/", (), (CRUD,))

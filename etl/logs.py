@@ -9,7 +9,8 @@ request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed,
 (debug), record.rejected, deletions.withheld, confirmation.distrusted, lease.lost,
 database.unavailable, database.migrated, setting.unknown, service.started, service.waiting,
 service.ended, tick.started, tick.finished, tick.skipped, tick.failed, tick.broke, history.pruned,
-answer.broke
+answer.broke,
+worker.started, worker.stopped, job.taken, job.finished, job.returned, job.broke, job.abandoned
 """
 
 from __future__ import annotations
@@ -53,9 +54,20 @@ class Redactor:
     """Keeps known secrets out of text: the password of a database address, keys and tokens."""
 
     def __init__(
-        self, api_key: str | None = None, database_url: str | None = None, *others: str | None
+        self,
+        api_key: str | None = None,
+        database_url: str | None = None,
+        queue_database_url: str | None = None,
+        database_password: str | None = None,
+        *others: str | None,
     ) -> None:
-        hidden = {api_key or "", *_passwords(database_url or ""), *(text or "" for text in others)}
+        hidden = {
+            api_key or "",
+            *_passwords(database_url or ""),
+            *_passwords(queue_database_url or ""),
+            *_forms([database_password or ""]),
+            *(text or "" for text in others),
+        }
         # A short word is no secret worth hiding, and would blot out half of every line.
         self._hidden = sorted((word for word in hidden if len(word) >= 4), key=len, reverse=True)
 
@@ -149,6 +161,11 @@ def _passwords(address: str) -> set[str]:
         if len(before_host) == 2 and ":" in before_host[0]:
             found.append(before_host[0].split(":", 1)[1])
     found += [re.sub(r"\\(.)", r"\1", word) for word in found]  # as in password='it\'s'
+    return _forms(found)
+
+
+def _forms(found: list[str]) -> set[str]:
+    """Return each word in every form it may be shown in."""
     raw = {form for word in found for form in (word, unquote(word))}
     encoded = {quote(word, safe=safe, errors="replace") for word in raw for safe in ("", " +", "/")}
     encoded |= {quote_plus(word, errors="replace") for word in raw}

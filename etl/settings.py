@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import (
     AliasChoices,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -53,6 +54,7 @@ _OURS_WITHOUT_PREFIX = {
     "api_key_file": "POSTHOG_PERSONAL_API_KEY_FILE",
     "project_id": "POSTHOG_PROJECT_ID",
     "database_url": "DATABASE_URL",
+    "database_password_file": "DATABASE_PASSWORD_FILE",
 }
 
 
@@ -70,7 +72,7 @@ def _default_data_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """Every setting; in the environment POSTHOG_ETL_ stands before the name, but for four."""
+    """Every setting; in the environment POSTHOG_ETL_ stands before the name, but for five."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -92,6 +94,23 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = _named(
         "database_url", None, "Postgres URL, or the word embedded."
+    )
+    database_password_file: Path | None = _named(
+        "database_password_file",
+        None,
+        "A file that holds the password of the database, for an address that has none.",
+    )
+    queue_database_url: SecretStr | None = Field(
+        None,
+        description="Postgres URL for the queue, which a transaction-mode pooler cannot serve. "
+        "Default: DATABASE_URL.",
+    )
+    queue_turn_s: float = Field(
+        60.0,
+        gt=0,
+        le=86_400,
+        description="A worker's unit gives way to a waiting one of another project after this, "
+        "in seconds.",
     )
     data_dir: Path = Field(
         default_factory=_default_data_dir,
@@ -199,6 +218,8 @@ class Settings(BaseSettings):
         description="`serve` forgets runs that ended longer ago, but for the latest of each unit. "
         "Units: m, h, d, w.",
     )
+
+    _database_password: SecretStr | None = PrivateAttr(None)
 
     @classmethod
     def settings_customise_sources(
@@ -365,16 +386,17 @@ class Settings(BaseSettings):
             path = getattr(self, f"{name}_file")
             if getattr(self, name) is None and path is not None:
                 variable = environment_name(f"{name}_file")
-                try:
-                    text = path.read_text(encoding="utf-8").strip()
-                except (OSError, UnicodeDecodeError) as exc:
-                    why = exc.strerror if isinstance(exc, OSError) else "it is no text"
-                    raise ValueError(f"{variable} cannot be read: {path}: {why}") from exc
+                text = _secret_in(path, variable)
                 try:
                     secret = check(SecretStr(text))
                 except ValueError as exc:
                     raise ValueError(f"{variable} {exc}") from exc
                 object.__setattr__(self, name, secret)
+        if self.database_password_file is not None:
+            text = _secret_in(self.database_password_file, "DATABASE_PASSWORD_FILE")
+            if not text:
+                raise ValueError("DATABASE_PASSWORD_FILE holds no password")
+            self._database_password = SecretStr(text)
         return self
 
     @model_validator(mode="after")
@@ -458,9 +480,20 @@ class Settings(BaseSettings):
         return limits
 
     @property
+    def database_password(self) -> SecretStr | None:
+        """What stands in the file of the database's password."""
+        return self._database_password
+
+    @property
     def secret_texts(self) -> tuple[str | None, ...]:
-        """The API key, the database URL and the token of `serve`: to be kept out of what shows."""
-        secrets = (self.api_key, self.database_url, self.serve_token)
+        """The key, the database URLs, the password and the token: to be kept out of what shows."""
+        secrets = (
+            self.api_key,
+            self.database_url,
+            self.queue_database_url,
+            self._database_password,
+            self.serve_token,
+        )
         return tuple(None if each is None else each.get_secret_value() for each in secrets)
 
     def require_source(self) -> str:
@@ -571,6 +604,14 @@ def parse_instant(text: str) -> datetime:
     except ValueError:
         raise ValueError(f"{text!r} is not a date; write 2026-01-31 or 2026-01-31T12:00Z") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _secret_in(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        raise ValueError(f"{name} cannot be read: {path}: {why}") from exc
 
 
 def _read_file(path: Path) -> dict[str, Any]:

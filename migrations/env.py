@@ -6,6 +6,7 @@ written for posthog and posthog_etl; another deployment's names are put in their
 
 from alembic import context
 
+from etl.loaders.migrate import ours
 from etl.loaders.tables import Tables
 from etl.loaders.version import VERSION_TABLE
 
@@ -23,9 +24,7 @@ context.configure(
     version_table=VERSION_TABLE,
     version_table_schema=tables.bookkeeping,
     include_schemas=True,
-    include_name=lambda name, kind, _: (
-        kind != "schema" or name in (tables.schema, tables.bookkeeping)
-    ),
+    include_name=lambda name, kind, _: ours(tables, name, kind),
     compare_type=True,
 )
 context.run_migrations()

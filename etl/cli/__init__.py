@@ -61,6 +61,7 @@ for command in (
     look.streams,
     work.sync,
     work.backfill,
+    work.worker,
     look.plan,
     look.status,
     look.runs,

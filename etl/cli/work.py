@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -82,6 +83,9 @@ def backfill(
     window: WindowLength = "30d",
     order: Annotated[Order, typer.Option(help="Which windows come first.")] = Order.NEWEST,
     again: Again = False,
+    enqueue: Annotated[
+        bool, typer.Option("--enqueue", help="Leave the windows to the workers, and end.")
+    ] = False,
     config: Config = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -92,6 +96,9 @@ def backfill(
 
     Example: posthog-etl backfill session_recordings --since 2026-01-01
     """
+    if enqueue:
+        _enqueue_backfill(stream, (since, until, window, order, again), config, as_json, debug)
+        return
     from etl import app as wiring
     from etl.console import progress_display, show_reports
 
@@ -113,6 +120,67 @@ def backfill(
     else:
         print_line("All of it is known complete; nothing was read. To read it again: --again")
     raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))
+
+
+def _enqueue_backfill(
+    stream: list[str],
+    past: tuple[str, str | None, str, Order, bool],
+    config: Path | None,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    from etl.service.queue import enqueue_backfill
+
+    def run(settings: Any) -> Coroutine[Any, Any, Any]:
+        streams = chosen_streams(stream, settings, windowed=True)
+        since, until, window, order, again = past
+        asked = read_past(since, until, window, order, again=again)
+        return enqueue_backfill(settings, streams, asked)
+
+    enqueued = run_with_settings(run, config, {}, debug)
+    if as_json:
+        print_json(
+            {
+                "windows": enqueued.windows,
+                "jobs": enqueued.jobs,
+                "already_queued": enqueued.already,
+            }
+        )
+        return
+    there = f"; {enqueued.already:,} are on the queue already" if enqueued.already else ""
+    if enqueued.windows:
+        print_line(f"Put {enqueued.windows:,} windows on the queue{there}.")
+    else:
+        print_line(f"Nothing to put on the queue: the rest is known complete{there}.")
+
+
+def worker(
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=16, metavar="N", help="How many units at once.")
+    ] = 1,
+    alive: Annotated[
+        Path | None,
+        typer.Option(
+            help="Touch this file every five seconds, for a health check.", metavar="FILE"
+        ),
+    ] = None,
+    config: Config = None,
+    debug: Debug = False,
+) -> None:
+    """Take units off the queue until SIGTERM. As many as you like, on as many machines.
+
+    SIGTERM commits the batch in hand, gives the rest back, and ends with 0.
+
+    Example: posthog-etl worker --concurrency 2
+    """
+    from etl.service.worker import work
+
+    run_with_settings(
+        lambda settings: until_stopped(lambda stop: work(settings, concurrency, stop, alive)),
+        config,
+        {},
+        debug,
+    )
 
 
 def migrate(

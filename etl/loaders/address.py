@@ -12,7 +12,7 @@ import os
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote, urlencode
@@ -89,6 +89,12 @@ class DatabaseAddress:
 
     def __repr__(self) -> str:
         return f"DatabaseAddress({self.redacted!r})"
+
+    def with_password(self, password: str) -> DatabaseAddress:
+        """Return the address with this password, unless it has one of its own."""
+        if self.url.password is not None:
+            return self
+        return replace(self, url=self.url.set(password=password))
 
 
 def parse_database_url(text: str) -> DatabaseAddress:

@@ -101,6 +101,19 @@ class History:
         async with self._database.transaction() as connection:
             return int((await connection.execute(query)).scalar_one())
 
+    async def read_since(self, project_id: int, stream: str, at: datetime) -> set[str]:
+        """Return the windows of which a reading began after `at` and came to its end."""
+        runs = self._tables.runs
+        query = select(runs.c.unit).where(
+            runs.c.project_id == project_id,
+            runs.c.stream == stream,
+            runs.c.command == "backfill",
+            runs.c.status == "succeeded",
+            runs.c.started_at >= at,
+        )
+        async with self._database.transaction() as connection:
+            return set((await connection.execute(query)).scalars())
+
     async def finish(
         self,
         lease: Lease,

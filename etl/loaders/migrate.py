@@ -70,6 +70,13 @@ async def migrate(database: Database, tables: Tables, revision: str = "head") ->
         return await connection.run_sync(run)
 
 
+def ours(tables: Tables, name: str | None, kind: str) -> bool:
+    """Tell whether Alembic compares what has this name: not the queue's tables, PgQueuer's own."""
+    if kind == "schema":
+        return name in (tables.schema, tables.bookkeeping)
+    return not (kind == "table" and (name or "").startswith("pgqueuer"))
+
+
 async def differences(connection: AsyncConnection, tables: Tables) -> list[Any]:
     """Return what differs between the database and the tables; empty when all is well."""
     from alembic.autogenerate import compare_metadata
@@ -81,9 +88,7 @@ async def differences(connection: AsyncConnection, tables: Tables) -> list[Any]:
                 "include_schemas": True,
                 "compare_type": True,
                 "version_table_schema": tables.bookkeeping,
-                "include_name": lambda name, kind, _: (
-                    kind != "schema" or name in (tables.schema, tables.bookkeeping)
-                ),
+                "include_name": lambda name, kind, _: ours(tables, name, kind),
             },
         )
         return list(compare_metadata(context, tables.metadata))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -23,7 +23,7 @@ class Past:
     """What a backfill is asked for: the time since an instant, cut into windows of a length.
 
     until: None means up to where sync goes on, or to now. newest_first: the order of the windows.
-    again: also what is known complete.
+    again: also what is known complete, but for the windows in `done`.
     """
 
     since: datetime
@@ -31,6 +31,7 @@ class Past:
     window: timedelta
     newest_first: bool = True
     again: bool = False
+    done: Collection[str] = ()
 
 
 def windows_left(past: Past, watermark: Watermark, now: datetime) -> list[Span]:
@@ -40,7 +41,8 @@ def windows_left(past: Past, watermark: Watermark, now: datetime) -> list[Span]:
     ends = (at for at in (watermark.tail_until, hour) if at is not None and at > past.since)
     span = Span(past.since, past.until or next(ends, now))
     holes = (span,) if past.again else watermark.complete.holes(span)
-    windows = [piece for hole in holes for piece in split(hole, past.window)]
+    pieces = [piece for hole in holes for piece in split(hole, past.window)]
+    windows = [piece for piece in pieces if str(piece) not in past.done]
     return windows[::-1] if past.newest_first else windows
 
 

@@ -1,1 +1,1 @@
-"""What runs for long: the scheduler, and the pages that say how it is."""
+"""What runs for long: the scheduler, workers, and the pages that say how it is."""

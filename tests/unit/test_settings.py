@@ -14,6 +14,7 @@ from etl.core.budget import CLICKHOUSE, PLANS, RECORDINGS_LIST, Limit
 from etl.core.lookback import Lookback
 from etl.core.schedule import Schedule
 from etl.errors import ConfigurationError
+from etl.loaders.address import parse_database_url
 from etl.settings import (
     Settings,
     environment_name,
@@ -494,7 +495,7 @@ def test_no_secret_shows_in_any_form_of_the_settings(load: Load) -> None:
     shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
     assert KEY not in shown
     assert PASSWORD not in shown
-    assert settings.secret_texts == (KEY, DATABASE, None)
+    assert settings.secret_texts == (KEY, DATABASE, None, None, None)
     assert (settings.require_source(), settings.require_database()) == (KEY, DATABASE)
 
 
@@ -517,3 +518,21 @@ def test_what_is_missing_is_named_with_the_choices_there_are(load: Load) -> None
         settings.require_source()
     with pytest.raises(ConfigurationError, match=r"DATABASE_URL is not set.*postgresql:.*embedded"):
         settings.require_database()
+
+
+def test_the_database_password_is_read_from_a_file(load: Load, tmp_path: Path) -> None:
+    """Without the line end; it is kept out of what is shown, and a file without one is named."""
+    file = tmp_path / "password"
+    file.write_text("p@ss/word\n", encoding="utf-8")
+    settings = load(env={"DATABASE_PASSWORD_FILE": str(file)})
+    assert settings.database_password is not None
+    assert settings.database_password.get_secret_value() == "p@ss/word"
+    assert "p@ss/word" in settings.secret_texts
+    assert "p@ss" not in repr(settings)
+    address = parse_database_url("postgresql://user@host/db")
+    assert address.with_password("p@ss/word").url.password == "p@ss/word"
+    own = parse_database_url("postgresql://user:own@host/db")
+    assert own.with_password("p@ss/word").url.password == "own"
+    file.write_text("\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="DATABASE_PASSWORD_FILE holds no password"):
+        load(env={"DATABASE_PASSWORD_FILE": str(file)})

@@ -1,0 +1,24 @@
+# The image of every service in docker-compose.yml but Postgres.
+#
+#     docker build -t posthog-etl .
+
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY pyproject.toml README.md ./
+COPY .ci/constraints.txt .ci/
+COPY etl/ etl/
+COPY migrations/ migrations/
+RUN python -m venv --without-pip /opt/posthog-etl \
+    && python -m pip --python /opt/posthog-etl install --no-cache-dir \
+       --disable-pip-version-check --constraint .ci/constraints.txt .
+
+FROM python:3.13-slim
+# Nothing installs anything here again, and nobody in it is root.
+RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip \
+    && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent \
+       --shell /usr/sbin/nologin posthog-etl
+COPY --from=build /opt/posthog-etl /opt/posthog-etl
+ENV PATH="/opt/posthog-etl/bin:$PATH" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+ENTRYPOINT ["posthog-etl"]
+CMD ["--help"]

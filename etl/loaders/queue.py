@@ -1,0 +1,209 @@
+"""The queue of units in Postgres: PgQueuer's tables, and what is asked of them beside PgQueuer.
+
+It listens for notifications, so it has a connection of its own that leads straight to the server:
+a transaction-mode pooler does not pass them on. The tables are in the schema of the bookkeeping,
+whose name PgQueuer would not quote: the connection finds them by its search path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import asyncpg
+import orjson
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+
+from etl.loaders.address import DatabaseAddress
+from etl.loaders.database import CONNECT_TIMEOUT_S, translated
+from etl.loaders.statements import quoted
+
+if TYPE_CHECKING:
+    from pgqueuer.adapters.persistence.queries import Queries
+    from pgqueuer.domain.settings import DBSettings
+
+Q = TypeVar("Q", bound="Queries")
+
+LOG_KEPT = timedelta(days=7)
+
+_DOCUMENT = "convert_from(payload, 'UTF8')::jsonb"
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be put on the queue: the same `key` is never there twice at once."""
+
+    key: str
+    document: Mapping[str, Any]
+
+
+def channel_of(bookkeeping: str) -> str:
+    """Return the name under which a deployment's queue says that it changed."""
+    return f"posthog_etl_{hashlib.sha256(bookkeeping.encode()).hexdigest()[:16]}"
+
+
+def queue_settings(bookkeeping: str) -> DBSettings:
+    """Return PgQueuer's settings, every one given: what the environment says is not for us."""
+    from pgqueuer.domain.settings import DBSettings, Durability
+
+    return DBSettings.model_validate(
+        {
+            "prefix": "",
+            "db_schema": None,
+            "channel": channel_of(bookkeeping),
+            "function": "fn_pgqueuer_changed",
+            "statistics_table": "pgqueuer_statistics",
+            "queue_status_type": "pgqueuer_status",
+            "queue_table": "pgqueuer",
+            "queue_table_log": "pgqueuer_log",
+            "trigger": "tg_pgqueuer_changed",
+            "schedules_table": "pgqueuer_schedules",
+            "durability": Durability.durable,
+            "widen_id": False,
+        }
+    )
+
+
+def entrypoint_of(project_id: int) -> str:
+    """Return what PgQueuer calls the jobs of a project."""
+    return f"project:{project_id}"
+
+
+class Queue:
+    """The queue on one open connection; PgQueuer's driver lets one statement after the other go."""
+
+    def __init__(self, connection: asyncpg.Connection, bookkeeping: str) -> None:
+        from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
+        from pgqueuer.adapters.persistence.qb import (
+            QueryBuilderEnvironment,
+            QueryQueueBuilder,
+            QuerySchedulerBuilder,
+        )
+
+        settings = queue_settings(bookkeeping)
+        self._connection = connection
+        self._bookkeeping = bookkeeping
+        self.channel = settings.channel
+        self.driver = AsyncpgDriver(connection)
+        self._builders = (
+            QueryBuilderEnvironment(settings),
+            QueryQueueBuilder(settings),
+            QuerySchedulerBuilder(settings),
+        )
+
+    def queries(self, kind: type[Q]) -> Q:
+        """Return PgQueuer's `Queries`, or a kind of them, over this queue."""
+        return kind(self.driver, *self._builders)
+
+    async def put(self, project_id: int, jobs: Sequence[NewJob], priority: int = 0) -> list[str]:
+        """Queue the jobs and return the keys of those that were not there. Within `exclusively`.
+
+        The nth job of each project ranks the same, so that projects take turns whoever queues
+        more. priority: added to that.
+        """
+        from pgqueuer.adapters.persistence.queries import Queries
+
+        if not jobs:
+            return []
+        entrypoint = entrypoint_of(project_id)
+        waiting = await self._value(
+            "SELECT count(*) FROM pgqueuer WHERE entrypoint = $1", entrypoint
+        )
+        ids = await self.queries(Queries).enqueue(
+            [entrypoint] * len(jobs),
+            [orjson.dumps(dict(job.document)) for job in jobs],
+            [priority - waiting - nth for nth in range(len(jobs))],
+            dedupe_key=[job.key for job in jobs],
+            on_conflict="skip",
+        )
+        return [job.key for job, found in zip(jobs, ids, strict=True) if found is not None]
+
+    @asynccontextmanager
+    async def exclusively(self) -> AsyncIterator[None]:
+        """Open a transaction in which nobody else decides what to queue."""
+        with translated():
+            async with self._connection.transaction():
+                await self.driver.execute(
+                    "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+                    f"{self._bookkeeping}.queue",
+                )
+                yield
+
+    async def documents(
+        self, project_id: int, *, but: int | None = None
+    ) -> list[Mapping[str, Any]]:
+        """Return what is queued or worked on for a project, but for one job."""
+        rows = await self.driver.fetch(
+            f"SELECT {_DOCUMENT}::text AS document FROM pgqueuer "
+            "WHERE entrypoint = $1 AND status IN ('queued', 'picked') AND id IS DISTINCT FROM $2",
+            entrypoint_of(project_id),
+            but,
+        )
+        return [orjson.loads(str(row["document"])) for row in rows]
+
+    async def others_wait(self, project_id: int, projects: Sequence[int], for_s: float) -> bool:
+        """Tell whether a job of another of `projects` has been ready for `for_s` seconds."""
+        found = await self._value(
+            "SELECT EXISTS (SELECT FROM pgqueuer WHERE status = 'queued' AND entrypoint = ANY($1) "
+            "AND execute_after < now() - $2::interval)",
+            [entrypoint_of(each) for each in projects if each != project_id],
+            timedelta(seconds=for_s),
+        )
+        return bool(found)
+
+    async def defer(self, stream: str, seconds: float) -> None:
+        """Let no queued job of a stream be taken before so many seconds. Safe to repeat."""
+        await self.driver.execute(
+            "UPDATE pgqueuer SET execute_after = greatest(execute_after, now() + $2::interval) "
+            f"WHERE status = 'queued' AND {_DOCUMENT} ->> 'stream' = $1",
+            stream,
+            timedelta(seconds=seconds),
+        )
+
+    async def note_failure(self, job_id: int) -> int:
+        """Count one more failure of a job, and return how many there are."""
+        count = await self._value(
+            "UPDATE pgqueuer SET headers = jsonb_build_object('failures', "
+            "coalesce((headers ->> 'failures')::int, 0) + 1) WHERE id = $1 "
+            "RETURNING (headers ->> 'failures')::int",
+            job_id,
+        )
+        return int(count or 1)
+
+    async def prune(self) -> None:
+        """Forget what became of jobs longer ago than `LOG_KEPT`."""
+        await self.driver.execute(
+            "DELETE FROM pgqueuer_log WHERE created < now() - $1::interval", LOG_KEPT
+        )
+
+    async def _value(self, statement: str, *arguments: object) -> Any:
+        rows = await self.driver.fetch(statement, *arguments)
+        return next(iter(rows[0].values())) if rows else None
+
+
+@asynccontextmanager
+async def open_queue(address: DatabaseAddress, bookkeeping: str) -> AsyncIterator[Queue]:
+    """Open a connection of the queue's own. Raises DestinationError."""
+    with translated():
+        _, arguments = PGDialect_asyncpg().create_connect_args(address.url)  # type: ignore[no-untyped-call]
+        arguments |= {"timeout": CONNECT_TIMEOUT_S, **address.connect_args}
+        arguments.pop("prepared_statement_cache_size", None)
+        connection = await asyncpg.connect(**arguments)
+        try:
+            await connection.execute(
+                "SELECT set_config('search_path', $1, false)", quoted(bookkeeping)
+            )
+            yield Queue(connection, bookkeeping)
+        finally:
+            connection.terminate() if connection.is_closed() else await _close(connection)
+
+
+async def _close(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.close(timeout=5)
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()

@@ -1,0 +1,219 @@
+"""What is put on the queue: jobs, each of one unit, or of neighbouring windows of a backfill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from etl.app import Destination, open_source, project_id_of
+from etl.core.coverage import Span
+from etl.core.stream import Stream
+from etl.loaders.history import Watermark
+from etl.loaders.leases import Unit
+from etl.loaders.queue import NewJob, Queue, open_queue
+from etl.runs.backfill import Past, windows_left
+from etl.runs.work import Tools
+from etl.settings import Settings
+from etl.streams import STREAMS
+
+SYNC, BACKFILL = "sync", "backfill"
+
+# What the windows of one job cover at least: so much time, and so many pages as far as is known.
+# They are read under one cursor, and each job costs 25 hours above its newest window and a page at
+# either end besides: less than a tenth of this (docs/decisions/0011).
+PORTION = timedelta(days=60)
+PORTION_PAGES = 20
+
+# What is new goes before what is past.
+_AFTER_ALL_SYNCS = -1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker is to do: a unit, or the windows of `window_s` seconds within one span.
+
+    sounding: nothing has been read of the stream yet, so nobody knows whether its server filters by
+    date. The newest portion is read first, and what is left then is queued.
+    """
+
+    project_id: int
+    stream: str
+    unit: str
+    command: str
+    window_s: float = 0.0
+    newest_first: bool = True
+    again: bool = False
+    sounding: bool = False
+
+    @property
+    def key(self) -> str:
+        """What the queue holds no more than one of."""
+        return f"{self.project_id}/{self.stream}/{self.unit}"
+
+    @property
+    def span(self) -> Span:
+        """The time of a backfill."""
+        return Span.parse(self.unit)
+
+    @property
+    def past(self) -> Past:
+        """What a backfill is asked for."""
+        since, until = self.span
+        return Past(since, until, timedelta(seconds=self.window_s), self.newest_first, self.again)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Job:
+        """Read what `asdict` writes."""
+        return cls(**document)
+
+    def within(self, span: Span) -> Job:
+        """Return the job of a part of the time."""
+        return replace(self, unit=str(span), sounding=False)
+
+    def as_new(self) -> NewJob:
+        """Return the job as the queue takes it."""
+        return NewJob(self.key, asdict(self))
+
+
+@dataclass(slots=True)
+class Enqueued:
+    """What was put on the queue: counts of windows and jobs, and of jobs that were there."""
+
+    windows: int = 0
+    jobs: int = 0
+    already: int = 0
+
+
+def portions(windows: Sequence[Span], length: timedelta = PORTION) -> list[Span]:
+    """Gather windows that touch into spans of about `length`, in the order given."""
+    spans: list[Span] = []
+    for window in windows:
+        if spans:
+            last = spans[-1]
+            both = Span(min(last.since, window.since), max(last.until, window.until))
+            touch = last.since == window.until or last.until == window.since
+            if touch and both.until - both.since <= length:
+                spans[-1] = both
+                continue
+        spans.append(window)
+    return spans
+
+
+async def enqueue_sync(settings: Settings, streams: Sequence[Stream]) -> Enqueued:
+    """Queue one sync of each of `streams` in every project; what waits already is left as it is.
+
+    Safe to repeat. Raises EtlError.
+    """
+    enqueued = Enqueued()
+    async with open_source(settings) as (destination, tools):
+        for project in settings.projects:
+            project_id = await project_id_of(tools.client, project)
+            jobs = [Job(project_id, each.name, each.unit, SYNC).as_new() for each in streams]
+            address, bookkeeping = destination.queue, destination.tables.bookkeeping
+            async with open_queue(address, bookkeeping) as queue, queue.exclusively():
+                put = await queue.put(project_id, jobs)
+            enqueued.jobs += len(put)
+            enqueued.already += len(jobs) - len(put)
+    return enqueued
+
+
+async def enqueue_backfill(settings: Settings, streams: Sequence[Stream], past: Past) -> Enqueued:
+    """Queue the windows of `past` in every project, but for those that are queued or complete.
+
+    Safe to repeat. Raises EtlError.
+    """
+    enqueued = Enqueued()
+    async with open_source(settings) as (destination, tools):
+        for project in settings.projects:
+            project_id = await project_id_of(tools.client, project)
+            for stream in streams:
+                job = Job(
+                    project_id,
+                    stream.name,
+                    "",
+                    BACKFILL,
+                    past.window.total_seconds(),
+                    past.newest_first,
+                    past.again,
+                )
+                await _put_left(destination, tools, settings, job, past, enqueued)
+    return enqueued
+
+
+async def enqueue_rest(
+    destination: Destination, tools: Tools, settings: Settings, job: Job, job_id: int
+) -> None:
+    """Queue what is left of a job, now that it is known what its server does. Safe to repeat."""
+    await _put_left(destination, tools, settings, job, job.past, Enqueued(), but=job_id)
+
+
+async def _put_left(
+    destination: Destination,
+    tools: Tools,
+    settings: Settings,
+    job: Job,
+    past: Past,
+    enqueued: Enqueued,
+    *,
+    but: int | None = None,
+) -> None:
+    unit, history = Unit(job.project_id, job.stream), tools.history
+    watermark = await tools.database.repeat(lambda: history.watermark(unit))
+    spans, stream = watermark.complete.spans, STREAMS[job.stream]
+    rows = await tools.database.repeat(lambda: history.count_started(unit, stream, spans))
+    known = sum((span.until - span.since for span in spans), timedelta())
+    length = portion_length(watermark, known, rows, settings.page_size_records)
+    windows = windows_left(past, watermark, tools.client.source_now)
+    async with open_queue(destination.queue, destination.tables.bookkeeping) as queue:
+        await put_windows(queue, job, windows, watermark, length, enqueued, but=but)
+
+
+def portion_length(
+    watermark: Watermark, known: timedelta, rows: int, page_size_records: int
+) -> timedelta:
+    """Return how much time a job covers, from how many rows there are in the time that is known."""
+    unfiltered = (watermark.traits or {}).get("date_filter") in ("refused", "ignored")
+    if unfiltered or (known and not rows):
+        return timedelta.max
+    if not rows:
+        return PORTION
+    # A century is as good as no end, and can be reckoned with.
+    factor = min(PORTION_PAGES * page_size_records / rows, timedelta(days=36_500) / known)
+    return max(PORTION, known * factor)
+
+
+async def put_windows(
+    queue: Queue,
+    job: Job,
+    windows: Sequence[Span],
+    watermark: Watermark,
+    length: timedelta,
+    enqueued: Enqueued,
+    *,
+    but: int | None = None,
+) -> None:
+    """Queue `windows` as portions of `job`. but: a job that is not counted as queued."""
+    async with queue.exclusively():
+        documents = await queue.documents(job.project_id, but=but)
+        others = [Job.read(document) for document in documents]
+        taken = [
+            other.span
+            for other in others
+            if other.command == BACKFILL and other.stream == job.stream
+        ]
+        left = [
+            window
+            for window in windows
+            if not any(s.since < window.until and window.since < s.until for s in taken)
+        ]
+        jobs = [job.within(span) for span in portions(left, length)]
+        if watermark.traits is None and len(jobs) > 1:
+            # Only one of them: where the server does not filter, it loads everything there is.
+            whole = Span(min(w.since for w in left), max(w.until for w in left))
+            jobs = [replace(job, unit=str(whole), again=False, sounding=True)]
+        await queue.put(job.project_id, [each.as_new() for each in jobs], _AFTER_ALL_SYNCS)
+    enqueued.windows += len(left)
+    enqueued.jobs += len(jobs)
+    enqueued.already += len(windows) - len(left)

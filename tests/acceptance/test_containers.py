@@ -1,0 +1,325 @@
+"""The containers without a container engine: their files, their settings, their processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import make_url
+
+from tests.support.books import until
+from tests.support.sql import select, value
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ("migrate", "serve", "worker", "sandbox")
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+NOBODY = 65534
+
+
+def stages() -> list[list[str]]:
+    """The instructions of each stage of the Dockerfile, continued lines joined."""
+    lines = re.sub(r"\\\n\s*", " ", re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE))
+    found: list[list[str]] = []
+    for line in filter(None, map(str.strip, lines.splitlines())):
+        if line.startswith("FROM "):
+            found.append([])
+        found[-1].append(line)
+    return found
+
+
+def copied(target: Path) -> None:
+    """Copy what the build stage copies, as Docker would, into `target`."""
+    for line in stages()[0]:
+        if line.startswith("COPY "):
+            *sources, place = line.split()[1:]
+            for source in sources:
+                origin = ROOT / source
+                assert origin.exists(), f"{line}: there is no {source}"
+                to = target / place
+                if origin.is_dir():
+                    ignored = shutil.ignore_patterns("__pycache__")
+                    shutil.copytree(origin, to, dirs_exist_ok=True, ignore=ignored)
+                else:
+                    to = to / origin.name if place.endswith("/") else to
+                    to.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(origin, to)
+
+
+def test_the_compose_file_has_every_service() -> None:
+    """And the demo's source only in its profile."""
+    assert set(SERVICES) == {"postgres", *OURS}
+    assert SERVICES["postgres"]["image"] == "postgres:17"
+    assert {n for n, s in SERVICES.items() if s.get("profiles")} == {"sandbox"}
+    assert SERVICES["sandbox"]["profiles"] == ["demo"]
+    assert "container_name" not in SERVICES["worker"]  # else there could be but one
+    named = [volume.split(":")[0] for volume in SERVICES["postgres"]["volumes"]]
+    assert named == list(COMPOSE["volumes"]) == ["postgres"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_may_do_no_more_than_it_has_to(name: str) -> None:
+    """No root, nothing written but under /tmp, no capability, no way to get more."""
+    service = SERVICES[name]
+    assert service["user"] == ("postgres" if name == "postgres" else "10001:10001")
+    assert service["read_only"] is True
+    assert service["init"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "/tmp" in service["tmpfs"]
+    assert "privileged" not in service
+    assert not service.get("cap_add")
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name != "migrate"])
+def test_every_service_that_stays_says_whether_it_is_well(name: str) -> None:
+    """`migrate` ends instead, and the others wait for that."""
+    check = SERVICES[name]["healthcheck"]
+    assert check["test"][0] == "CMD"
+    assert {"interval", "timeout", "retries"} <= check.keys()
+    assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+def test_services_start_in_their_order() -> None:
+    """Postgres is ready, then the schema is there, then the rest."""
+    after = {n: s["depends_on"] for n, s in SERVICES.items() if "depends_on" in s}
+    assert after["migrate"] == {"postgres": {"condition": "service_healthy"}}
+    for name in ("serve", "worker"):
+        wanted = {"condition": "service_completed_successfully"}
+        assert after[name]["migrate"] == wanted
+        assert after[name]["sandbox"] == {"condition": "service_healthy", "required": False}
+        assert SERVICES[name]["stop_grace_period"] == "30s"
+        assert SERVICES[name]["environment"]["POSTHOG_ETL_AUTO_MIGRATE"] == "false"
+
+
+def test_secrets_are_files_and_stand_nowhere_else() -> None:
+    """Each one used is declared, and no variable holds a secret."""
+    used = {name for service in SERVICES.values() for name in service.get("secrets", [])}
+    assert used == set(COMPOSE["secrets"])
+    for secret in COMPOSE["secrets"].values():
+        assert list(secret) == ["file"]
+    for service in SERVICES.values():
+        for name, text in service.get("environment", {}).items():
+            if re.search("KEY|PASSWORD|TOKEN|SECRET", name):
+                assert name.endswith("_FILE")
+                assert text.removeprefix("/run/secrets/") in service["secrets"]
+            if name == "DATABASE_URL":
+                assert make_url(text).password is None
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    assert not re.search(r"ph[xc]_(?!sandbox)\w", text)
+    assert "secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_only_this_machine_reaches_what_is_published() -> None:
+    """The status page on a loopback address, and nothing else."""
+    ports = {name: s["ports"] for name, s in SERVICES.items() if "ports" in s}
+    assert ports == {"serve": ["127.0.0.1:8011:8011"]}
+
+
+def test_the_last_stage_builds_nothing_and_is_not_root() -> None:
+    """Two stages; the second copies what the first installed."""
+    build, last = stages()
+    assert build[0].endswith(" AS build")
+    assert "pip --python /opt/posthog-etl install" in " ".join(build)
+    copies = [line for line in last if line.startswith("COPY ")]
+    assert copies == ["COPY --from=build /opt/posthog-etl /opt/posthog-etl"]
+    assert "USER 10001:10001" in last
+    assert 'ENTRYPOINT ["posthog-etl"]' in last
+    runs = " ".join(line for line in last if line.startswith("RUN "))
+    assert "pip uninstall" in runs
+    assert not re.search(r"apt-get|pip install|gcc", runs)
+
+
+def test_the_build_context_holds_what_is_copied_and_no_more() -> None:
+    """.dockerignore lets through exactly what the Dockerfile asks for."""
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    sources = {
+        source for line in stages()[0] if line.startswith("COPY ") for source in line.split()[1:-1]
+    }
+    assert lines.index("*") < min(lines.index(f"!{source}") for source in sources)
+    assert {line[1:] for line in lines if line.startswith("!")} == sources
+
+
+def test_what_the_image_is_built_from_installs_and_runs(tmp_path: Path) -> None:
+    """The Dockerfile's own COPY lines, a real `pip install` of them, and the command."""
+    source = tmp_path / "src"
+    copied(source)
+    venv.EnvBuilder(symlinks=True).create(tmp_path / "venv")
+    python = tmp_path / "venv/bin/python"
+    # The dependencies are those of the tests, so that nothing is downloaded.
+    site = next((tmp_path / "venv/lib").glob("python*/site-packages"))
+    places = [each for each in sys.path if each.endswith("site-packages")]
+    (site / "dependencies.pth").write_text("\n".join(places), encoding="utf-8")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"),
+            *("--no-deps", "--no-build-isolation", "--no-index", "--ignore-installed"),
+            *("--disable-pip-version-check", "."),
+        ],
+        cwd=source,
+        check=True,
+        env={**os.environ, "PIP_NO_CACHE_DIR": "1"},
+    )
+    migrations = {path.name for path in (site / "etl/_migrations/versions").glob("0*.py")}
+    assert migrations == {path.name for path in (ROOT / "migrations/versions").glob("0*.py")}
+    for arguments, said in ((["--version"], "posthog-etl "), (["worker", "--help"], "SIGTERM")):
+        ran = subprocess.run(
+            [tmp_path / "venv/bin/posthog-etl", *arguments],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert said in ran.stdout
+
+
+# --- the services as plain processes -----------------------------------------------------------
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def ordinary_user() -> dict[str, Any]:
+    """What lets a process run as somebody else, where we are root and that one can run Python."""
+    if os.geteuid() != 0:
+        return {}
+    user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    with contextlib.suppress(OSError):
+        ran = subprocess.run([sys.executable, "-c", "import etl"], check=False, **user)
+        if ran.returncode == 0:
+            return user
+    return {}
+
+
+class Engine:
+    """Runs services of the compose file: their command lines and environments, elsewhere.
+
+    What differs: names of hosts are addresses here, secrets and /tmp are in a directory of the
+    test, and the sandbox listens on a port that is free.
+    """
+
+    def __init__(self, directory: Path, dsn: str) -> None:
+        self._directory = directory
+        self._port = free_port()
+        self.source = f"http://127.0.0.1:{self._port}"
+        self._dsn = dsn
+        self._user = ordinary_user()
+        (directory / "secrets").mkdir()
+        secrets = {"posthog_personal_api_key": "phx_sandbox\n", "database_password": "a password\n"}
+        for name, text in secrets.items():
+            (directory / "secrets" / name).write_text(text, encoding="utf-8")
+        (directory / "tmp").mkdir()
+        for path in (directory, *directory.rglob("*")):
+            path.chmod(0o777 if path.is_dir() else 0o644)
+
+    def environment(self, name: str) -> dict[str, str]:
+        """The environment of a service."""
+        given = {"POSTHOG_HOST": self.source, "POSTHOG_PROJECT_ID": "1"}
+        found = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "NO_PROXY": "127.0.0.1",
+        }
+        for variable, text in SERVICES[name].get("environment", {}).items():
+            words = re.match(r"\$\{(\w+):-(.*)\}", text)
+            found[variable] = given.get(words[1], words[2]) if words else self._here(text)
+        if "DATABASE_URL" in found:
+            found["DATABASE_URL"] = self._dsn
+        return found
+
+    def _here(self, text: str) -> str:
+        return re.sub(r"/run/secrets|/tmp", lambda m: f"{self._directory}/{Path(m[0]).name}", text)
+
+    def command(self, name: str) -> list[str]:
+        """The command line of a service, entry point included."""
+        line = [self._here(word) for word in SERVICES[name]["command"]]
+        if name == "sandbox":
+            line = [*("127.0.0.1" if word == "0.0.0.0" else word for word in line)]
+            line += ["--port", str(self._port)]
+            line[line.index("20000")] = "300"
+        return [str(Path(sys.executable).with_name("posthog-etl")), *line]
+
+    @contextlib.asynccontextmanager
+    async def running(self, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run a service; it is gone after the block."""
+        process = await asyncio.create_subprocess_exec(
+            *self.command(name),
+            cwd=self._directory,
+            env=self.environment(name),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            **self._user,
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    def healthy(self, name: str) -> bool:
+        """Do what the service's health check does."""
+        check = SERVICES[name]["healthcheck"]["test"][1:]
+        line = [
+            self._here(word).replace("127.0.0.1:8010", f"127.0.0.1:{self._port}") for word in check
+        ]
+        line[0] = sys.executable
+        return subprocess.run(line, check=False, capture_output=True).returncode == 0
+
+
+async def test_the_services_run_as_they_stand_in_the_compose_file(
+    empty_dsn: str,
+) -> None:
+    """The demo's source, the schema, a unit on the queue and a worker that executes it."""
+    # Where an ordinary user may go, too.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        engine = Engine(Path(name), empty_dsn)
+        async with engine.running("sandbox"):
+
+            async def source_is_well() -> bool:
+                return await asyncio.to_thread(engine.healthy, "sandbox")
+
+            await until(source_is_well, "the sandbox is healthy")
+            async with engine.running("migrate") as migrate:
+                assert await migrate.wait() == 0
+            async with engine.running("worker") as worker:
+
+                async def worker_is_well() -> bool:
+                    return await asyncio.to_thread(engine.healthy, "worker")
+
+                await until(worker_is_well, "the worker is healthy")
+                enqueue = await asyncio.create_subprocess_exec(
+                    *engine.command("worker")[:1],
+                    *("backfill", "session_recordings", "--since", "2020-01-01", "--enqueue"),
+                    env=engine.environment("worker"),
+                )
+                assert await enqueue.wait() == 0
+
+                async def loaded() -> bool:
+                    return not await value(empty_dsn, "SELECT count(*) FROM posthog_etl.pgqueuer")
+
+                await until(loaded, "the worker has worked off the queue")
+                worker.terminate()
+                assert await worker.wait() == 0
+        statuses = await select(empty_dsn, "SELECT DISTINCT status FROM posthog_etl.runs")
+        assert statuses == [{"status": "succeeded"}]
+        assert await value(empty_dsn, "SELECT count(*) > 200 FROM posthog.session_recordings")

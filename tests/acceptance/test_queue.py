@@ -1,0 +1,376 @@
+"""Units on a queue: workers take them, and it ends as if one process had done it all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO
+
+import pytest
+from pgqueuer.adapters.persistence.queries import Queries
+
+from etl.loaders.address import parse_database_url
+from etl.loaders.database import Database, Timeouts
+from etl.loaders.embedded import EmbeddedPostgres
+from etl.loaders.migrate import migrate
+from etl.loaders.queue import open_queue
+from etl.loaders.tables import Tables
+from etl.sandbox.server import RunningSandbox
+from tests.acceptance.test_deployments import SCHEMAS
+from tests.conftest import StartSandbox
+from tests.support.books import until
+from tests.support.command import Command
+from tests.support.pipeline import Pipeline, lists, midnight, now_of
+from tests.support.postgres import FORGETFUL, Databases, server_directory
+from tests.support.sql import select, value
+from tests.support.truth import TABLES, differences_from_truth
+from tests.support.workers import jobs_left, queue_is_empty, workers
+
+PAGE = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "20", "POSTHOG_ETL_BUFFER_BYTES": "1"}
+# A worker that was killed must lose its units soon.
+SHORT_LEASE = {"POSTHOG_ETL_LEASE_S": "1"}
+FULL = os.environ.get("QUEUE_WINDOWS") == "200"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[IO[bytes]]:
+    """Where the workers of a test log to."""
+    with (tmp_path / "workers.log").open("wb") as opened:
+        yield opened
+
+
+def all_time(sandbox: RunningSandbox, days: int) -> tuple[datetime, datetime]:
+    """From so many days ago until now: whatever the sandbox holds."""
+    return midnight(sandbox, days), now_of(sandbox)
+
+
+def arguments(since: datetime, until_: datetime, window: str) -> tuple[str, ...]:
+    """The command line that queues a backfill."""
+    return (
+        *("backfill", "session_recordings", "--since", since.isoformat()),
+        *("--until", until_.isoformat(), "--window", window, "--enqueue"),
+    )
+
+
+async def enqueue(command: Command, since: datetime, until_: datetime, window: str = "7d") -> str:
+    """Queue a backfill; what the command said."""
+    result = await command.run(*arguments(since, until_, window))
+    assert result.code == 0, result.err
+    return result.out
+
+
+async def is_true(dsn: str, sandbox: RunningSandbox, project: int = 1) -> None:
+    """Assert that the copy of a project equals the truth."""
+    truth = sandbox.control.truth(project)
+    assert await differences_from_truth(dsn, truth, project=project) == []
+
+
+async def each_unit_was_committed_by_one(dsn: str) -> None:
+    """Assert that no window was read to its end twice, and that no row came in twice."""
+    assert (
+        await select(
+            dsn,
+            "SELECT unit FROM posthog_etl.runs WHERE status = 'succeeded' "
+            "GROUP BY unit HAVING count(*) > 1",
+        )
+        == []
+    )
+    assert await select(
+        dsn, "SELECT DISTINCT reason FROM posthog_etl.runs WHERE status = 'failed'"
+    ) in (
+        [],
+        [{"reason": "the process ended without a word"}],
+    )
+    rows = " + ".join(f"(SELECT count(*) FROM posthog.{table})" for table in TABLES)
+    inserted = await value(dsn, "SELECT sum(rows_inserted) FROM posthog_etl.runs")
+    assert inserted == await value(dsn, f"SELECT {rows}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flavour", ["cloud", "docs"])
+async def test_four_workers_that_are_killed_again_and_again_leave_the_truth(
+    start_sandbox: StartSandbox,
+    dsn: str,
+    databases: Databases,
+    template: str,
+    log: IO[bytes],
+    flavour: str,
+) -> None:
+    """SIGKILL of any of them whenever some more pages were read, until the queue is empty.
+
+    The requests are at most a tenth more than those of one backfill that nobody disturbs.
+    """
+    # Under limit and offset there are more requests for as many rows.
+    recordings = 5000 if flavour == "cloud" else 1200
+    days, recordings = (1400, 4 * recordings) if FULL else (280, recordings)
+    # Where dates are ignored there is only one unit, which reads everything.
+    sandbox = await start_sandbox(
+        recordings=recordings, days=float(days), flavour=flavour, date_filter="honoured"
+    )
+    since, end = all_time(sandbox, days + 1)
+    undisturbed = await databases.create_database(template)
+    alone = Pipeline(sandbox, undisturbed, buffer_bytes=1)
+    await alone.backfill(since, end, "7d")
+    await databases.drop_database(undisturbed)
+    wanted = len(lists(sandbox))
+    sandbox.control.reset_requests()
+    command = Command(sandbox.url, dsn, **PAGE, **SHORT_LEASE)
+    windows = (end - since) // timedelta(days=7)
+    assert int((await enqueue(command, since, end)).split()[1]) in range(windows, windows + 3)
+    async with workers(command, 4, log) as running:
+        every = max(2, wanted // 8)
+
+        async def kill_after_some_pages() -> None:
+            if len(lists(sandbox)) >= every * (running.killed + 1):
+                await running.kill_one()
+
+        await queue_is_empty(dsn, kill_after_some_pages, within_s=600)
+        assert running.killed >= 3
+        assert await running.stop() == [0] * 4
+    assert len(lists(sandbox)) <= 1.1 * wanted
+    await is_true(dsn, sandbox)
+    await each_unit_was_committed_by_one(dsn)
+
+
+async def test_a_window_is_never_on_the_queue_twice(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """Said again, wider, or by two at once: only what is not there yet is added."""
+    sandbox = await start_sandbox(recordings=60, days=28.0)
+    command = Command(sandbox.url, dsn, **PAGE)
+    since, end = midnight(sandbox, 28), midnight(sandbox)
+    twice = await asyncio.gather(*(enqueue(command, since, end, "1d") for _ in range(2)))
+    assert sorted(twice) == [
+        "Nothing to put on the queue: the rest is known complete; 28 are on the queue already.\n",
+        "Put 28 windows on the queue.\n",
+    ]
+    wider = await enqueue(command, *all_time(sandbox, 30), "1d")
+    assert wider == "Put 3 windows on the queue; 28 are on the queue already.\n"
+    async with workers(command, 1, log) as running:
+        await queue_is_empty(dsn)
+        assert await running.stop() == [0]
+    assert (await enqueue(command, *all_time(sandbox, 30), "1d")).startswith("Nothing")
+    await is_true(dsn, sandbox)
+    await each_unit_was_committed_by_one(dsn)
+
+
+async def test_a_worker_that_is_asked_to_stop_gives_its_unit_back(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """SIGTERM in the middle: exit 0, the batch in hand is committed, another goes on there."""
+    sandbox = await start_sandbox(recordings=300, days=20.0)
+    sandbox.control.add_faults({"match": {}, "fault": {"latency_s": 0.1}})
+    command = Command(sandbox.url, dsn, **PAGE)
+    await enqueue(command, *all_time(sandbox, 21), "60d")
+
+    async def some_batches_are_in() -> bool:
+        return bool(await value(dsn, "SELECT max(batch) >= 3 FROM posthog_etl.checkpoints"))
+
+    async with workers(command, 1, log) as running:
+        await until(some_batches_are_in, "the unit is under way")
+        assert await running.stop() == [0]
+    (job,) = await select(
+        dsn, "SELECT status::text, execute_after <= now() AS due FROM posthog_etl.pgqueuer"
+    )
+    assert job == {"status": "queued", "due": True}
+    read = await value(dsn, "SELECT sum(records_read) FROM posthog_etl.runs")
+    assert await value(dsn, "SELECT count(*) FROM posthog.session_recordings") == read
+    sandbox.control.clear_faults()
+    async with workers(command, 1, log) as running:
+        await queue_is_empty(dsn)
+        assert await running.stop() == [0]
+    await is_true(dsn, sandbox)
+    assert len(lists(sandbox)) <= 300 // 20 + 3
+
+
+async def test_a_unit_whose_budget_is_spent_waits_on_the_queue_and_so_do_the_others(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """Back until there is room again, all of the stream at once; then it goes on."""
+    sandbox = await start_sandbox(recordings=2000, days=200.0)
+    command = Command(
+        sandbox.url,
+        dsn,
+        POSTHOG_ETL_LIST_REQUESTS_PER_HOUR="3",
+        POSTHOG_ETL_MAX_WAIT_S="0",
+        **PAGE,
+    )
+    # What its server does is known, so that every job is queued at once.
+    await Pipeline(sandbox, dsn).backfill(midnight(sandbox, 1), midnight(sandbox), "1d")
+    sandbox.control.reset_requests()
+    await enqueue(command, *all_time(sandbox, 201), "50d")
+    before = await jobs_left(dsn)
+    assert before > 2
+
+    async def all_wait() -> bool:
+        waiting = "status = 'queued' AND execute_after > now() + interval '30 minutes'"
+        return bool(await value(dsn, f"SELECT bool_and({waiting}) FROM posthog_etl.pgqueuer"))
+
+    async with workers(command, 2, log) as running:
+        await until(all_wait, "every job waits for the budget")
+        assert await running.stop() == [0, 0]
+    assert len(lists(sandbox)) == 3
+    paused = await value(dsn, "SELECT count(*) FROM posthog_etl.runs WHERE status = 'paused'")
+    assert paused in (1, 2)  # as many as there are workers, not as there are jobs
+    await select(dsn, "UPDATE posthog_etl.pgqueuer SET execute_after = now()")
+    unlimited = Command(sandbox.url, dsn, **PAGE)
+    async with workers(unlimited, 1, log) as running:
+        await queue_is_empty(dsn)
+        assert await running.stop() == [0]
+    await is_true(dsn, sandbox)
+
+
+async def test_a_slow_project_gives_way_to_another(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """One worker, and the slow project came first: the other is through long before it."""
+    sandbox = await start_sandbox(recordings=300, days=100.0, projects=(1, 2))
+    sandbox.control.add_faults({"match": {"path": "projects/1/"}, "fault": {"latency_s": 0.5}})
+    command = Command(
+        sandbox.url, dsn, POSTHOG_PROJECT_ID="1,2", POSTHOG_ETL_QUEUE_TURN_S="1", **PAGE
+    )
+    await enqueue(command.with_settings(POSTHOG_PROJECT_ID="1"), *all_time(sandbox, 101), "20d")
+    await enqueue(command.with_settings(POSTHOG_PROJECT_ID="2"), *all_time(sandbox, 101), "20d")
+
+    async def the_other_is_through() -> bool:
+        return not await value(
+            dsn, "SELECT count(*) FROM posthog_etl.pgqueuer WHERE entrypoint = 'project:2'"
+        )
+
+    async with workers(command, 1, log) as running:
+        await until(the_other_is_through, "the quick project is through")
+        left = "SELECT count(*) FROM posthog_etl.pgqueuer WHERE entrypoint = 'project:1'"
+        assert await value(dsn, left) > 0
+        await is_true(dsn, sandbox, 2)
+        sandbox.control.clear_faults()
+        await queue_is_empty(dsn)
+        assert await running.stop() == [0]
+    await is_true(dsn, sandbox, 1)
+
+
+async def test_a_unit_that_fails_is_tried_a_few_times_and_then_left(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """It comes back after a while; after the last attempt it is a failed run and off the queue."""
+    sandbox = await start_sandbox(recordings=40, days=5.0)
+    sandbox.control.add_faults({"match": {}, "at": 1, "fault": {"status": 500}})
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_REQUEST_ATTEMPTS="1", **PAGE)
+    since, end = all_time(sandbox, 6)
+    await enqueue(command, since, end, "60d")
+    async with workers(command, 1, log) as running:
+        await queue_is_empty(dsn)
+        statuses = "SELECT status FROM posthog_etl.runs ORDER BY started_at"
+        assert [row["status"] for row in await select(dsn, statuses)] == ["failed", "succeeded"]
+        await is_true(dsn, sandbox)
+        assert await running.stop() == [0]
+    sandbox.control.clear_faults()
+    sandbox.control.add_faults({"match": {}, "fault": {"status": 500}})
+    earlier = midnight(sandbox, 20)
+    await enqueue(command, earlier, since, "60d")
+    # The waits before the last attempt are minutes.
+    await select(dsn, "UPDATE posthog_etl.pgqueuer SET headers = '{\"failures\": 3}'")
+    async with workers(command, 1, log) as running:
+        await queue_is_empty(dsn)
+        assert await running.stop() == [0]
+    assert (await select(dsn, statuses))[-1] == {"status": "failed"}
+    sandbox.control.clear_faults()
+    assert (await enqueue(command, earlier, since, "60d")).startswith("Put 2")
+
+
+async def test_workers_come_back_when_postgres_was_restarted(
+    start_sandbox: StartSandbox, log: IO[bytes]
+) -> None:
+    """Two of them in the middle of their units; nobody starts them again, and no job is lost."""
+    sandbox = await start_sandbox(recordings=600, days=200.0)
+    sandbox.control.add_faults({"match": {}, "fault": {"latency_s": 0.05}})
+    with server_directory() as directory:
+        server = await asyncio.to_thread(EmbeddedPostgres.start, directory, options=FORGETFUL)
+        command = Command(sandbox.url, server.dsn, **PAGE, **SHORT_LEASE)
+        since, end = all_time(sandbox, 201)
+        await enqueue(command, since, end, "20d")
+        async with workers(command, 2, log) as running:
+
+            async def under_way() -> bool:
+                return len(lists(sandbox)) > 8
+
+            await until(under_way, "the units are under way")
+            os.kill(server.server_pid, signal.SIGINT)
+            await asyncio.to_thread(server.close)
+            server = await asyncio.to_thread(EmbeddedPostgres.start, directory, options=FORGETFUL)
+            try:
+                await queue_is_empty(server.dsn)
+                assert await running.stop() == [0, 0]
+                await is_true(server.dsn, sandbox)
+            finally:
+                await asyncio.to_thread(server.close)
+
+
+async def test_a_sync_on_the_queue_is_executed_by_a_worker(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """Once, however often it was queued meanwhile."""
+    from etl.service.queue import enqueue_sync
+    from etl.streams import SESSION_RECORDINGS
+
+    sandbox = await start_sandbox(recordings=60, days=10.0)
+    settings = Pipeline(sandbox, dsn).settings
+    first = await enqueue_sync(settings, [SESSION_RECORDINGS])
+    again = await enqueue_sync(settings, [SESSION_RECORDINGS])
+    assert ((first.jobs, first.already), (again.jobs, again.already)) == ((1, 0), (0, 1))
+    async with workers(Command(sandbox.url, dsn, **PAGE), 1, log) as running:
+        await queue_is_empty(dsn)
+        assert await running.stop() == [0]
+    ran = await select(dsn, "SELECT command, unit, status FROM posthog_etl.runs")
+    assert ran == [{"command": "sync", "unit": "tail", "status": "succeeded"}]
+    await is_true(dsn, sandbox)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+async def test_the_migration_makes_what_pgqueuer_itself_would(empty_dsn: str, schema: str) -> None:
+    """Its own comparison finds nothing to change, whatever the schema is called."""
+    address, tables = parse_database_url(empty_dsn), Tables(schema)
+    database = Database(address, Timeouts())
+    await migrate(database, tables)
+    await database.close()
+    async with open_queue(address, tables.bookkeeping) as queue:
+        plan = await queue.queries(Queries).plan_upgrade()
+    assert list(plan.statements) == []
+
+
+async def test_a_role_that_may_create_nothing_can_queue_and_work(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """Beside the tables it needs the sequences of the queue."""
+    sandbox = await start_sandbox(recordings=40, days=5.0)
+    role = await value(dsn, "SELECT current_database()")
+    await value(dsn, f'CREATE ROLE "{role}" LOGIN')
+    try:
+        for schema in ("posthog", "posthog_etl"):
+            await value(dsn, f'GRANT USAGE ON SCHEMA {schema} TO "{role}"')
+            for what in ("SELECT, INSERT, UPDATE, DELETE ON ALL TABLES", "USAGE ON ALL SEQUENCES"):
+                await value(dsn, f'GRANT {what} IN SCHEMA {schema} TO "{role}"')
+        command = Command(sandbox.url, dsn.replace("postgres@", f"{role}@", 1), **PAGE)
+        await enqueue(command, *all_time(sandbox, 6), "60d")
+        async with workers(command, 1, log) as running:
+            await queue_is_empty(dsn)
+            assert await running.stop() == [0]
+        await is_true(dsn, sandbox)
+    finally:
+        await value(dsn, f'DROP OWNED BY "{role}"')
+        await value(dsn, f'DROP ROLE "{role}"')
+
+
+async def test_the_queue_has_an_address_of_its_own(
+    start_sandbox: StartSandbox, dsn: str, empty_dsn: str
+) -> None:
+    """POSTHOG_ETL_QUEUE_DATABASE_URL is where the queue is looked for, and nothing else."""
+    sandbox = await start_sandbox(recordings=1)
+    elsewhere = Command(sandbox.url, dsn, POSTHOG_ETL_QUEUE_DATABASE_URL=empty_dsn)
+    result = await elsewhere.run(*arguments(*all_time(sandbox, 6), "60d"))
+    assert (result.code, "posthog-etl migrate" in result.err) == (1, True), result.err
+    direct = Command(sandbox.url, dsn, POSTHOG_ETL_QUEUE_DATABASE_URL=dsn)
+    assert (await direct.run(*arguments(*all_time(sandbox, 6), "60d"))).code == 0
