@@ -12,7 +12,7 @@ from etl.loaders.queue import channel_of
 from etl.loaders.statements import quoted
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 UP = (
     """
