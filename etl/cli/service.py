@@ -25,7 +25,7 @@ def serve(
     config: Config = None,
     debug: Debug = False,
 ) -> None:
-    """Bring streams up to date by schedule; show how it goes in a browser.
+    """Sync by schedule; show in a browser how it goes.
 
     At / is a page for people; machines ask /healthz, /readyz and /metrics. SIGTERM and Ctrl-C end
     it with 0, after the batch in hand is committed.
