@@ -6,7 +6,7 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick proof check lint types contracts migrations bench docs format clean
+.PHONY: help demo test quick proof twins check lint types contracts migrations bench docs format clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ quick: .venv/dev ## run the tests that take less than ten seconds each
 proof: .venv/dev ## thousands of random sequences of everything; SEED= and SEQUENCES= to replay
 	@PROOF_SEQUENCES=$(or $(SEQUENCES),2000) PROOF_SEED=$(or $(SEED),$(shell date +%s)) \
 	  PROPERTY_EXAMPLES=10000 $(BIN)/python -m pytest tests/proof tests/unit/core -n auto -q
+
+twins: .venv/dev ## every planted defect, each caught by its test; a run of all tests tries a third
+	TWINS=all $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/twins
 
 check: lint types contracts migrations test ## exactly what CI runs
 

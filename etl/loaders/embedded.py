@@ -222,7 +222,8 @@ def _ready(data_dir: Path, settings: Mapping[str, str]) -> _Postmaster:
                 _launch(data_dir, settings, alive)
                 started = True
         postmaster = _Postmaster.read(_cluster(data_dir))
-        if postmaster and postmaster.answers():
+        # A dead server's children may still listen for a moment.
+        if postmaster and postmaster.answers() and postmaster.serves(_cluster(data_dir)):
             return postmaster
         time.sleep(_POLL_EVERY_S)
     raise ConfigurationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -82,7 +83,7 @@ class Plan:
     recheck_after: timedelta = timedelta(hours=6)
 
 
-class Work:
+class Work(ABC):
     """One execution of a unit, under its lease; the ways of reading differ in `run`."""
 
     def __init__(
@@ -107,9 +108,9 @@ class Work:
         self._tally = Tally()
         self.forecast: Forecast | None = None
 
+    @abstractmethod
     async def run(self) -> Ending:
         """Read and load until the unit is up to date. Raises EtlError."""
-        raise NotImplementedError
 
     def spent(self) -> tuple[int, int]:
         """Return requests and bytes since this was last asked."""

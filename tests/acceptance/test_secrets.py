@@ -14,10 +14,11 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
 from tests.support.books import until
 from tests.support.command import Command, Result
-from tests.support.sql import select
+from tests.support.sql import select, value
 from tests.support.truth import differences_from_truth, fetch_truth
 
 LIST = {"path": "session_recordings"}
@@ -244,3 +245,17 @@ def _command_lines() -> list[str]:
     """The command line of every process of this machine that may be looked at."""
     found = (process.info["cmdline"] for process in psutil.process_iter(["cmdline"]))
     return ["\0".join(words) for words in found if words]
+
+
+async def test_a_key_of_the_old_form_is_hidden_in_what_a_server_says(
+    sandbox: RunningSandbox, dsn: str
+) -> None:
+    """Old keys begin like any word, so nothing but the key itself tells that it is one."""
+    key = "canaryKeyOfTheOldForm"
+    sandbox.control.put_key(key)
+    refusal = {"status": 403, "detail": f"No access with {key}"}
+    sandbox.control.add_faults({"match": {"path": "session_recordings"}, "fault": refusal})
+    result = await Command(sandbox.url, dsn, POSTHOG_PERSONAL_API_KEY=key).run("sync", "--json")
+    assert result.code == 3
+    assert "No access with" in result.report["reason"]
+    assert key not in await value(dsn, "SELECT reason FROM posthog_etl.runs")

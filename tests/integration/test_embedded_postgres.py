@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -241,6 +242,29 @@ async def test_a_stale_file_whose_process_id_is_in_use_again_is_seen_through(
     lock.write_text(re.sub(r"^\d+", me, stale_lock))
     with EmbeddedPostgres.start(data_dir, options=FORGETFUL) as again:
         assert await ask(again.dsn, "SELECT 1") == 1
+
+
+async def test_a_dead_servers_child_that_still_listens_is_no_server(
+    data_dir: Path,
+    start_user: Callable[..., subprocess.Popen[str]],
+) -> None:
+    """A child forked just before its server was killed has its lock and its socket for a moment."""
+    user = start_user(data_dir)
+    answer = says(user)
+    pid, dsn = int(answer["pid"]), str(answer["dsn"])
+    user.kill()
+    await crash(pid, dsn)
+    with (data_dir / "server.lock").open() as lock, socket.socket(socket.AF_UNIX) as listener:
+        await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+        path = data_dir / "socket/.s.PGSQL.5432"
+        path.unlink()
+        listener.bind(str(path))
+        listener.listen()
+        start = asyncio.create_task(asyncio.to_thread(EmbeddedPostgres.start, data_dir))
+        (await asyncio.to_thread(listener.accept))[0].close()
+    with await start as server:
+        assert server.server_pid != pid
+        assert await ask(server.dsn, "SELECT 1") == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt orphans")

@@ -125,10 +125,13 @@ async def test_a_tick_whose_holder_died_is_taken_over_once_its_hold_is_out(
     opened: Database, dsn: str
 ) -> None:
     """Until then nobody knows whether it lives."""
-    dead = Schedules(opened, Tables("posthog"), str(uuid.uuid4()), ttl_s=0.5)
+    dead, other = (
+        Schedules(opened, Tables("posthog"), str(uuid.uuid4()), ttl_s=30) for _ in range(2)
+    )
     tick = HOURLY.latest(NOON - timedelta(hours=1), NOON)
     assert tick is not None
-    assert await dead.take("hourly", tick)
+    assert (await dead.take("hourly", tick), await other.take("hourly", tick)) == (True, False)
+    await select(dsn, "UPDATE posthog_etl.schedules SET expires_at = now()")
     stop = asyncio.Event()
     clock = JumpingClock(NOON, 1, ends_at=(NOON + 30 * MINUTE, stop))
     notes = Notes(clock, takes=30 * MINUTE)

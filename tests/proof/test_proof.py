@@ -18,7 +18,7 @@ from tests.proof.counts import PROPERTY, Counts
 from tests.proof.machine import Machine
 from tests.proof.rig import Rig
 
-SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 150)
+SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 75)
 FIRST_SEED = int(os.environ.get("PROOF_SEED") or 1)
 BATCH = 15
 STEPS = int(os.environ.get("PROOF_STEPS") or 12)

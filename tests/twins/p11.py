@@ -12,7 +12,8 @@ TWINS = [
         file="etl/extractors/client.py",
         find="body.replace(self._secret.encode(), HIDDEN.encode()))\n",
         replace="body)\n",
-        caught_by=_PRINTED + "[refused with the key in the words-as usual]",
+        caught_by="tests/acceptance/test_secrets.py::"
+        "test_a_key_of_the_old_form_is_hidden_in_what_a_server_says",
     ),
     Twin(
         name="an address with the key in it is passed on",
