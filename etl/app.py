@@ -67,12 +67,6 @@ EMBEDDED = "embedded"
 Watch = Callable[[int, str], Progress]
 # Asks for the status, a row per project and stream.
 Look = Callable[[], Awaitable[list[dict[str, Any]]]]
-# Called with the report of each unit as soon as it has ended.
-Told = Callable[[Report], None]
-
-
-def _untold(_report: Report) -> None:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +197,6 @@ async def sync(
     accept_deletions: Collection[str] = (),
     *,
     accept_host: bool = False,
-    told: Told = _untold,
 ) -> list[Report]:
     """Bring `streams` of every project up to date; one report per unit.
 
@@ -219,7 +212,7 @@ async def sync(
         unit = Unit(project_id, stream.name, stream.unit)
         return [await execute_unit(tools, plan, stream, unit, stop, progress)]
 
-    return await _for_each(settings, streams, stop, bring_up, accept_host=accept_host, told=told)
+    return await _for_each(settings, streams, stop, bring_up, accept_host=accept_host)
 
 
 async def _for_each(
@@ -229,7 +222,6 @@ async def _for_each(
     work: Callable[[Tools, Stream, int], Awaitable[list[Report]]],
     *,
     accept_host: bool = False,
-    told: Told = _untold,
 ) -> list[Report]:
     """Do `work` for each stream of each project; one that fails does not keep the others out."""
     settings.require_source()
@@ -244,18 +236,13 @@ async def _for_each(
                 try:
                     project_id = await project_id_of(tools.client, project)
                 except EtlError as exc:
-                    failed = [Report(project, s.name, s.unit, ending_of(exc)) for s in streams]
-                    reports += failed
-                    for report in failed:
-                        told(report)
+                    reports += [Report(project, s.name, s.unit, ending_of(exc)) for s in streams]
                     if isinstance(exc, KeyRefused):
                         return reports
                     continue
                 for stream in streams:
                     done = await work(tools, stream, project_id)
                     reports += done
-                    for report in done:
-                        told(report)
                     if settings.host not in known and any(r.records_read for r in done):
                         await tools.history.add_host(settings.host)
                         known = [*known, settings.host]

@@ -22,6 +22,9 @@ def serve(
         int | None,
         typer.Option(min=0, max=65535, help="Default: 8011; 0 picks a free one.", metavar="PORT"),
     ] = None,
+    enqueue: Annotated[
+        bool, typer.Option("--enqueue", help="Leave the units to workers, and only put them there.")
+    ] = False,
     config: Config = None,
     debug: Debug = False,
 ) -> None:
@@ -41,7 +44,11 @@ def serve(
 
         async def work(stop: asyncio.Event) -> None:
             await run_service(
-                settings, stop, hidden, announce=lambda url: print_line(f"serving on {url}")
+                settings,
+                stop,
+                hidden,
+                enqueue=enqueue,
+                announce=lambda url: print_line(f"serving on {url}"),
             )
 
         async def to_the_end() -> None:

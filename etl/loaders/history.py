@@ -122,12 +122,13 @@ class History:
         *,
         requests: int = 0,
         bytes_read: int = 0,
+        waited_s: float = 0.0,
         paused_for_s: float | None = None,
         forecast: Forecast | None = None,
     ) -> Mapping[str, Any]:
         """Close the run and return its row; a run another has closed stays as it is.
 
-        `requests` and `bytes_read` are those since the last commit.
+        `requests` and `bytes_read` are those since the last commit, `waited_s` is of the whole run.
         """
         runs = self._tables.runs
         paused_until = (
@@ -146,6 +147,7 @@ class History:
                     paused_until=paused_until,
                     requests=runs.c.requests + requests,
                     bytes_read=runs.c.bytes_read + bytes_read,
+                    waited_s=waited_s,
                     forecast_requests=None if forecast is None else forecast.requests,
                     forecast_exact=None if forecast is None else forecast.exact,
                 )
@@ -183,6 +185,13 @@ class History:
                 select(runs).order_by(runs.c.started_at.desc()).limit(limit)
             )
             return [dict(row) for row in found.mappings()]
+
+    async def runs_since(self, at: datetime) -> Sequence[Mapping[str, Any]]:
+        """Return the runs that have ended since `at`, and those that have not ended."""
+        runs = self._tables.runs
+        query = select(runs).where(or_(runs.c.ended_at.is_(None), runs.c.ended_at >= at))
+        async with self._database.transaction() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def status(self) -> Sequence[Mapping[str, Any]]:
         """Return one row per project and stream: watermarks, last run, rows, rejects, lease."""

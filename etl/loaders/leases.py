@@ -140,6 +140,7 @@ class Leases:
                     rejected=0,
                     requests=0,
                     bytes_read=0,
+                    waited_s=0.0,
                 )
                 .on_conflict_do_nothing(constraint="runs_pkey")
             )

@@ -1,15 +1,19 @@
-"""Forgets what nobody will ask about again: old runs, and turns of resources that are gone."""
+"""Forgets what nobody will ask about again: old runs and jobs, turns of resources that are gone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
 
-from sqlalchemy import Text, and_, cast, delete, exists, func, select
+from sqlalchemy import Text, and_, cast, delete, exists, func, select, text
 
 from etl.core.stream import Mode, Stream
 from etl.loaders.database import Database
+from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
+
+# What became of a job is in its run, too.
+_JOBS_KEPT = timedelta(days=1)
 
 
 async def prune(
@@ -19,6 +23,7 @@ async def prune(
 
     The latest run of a unit is kept however old it is, and so is one that still runs.
     """
+    await _prune_jobs(database, tables)
     return await _prune_runs(database, tables, keep_runs), await _prune_checks(
         database, tables, streams
     )
@@ -37,6 +42,12 @@ async def _prune_runs(database: Database, tables: Tables, keep_runs: timedelta) 
     )
     async with database.transaction() as connection:
         return (await connection.execute(gone)).rowcount
+
+
+async def _prune_jobs(database: Database, tables: Tables) -> None:
+    old = f"DELETE FROM {quoted(tables.bookkeeping)}.pgqueuer_log WHERE created < now() - :kept"
+    async with database.transaction() as connection:
+        await connection.execute(text(old), {"kept": _JOBS_KEPT})
 
 
 async def _prune_checks(database: Database, tables: Tables, streams: Iterable[Stream]) -> int:

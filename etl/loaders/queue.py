@@ -7,6 +7,7 @@ whose name PgQueuer would not quote: the connection finds them by its search pat
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,11 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 import orjson
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from etl.loaders.address import DatabaseAddress
-from etl.loaders.database import CONNECT_TIMEOUT_S, translated
+from etl.loaders.database import CONNECT_TIMEOUT_S, Database, translated
 from etl.loaders.statements import quoted
+from etl.loaders.tables import Tables
 
 if TYPE_CHECKING:
     from pgqueuer.adapters.persistence.queries import Queries
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
 Q = TypeVar("Q", bound="Queries")
 
-LOG_KEPT = timedelta(days=7)
+WAITING, AT_WORK = "waiting", "at work"
 
 _DOCUMENT = "convert_from(payload, 'UTF8')::jsonb"
 
@@ -74,7 +77,10 @@ def entrypoint_of(project_id: int) -> str:
 
 
 class Queue:
-    """The queue on one open connection; PgQueuer's driver lets one statement after the other go."""
+    """The queue on one open connection; PgQueuer's driver lets one statement after the other go.
+
+    lost: set once the connection is gone.
+    """
 
     def __init__(self, connection: asyncpg.Connection, bookkeeping: str) -> None:
         from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
@@ -89,6 +95,8 @@ class Queue:
         self._bookkeeping = bookkeeping
         self.channel = settings.channel
         self.driver = AsyncpgDriver(connection)
+        self.lost = asyncio.Event()
+        connection.add_termination_listener(lambda _connection: self.lost.set())
         self._builders = (
             QueryBuilderEnvironment(settings),
             QueryQueueBuilder(settings),
@@ -174,15 +182,20 @@ class Queue:
         )
         return int(count or 1)
 
-    async def prune(self) -> None:
-        """Forget what became of jobs longer ago than `LOG_KEPT`."""
-        await self.driver.execute(
-            "DELETE FROM pgqueuer_log WHERE created < now() - $1::interval", LOG_KEPT
-        )
-
     async def _value(self, statement: str, *arguments: object) -> Any:
         rows = await self.driver.fetch(statement, *arguments)
         return next(iter(rows[0].values())) if rows else None
+
+
+async def count_jobs(database: Database, tables: Tables) -> Mapping[tuple[int, str], int]:
+    """Return how many jobs of each project are WAITING, and how many AT_WORK."""
+    query = text(
+        "SELECT split_part(entrypoint, ':', 2)::bigint, "
+        f"CASE status WHEN 'picked' THEN '{AT_WORK}' ELSE '{WAITING}' END, count(*) "
+        f"FROM {quoted(tables.bookkeeping)}.pgqueuer GROUP BY 1, 2"
+    )
+    async with database.transaction() as connection:
+        return {(row[0], row[1]): row[2] for row in await connection.execute(query)}
 
 
 @asynccontextmanager

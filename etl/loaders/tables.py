@@ -205,6 +205,13 @@ def _runs(metadata: MetaData, schema: str) -> Table:
         _column("rejected", BigInteger(), "Records newly set aside, a count.", False),
         _column("requests", BigInteger(), "Requests sent, a count.", False),
         _column("bytes_read", BigInteger(), "Size of the answers, in bytes.", False),
+        Column(
+            "waited_s",
+            Double(),
+            nullable=False,
+            server_default=text("0"),
+            comment="Waited for the request budget, in seconds.",
+        ),
         _column("forecast_requests", BigInteger(), "Requests expected beforehand, a count."),
         _column("forecast_exact", Boolean(), "Whether that was an estimate, not a lower bound."),
         PrimaryKeyConstraint("id", name="runs_pkey"),

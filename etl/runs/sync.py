@@ -51,7 +51,7 @@ async def execute_unit(
     Safe to repeat: what an earlier run committed is gone on from, not read again. A set `stop`
     ends it after the batch in hand.
     """
-    began_s, waited_s = time.monotonic(), tools.budget.waited_s
+    began_s, waited_before_s = time.monotonic(), tools.budget.waited_s
     run_id = str(uuid.uuid4())
     try:
         lease = await tools.database.repeat(lambda: tools.leases.acquire(unit, run_id, command))
@@ -69,9 +69,9 @@ async def execute_unit(
             work = way(tools, plan, stream, lease, stop, progress)
         ending = await _held(tools.leases, lease, work)
         report = Report(unit.project_id, unit.stream, unit.window, ending, run_id)
+        report.waited_s = tools.budget.waited_s - waited_before_s
         await _finish(tools, work, report)
         report.seconds = time.monotonic() - began_s
-        report.waited_s = tools.budget.waited_s - waited_s
         _log.info(
             "run.finished",
             status=report.ending.status,
@@ -143,6 +143,7 @@ async def _finish(tools: Tools, work: Work, report: Report) -> None:
             report.ending.reason,
             requests=requests,
             bytes_read=bytes_read,
+            waited_s=report.waited_s,
             paused_for_s=report.ending.paused_for_s,
             forecast=work.forecast,
         )

@@ -10,6 +10,7 @@ from aiohttp import web
 from etl.app import Destination
 from etl.errors import DestinationError, DestinationUnavailable
 from etl.loaders.history import History
+from etl.loaders.queue import count_jobs
 from etl.loaders.version import is_current
 from etl.service.http import HEALTHZ
 from etl.service.metrics import CONTENT_TYPE, Metrics
@@ -71,8 +72,11 @@ class Health:
                 for attempt in (1, 2):
                     try:
                         now = await self._history.database_now()
+                        runs = await self._history.runs_since(self._metrics.counted_until or now)
                         rows = await self._history.status()
                         held = await self._history.leases_held()
+                        database, tables = self._destination.database, self._destination.tables
+                        jobs = await count_jobs(database, tables)
                         break
                     except DestinationUnavailable:
                         if attempt == 2:  # the first one meets a connection that has died
@@ -80,4 +84,5 @@ class Health:
         except (DestinationError, TimeoutError):
             self._metrics.unseen()
         else:
-            self._metrics.seen(rows, held, now)
+            self._metrics.count(runs, now)
+            self._metrics.seen(rows, held, jobs, now)

@@ -16,7 +16,13 @@ from typing import Protocol, TypeVar
 import structlog
 
 from etl.core.schedule import Schedule
-from etl.errors import DestinationError, DestinationUnavailable, EtlError
+from etl.errors import (
+    EXIT_FAILED,
+    EXIT_KEY_REFUSED,
+    DestinationError,
+    DestinationUnavailable,
+    EtlError,
+)
 from etl.loaders.schedules import WRONG_CLOCK, Schedules
 from etl.service.clock import Clock
 
@@ -138,7 +144,7 @@ class Scheduler:
         async with self._held(name):
             try:
                 code = await job.work(stop)
-                outcome = RAN
+                outcome = FAILED if code in (EXIT_FAILED, EXIT_KEY_REFUSED) else RAN
                 _log.info(
                     "tick.finished",
                     schedule=name,

@@ -11,7 +11,7 @@ import structlog
 from etl.app import Destination, open_destination, prepare, refuse_other_source, sync
 from etl.core.lookback import parse_duration
 from etl.core.schedule import Schedule
-from etl.errors import DestinationUnavailable, exit_code_of
+from etl.errors import EXIT_SUCCEEDED, DestinationUnavailable, exit_code_of
 from etl.loaders.history import History
 from etl.loaders.prune import prune
 from etl.loaders.schedules import Schedules
@@ -22,6 +22,7 @@ from etl.service.clock import Clock, WallClock
 from etl.service.health import Health
 from etl.service.http import build, listening
 from etl.service.metrics import Metrics
+from etl.service.queue import enqueue_sync
 from etl.service.scheduler import LOOK_AGAIN, Job, Scheduler
 from etl.settings import Settings
 from etl.streams import STREAMS
@@ -37,12 +38,14 @@ async def serve(
     stop: asyncio.Event,
     hidden: Callable[[str], str],
     *,
+    enqueue: bool = False,
     clock: Clock | None = None,
     announce: Callable[[str], None] = lambda _url: None,
 ) -> None:
     """Bring streams up to date by schedule until `stop` is set.
 
-    hidden: takes secrets out of what is shown. announce: told the address once it listens.
+    hidden: takes secrets out of what is shown. enqueue: leave the units to workers. announce: told
+    the address once it listens.
     Raises ConfigurationError, DestinationError and NotListening before anything ran.
     """
     settings.require_source()
@@ -54,13 +57,17 @@ async def serve(
         async with listening(app, settings.serve_host, settings.serve_port) as url:
             _log.info("service.started", url=url, schedules=[s.name for s in settings.schedules])
             announce(url)
-            if await _ready(destination, settings, clock, stop):
-                await _tick(destination, settings, metrics, clock, stop)
+            if await _ready(destination, settings, metrics, clock, stop):
+                await _tick(destination, settings, enqueue, metrics, clock, stop)
             _log.info("service.ended")
 
 
 async def _ready(
-    destination: Destination, settings: Settings, clock: Clock, stop: asyncio.Event
+    destination: Destination,
+    settings: Settings,
+    metrics: Metrics,
+    clock: Clock,
+    stop: asyncio.Event,
 ) -> bool:
     """Return once a run could begin, False when stopped before. Raises what waiting cannot mend."""
     while not stop.is_set():
@@ -70,6 +77,7 @@ async def _ready(
             if await is_current(destination.database, destination.tables):
                 history = History(destination.database, destination.tables)
                 refuse_other_source(settings.host, await history.hosts())
+                metrics.begin(await history.database_now())
                 return True
             reason = "The database is not migrated: run `posthog-etl migrate`"
         except DestinationUnavailable as exc:
@@ -82,6 +90,7 @@ async def _ready(
 async def _tick(
     destination: Destination,
     settings: Settings,
+    enqueue: bool,
     metrics: Metrics,
     clock: Clock,
     stop: asyncio.Event,
@@ -92,16 +101,21 @@ async def _tick(
         streams = settings.choose(schedule.streams)
 
         async def bring_up(stop: asyncio.Event) -> int:
-            reports = await sync(settings, streams, stop, _unwatched, told=metrics.ran)
+            reports = await sync(settings, streams, stop, _unwatched)
             return exit_code_of([report.ending.exit_code for report in reports])
 
-        return Job(schedule, bring_up)
+        async def leave_to_workers(_stop: asyncio.Event) -> int:
+            put = await enqueue_sync(settings, streams)
+            _log.info("units.enqueued", schedule=schedule.name, jobs=put.jobs, already=put.already)
+            return EXIT_SUCCEEDED
+
+        return Job(schedule, leave_to_workers if enqueue else bring_up)
 
     async def tidy(_stop: asyncio.Event) -> int:
         keep = parse_duration(settings.keep_runs)
         runs, checks = await prune(database, tables, STREAMS.values(), keep)
         _log.info("history.pruned", runs=runs, checks=checks)
-        return 0
+        return EXIT_SUCCEEDED
 
     schedules = Schedules(database, tables, str(uuid.uuid4()), settings.lease_s)
     jobs = [job(schedule) for schedule in settings.schedules]

@@ -25,7 +25,7 @@ from tests.support.books import (
     run_endings,
     until,
 )
-from tests.support.command import Command
+from tests.support.command import Command, Process
 from tests.support.pgproxy import Point
 from tests.support.sql import select, value
 from tests.support.stage import (
@@ -368,9 +368,7 @@ async def test_a_load_killed_fifty_times_at_random_ends_with_the_truth(
     assert (endings[-1], set(endings[:-1])) == (SUCCEEDED, {DIED})
 
 
-async def until_it_has_read(
-    pages: int, process: asyncio.subprocess.Process, sandbox: RunningSandbox
-) -> None:
+async def until_it_has_read(pages: int, process: Process, sandbox: RunningSandbox) -> None:
     """Return once the run was answered so many pages, or has ended because the unit is held."""
     enough = answered(sandbox) + pages
 

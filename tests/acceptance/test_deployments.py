@@ -156,7 +156,7 @@ async def test_without_the_right_to_migrate_a_sync_says_so(
 
 @pytest.mark.parametrize("schema", ["posthog", "posthog_etl"])
 async def test_every_table_and_column_says_what_it_is(dsn: str, schema: str) -> None:
-    """COMMENT ON all of them, but for Alembic's own table."""
+    """COMMENT ON all of them, but for Alembic's own table and the columns of PgQueuer's."""
     silent = await select(
         dsn,
         """
@@ -164,7 +164,7 @@ async def test_every_table_and_column_says_what_it_is(dsn: str, schema: str) -> 
         FROM pg_class AS c
         JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         WHERE c.relnamespace = $1::text::regnamespace AND c.relkind IN ('r', 'v', 'm', 'p')
-            AND c.relname <> 'alembic_version'
+            AND c.relname <> 'alembic_version' AND c.relname NOT LIKE 'pgqueuer%'
             AND coalesce(col_description(c.oid, a.attnum), '') = ''
         UNION ALL
         SELECT c.relname, NULL

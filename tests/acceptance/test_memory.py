@@ -19,7 +19,7 @@ from tests.support.command import Command, finish
 from tests.support.postgres import Databases
 from tests.support.sql import value
 
-FEW, MANY = 20_000, 200_000
+FEW, MANY = 10_000, 100_000
 GROWTH = 1.2
 KIB = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there
 
@@ -85,7 +85,7 @@ async def peak_of_a_first_sync(
 async def test_ten_times_the_rows_take_the_same_memory(
     databases: Databases, template: str, flavour: str
 ) -> None:
-    """200,000 recordings peak at no more than 1.2 times what 20,000 do."""
+    """100,000 recordings peak at no more than 1.2 times what 10,000 do."""
     few, many = [
         await peak_of_a_first_sync(databases, template, recordings, flavour)
         for recordings in (FEW, MANY)

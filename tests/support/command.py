@@ -1,4 +1,4 @@
-"""The real command as a subprocess."""
+"""The real command as a process."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ import contextlib
 import json
 import os
 import sys
+from asyncio.subprocess import Process as Spawned
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
+from weakref import WeakKeyDictionary
 
 from etl.streams import STREAMS
+from tests.support.forker import Forked, Forker
+
+Process = Spawned | Forked
+
+_FORKERS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Forker]] = WeakKeyDictionary()
 
 TIMEOUT_S = 120.0
 # Most tests are about the stream that is read in windows; the others switch theirs on.
@@ -68,16 +75,20 @@ class Command:
         other.environment = {**self.environment, **settings}
         return other
 
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        """Start the command; whoever starts it waits for it."""
+    async def start(self, *arguments: str, log: IO[bytes] | None = None) -> Process:
+        """Start the command; whoever starts it waits for it. log: takes its stderr."""
+        # What else begins so is for the interpreter, before it runs anything.
+        if {name for name in self.environment if name.startswith("PYTHON")} == {"PYTHONPATH"}:
+            loop = asyncio.get_running_loop()
+            if loop not in _FORKERS:
+                _FORKERS[loop] = loop.create_task(Forker.start(self.environment))
+            forker = await asyncio.shield(_FORKERS[loop])
+            return await forker.fork(arguments, self.environment, log)
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "etl",
-            *arguments,
+            *(sys.executable, "-m", "etl", *arguments),
             env=self.environment,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=log or asyncio.subprocess.PIPE,
         )
 
     async def run(self, *arguments: str) -> Result:
@@ -85,7 +96,7 @@ class Command:
         return await finish(await self.start(*arguments))
 
     @contextlib.asynccontextmanager
-    async def running(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def running(self, *arguments: str) -> AsyncIterator[Process]:
         """Start the command and, at the end of the block, make sure that it is gone."""
         process = await self.start(*arguments)
         try:
@@ -96,7 +107,7 @@ class Command:
             await process.communicate()
 
 
-async def finish(process: asyncio.subprocess.Process, timeout_s: float = TIMEOUT_S) -> Result:
+async def finish(process: Process, timeout_s: float = TIMEOUT_S) -> Result:
     """Wait for a started command."""
     async with asyncio.timeout(timeout_s):
         out, err = await process.communicate()

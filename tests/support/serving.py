@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from tests.support.books import until
-from tests.support.command import Command, Result, finish
+from tests.support.command import Command, Process, Result, finish
 
 _SAMPLE = re.compile(r"^(posthog_etl_\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
@@ -38,7 +38,7 @@ class Serving:
     """A service that listens at `url`; `process` where it is one."""
 
     url: str
-    process: asyncio.subprocess.Process | None = None
+    process: Process | None = None
 
     async def get(self, path: str, **headers: str) -> Answer:
         """Ask, following nothing and keeping no cookie."""

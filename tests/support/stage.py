@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from etl.sandbox.server import RunningSandbox
 from tests.support.books import DEADLINE_S, nobody_is_connected, until
-from tests.support.command import Command, Result, finish
+from tests.support.command import Command, Process, Result, finish
 from tests.support.pgproxy import PgProxy, Point
 
 CHECKPOINT = re.compile(r"^UPDATE posthog_etl\.checkpoints\b")
@@ -44,7 +44,7 @@ class Stage:
         self,
         sandbox: RunningSandbox,
         proxy: PgProxy,
-        process: asyncio.subprocess.Process,
+        process: Process,
         number: int,
     ) -> None:
         self.sandbox = sandbox

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import signal
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import IO
 
 from tests.support.books import until
-from tests.support.command import Command
+from tests.support.command import Command, Process
 from tests.support.sql import value
 
 
@@ -27,19 +25,14 @@ class Workers:
         self._files: dict[int, Path] = {}
         self._started = 0
         self._random = random.Random(1)
-        self.processes: list[asyncio.subprocess.Process] = []
+        self.processes: list[Process] = []
         self.killed = 0
 
     async def start(self) -> None:
         """Start one more."""
         alive = self._alive / str(self._started)
         self._started += 1
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "etl", "worker", "--alive", str(alive)),
-            env=self._command.environment,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=self._log,
-        )
+        process = await self._command.start("worker", "--alive", str(alive), log=self._log)
         self.processes.append(process)
         self._files[process.pid] = alive
 

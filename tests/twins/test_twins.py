@@ -55,7 +55,7 @@ def copy_project(directory: Path) -> Path:
     for name in COPIED:
         source = PROJECT / name
         if source.is_dir():
-            shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, directory / name)
         else:
             shutil.copy(source, directory / name)
     return directory
@@ -66,12 +66,14 @@ async def run_pytest(project: Path, *arguments: str, server: str, template: str)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "pytest", "-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider"),
-        *arguments,
+        *("-p", "pytest_asyncio.plugin", *arguments),
         cwd=project,
         env={
             # Without what is meant for this run alone.
             **{name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")},
             "PYTHONPATH": str(project),
+            # Importing those that are not needed here takes longer than most tests.
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "TEST_DATABASE_URL": server,
             "TEST_TEMPLATE": template,
         },

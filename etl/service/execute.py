@@ -1,0 +1,213 @@
+"""Executes one job of the queue as `sync` and `backfill` would, for as long as it has its turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import orjson
+import structlog
+from pgqueuer.domain import models
+
+from etl.app import Destination, plan_of
+from etl.core.stream import Stream
+from etl.errors import DestinationUnavailable
+from etl.loaders.leases import Unit
+from etl.loaders.queue import Queue
+from etl.runs.backfill import backfill_stream, windows_left
+from etl.runs.report import FAILED, HELD, PAUSED, SUCCEEDED, Report
+from etl.runs.sync import execute_unit
+from etl.runs.work import Plan, Reached, Tools
+from etl.service.queue import BACKFILL, Job, enqueue_rest, portions
+from etl.settings import Settings
+from etl.streams import STREAMS
+
+_log = structlog.get_logger(__name__)
+
+# How often an idle worker looks for jobs that no notification tells of, in seconds.
+LOOK_EVERY_S = 1.0
+# When a unit is tried again that another run holds, in seconds: soon, then as often as this.
+HELD_WAITS_S = (2.0, 2.0, 2.0, 5.0)
+# When a unit that failed is tried again; then it is left to the next sync or backfill, in seconds.
+FAILURE_WAITS_S = (2.0, 15.0, 60.0)
+# A pause whose end nobody knows lasts so long, in seconds.
+PAUSE_S = 60.0
+# How long a unit that gave way stays behind those that were waiting, in seconds.
+GAVE_WAY_S = 1.0
+# After a request to stop, a unit has this long for the batch in hand, in seconds: less than the
+# command has (`GRACE_S`), since the job goes back to the queue after it.
+GRACE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A job is to be put back. failed: it counts as one of the few attempts."""
+
+    in_s: float
+    reason: str
+    failed: bool = False
+
+
+class Executor:
+    """Executes jobs of the given projects. One for a worker; jobs may be executed at once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        destination: Destination,
+        projects: Sequence[int],
+        stop: asyncio.Event,
+    ) -> None:
+        self._settings = settings
+        self._destination = destination
+        self._projects = projects
+        self._stop = stop
+        self._plan: Plan = plan_of(settings)
+        self._source_is_known = False
+
+    @property
+    def heartbeat_s(self) -> float:
+        """How long a worker may say nothing of its job before another takes it, in seconds."""
+        return max(1.0, self._settings.lease_s / 3)
+
+    async def take(self, queue: Queue, tools: Tools, found: models.Job) -> Again | None:
+        """Execute a job; return when it is to be put back, None when it may leave the queue.
+
+        Never raises but when it is cancelled.
+        """
+        with structlog.contextvars.bound_contextvars(job_id=found.id):
+            try:
+                job = Job.read(orjson.loads(found.payload or b"{}"))
+                _log.info("job.taken", command=job.command, attempt=found.attempts)
+                again = await self._within_its_turn(queue, tools, job, found)
+            except Exception as exc:
+                _log.exception("job.broke")
+                # No more than its name: it is stored, and its text may hold what must not be.
+                reason = f"Unexpected {type(exc).__name__}"
+                again = Again(0.0, reason, failed=not isinstance(exc, DestinationUnavailable))
+            if again is not None and again.failed:
+                again = await self._after_failure(queue, found, again)
+                if again is None:
+                    return None
+            if again is None:
+                _log.info("job.finished")
+            else:
+                _log.info("job.returned", reason=again.reason, wait_s=round(again.in_s, 3))
+            return again
+
+    async def _after_failure(self, queue: Queue, found: models.Job, again: Again) -> Again | None:
+        """Return when a failed job is tried again, None when that was often enough."""
+        try:
+            failures = await queue.note_failure(found.id)
+        except Exception as exc:
+            _log.warning("job.unnoted", reason=type(exc).__name__)
+            return Again(FAILURE_WAITS_S[0], again.reason)
+        if failures > len(FAILURE_WAITS_S):
+            _log.warning("job.abandoned", reason=again.reason, failures=failures)
+            return None
+        return Again(FAILURE_WAITS_S[failures - 1], again.reason)
+
+    async def _within_its_turn(
+        self, queue: Queue, tools: Tools, job: Job, found: models.Job
+    ) -> Again | None:
+        """Execute a job until it is done, has to give way, or the worker cannot go on."""
+        halt = asyncio.Event()
+        executing = asyncio.create_task(self._execute(queue, tools, job, found, halt))
+        watching = asyncio.create_task(self._give_way(queue, job, halt))
+        ending = asyncio.create_task(first_of(self._stop, queue.lost))
+        try:
+            await asyncio.wait({executing, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not executing.done():
+                halt.set()
+                await asyncio.wait({executing}, timeout=GRACE_S)
+            if not executing.done():
+                # What it had in hand is not committed, and read again by the next.
+                return Again(0.0, "stopped in the middle of a batch")
+            return executing.result()
+        finally:
+            for task in (executing, watching, ending):
+                task.cancel()
+            await asyncio.gather(executing, watching, ending, return_exceptions=True)
+
+    async def _give_way(self, queue: Queue, job: Job, halt: asyncio.Event) -> None:
+        """Halt the unit after its turn once another project's job has waited for a while."""
+        while not halt.is_set():
+            await asyncio.sleep(self._settings.queue_turn_s)
+            # Long enough that no idle worker is about to take it.
+            if await queue.others_wait(job.project_id, self._projects, 2 * LOOK_EVERY_S):
+                halt.set()
+
+    async def _execute(
+        self, queue: Queue, tools: Tools, job: Job, found: models.Job, halt: asyncio.Event
+    ) -> Again | None:
+        stream = STREAMS.get(job.stream)
+        if stream is None:
+            return Again(0.0, f"There is no stream {job.stream!r} in this release", failed=True)
+        if job.command == BACKFILL:
+            reports = await self._backfill(tools, stream, job, found.created, halt)
+        else:
+            unit = Unit(job.project_id, job.stream, job.unit)
+            reports = [await execute_unit(tools, self._plan, stream, unit, halt, _unseen)]
+        await self._note_source(tools, reports)
+        again = await self._verdict(queue, job, reports, found.attempts, halt)
+        if again is None and job.sounding:
+            await enqueue_rest(self._destination, tools, self._settings, job, found.id)
+        return again
+
+    async def _backfill(
+        self, tools: Tools, stream: Stream, job: Job, since: datetime, halt: asyncio.Event
+    ) -> list[Report]:
+        """Load the windows of a job. since: what was read later than that is not read again."""
+        past, history = job.past, tools.history
+        if job.again:
+            done: Collection[str] = await tools.database.repeat(
+                lambda: history.read_since(job.project_id, job.stream, since)
+            )
+            past = replace(past, done=done)
+        if job.sounding:
+            unit = Unit(job.project_id, job.stream)
+            watermark = await tools.database.repeat(lambda: history.watermark(unit))
+            left = portions(windows_left(past, watermark, tools.client.source_now))
+            past = job.within(left[0]).past if left else past
+        return await backfill_stream(tools, self._plan, stream, job.project_id, past, halt, _unseen)
+
+    async def _verdict(
+        self, queue: Queue, job: Job, reports: Sequence[Report], attempts: int, halt: asyncio.Event
+    ) -> Again | None:
+        """Return whether and when a job is to be tried again."""
+        endings = {report.ending.status: report.ending for report in reports}
+        if (paused := endings.get(PAUSED)) is not None:
+            wait_s = paused.paused_for_s or PAUSE_S
+            await queue.defer(job.stream, wait_s)
+            return Again(wait_s, paused.reason or "paused")
+        if halt.is_set() and endings.keys() - {SUCCEEDED}:
+            if self._stop.is_set() or queue.lost.is_set():
+                return Again(0.0, "the worker stops")
+            return Again(GAVE_WAY_S, "another project waits")
+        if (failed := endings.get(FAILED)) is not None:
+            return Again(0.0, failed.reason or "failed", failed=True)
+        if (held := endings.get(HELD)) is not None:
+            wait_s = HELD_WAITS_S[min(attempts, len(HELD_WAITS_S) - 1)]
+            return Again(wait_s, held.reason or "held")
+        return None
+
+    async def _note_source(self, tools: Tools, reports: Sequence[Report]) -> None:
+        if not self._source_is_known and any(report.records_read for report in reports):
+            await tools.database.repeat(lambda: tools.history.add_host(self._settings.host))
+            self._source_is_known = True
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Return once any of the events is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+def _unseen(_reached: Reached) -> None:
+    """Nobody watches a worker's progress; the runs table has it."""

@@ -1,0 +1,68 @@
+"""Broken twins of the queue: a job is lost, done twice, or holds the others up."""
+
+from tests.twins.twin import Twin
+
+_WORKER = "etl/service/worker.py"
+_EXECUTE = "etl/service/execute.py"
+_QUEUE = "etl/service/queue.py"
+_TESTS = "tests/acceptance/test_queue.py::"
+
+TWINS = [
+    Twin(
+        name="a job that could not be put back leaves the queue",
+        promise="P1",
+        file=_WORKER,
+        find='        done = [each for each in job_status if each[1] == "successful"]\n',
+        replace="        done = list(job_status)\n",
+        caught_by=_TESTS + "test_a_job_that_cannot_be_put_back_is_handed_on_all_the_same",
+    ),
+    Twin(
+        name="a job that could not be put back counts against its worker for ever",
+        promise="P1",
+        file=_WORKER,
+        find="            self.lost.set()\n",
+        replace="            pass\n",
+        caught_by=_TESTS + "test_a_job_that_cannot_be_put_back_is_handed_on_all_the_same",
+    ),
+    Twin(
+        name="a unit that failed leaves the queue",
+        promise="P3",
+        file=_EXECUTE,
+        find='            return Again(0.0, failed.reason or "failed", failed=True)\n',
+        replace="            return None\n",
+        caught_by=_TESTS + "test_a_unit_that_fails_is_tried_a_few_times_and_then_left",
+    ),
+    Twin(
+        name="a request to stop takes the unit off the queue",
+        promise="P1",
+        file=_EXECUTE,
+        find='                return Again(0.0, "the worker stops")\n',
+        replace="                return None\n",
+        caught_by=_TESTS + "test_a_worker_that_is_asked_to_stop_gives_its_unit_back",
+    ),
+    Twin(
+        name="windows are queued that are queued already",
+        promise="P8",
+        file=_QUEUE,
+        find="            if not any(s.since < window.until",
+        replace="            if True or not any(s.since < window.until",
+        caught_by=_TESTS + "test_a_window_is_never_on_the_queue_twice",
+    ),
+    Twin(
+        name="a spent budget is known to one unit alone",
+        promise="P8",
+        file=_EXECUTE,
+        find="            await queue.defer(job.stream, wait_s)\n",
+        replace="",
+        caught_by=_TESTS
+        + "test_a_unit_whose_budget_is_spent_waits_on_the_queue_and_so_do_the_others",
+    ),
+    Twin(
+        name="a slow project keeps its worker",
+        promise="P12",
+        file=_EXECUTE,
+        find="            if await queue.others_wait(",
+        replace="            if False and await queue.others_wait(",
+        caught_by=_TESTS + "test_a_slow_project_gives_way_to_another",
+    ),
+]
