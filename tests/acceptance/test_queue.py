@@ -237,7 +237,7 @@ async def test_a_job_that_cannot_be_put_back_is_handed_on_all_the_same(
 
     async with workers(command, 1, log) as running:
         await until(it_failed, "the unit has failed")
-        await queue_is_empty(dsn)
+        await queue_is_empty(dsn, within_s=30)
         assert await running.stop() == [0]
     await is_true(dsn, sandbox)
     assert b"PutBackRefused" not in Path(log.name).read_bytes()
