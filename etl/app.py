@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +39,7 @@ from etl.loaders.history import History
 from etl.loaders.leases import Leases, Unit
 from etl.loaders.parents import ParentRows
 from etl.loaders.postgres import PostgresLoader
+from etl.loaders.queue import Jobs, count_jobs
 from etl.loaders.tables import Tables
 from etl.loaders.version import is_current
 from etl.runs.backfill import Past, backfill_stream
@@ -65,8 +66,8 @@ EMBEDDED = "embedded"
 
 # What a command shows while it works: (project, stream) -> the progress of that unit.
 Watch = Callable[[int, str], Progress]
-# Asks for the status, a row per project and stream.
-Look = Callable[[], Awaitable[list[dict[str, Any]]]]
+# Asks for the status.
+Look = Callable[[], Awaitable["Standing"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,14 @@ class Destination:
     database: Database
     tables: Tables
     queue: DatabaseAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What `status` shows: a row per project and stream, and what is on the queue per project."""
+
+    streams: Sequence[dict[str, Any]]
+    queue: Mapping[int, Jobs]
 
 
 @asynccontextmanager
@@ -440,25 +449,26 @@ async def migrate_only(settings: Settings, revision: str = "head") -> tuple[str,
         return await migrate(destination.database, destination.tables, revision)
 
 
-async def status(settings: Settings) -> list[dict[str, Any]]:
-    """Return one row per project and stream. Raises DestinationError.
+async def status(settings: Settings) -> Standing:
+    """Return how far each stream is. Raises DestinationError.
 
     complete: what is known complete. holes: what is not, from `start` on. incremental: whether
     the server lets us read only what is young. turns: of a stream that is read in rotation.
     """
-    async with _open_looking(settings) as (history, parents):
-        return await look(settings, history, parents)
+    async with open_status(settings) as look:
+        return await look()
 
 
 @asynccontextmanager
 async def open_status(settings: Settings) -> AsyncIterator[Look]:
     """Open the database once, to ask for the status again and again. Raises DestinationError."""
-    async with _open_looking(settings) as (history, parents):
-        yield lambda: look(settings, history, parents)
+    async with _open_looking(settings) as destination:
+        yield lambda: _look(settings, destination)
 
 
-async def look(settings: Settings, history: History, parents: ParentRows) -> list[dict[str, Any]]:
-    """Return what `status` does, from a database that is open. Raises DestinationError."""
+async def _look(settings: Settings, destination: Destination) -> Standing:
+    database, tables = destination.database, destination.tables
+    history, parents = History(database, tables), ParentRows(database, tables)
     recheck_after = parse_duration(settings.sharing_recheck)
     rows = [dict(row) for row in await history.status()]
     for row in rows:
@@ -476,25 +486,24 @@ async def look(settings: Settings, history: History, parents: ParentRows) -> lis
         until = complete.until
         within = None if until is None else Span(settings.start, max(until, settings.start))
         row["holes"] = [] if within is None else complete.holes(within)
-    return rows
+    return Standing(rows, await count_jobs(database, tables))
 
 
 @asynccontextmanager
 async def _open_history(settings: Settings) -> AsyncIterator[History]:
-    async with _open_looking(settings) as (history, _):
-        yield history
+    async with _open_looking(settings) as destination:
+        yield History(destination.database, destination.tables)
 
 
 @asynccontextmanager
-async def _open_looking(settings: Settings) -> AsyncIterator[tuple[History, ParentRows]]:
+async def _open_looking(settings: Settings) -> AsyncIterator[Destination]:
     async with open_destination(settings) as destination:
         if not await is_current(destination.database, destination.tables):
             raise DestinationError(
                 "The database holds no posthog-etl tables of this version",
                 remedy="Run `posthog-etl sync` or `posthog-etl migrate` first",
             )
-        database, tables = destination.database, destination.tables
-        yield History(database, tables), ParentRows(database, tables)
+        yield destination
 
 
 async def project_id_of(client: Client, project: str) -> int:

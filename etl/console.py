@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,6 +27,7 @@ from rich.progress import (
 from rich.text import Text
 
 from etl.loaders.parents import Turns
+from etl.loaders.queue import Jobs
 from etl.runs.doctor import Finding
 from etl.runs.outlook import Outlook
 from etl.runs.report import Report
@@ -218,9 +219,11 @@ def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
     table.print()
 
 
-def show_status(rows: Sequence[dict[str, Any]]) -> None:
-    """Print one line per project and stream."""
+def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> None:
+    """Print what is on the queue, and one line per project and stream."""
     out = console()
+    for project_id, jobs in queue.items():
+        _say(out, Text(f"Jobs of project {project_id} on the queue: {jobs}"))
     if not rows:
         out.print("Nothing has run yet. Start with: posthog-etl sync", markup=False)
         return

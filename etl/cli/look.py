@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -53,11 +54,12 @@ def status(
             raise typer.BadParameter("--watch is for people; leave out --watch or --json")
         run_with_settings(lambda settings: _watch(settings, interval), config, {}, debug)
         return
-    rows = run_with_settings(wiring.status, config, {}, debug)
+    standing = run_with_settings(wiring.status, config, {}, debug)
     if as_json:
-        print_json({"streams": [_status_json(row) for row in rows]})
+        queue = [{"project_id": number, **asdict(jobs)} for number, jobs in standing.queue.items()]
+        print_json({"streams": [_status_json(row) for row in standing.streams], "queue": queue})
     else:
-        show_status(rows)
+        show_status(standing.streams, standing.queue)
 
 
 async def _watch(settings: Any, interval_s: float) -> None:
@@ -75,11 +77,11 @@ async def _watch(settings: Any, interval_s: float) -> None:
             with in_place() as frame:
                 while not stop.is_set():
                     try:
-                        rows = await look()
+                        standing = await look()
                     except DestinationUnavailable as exc:
                         frame(partial(print_line, str(exc)))
                     else:
-                        frame(partial(show_status, rows))
+                        frame(partial(show_status, standing.streams, standing.queue))
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(interval_s):
                             await stop.wait()

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 Q = TypeVar("Q", bound="Queries")
 
-WAITING, AT_WORK = "waiting", "at work"
-
 _DOCUMENT = "convert_from(payload, 'UTF8')::jsonb"
 
 
@@ -42,6 +40,24 @@ class NewJob:
 
     key: str
     document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """How many jobs of a project are on the queue.
+
+    due: a worker could take them now. later: they wait for the request budget, or for their next
+    attempt. at_work: workers have them.
+    """
+
+    due: int
+    later: int
+    at_work: int
+
+    def __str__(self) -> str:
+        parts = [f"{self.due:,} due", f"{self.at_work:,} worked on", f"{self.later:,} for later"]
+        alone = self.due and not self.at_work
+        return ", ".join(parts) + (". Workers take them: `posthog-etl worker`" if alone else "")
 
 
 def channel_of(bookkeeping: str) -> str:
@@ -187,15 +203,17 @@ class Queue:
         return next(iter(rows[0].values())) if rows else None
 
 
-async def count_jobs(database: Database, tables: Tables) -> Mapping[tuple[int, str], int]:
-    """Return how many jobs of each project are WAITING, and how many AT_WORK."""
+async def count_jobs(database: Database, tables: Tables) -> Mapping[int, Jobs]:
+    """Return the numbers of each project that has jobs on the queue. Raises DestinationError."""
     query = text(
         "SELECT split_part(entrypoint, ':', 2)::bigint, "
-        f"CASE status WHEN 'picked' THEN '{AT_WORK}' ELSE '{WAITING}' END, count(*) "
-        f"FROM {quoted(tables.bookkeeping)}.pgqueuer GROUP BY 1, 2"
+        "count(*) FILTER (WHERE status = 'queued' AND execute_after <= now()), "
+        "count(*) FILTER (WHERE status = 'queued' AND execute_after > now()), "
+        "count(*) FILTER (WHERE status = 'picked') "
+        f"FROM {quoted(tables.bookkeeping)}.pgqueuer GROUP BY 1 ORDER BY 1"
     )
     async with database.transaction() as connection:
-        return {(row[0], row[1]): row[2] for row in await connection.execute(query)}
+        return {row[0]: Jobs(*row[1:]) for row in await connection.execute(query)}
 
 
 @asynccontextmanager

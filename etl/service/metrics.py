@@ -6,6 +6,7 @@ So it is of every process that works on the deployment: this one, workers, a syn
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from etl import __version__
+from etl.loaders.queue import Jobs
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 Row = Mapping[str, Any]
@@ -116,7 +118,7 @@ class Metrics:
         self,
         rows: Sequence[Row],
         held: Mapping[tuple[int, str], int],
-        jobs: Mapping[tuple[int, str], int],
+        jobs: Mapping[int, Jobs],
         now: datetime,
     ) -> None:
         """Take over what the database says, in place of what it said before."""
@@ -130,8 +132,9 @@ class Metrics:
                 self._freshness.labels(*labels).set((now - until).total_seconds())
             self._set_aside.labels(*labels).set(row["rejects"])
             self._held.labels(*labels).set(held.get((row["project_id"], row["stream"]), 0))
-        for (project_id, state), number in jobs.items():
-            self._jobs.labels(str(project_id), state).set(number)
+        for project_id, of_project in jobs.items():
+            for state, number in asdict(of_project).items():
+                self._jobs.labels(str(project_id), state).set(number)
 
     def unseen(self) -> None:
         """Say nothing of the database: it does not answer, and old figures would look current."""

@@ -124,7 +124,10 @@ async def _take_jobs(
 
     async def pass_on_the_end() -> None:
         await first_of(stop, queue.lost)
-        _log.info("worker.stopping" if stop.is_set() else "queue.lost")
+        if stop.is_set():
+            _log.info("worker.stopping")
+        else:
+            _log.info("queue.lost")
         manager.shutdown.set()
 
     async with _beside(pass_on_the_end()):

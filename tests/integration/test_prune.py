@@ -48,6 +48,19 @@ async def test_old_runs_are_forgotten_but_for_the_latest_of_each_unit(
     assert await prune(database, tables, streams, 90 * DAY) == (0, 0)
 
 
+async def test_what_became_of_jobs_is_forgotten_after_a_day(database: Database, dsn: str) -> None:
+    """It is in the runs, too."""
+    await select(
+        dsn,
+        "INSERT INTO posthog_etl.pgqueuer_log (created, job_id, status, priority, entrypoint) "
+        "SELECT now() - hours * interval '1 hour', hours, 'successful', 0, 'project:1' "
+        "FROM (VALUES (1), (23), (25), (800)) AS v(hours)",
+    )
+    await prune(database, Tables("posthog"), STREAMS.values(), 90 * DAY)
+    left = await select(dsn, "SELECT job_id FROM posthog_etl.pgqueuer_log ORDER BY 1")
+    assert [row["job_id"] for row in left] == [1, 23]
+
+
 async def test_turns_of_resources_that_are_gone_are_forgotten(database: Database, dsn: str) -> None:
     """Deleted, expired, or not there at all; each project and each stream by itself."""
     await select(

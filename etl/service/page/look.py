@@ -13,6 +13,7 @@ from etl.app import Destination
 from etl.errors import DestinationUnavailable
 from etl.loaders.glance import Count, Glance
 from etl.loaders.history import History
+from etl.loaders.queue import count_jobs
 from etl.service.page.overview import (
     PAUSED,
     RUNNING,
@@ -54,6 +55,7 @@ class Look:
     """Answers the page's questions. Every method raises DestinationError."""
 
     def __init__(self, destination: Destination, settings: Settings) -> None:
+        self._destination = destination
         self._glance = Glance(destination.database, destination.tables)
         self._history = History(destination.database, destination.tables)
         self._source = Source(
@@ -99,7 +101,8 @@ class Look:
         }
         windows = await self._glance.windows(sorted(backfilling)) if backfilling else []
         counts = await self._row_counts({(row["project_id"], row["stream"]) for row in status})
-        return build(at, self._source, status, recent, counts, windows)
+        queue = await count_jobs(self._destination.database, self._destination.tables)
+        return build(at, self._source, status, recent, counts, windows, queue)
 
     async def _row_counts(self, wanted: set[tuple[int, str]]) -> Mapping[tuple[int, str], Count]:
         began_s = time.monotonic()

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any
 
 from etl.core.coverage import Coverage, Span
 from etl.core.stream import Mode
 from etl.loaders.glance import Count, Share
+from etl.loaders.queue import Jobs
 from etl.service.page.calendar import Calendar, calendar
 from etl.service.page.pace import Pace, pace_of, span_of
 from etl.service.page.words import plural
@@ -97,6 +99,7 @@ class Overview:
     at: datetime
     source: Source
     projects: tuple[Project, ...]
+    queue: Mapping[int, Jobs]
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -156,6 +159,7 @@ def build(
     recent: Sequence[Row],
     counts: Mapping[tuple[int, str], Count],
     windows: Sequence[Row] = (),
+    queue: Mapping[int, Jobs] = MappingProxyType({}),
 ) -> Overview:
     """Return the page's content.
 
@@ -184,7 +188,7 @@ def build(
         ran = {line.stream for line in lines}
         never_run = tuple(name for name in source.streams if name not in ran)
         projects.append(Project(project_id, lines, never_run))
-    return Overview(at, source, tuple(projects))
+    return Overview(at, source, tuple(projects), queue)
 
 
 def bars_of(runs: Sequence[Row], at: datetime) -> tuple[Bar, ...]:
