@@ -10,7 +10,8 @@ request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed,
 database.unavailable, database.migrated, setting.unknown, service.started, service.waiting,
 service.ended, tick.started, tick.finished, tick.skipped, tick.failed, tick.broke, history.pruned,
 answer.broke,
-worker.started, worker.stopped, job.taken, job.finished, job.returned, job.broke, job.abandoned
+worker.started, worker.stopping, worker.stopped, queue.lost, units.enqueued,
+job.taken, job.finished, job.returned, job.broke, job.unnoted, job.abandoned
 """
 
 from __future__ import annotations

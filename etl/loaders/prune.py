@@ -45,7 +45,8 @@ async def _prune_runs(database: Database, tables: Tables, keep_runs: timedelta) 
 
 
 async def _prune_jobs(database: Database, tables: Tables) -> None:
-    old = f"DELETE FROM {quoted(tables.bookkeeping)}.pgqueuer_log WHERE created < now() - CAST(:kept AS interval)"
+    table = f"{quoted(tables.bookkeeping)}.pgqueuer_log"
+    old = f"DELETE FROM {table} WHERE created < now() - CAST(:kept AS interval)"
     async with database.transaction() as connection:
         await connection.execute(text(old), {"kept": _JOBS_KEPT})
 
