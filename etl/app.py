@@ -7,7 +7,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,7 +54,7 @@ from etl.runs.doctor import (
 )
 from etl.runs.outlook import Outlook, outlook
 from etl.runs.rejects import retry_rejects
-from etl.runs.report import Report, ending_of
+from etl.runs.report import Report, ending_of, not_begun
 from etl.runs.sync import execute_unit
 from etl.runs.work import Plan, Progress, Tools, rows_now
 from etl.settings import Settings, is_own_machine
@@ -109,17 +109,18 @@ async def open_destination(settings: Settings) -> AsyncIterator[Destination]:
         )
         address = _address(text if server is None else server.dsn, settings)
         direct = settings.queue_database_url
+        queue = (
+            address
+            if direct is None
+            else _address(direct.get_secret_value(), settings, "POSTHOG_ETL_QUEUE_DATABASE_URL")
+        )
         database = Database(
             address,
             timeouts,
             connection_per_transaction=settings.connection_per_transaction,
         )
         try:
-            yield Destination(
-                database,
-                Tables(settings.schema_name),
-                address if direct is None else _address(direct.get_secret_value(), settings),
-            )
+            yield Destination(database, Tables(settings.schema_name), queue)
         finally:
             await database.close()
     finally:
@@ -127,8 +128,14 @@ async def open_destination(settings: Settings) -> AsyncIterator[Destination]:
             await asyncio.to_thread(server.close)
 
 
-def _address(text: str, settings: Settings) -> DatabaseAddress:
-    address, password = parse_database_url(text), settings.database_password
+def _address(text: str, settings: Settings, name: str = "DATABASE_URL") -> DatabaseAddress:
+    password = settings.database_password
+    try:
+        address = parse_database_url(text)
+    except ConfigurationError as exc:
+        message = exc.message.replace("DATABASE_URL", name)
+        raise ConfigurationError(message, remedy=exc.remedy) from None
+    address = replace(address, setting=name)
     return address if password is None else address.with_password(password.get_secret_value())
 
 
@@ -235,6 +242,7 @@ async def _for_each(
     """Do `work` for each stream of each project; one that fails does not keep the others out."""
     settings.require_source()
     reports: list[Report] = []
+    begun: set[int] = set()
     async with open_destination(settings) as destination:
         await prepare(destination, settings)
         async with open_tools(settings, destination) as tools:
@@ -243,20 +251,28 @@ async def _for_each(
                 refuse_other_source(settings.host, known)
             for project in settings.projects:
                 try:
+                    if stop.is_set():
+                        raise not_begun()
                     project_id = await project_id_of(tools.client, project)
                 except EtlError as exc:
                     reports += [Report(project, s.name, s.unit, ending_of(exc)) for s in streams]
                     if isinstance(exc, KeyRefused):
                         return reports
                     continue
+                if project_id in begun:  # @current may be one that has a number here, too
+                    continue
+                begun.add(project_id)
                 for stream in streams:
+                    if stop.is_set():
+                        ending = ending_of(not_begun())
+                        reports.append(Report(project_id, stream.name, stream.unit, ending))
+                        continue
                     done = await work(tools, stream, project_id)
                     reports += done
                     if settings.host not in known and any(r.records_read for r in done):
                         await tools.history.add_host(settings.host)
                         known = [*known, settings.host]
-                    refused = any(r.ending.exit_code == KeyRefused.exit_code for r in done)
-                    if stop.is_set() or refused:
+                    if any(r.ending.exit_code == KeyRefused.exit_code for r in done):
                         return reports
     return reports
 
@@ -446,7 +462,8 @@ async def migrate_only(settings: Settings, revision: str = "head") -> tuple[str,
     from etl.loaders.migrate import migrate
 
     async with open_destination(settings) as destination:
-        return await migrate(destination.database, destination.tables, revision)
+        database, tables = destination.database, destination.tables
+        return await database.repeat(lambda: migrate(database, tables, revision))
 
 
 async def status(settings: Settings) -> Standing:
@@ -504,6 +521,12 @@ async def _open_looking(settings: Settings) -> AsyncIterator[Destination]:
                 remedy="Run `posthog-etl sync` or `posthog-etl migrate` first",
             )
         yield destination
+
+
+async def project_ids_of(client: Client, settings: Settings) -> list[int]:
+    """Return the numbers of the projects, each once. Raises EtlError."""
+    numbers = [await project_id_of(client, project) for project in settings.projects]
+    return list(dict.fromkeys(numbers))
 
 
 async def project_id_of(client: Client, project: str) -> int:

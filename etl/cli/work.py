@@ -173,14 +173,16 @@ def worker(
 
     Example: posthog-etl worker --concurrency 2
     """
+    from etl.errors import Stopped
     from etl.service.worker import work
 
-    run_with_settings(
-        lambda settings: until_stopped(lambda stop: work(settings, concurrency, stop, alive)),
-        config,
-        {},
-        debug,
-    )
+    async def to_the_end(settings: Any) -> None:
+        try:
+            await until_stopped(lambda stop: work(settings, concurrency, stop, alive))
+        except Stopped:
+            return  # what was in hand was not committed, and another worker goes on
+
+    run_with_settings(to_the_end, config, {}, debug)
 
 
 def migrate(

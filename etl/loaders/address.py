@@ -79,13 +79,15 @@ class DatabaseAddress:
     """Where the destination is: `url` and `connect_args` for SQLAlchemy's `create_async_engine`.
 
     `redacted` is the address for people and logs, as are `repr` and `str`: hosts, user and
-    database, and `***` for a password. `ignored` names the parameters that have no effect here.
+    database, and `***` for a password. `ignored` names the parameters that have no effect here,
+    `setting` where the address was given.
     """
 
     url: URL
     connect_args: Mapping[str, object]
     redacted: str
     ignored: tuple[str, ...] = ()
+    setting: str = "DATABASE_URL"
 
     def __repr__(self) -> str:
         return f"DatabaseAddress({self.redacted!r})"

@@ -23,7 +23,7 @@ async def prune(
 
     The latest run of a unit is kept however old it is, and so is one that still runs.
     """
-    await _prune_jobs(database, tables)
+    await prune_jobs(database, tables)
     return await _prune_runs(database, tables, keep_runs), await _prune_checks(
         database, tables, streams
     )
@@ -44,7 +44,8 @@ async def _prune_runs(database: Database, tables: Tables, keep_runs: timedelta) 
         return (await connection.execute(gone)).rowcount
 
 
-async def _prune_jobs(database: Database, tables: Tables) -> None:
+async def prune_jobs(database: Database, tables: Tables) -> None:
+    """Forget what became of jobs more than a day ago. Safe to repeat."""
     table = f"{quoted(tables.bookkeeping)}.pgqueuer_log"
     old = f"DELETE FROM {table} WHERE created < now() - CAST(:kept AS interval)"
     async with database.transaction() as connection:

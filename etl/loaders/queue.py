@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +21,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
+from etl.errors import DestinationError
 from etl.loaders.address import DatabaseAddress
 from etl.loaders.database import CONNECT_TIMEOUT_S, Database, translated
 from etl.loaders.statements import quoted
@@ -30,6 +32,15 @@ if TYPE_CHECKING:
     from pgqueuer.domain.settings import DBSettings
 
 Q = TypeVar("Q", bound="Queries")
+
+# Whoever stands still, or is cut off, must not keep the others from the queue.
+_TIMEOUTS = {
+    "lock_timeout": "10s",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+# Without an answer for so long the connection counts as lost, in seconds.
+_ANSWER_WITHIN_S = 15.0
 
 _DOCUMENT = "convert_from(payload, 'UTF8')::jsonb"
 
@@ -179,22 +190,28 @@ class Queue:
         )
         return bool(found)
 
-    async def defer(self, stream: str, seconds: float) -> None:
+    async def defer(self, stream: str, commands: Sequence[str], seconds: float) -> None:
         """Let no queued job of a stream be taken before so many seconds. Safe to repeat."""
         await self.driver.execute(
-            "UPDATE pgqueuer SET execute_after = greatest(execute_after, now() + $2::interval) "
-            f"WHERE status = 'queued' AND {_DOCUMENT} ->> 'stream' = $1",
+            "UPDATE pgqueuer SET execute_after = greatest(execute_after, now() + $3::interval) "
+            f"WHERE status = 'queued' AND {_DOCUMENT} ->> 'stream' = $1 "
+            f"AND {_DOCUMENT} ->> 'command' = ANY($2)",
             stream,
+            commands,
             timedelta(seconds=seconds),
         )
 
-    async def note_failure(self, job_id: int) -> int:
-        """Count one more failure of a job, and return how many there are."""
+    async def note_failure(self, job_id: int, *, first: bool) -> int:
+        """Count one more failure of a job, and return how many there are in a row.
+
+        first: it got on since the last one.
+        """
         count = await self._value(
             "UPDATE pgqueuer SET headers = jsonb_build_object('failures', "
-            "coalesce((headers ->> 'failures')::int, 0) + 1) WHERE id = $1 "
-            "RETURNING (headers ->> 'failures')::int",
+            "CASE WHEN $2 THEN 0 ELSE coalesce((headers ->> 'failures')::int, 0) END + 1) "
+            "WHERE id = $1 RETURNING (headers ->> 'failures')::int",
             job_id,
+            first,
         )
         return int(count or 1)
 
@@ -218,23 +235,50 @@ async def count_jobs(database: Database, tables: Tables) -> Mapping[int, Jobs]:
 
 @asynccontextmanager
 async def open_queue(address: DatabaseAddress, bookkeeping: str) -> AsyncIterator[Queue]:
-    """Open a connection of the queue's own. Raises DestinationError."""
-    with translated():
+    """Open a connection of the queue's own. Raises DestinationError.
+
+    Its settings come with the connection, since those of a session would stay with a pooler and be
+    met by others.
+    """
+    with _naming(address.setting), translated():
         _, arguments = PGDialect_asyncpg().create_connect_args(address.url)  # type: ignore[no-untyped-call]
         arguments |= {"timeout": CONNECT_TIMEOUT_S, **address.connect_args}
         arguments.pop("prepared_statement_cache_size", None)
-        connection = await asyncpg.connect(**arguments)
+        settings = {"search_path": quoted(bookkeeping), **_TIMEOUTS}
+        arguments["server_settings"] = {**arguments.get("server_settings", {}), **settings}
         try:
-            await connection.execute(
-                "SELECT set_config('search_path', $1, false)", quoted(bookkeeping)
-            )
+            connection = await asyncpg.connect(**arguments, command_timeout=_ANSWER_WITHIN_S)
+        except asyncpg.ProtocolViolationError as exc:
+            raise _behind_a_pooler() from exc
+        try:
+            found = await connection.fetchval("SELECT current_setting('search_path')")
+            if found != settings["search_path"]:
+                raise _behind_a_pooler()
             yield Queue(connection, bookkeeping)
         finally:
             connection.terminate() if connection.is_closed() else await _close(connection)
 
 
+@contextmanager
+def _naming(setting: str) -> Iterator[None]:
+    """Let errors name the setting that this address is from."""
+    try:
+        yield
+    except DestinationError as exc:
+        raise type(exc)(
+            exc.message, remedy=re.sub(r"\bDATABASE_URL\b", setting, exc.remedy)
+        ) from exc.__cause__
+
+
+def _behind_a_pooler() -> DestinationError:
+    return DestinationError(
+        "A pooler stands before the queue's Postgres, and the queue needs a session of its own",
+        remedy="Set POSTHOG_ETL_QUEUE_DATABASE_URL to the address of the server itself",
+    )
+
+
 async def _close(connection: asyncpg.Connection) -> None:
     try:
-        await connection.close(timeout=5)
+        await connection.close(timeout=2)
     except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         connection.terminate()

@@ -12,7 +12,7 @@ from etl.core.stream import TAIL, Stream
 from etl.errors import EtlError
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Unit
-from etl.runs.report import FAILED, PAUSED, Report, ending_of
+from etl.runs.report import FAILED, PAUSED, Report, ending_of, not_begun
 from etl.runs.sync import execute_unit
 from etl.runs.windows import Chain
 from etl.runs.work import Plan, Progress, Reached, Tools
@@ -69,7 +69,8 @@ async def backfill_stream(
     """Load what is left of `past`; one report per window. Never raises EtlError.
 
     A window that another run holds, or that was read but not without fault, does not keep the
-    others out; after anything else the next backfill goes on there.
+    others out; after anything else the next backfill goes on there. When `stop` leaves windows
+    unread, the report of the first of them says so.
     """
     try:
         tail = Unit(project_id, stream.name)
@@ -83,13 +84,16 @@ async def backfill_stream(
     for windows in chained(left):
         chain = Chain(reach=windows[-1].since, gone=gone)
         for window in windows:
+            if stop.is_set():
+                ending = ending_of(not_begun())
+                return [*reports, Report(project_id, stream.name, str(window), ending)]
             unit = Unit(project_id, stream.name, str(window))
             report = await execute_unit(
                 tools, plan, stream, unit, stop, whole.within(window), "backfill", chain
             )
             reports.append(report)
             whole.close(window, report)
-            if stop.is_set() or report.ending.status in (FAILED, PAUSED) or chain.broken:
+            if report.ending.status in (FAILED, PAUSED) or chain.broken:
                 return reports
             if chain.showed_everything:
                 return reports

@@ -25,12 +25,16 @@ SUCCEEDED, PARTIAL, PAUSED, FAILED, HELD = "succeeded", "partial", "paused", "fa
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a unit ended: a status, the exit code it earns, and why in one line."""
+    """How a unit ended: a status, the exit code it earns, and why in one line.
+
+    cause: the error that broke it off; None when it was read to its end.
+    """
 
     status: str
     exit_code: int
     reason: str | None = None
     paused_for_s: float | None = None
+    cause: type[BaseException] | None = None
 
 
 @dataclass(slots=True)
@@ -83,13 +87,19 @@ class Report:
 
 def ending_of(exc: EtlError) -> Ending:
     """Return how a unit ends that was broken off by `exc`."""
+    status, paused_for_s = FAILED, None
     if isinstance(exc, BudgetSpent):
-        return Ending(PAUSED, exc.exit_code, str(exc), paused_for_s=exc.wait_s)
-    if isinstance(exc, LeaseHeld):
-        return Ending(HELD, exc.exit_code, str(exc))
-    if isinstance(exc, StreamUnavailable | ListingBroken | Stopped):
-        return Ending(PARTIAL, exc.exit_code, str(exc))
-    return Ending(FAILED, exc.exit_code, str(exc))
+        status, paused_for_s = PAUSED, exc.wait_s
+    elif isinstance(exc, LeaseHeld):
+        status = HELD
+    elif isinstance(exc, StreamUnavailable | ListingBroken | Stopped):
+        status = PARTIAL
+    return Ending(status, exc.exit_code, str(exc), paused_for_s, type(exc))
+
+
+def not_begun() -> Stopped:
+    """Return the error of a unit whose turn did not come before the request to stop."""
+    return Stopped("Stopped before it began; the next run goes on there")
 
 
 @dataclass(slots=True)
@@ -148,7 +158,7 @@ def honest_ending(tally: Tally, stream: str = "") -> Ending:
 
 def defect_ending(exc: BaseException) -> Ending:
     """Return how a unit ends that met a defect of ours."""
-    return Ending(FAILED, EXIT_FAILED, f"Unexpected {type(exc).__name__}: {exc}")
+    return Ending(FAILED, EXIT_FAILED, f"Unexpected {type(exc).__name__}: {exc}", cause=type(exc))
 
 
 def _text(at: datetime | None) -> str | None:

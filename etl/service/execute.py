@@ -13,14 +13,14 @@ from pgqueuer.domain import models
 
 from etl.app import Destination, plan_of
 from etl.core.stream import Stream
-from etl.errors import DestinationUnavailable
+from etl.errors import KeyRefused, SourceUnavailable, StreamUnavailable
 from etl.loaders.leases import Unit
 from etl.loaders.queue import Queue
 from etl.runs.backfill import backfill_stream, windows_left
-from etl.runs.report import FAILED, HELD, PAUSED, SUCCEEDED, Report
+from etl.runs.report import FAILED, HELD, PARTIAL, PAUSED, Report
 from etl.runs.sync import execute_unit
 from etl.runs.work import Plan, Reached, Tools
-from etl.service.queue import BACKFILL, Job, enqueue_rest, portions
+from etl.service.queue import BACKFILL, SYNC, Job, enqueue_rest, portions
 from etl.settings import Settings
 from etl.streams import STREAMS
 
@@ -30,24 +30,37 @@ _log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 1.0
 # When a unit is tried again that another run holds, in seconds: soon, then as often as this.
 HELD_WAITS_S = (2.0, 2.0, 2.0, 5.0)
-# When a unit that failed is tried again; then it is left to the next sync or backfill, in seconds.
-FAILURE_WAITS_S = (2.0, 15.0, 60.0)
+# When a unit that failed is tried again, in seconds; from then on always after the longest.
+FAILURE_WAITS_S = (2.0, 15.0, 60.0, 300.0, 900.0)
+# A sync that failed so often is left to the next tick.
+SYNC_ATTEMPTS = 4
 # A pause whose end nobody knows lasts so long, in seconds.
 PAUSE_S = 60.0
-# How long a unit that gave way stays behind those that were waiting, in seconds.
-GAVE_WAY_S = 1.0
+# How long a unit that gave way stays behind those that were waiting, in seconds: longer than until
+# the next look.
+GAVE_WAY_S = 3.0
+# A turn is twice as long each time that a unit had to give way, up to so many times: a list by
+# limit and offset begins anew then, and must come to its end.
+LONGER_TURNS = 10
 # After a request to stop, a unit has this long for the batch in hand, in seconds: less than the
 # command has (`GRACE_S`), since the job goes back to the queue after it.
 GRACE_S = 20.0
+# What keeps one unit of a stream from being read keeps all.
+_OF_STREAM = (KeyRefused, StreamUnavailable, SourceUnavailable)
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """A job is to be put back. failed: it counts as one of the few attempts."""
+    """A job is to be put back. failed: when, is for the number of its failures to say.
+
+    got_on: part of it was done. of_stream: the others of its stream would fail alike.
+    """
 
     in_s: float
     reason: str
     failed: bool = False
+    got_on: bool = False
+    of_stream: bool = False
 
 
 class Executor:
@@ -77,6 +90,7 @@ class Executor:
 
         Never raises but when it is cancelled.
         """
+        job: Job | None = None
         with structlog.contextvars.bound_contextvars(job_id=found.id):
             try:
                 job = Job.read(orjson.loads(found.payload or b"{}"))
@@ -84,11 +98,9 @@ class Executor:
                 again = await self._within_its_turn(queue, tools, job, found)
             except Exception as exc:
                 _log.exception("job.broke")
-                # No more than its name: it is stored, and its text may hold what must not be.
-                reason = f"Unexpected {type(exc).__name__}"
-                again = Again(0.0, reason, failed=not isinstance(exc, DestinationUnavailable))
+                again = Again(0.0, f"Unexpected {type(exc).__name__}", failed=True)
             if again is not None and again.failed:
-                again = await self._after_failure(queue, found, again)
+                again = await self._after_failure(queue, job, found, again)
                 if again is None:
                     return None
             if again is None:
@@ -97,17 +109,22 @@ class Executor:
                 _log.info("job.returned", reason=again.reason, wait_s=round(again.in_s, 3))
             return again
 
-    async def _after_failure(self, queue: Queue, found: models.Job, again: Again) -> Again | None:
-        """Return when a failed job is tried again, None when that was often enough."""
+    async def _after_failure(
+        self, queue: Queue, job: Job | None, found: models.Job, again: Again
+    ) -> Again | None:
+        """Return when a failed job is tried again, None when the next tick brings it anyway."""
         try:
-            failures = await queue.note_failure(found.id)
+            failures = await queue.note_failure(found.id, first=again.got_on)
+            if failures >= SYNC_ATTEMPTS and job is not None and job.command == SYNC:
+                _log.warning("job.abandoned", reason=again.reason, failures=failures)
+                return None
+            wait_s = FAILURE_WAITS_S[min(failures, len(FAILURE_WAITS_S)) - 1]
+            if again.of_stream and job is not None:
+                await queue.defer(job.stream, [job.command], wait_s)
         except Exception as exc:
             _log.warning("job.unnoted", reason=type(exc).__name__)
-            return Again(FAILURE_WAITS_S[0], again.reason)
-        if failures > len(FAILURE_WAITS_S):
-            _log.warning("job.abandoned", reason=again.reason, failures=failures)
-            return None
-        return Again(FAILURE_WAITS_S[failures - 1], again.reason)
+            wait_s = FAILURE_WAITS_S[0]
+        return Again(wait_s, again.reason)
 
     async def _within_its_turn(
         self, queue: Queue, tools: Tools, job: Job, found: models.Job
@@ -115,7 +132,8 @@ class Executor:
         """Execute a job until it is done, has to give way, or the worker cannot go on."""
         halt = asyncio.Event()
         executing = asyncio.create_task(self._execute(queue, tools, job, found, halt))
-        watching = asyncio.create_task(self._give_way(queue, job, halt))
+        turn_s = self._settings.queue_turn_s * 2 ** min(found.attempts, LONGER_TURNS)
+        watching = asyncio.create_task(self._give_way(queue, job, turn_s, halt))
         ending = asyncio.create_task(first_of(self._stop, queue.lost))
         try:
             await asyncio.wait({executing, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -131,10 +149,10 @@ class Executor:
                 task.cancel()
             await asyncio.gather(executing, watching, ending, return_exceptions=True)
 
-    async def _give_way(self, queue: Queue, job: Job, halt: asyncio.Event) -> None:
+    async def _give_way(self, queue: Queue, job: Job, turn_s: float, halt: asyncio.Event) -> None:
         """Halt the unit after its turn once another project's job has waited for a while."""
         while not halt.is_set():
-            await asyncio.sleep(self._settings.queue_turn_s)
+            await asyncio.sleep(turn_s)
             # Long enough that no idle worker is about to take it.
             if await queue.others_wait(job.project_id, self._projects, 2 * LOOK_EVERY_S):
                 halt.set()
@@ -176,18 +194,30 @@ class Executor:
     async def _verdict(
         self, queue: Queue, job: Job, reports: Sequence[Report], attempts: int, halt: asyncio.Event
     ) -> Again | None:
-        """Return whether and when a job is to be tried again."""
-        endings = {report.ending.status: report.ending for report in reports}
+        """Return whether and when a job is to be tried again.
+
+        What was read to its end, but not without fault, was done. So was a sync of what is not to
+        be had: the next tick tries again. Of a backfill nothing else would.
+        """
+        broken_off = [report.ending for report in reports if report.ending.cause is not None]
+        endings = {ending.status: ending for ending in broken_off}
         if (paused := endings.get(PAUSED)) is not None:
             wait_s = paused.paused_for_s or PAUSE_S
-            await queue.defer(job.stream, wait_s)
+            await queue.defer(job.stream, [SYNC, BACKFILL], wait_s)
             return Again(wait_s, paused.reason or "paused")
-        if halt.is_set() and endings.keys() - {SUCCEEDED}:
+        if halt.is_set() and broken_off:
             if self._stop.is_set() or queue.lost.is_set():
                 return Again(0.0, "the worker stops")
             return Again(GAVE_WAY_S, "another project waits")
-        if (failed := endings.get(FAILED)) is not None:
-            return Again(0.0, failed.reason or "failed", failed=True)
+        failed = endings.get(FAILED) or (endings.get(PARTIAL) if job.command == BACKFILL else None)
+        if failed is not None:
+            return Again(
+                0.0,
+                failed.reason or failed.status,
+                failed=True,
+                got_on=len(broken_off) < len(reports),
+                of_stream=failed.cause is not None and issubclass(failed.cause, _OF_STREAM),
+            )
         if (held := endings.get(HELD)) is not None:
             wait_s = HELD_WAITS_S[min(attempts, len(HELD_WAITS_S) - 1)]
             return Again(wait_s, held.reason or "held")

@@ -84,16 +84,18 @@ class Metrics:
         self._jobs = gauge("queue_jobs", "Jobs on the queue.", ("project", "state"))
         self._of_the_database = (self._freshness, self._set_aside, self._held, self._jobs)
 
-    def begin(self, now: datetime) -> None:
-        """Count what ends from now on, on the database's clock."""
-        self.counted_until = self.counted_until or now
+    def begin(self, runs: Sequence[Row], now: datetime) -> None:
+        """Count from now on, on the database's clock. runs: those that have not ended."""
+        if self.counted_until is None:
+            self.counted_until = now
+            self._counted = {run["id"]: run for run in runs}
 
     def count(self, runs: Sequence[Row], now: datetime) -> None:
         """Count what is new in `runs`: those that have not ended, or not before `counted_until`.
 
         now: the instant on the database's clock before it was asked for them.
         """
-        self.begin(now)
+        self.begin(runs, now)
         for run in runs:
             before = self._counted.get(run["id"], {})
             labels = (str(run["project_id"]), run["stream"])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
-from etl.app import Destination, open_source, project_id_of
+from etl.app import Destination, open_source, project_ids_of
 from etl.core.coverage import Span
 from etl.core.stream import Stream
 from etl.loaders.history import Watermark
@@ -65,8 +65,9 @@ class Job:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Job:
-        """Read what `asdict` writes."""
-        return cls(**document)
+        """Read what `asdict` writes; what a newer release writes besides is no hindrance."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in document.items() if name in known})
 
     def within(self, span: Span) -> Job:
         """Return the job of a part of the time."""
@@ -108,8 +109,7 @@ async def enqueue_sync(settings: Settings, streams: Sequence[Stream]) -> Enqueue
     """
     enqueued = Enqueued()
     async with open_source(settings) as (destination, tools):
-        for project in settings.projects:
-            project_id = await project_id_of(tools.client, project)
+        for project_id in await project_ids_of(tools.client, settings):
             jobs = [Job(project_id, each.name, each.unit, SYNC).as_new() for each in streams]
             address, bookkeeping = destination.queue, destination.tables.bookkeeping
             async with open_queue(address, bookkeeping) as queue, queue.exclusively():
@@ -126,8 +126,7 @@ async def enqueue_backfill(settings: Settings, streams: Sequence[Stream], past: 
     """
     enqueued = Enqueued()
     async with open_source(settings) as (destination, tools):
-        for project in settings.projects:
-            project_id = await project_id_of(tools.client, project)
+        for project_id in await project_ids_of(tools.client, settings):
             for stream in streams:
                 job = Job(
                     project_id,

@@ -77,7 +77,8 @@ async def _ready(
             if await is_current(destination.database, destination.tables):
                 history = History(destination.database, destination.tables)
                 refuse_other_source(settings.host, await history.hosts())
-                metrics.begin(await history.database_now())
+                now = await history.database_now()
+                metrics.begin(await history.runs_since(now), now)
                 return True
             reason = "The database is not migrated: run `posthog-etl migrate`"
         except DestinationUnavailable as exc:

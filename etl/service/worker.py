@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from asyncio import Event
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -22,10 +23,12 @@ from pgqueuer.domain.errors import FailingListenerError, RetryRequested
 from pgqueuer.domain.types import JOB_STATUS, QueueEntrypoint, QueueManagerId
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
-from etl.app import open_source, open_tools, project_id_of
-from etl.errors import DestinationUnavailable
-from etl.loaders.database import translate
+from etl.app import open_source, open_tools, project_ids_of
+from etl.errors import ConfigurationError, DestinationError, DestinationUnavailable
+from etl.loaders.database import Database, translate
+from etl.loaders.prune import prune_jobs
 from etl.loaders.queue import Queue, entrypoint_of, open_queue
+from etl.loaders.tables import Tables
 from etl.runs.work import Tools
 from etl.service.execute import LOOK_EVERY_S, Executor, first_of
 from etl.settings import Settings
@@ -35,11 +38,12 @@ _log = structlog.get_logger(__name__)
 # A wait for the request budget that is longer goes back to the queue, so that it holds nobody up.
 LONGEST_WAIT_S = 60.0
 _TOUCH_EVERY_S = 5.0
+_TIDY_EVERY_S = 3600.0
 _RECONNECT_WAITS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 async def work(
-    settings: Settings, concurrency: int, stop: asyncio.Event, alive: Path | None = None
+    settings: Settings, concurrency: int, stop: Event, alive: Path | None = None
 ) -> None:
     """Take jobs off the queue, at most `concurrency` at once, until `stop` is set.
 
@@ -48,13 +52,35 @@ async def work(
     A set `stop` commits the batch in hand and puts the rest back. A Postgres that restarts is
     waited for, as long as it takes. Raises EtlError when it cannot begin.
     """
+    working = asyncio.create_task(_work(settings, concurrency, stop, alive, begun := Event()))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not begun.is_set() and not working.done():
+            return  # what it waited for in order to begin may take long
+        await working
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+async def _work(
+    settings: Settings, concurrency: int, stop: Event, alive: Path | None, begun: Event
+) -> None:
     logging.getLogger("pgqueuer").setLevel(logging.CRITICAL + 1)  # what matters we log ourselves
     impatient = settings.model_copy(update={"max_wait_s": min(settings.max_wait_s, LONGEST_WAIT_S)})
     async with AsyncExitStack() as stack:
         if alive is not None:
+            await _touch_first(alive)
             await stack.enter_async_context(_beside(_touch(alive)))
         destination, first = await stack.enter_async_context(open_source(impatient))
-        projects = [await project_id_of(first.client, each) for each in settings.projects]
+        projects = await project_ids_of(first.client, settings)
+        database, tables = destination.database, destination.tables
+        async with open_queue(destination.queue, tables.bookkeeping):
+            pass  # a mistake in its address is one of the configuration's
+        begun.set()
+        await stack.enter_async_context(_beside(_tidy(database, tables)))
         idle: asyncio.Queue[Tools] = asyncio.Queue()
         idle.put_nowait(first)
         for _ in range(concurrency - 1):
@@ -65,8 +91,7 @@ async def work(
         failures = 0
         while not stop.is_set():
             try:
-                address, bookkeeping = destination.queue, destination.tables.bookkeeping
-                async with open_queue(address, bookkeeping) as queue:
+                async with open_queue(destination.queue, tables.bookkeeping) as queue:
                     failures = 0
                     await _take_jobs(queue, executor, projects, idle, stop)
                 lost: str | None = "the connection was lost"
@@ -97,7 +122,7 @@ async def _take_jobs(
     executor: Executor,
     projects: list[int],
     idle: asyncio.Queue[Tools],
-    stop: asyncio.Event,
+    stop: Event,
 ) -> None:
     """Take jobs until `stop` is set or the queue is lost.
 
@@ -105,7 +130,8 @@ async def _take_jobs(
     """
     queries = queue.queries(_Bounded)
     queries.bound, queries.lost = idle.qsize(), queue.lost
-    manager = QueueManager(queries, queue.channel)
+    manager = _Manager(queries, queue.channel)
+    manager.lost = queue.lost
     manager.min_dequeue_poll_interval = timedelta(seconds=LOOK_EVERY_S)
 
     async def take(found: models.Job) -> None:
@@ -113,11 +139,12 @@ async def _take_jobs(
         try:
             again = await executor.take(queue, tools, found)
         except asyncio.CancelledError:
-            raise RetryRequested(timedelta(), "the worker was told to end at once") from None
+            raise RetryRequested(timedelta()) from None
         finally:
             idle.put_nowait(tools)
         if again is not None:
-            raise RetryRequested(timedelta(seconds=again.in_s), again.reason)
+            # Without the reason: the log has it, where secrets are taken out, and so have the runs.
+            raise RetryRequested(timedelta(seconds=again.in_s))
 
     for project_id in projects:
         manager.entrypoint(entrypoint_of(project_id))(take)
@@ -144,7 +171,7 @@ class _Bounded(Queries):
     """PgQueuer's statements, but for two things. lost: set to have the queue opened again."""
 
     bound = 1
-    lost: asyncio.Event
+    lost: Event
 
     async def dequeue(
         self,
@@ -171,8 +198,29 @@ class _Bounded(Queries):
         done = [each for each in job_status if each[1] == "successful"]
         if len(done) < len(job_status):
             self.lost.set()
-        if done:
-            await super().log_jobs(done)
+        try:
+            if done:
+                await super().log_jobs(done)
+        except Exception as exc:
+            # PgQueuer would try for ever, while the job counts as ours. Another will find it done.
+            _log.warning("job.kept", reason=type(exc).__name__)
+            self.lost.set()
+
+
+class _Manager(QueueManager):
+    """PgQueuer's own, which waits for jobs in hand when it hears nothing: it lets them know."""
+
+    lost: Event
+
+    async def listener_healthy(
+        self, timeout: timedelta = timedelta(seconds=10)
+    ) -> models.HealthCheckEvent:
+        """Ask for a sign of life. Raises FailingListenerError."""
+        try:
+            return await super().listener_healthy(timeout)
+        except Exception:
+            self.lost.set()
+            raise
 
 
 @asynccontextmanager
@@ -186,7 +234,26 @@ async def _beside(other: Coroutine[None, None, None]) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def _touch_first(path: Path) -> None:
+    try:
+        await asyncio.to_thread(path.touch)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"--alive {path} cannot be written: {exc.strerror}", remedy="Name another file"
+        ) from exc
+
+
 async def _touch(path: Path) -> None:
     while True:
-        await asyncio.to_thread(path.touch)
+        try:
+            await asyncio.to_thread(path.touch)
+        except OSError as exc:
+            _log.warning("worker.untouched", path=str(path), reason=exc.strerror)
         await asyncio.sleep(_TOUCH_EVERY_S)
+
+
+async def _tidy(database: Database, tables: Tables) -> None:
+    while True:
+        with contextlib.suppress(DestinationError):
+            await prune_jobs(database, tables)
+        await asyncio.sleep(_TIDY_EVERY_S)

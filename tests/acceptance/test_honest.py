@@ -12,6 +12,7 @@ from etl.streams import STREAMS
 from tests.conftest import StartSandbox
 from tests.support.books import batches_committed, run_endings, until
 from tests.support.command import Command, finish
+from tests.support.pipeline import Pipeline, midnight
 from tests.support.sql import select, value, watermark
 from tests.support.truth import differences_from_truth, fetch_truth, stored
 
@@ -237,3 +238,30 @@ async def test_the_report_counts_what_is_true(start_sandbox: StartSandbox, dsn: 
     assert str(run["id"]) == report["run_id"]
     for name in ("status", "reason", "records_read", "rows_inserted", "requests", "bytes_read"):
         assert run[name] == report[name]
+
+
+async def test_a_sync_that_is_stopped_between_two_streams_says_which_it_did_not_begin(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """What it began came to its end; what it did not begin is no success."""
+    sandbox = await start_sandbox(recordings=10)
+    pipeline = Pipeline(sandbox, dsn, streams=("session_recordings", "insights", "playlists"))
+    first, *others = await pipeline.stopped_sync()
+    assert (first.stream, first.ending.status) == ("session_recordings", "succeeded")
+    assert [(report.stream, report.ending.exit_code) for report in others] == [
+        ("insights", 3),
+        ("playlists", 3),
+    ]
+    assert {report.ending.reason for report in others} == {
+        "Stopped before it began; the next run goes on there"
+    }
+
+
+async def test_a_backfill_that_is_stopped_between_two_windows_says_so(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """The window in hand was its last page's, and yet the others are not read."""
+    sandbox = await start_sandbox(recordings=40, days=5.0)
+    reports = await Pipeline(sandbox, dsn).stopped_backfill(midnight(sandbox, 5), midnight(sandbox))
+    assert [report.ending.status for report in reports] == ["succeeded", "partial"]
+    assert reports[-1].ending.exit_code == 3

@@ -103,3 +103,16 @@ async def test_two_projects_at_once_share_the_connections_of_a_pooler(
     truth = await fetch_truth(sandbox.url)
     assert await differences_from_truth(dsn, truth) == []
     assert await differences_from_truth(dsn, truth, schema="second") == []
+
+
+async def test_a_queue_behind_a_transaction_pooler_says_what_it_needs(
+    sandbox: RunningSandbox, dsn: str, pooled: str
+) -> None:
+    """In one line; and leaves nothing behind in a session that others get."""
+    command = Command(sandbox.url, pooled)
+    line = ("backfill", "session_recordings", "--since", "2026-01-01", "--enqueue")
+    refused = await command.run(*line)
+    assert (refused.code, len(refused.err.splitlines())) == (1, 1), refused.err
+    assert "Set POSTHOG_ETL_QUEUE_DATABASE_URL to the address of the server itself" in refused.err
+    direct = await command.with_settings(POSTHOG_ETL_QUEUE_DATABASE_URL=dsn).run(*line)
+    assert direct.code == 0, direct.err

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO
 
 import pytest
 from pgqueuer.adapters.persistence.queries import Queries
+from sqlalchemy import make_url
 
 from etl.loaders.address import parse_database_url
 from etl.loaders.database import Database, Timeouts
@@ -20,6 +22,7 @@ from etl.loaders.migrate import migrate
 from etl.loaders.queue import open_queue
 from etl.loaders.tables import Tables
 from etl.sandbox.server import RunningSandbox
+from etl.service.queue import enqueue_sync
 from etl.streams import STREAMS
 from tests.acceptance.test_deployments import SCHEMAS
 from tests.conftest import StartSandbox
@@ -191,6 +194,32 @@ async def test_a_worker_that_is_asked_to_stop_gives_its_unit_back(
     assert len(lists(sandbox)) <= 300 // 20 + 3
 
 
+async def test_a_worker_that_is_stopped_between_two_windows_puts_back_the_others(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """The window in hand comes to its end; the job does not."""
+    sandbox = await start_sandbox(recordings=100, days=30.0)
+    await Pipeline(sandbox, dsn).backfill(midnight(sandbox, 1), midnight(sandbox), "1d")
+    sandbox.control.add_faults({"match": {}, "fault": {"latency_s": 0.2}})
+    command = Command(sandbox.url, dsn, **PAGE)
+    await enqueue(command, *all_time(sandbox, 31), "1d")
+
+    async def some_windows_are_in() -> bool:
+        ended = "SELECT count(*) FROM posthog_etl.runs WHERE status = 'succeeded'"
+        return int(await value(dsn, ended)) >= 4
+
+    async with workers(command, 1, log) as running:
+        await until(some_windows_are_in, "the job is under way")
+        assert await running.stop() == [0]
+    assert await jobs_left(dsn) == 1
+    sandbox.control.clear_faults()
+    async with workers(command, 1, log) as running:
+        await queue_is_empty(dsn)
+        assert await running.stop() == [0]
+    await is_true(dsn, sandbox)
+    await each_unit_was_committed_by_one(dsn)
+
+
 async def test_a_worker_that_is_told_twice_to_stop_leaves_its_job_on_the_queue(
     start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
 ) -> None:
@@ -278,12 +307,8 @@ async def test_a_unit_whose_budget_is_spent_waits_on_the_queue_and_so_do_the_oth
     before = await jobs_left(dsn)
     assert before > 2
 
-    async def all_wait() -> bool:
-        waiting = "status = 'queued' AND execute_after > now() + interval '30 minutes'"
-        return bool(await value(dsn, f"SELECT bool_and({waiting}) FROM posthog_etl.pgqueuer"))
-
     async with workers(command, 2, log) as running:
-        await until(all_wait, "every job waits for the budget")
+        await until(lambda: all_wait(dsn, minutes=30), "every job waits for the budget")
         assert await running.stop() == [0, 0]
     assert len(lists(sandbox)) == 3
     paused = await value(dsn, "SELECT count(*) FROM posthog_etl.runs WHERE status = 'paused'")
@@ -324,10 +349,30 @@ async def test_a_slow_project_gives_way_to_another(
     await is_true(dsn, sandbox, 1)
 
 
-async def test_a_unit_that_fails_is_tried_a_few_times_and_then_left(
+async def test_a_list_that_takes_longer_than_a_turn_comes_to_its_end(
     start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
 ) -> None:
-    """It comes back after a while; after the last attempt it is a failed run and off the queue."""
+    """By limit and offset it begins anew each time, and another project always waits."""
+    sandbox = await start_sandbox(recordings=400, days=30.0, flavour="docs", projects=(1, 2))
+    sandbox.control.add_faults({"match": {"path": "projects/"}, "fault": {"latency_s": 0.15}})
+    settings = Pipeline(sandbox, dsn, project_id="1,2").settings
+    await enqueue_sync(settings, [STREAMS["session_recordings"]])
+    command = Command(
+        sandbox.url, dsn, POSTHOG_PROJECT_ID="1,2", POSTHOG_ETL_QUEUE_TURN_S="1", **PAGE
+    )
+    async with workers(command, 1, log) as running:
+        await queue_is_empty(dsn)
+        assert await running.stop() == [0]
+    gave_way = Path(log.name).read_bytes().count(b"another project waits")
+    assert gave_way >= 2
+    for project in (1, 2):
+        await is_true(dsn, sandbox, project)
+
+
+async def test_a_unit_that_failed_is_tried_again_and_a_backfill_for_as_long_as_it_takes(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """It comes back after a while, and is not given up, however often it has failed."""
     sandbox = await start_sandbox(recordings=40, days=5.0)
     sandbox.control.add_faults({"match": {}, "at": 1, "fault": {"status": 500}})
     command = Command(sandbox.url, dsn, POSTHOG_ETL_REQUEST_ATTEMPTS="1", **PAGE)
@@ -341,16 +386,78 @@ async def test_a_unit_that_fails_is_tried_a_few_times_and_then_left(
         assert await running.stop() == [0]
     sandbox.control.clear_faults()
     sandbox.control.add_faults({"match": {}, "fault": {"status": 500}})
-    earlier = midnight(sandbox, 20)
-    await enqueue(command, earlier, since, "60d")
-    # The waits before the last attempt are minutes.
-    await select(dsn, "UPDATE posthog_etl.pgqueuer SET headers = '{\"failures\": 3}'")
+    await enqueue(command, midnight(sandbox, 20), since, "60d")
+    await select(dsn, "UPDATE posthog_etl.pgqueuer SET headers = '{\"failures\": 40}'")
     async with workers(command, 1, log) as running:
-        await queue_is_empty(dsn)
+        await until(lambda: all_wait(dsn, minutes=10), "it waits for its next attempt")
         assert await running.stop() == [0]
     assert (await select(dsn, statuses))[-1] == {"status": "failed"}
+
+
+async def all_wait(dsn: str, minutes: int) -> bool:
+    """Whether nothing on the queue is to be taken within so many minutes."""
+    waiting = f"status = 'queued' AND execute_after > now() + interval '{minutes} minutes'"
+    return bool(await value(dsn, f"SELECT bool_and({waiting}) FROM posthog_etl.pgqueuer"))
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+async def test_what_keeps_the_whole_stream_from_being_read_takes_no_job_off_the_queue(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes], status: int
+) -> None:
+    """One of them finds out, all wait; once it is mended they are done."""
+    sandbox = await start_sandbox(recordings=2000, days=200.0)
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_REQUEST_ATTEMPTS="1", **PAGE)
+    await Pipeline(sandbox, dsn).backfill(midnight(sandbox, 1), midnight(sandbox), "1d")
+    await enqueue(command, *all_time(sandbox, 201), "50d")
+    queued = await jobs_left(dsn)
+    assert queued > 2
+    # The waits are minutes once it has failed a few times.
+    await select(dsn, "UPDATE posthog_etl.pgqueuer SET headers = '{\"failures\": 3}'")
+    sandbox.control.add_faults({"match": {}, "fault": {"status": status}})
+    before = await value(dsn, "SELECT count(*) FROM posthog_etl.runs")
+    async with workers(command, 2, log) as running:
+        await until(lambda: all_wait(dsn, minutes=3), "every job waits")
+        assert await running.stop() == [0, 0]
+    assert await jobs_left(dsn) == queued
+    assert await value(dsn, "SELECT count(*) FROM posthog_etl.runs") <= before + 3
     sandbox.control.clear_faults()
-    assert (await enqueue(command, earlier, since, "60d")).startswith("Put 2")
+    await select(dsn, "UPDATE posthog_etl.pgqueuer SET execute_after = now()")
+    async with workers(command, 2, log) as running:
+        await queue_is_empty(dsn)
+        assert await running.stop() == [0, 0]
+    await is_true(dsn, sandbox)
+
+
+async def test_a_job_that_cannot_be_taken_off_keeps_no_other_waiting(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """Postgres refuses to delete it; its worker goes on, and it is found done later."""
+    sandbox = await start_sandbox(recordings=600, days=200.0)
+    command = Command(sandbox.url, dsn, **PAGE, **SHORT_LEASE)
+    await Pipeline(sandbox, dsn).backfill(midnight(sandbox, 1), midnight(sandbox), "1d")
+    await enqueue(command, *all_time(sandbox, 201), "100d")
+    assert await jobs_left(dsn) > 1
+    await select(
+        dsn,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE 'RemovalRefused'; END $$",
+    )
+    await select(
+        dsn,
+        "CREATE TRIGGER refuse BEFORE DELETE ON posthog_etl.pgqueuer FOR EACH ROW "
+        "EXECUTE FUNCTION refuse()",
+    )
+
+    async def nothing_is_missing() -> bool:
+        holes = await differences_from_truth(dsn, sandbox.control.truth(1), project=1)
+        return not holes
+
+    async with workers(command, 1, log) as running:
+        await until(nothing_is_missing, "every job was done")
+        await select(dsn, "DROP TRIGGER refuse ON posthog_etl.pgqueuer")
+        await queue_is_empty(dsn)
+        assert await running.stop() == [0]
+    await each_unit_was_committed_by_one(dsn)
 
 
 async def test_serve_and_workers_come_back_when_postgres_was_restarted(
@@ -424,13 +531,10 @@ async def test_a_sync_on_the_queue_is_executed_by_a_worker(
     start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
 ) -> None:
     """Once, however often it was queued meanwhile."""
-    from etl.service.queue import enqueue_sync
-    from etl.streams import SESSION_RECORDINGS
-
     sandbox = await start_sandbox(recordings=60, days=10.0)
     settings = Pipeline(sandbox, dsn).settings
-    first = await enqueue_sync(settings, [SESSION_RECORDINGS])
-    again = await enqueue_sync(settings, [SESSION_RECORDINGS])
+    first = await enqueue_sync(settings, [STREAMS["session_recordings"]])
+    again = await enqueue_sync(settings, [STREAMS["session_recordings"]])
     assert ((first.jobs, first.already), (again.jobs, again.already)) == ((1, 0), (0, 1))
     async with workers(Command(sandbox.url, dsn, **PAGE), 1, log) as running:
         await queue_is_empty(dsn)
@@ -485,3 +589,152 @@ async def test_the_queue_has_an_address_of_its_own(
     assert (result.code, "posthog-etl migrate" in result.err) == (1, True), result.err
     direct = Command(sandbox.url, dsn, POSTHOG_ETL_QUEUE_DATABASE_URL=dsn)
     assert (await direct.run(*arguments(*all_time(sandbox, 6), "60d"))).code == 0
+
+
+async def test_the_queue_is_left_to_others_by_whoever_stands_still(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """A transaction that idles is ended by the server, and nobody waits for a lock for ever."""
+    address = parse_database_url(dsn)
+    async with open_queue(address, "posthog_etl") as queue:
+        (row,) = await queue.driver.fetch(
+            "SELECT current_setting('lock_timeout') AS a, "
+            "current_setting('statement_timeout') AS b, "
+            "current_setting('idle_in_transaction_session_timeout') AS c"
+        )
+        assert dict(row) == {"a": "10s", "b": "30s", "c": "10s"}
+        sandbox = await start_sandbox(recordings=1)
+        async with queue.exclusively():
+            enqueuing = asyncio.create_task(
+                Command(sandbox.url, dsn).run(*arguments(*all_time(sandbox, 6), "60d"))
+            )
+            for _ in range(40):  # it does not idle, so the other one has to give up
+                await queue.driver.fetch("SELECT pg_sleep(0.5)")
+                if enqueuing.done():
+                    break
+        result = await enqueuing
+    assert (result.code, len(result.err.splitlines())) == (1, 1), result.err
+    assert "lock timeout" in result.err
+
+
+@pytest.mark.slow
+async def test_a_line_that_goes_silent_is_noticed(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """Nothing comes through any more, and nothing says so: the worker opens another one."""
+    sandbox = await start_sandbox(recordings=60, days=10.0)
+    async with silenced(dsn) as (address, silence):
+        command = Command(sandbox.url, dsn, POSTHOG_ETL_QUEUE_DATABASE_URL=address, **PAGE)
+        async with workers(command, 1, log) as running:
+
+            async def it_has_begun() -> bool:
+                return b"worker.started" in Path(log.name).read_bytes()
+
+            await until(it_has_begun, "the worker listens")
+            silence()
+            await enqueue(
+                command.with_settings(POSTHOG_ETL_QUEUE_DATABASE_URL=dsn),
+                *all_time(sandbox, 11),
+                "60d",
+            )
+            await queue_is_empty(dsn)
+            assert await running.stop() == [0]
+    await is_true(dsn, sandbox)
+
+
+@asynccontextmanager
+async def silenced(dsn: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """Give another address of a database, and what silences the connections that are open there."""
+    url = make_url(dsn)
+    path = f"{url.query['host']}/.s.PGSQL.{url.port or 5432}" if "host" in url.query else None
+    opened: list[asyncio.Event] = []
+
+    async def carry(
+        source: asyncio.StreamReader, sink: asyncio.StreamWriter, quiet: asyncio.Event
+    ) -> None:
+        while data := await source.read(65_536):
+            if not quiet.is_set():
+                sink.write(data)
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        other = (
+            await asyncio.open_connection(url.host, url.port or 5432)
+            if path is None
+            else await asyncio.open_unix_connection(path)
+        )
+        opened.append(quiet := asyncio.Event())
+        ways = [carry(reader, other[1], quiet), carry(other[0], writer, quiet)]
+        await asyncio.gather(*ways, return_exceptions=True)
+
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    password = f":{url.password}" if url.password else ""
+    user = f"{url.username}{password}"
+    try:
+        yield (
+            f"postgresql://{user}@127.0.0.1:{port}/{url.database}?sslmode=disable",
+            lambda: [quiet.set() for quiet in opened].clear(),
+        )
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments_", "settings", "said"),
+    [
+        (("--alive", "/nowhere/alive"), {}, "--alive /nowhere/alive cannot be written"),
+        (
+            (),
+            {"POSTHOG_ETL_QUEUE_DATABASE_URL": "mysql://u@h/d"},
+            "POSTHOG_ETL_QUEUE_DATABASE_URL is a mysql:// address",
+        ),
+    ],
+)
+async def test_a_mistake_ends_a_worker_at_once_in_one_line(
+    sandbox: RunningSandbox,
+    dsn: str,
+    arguments_: tuple[str, ...],
+    settings: dict[str, str],
+    said: str,
+) -> None:
+    """With 2, and not by being unhealthy for ever."""
+    result = await Command(sandbox.url, dsn, **settings).run("worker", *arguments_)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+async def test_a_queue_that_cannot_be_reached_is_named_by_its_own_setting(
+    sandbox: RunningSandbox, dsn: str
+) -> None:
+    """The worker says so at its start."""
+    away = "postgresql://u@127.0.0.1:1/d?sslmode=disable"
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_QUEUE_DATABASE_URL=away)
+    result = await command.run("worker")
+    assert result.code == 1
+    assert "Check host and port in POSTHOG_ETL_QUEUE_DATABASE_URL" in result.err
+
+
+async def test_a_project_that_has_two_names_is_one(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """Its number, and whatever is the current one."""
+    sandbox = await start_sandbox(recordings=40, days=5.0)
+    command = Command(sandbox.url, dsn, POSTHOG_PROJECT_ID="1,@current", **PAGE)
+    await enqueue(command, *all_time(sandbox, 6), "60d")
+    async with workers(command, 1, log) as running:
+        await queue_is_empty(dsn)
+        assert await running.stop() == [0]
+    await is_true(dsn, sandbox)
+    assert len((await command.run("sync", "--json")).document["reports"]) == 1
+
+
+async def test_a_worker_that_is_told_to_stop_before_it_began_ends_at_once(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """It waits for the source to say which project is the current one."""
+    sandbox = await start_sandbox(recordings=1)
+    sandbox.control.add_faults({"match": {"path": "@current"}, "fault": {"latency_s": 300}})
+    command = Command(sandbox.url, dsn, POSTHOG_PROJECT_ID="@current")
+    async with workers(command, 1, log) as running:
+        assert await running.stop() == [0]

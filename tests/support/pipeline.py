@@ -64,6 +64,18 @@ class Pipeline:
                 self.settings, self._streams, asyncio.Event(), _watch, accept_deletions
             )
 
+    async def stopped_sync(self) -> list[Report]:
+        """Run a sync that is asked to stop as soon as it has read anything."""
+        stop = asyncio.Event()
+        with capture_logs():
+            return await app.sync(self.settings, self._streams, stop, _stopping(stop))
+
+    async def stopped_backfill(self, since: datetime, until: datetime) -> list[Report]:
+        """Run a backfill by the day that is asked to stop as soon as it has read anything."""
+        stop, past = asyncio.Event(), Past(since, until, timedelta(days=1))
+        with capture_logs():
+            return await app.backfill(self.settings, self._streams, past, stop, _stopping(stop))
+
     async def backfill(
         self,
         since: datetime,
@@ -91,7 +103,8 @@ class Pipeline:
     async def status_each(self) -> list[dict[str, Any]]:
         """Return the status of each stream."""
         names = {stream.name for stream in self._streams}
-        return [row for row in await app.status(self.settings) if row["stream"] in names]
+        found = await app.status(self.settings)
+        return [row for row in found.streams if row["stream"] in names]
 
     async def check(self) -> list[Finding]:
         """Have everything looked at that a sync needs."""
@@ -136,6 +149,10 @@ def midnight(sandbox: RunningSandbox, days_ago: int = 0) -> datetime:
     """The beginning of a day by the sandbox's clock."""
     today = now_of(sandbox).replace(hour=0, minute=0, second=0, microsecond=0)
     return today - timedelta(days=days_ago)
+
+
+def _stopping(stop: asyncio.Event) -> Any:
+    return lambda _project, _stream: lambda *_reached: stop.set()
 
 
 def _watch(_project: int, _stream: str) -> Any:

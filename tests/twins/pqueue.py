@@ -30,7 +30,8 @@ TWINS = [
         file=_EXECUTE,
         find='            return Again(0.0, failed.reason or "failed", failed=True)\n',
         replace="            return None\n",
-        caught_by=_TESTS + "test_a_unit_that_fails_is_tried_a_few_times_and_then_left",
+        caught_by=_TESTS
+        + "test_a_unit_that_failed_is_tried_again_and_a_backfill_for_as_long_as_it_takes",
     ),
     Twin(
         name="a request to stop takes the unit off the queue",

@@ -1,0 +1,70 @@
+"""What is counted of runs, from one look at the database to the next."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from etl.service.metrics import Metrics
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+READ = "posthog_etl_records_read_total"
+ENDED = "posthog_etl_runs_total"
+
+
+def run(name: str, read: int, ended_at: datetime | None = None) -> dict[str, Any]:
+    """A run's row."""
+    counts = ("rows_inserted", "rows_updated", "rejected", "requests", "bytes_read", "waited_s")
+    return {
+        "id": name,
+        "project_id": 1,
+        "stream": "insights",
+        "started_at": NOW - MINUTE,
+        "ended_at": ended_at,
+        "status": "running" if ended_at is None else "succeeded",
+        "records_read": read,
+        **dict.fromkeys(counts, 0),
+    }
+
+
+def shown(metrics: Metrics, name: str) -> float:
+    """The sum of a figure over all its labels."""
+    lines = metrics.text().decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
+
+
+def test_a_run_is_counted_while_it_runs_and_once_when_it_has_ended() -> None:
+    """However often somebody looks, and however late its end can be seen."""
+    metrics = Metrics()
+    metrics.begin([], NOW)
+    seen = []
+    for at, row in [
+        (0, run("a", 10)),
+        (1, run("a", 25)),
+        (2, run("a", 30, NOW + 1.9 * MINUTE)),
+        (2.5, run("a", 30, NOW + 1.9 * MINUTE)),
+    ]:
+        metrics.count([row], NOW + at * MINUTE)
+        seen.append((shown(metrics, READ), shown(metrics, ENDED)))
+    assert seen == [(10, 0), (25, 0), (30, 1), (30, 1)]
+    assert metrics.counted_until == NOW + 1.5 * MINUTE
+
+
+def test_what_was_done_before_is_not_counted_again() -> None:
+    """A run that is under way when the service starts counts with what comes after that."""
+    metrics = Metrics()
+    metrics.begin([run("a", 200)], NOW)
+    metrics.count([run("a", 240)], NOW + MINUTE)
+    assert shown(metrics, READ) == 40
+    metrics.count([run("a", 250, NOW + 2 * MINUTE)], NOW + 2 * MINUTE)
+    assert (shown(metrics, READ), shown(metrics, ENDED)) == (50, 1)
+
+
+def test_a_run_that_nobody_looked_at_is_counted_by_the_next_look() -> None:
+    """From its beginning, with its end."""
+    metrics = Metrics()
+    metrics.begin([], NOW)
+    metrics.count([], NOW + MINUTE)
+    metrics.count([run("a", 7, NOW + 5 * MINUTE)], NOW + 60 * MINUTE)
+    assert (shown(metrics, READ), shown(metrics, ENDED)) == (7, 1)
