@@ -70,6 +70,13 @@ async def enqueue(command: Command, since: datetime, until_: datetime, window: s
     return result.out
 
 
+async def work_off(command: Command, dsn: str, log: IO[bytes], count: int = 1) -> None:
+    """Run so many workers until nothing is left on the queue; they end with 0."""
+    async with workers(command, count, log) as running:
+        await queue_is_empty(dsn)
+        assert await running.stop() == [0] * count
+
+
 async def is_true(dsn: str, sandbox: RunningSandbox, project: int = 1) -> None:
     """Assert that the copy of a project equals the truth."""
     truth = sandbox.control.truth(project)
@@ -157,9 +164,7 @@ async def test_a_window_is_never_on_the_queue_twice(
     ]
     wider = await enqueue(command, *all_time(sandbox, 30), "1d")
     assert wider == "Put 3 windows on the queue; 28 are on the queue already.\n"
-    async with workers(command, 1, log) as running:
-        await queue_is_empty(dsn)
-        assert await running.stop() == [0]
+    await work_off(command, dsn, log)
     assert (await enqueue(command, *all_time(sandbox, 30), "1d")).startswith("Nothing")
     await is_true(dsn, sandbox)
     await each_unit_was_committed_by_one(dsn)
@@ -187,9 +192,7 @@ async def test_a_worker_that_is_asked_to_stop_gives_its_unit_back(
     read = await value(dsn, "SELECT sum(records_read) FROM posthog_etl.runs")
     assert await value(dsn, "SELECT count(*) FROM posthog.session_recordings") == read
     sandbox.control.clear_faults()
-    async with workers(command, 1, log) as running:
-        await queue_is_empty(dsn)
-        assert await running.stop() == [0]
+    await work_off(command, dsn, log)
     await is_true(dsn, sandbox)
     assert len(lists(sandbox)) <= 300 // 20 + 3
 
@@ -213,9 +216,7 @@ async def test_a_worker_that_is_stopped_between_two_windows_puts_back_the_others
         assert await running.stop() == [0]
     assert await jobs_left(dsn) == 1
     sandbox.control.clear_faults()
-    async with workers(command, 1, log) as running:
-        await queue_is_empty(dsn)
-        assert await running.stop() == [0]
+    await work_off(command, dsn, log)
     await is_true(dsn, sandbox)
     await each_unit_was_committed_by_one(dsn)
 
@@ -245,9 +246,7 @@ async def test_a_worker_that_is_told_twice_to_stop_leaves_its_job_on_the_queue(
         await process.wait()
     assert await jobs_left(dsn) == 1
     sandbox.control.clear_faults()
-    async with workers(command, 1, log) as running:
-        await queue_is_empty(dsn)
-        assert await running.stop() == [0]
+    await work_off(command, dsn, log)
     await is_true(dsn, sandbox)
 
 
@@ -315,9 +314,7 @@ async def test_a_unit_whose_budget_is_spent_waits_on_the_queue_and_so_do_the_oth
     assert paused in (1, 2)  # as many as there are workers, not as there are jobs
     await select(dsn, "UPDATE posthog_etl.pgqueuer SET execute_after = now()")
     unlimited = Command(sandbox.url, dsn, **PAGE)
-    async with workers(unlimited, 1, log) as running:
-        await queue_is_empty(dsn)
-        assert await running.stop() == [0]
+    await work_off(unlimited, dsn, log)
     await is_true(dsn, sandbox)
 
 
@@ -421,9 +418,7 @@ async def test_what_keeps_the_whole_stream_from_being_read_takes_no_job_off_the_
     assert await value(dsn, "SELECT count(*) FROM posthog_etl.runs") <= before + 3
     sandbox.control.clear_faults()
     await select(dsn, "UPDATE posthog_etl.pgqueuer SET execute_after = now()")
-    async with workers(command, 2, log) as running:
-        await queue_is_empty(dsn)
-        assert await running.stop() == [0, 0]
+    await work_off(command, dsn, log, 2)
     await is_true(dsn, sandbox)
 
 
@@ -535,9 +530,7 @@ async def test_a_sync_on_the_queue_is_executed_by_a_worker(
     first = await enqueue_sync(settings, [STREAMS["session_recordings"]])
     again = await enqueue_sync(settings, [STREAMS["session_recordings"]])
     assert ((first.jobs, first.already), (again.jobs, again.already)) == ((1, 0), (0, 1))
-    async with workers(Command(sandbox.url, dsn, **PAGE), 1, log) as running:
-        await queue_is_empty(dsn)
-        assert await running.stop() == [0]
+    await work_off(Command(sandbox.url, dsn, **PAGE), dsn, log)
     ran = await select(dsn, "SELECT command, unit, status FROM posthog_etl.runs")
     assert ran == [{"command": "sync", "unit": "tail", "status": "succeeded"}]
     await is_true(dsn, sandbox)
@@ -721,9 +714,7 @@ async def test_a_project_that_has_two_names_is_one(
     sandbox = await start_sandbox(recordings=40, days=5.0)
     command = Command(sandbox.url, dsn, POSTHOG_PROJECT_ID="1,@current", **PAGE)
     await enqueue(command, *all_time(sandbox, 6), "60d")
-    async with workers(command, 1, log) as running:
-        await queue_is_empty(dsn)
-        assert await running.stop() == [0]
+    await work_off(command, dsn, log)
     await is_true(dsn, sandbox)
     assert len((await command.run("sync", "--json")).document["reports"]) == 1
 
