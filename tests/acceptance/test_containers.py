@@ -94,6 +94,35 @@ def test_every_service_that_stays_says_whether_it_is_well(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
 
 
+@pytest.mark.parametrize("profile", [(), ("--profile", "demo")])
+def test_a_compose_tool_reads_the_file_as_it_is_meant(
+    tmp_path: Path, profile: tuple[str, ...]
+) -> None:
+    """Its config check, which asks of an engine no more than the version: settings and profiles."""
+    engine = tmp_path / "podman"
+    engine.write_text("#!/bin/sh\necho podman version 5.0.0\n", encoding="utf-8")
+    engine.chmod(0o755)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "podman_compose", "--podman-path", str(engine)),
+            *("-f", str(ROOT / "docker-compose.yml"), *profile, "config"),
+        ],
+        env={"PATH": os.environ["PATH"], "POSTHOG_PROJECT_ID": "7", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    assert services.keys() == SERVICES.keys() - (set() if profile else {"sandbox"})
+    for name in ("migrate", "serve", "worker"):
+        environment = services[name]["environment"]
+        assert environment["POSTHOG_PROJECT_ID"] == "7"
+        assert environment["POSTHOG_HOST"] == "https://us.posthog.com"
+        assert environment["DATABASE_PASSWORD_FILE"] == "/run/secrets/database_password"
+        assert (services[name]["user"], services[name]["read_only"]) == ("10001:10001", True)
+
+
 def test_services_start_in_their_order() -> None:
     """Postgres is ready, then the schema is there, then the rest."""
     after = {n: s["depends_on"] for n, s in SERVICES.items() if "depends_on" in s}
