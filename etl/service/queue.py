@@ -26,6 +26,9 @@ SYNC, BACKFILL = "sync", "backfill"
 PORTION = timedelta(days=60)
 PORTION_PAGES = 20
 
+# A wait for the request budget that is longer goes back to the queue, so that it holds nobody up.
+LONGEST_WAIT_S = 60.0
+
 # What is new goes before what is past.
 _AFTER_ALL_SYNCS = -1_000_000
 
@@ -87,6 +90,12 @@ class Enqueued:
     already: int = 0
 
 
+def impatient(settings: Settings) -> Settings:
+    """Return settings under which nobody waits for the budget longer than `LONGEST_WAIT_S`."""
+    wait_s = min(settings.max_wait_s, LONGEST_WAIT_S)
+    return settings.model_copy(update={"max_wait_s": wait_s})
+
+
 def portions(windows: Sequence[Span], length: timedelta = PORTION) -> list[Span]:
     """Gather windows that touch into spans of about `length`, in the order given."""
     spans: list[Span] = []
@@ -108,7 +117,7 @@ async def enqueue_sync(settings: Settings, streams: Sequence[Stream]) -> Enqueue
     Safe to repeat. Raises EtlError.
     """
     enqueued = Enqueued()
-    async with open_source(settings) as (destination, tools):
+    async with open_source(impatient(settings)) as (destination, tools):
         for project_id in await project_ids_of(tools.client, settings):
             jobs = [Job(project_id, each.name, each.unit, SYNC).as_new() for each in streams]
             address, bookkeeping = destination.queue, destination.tables.bookkeeping
@@ -125,7 +134,7 @@ async def enqueue_backfill(settings: Settings, streams: Sequence[Stream], past: 
     Safe to repeat. Raises EtlError.
     """
     enqueued = Enqueued()
-    async with open_source(settings) as (destination, tools):
+    async with open_source(impatient(settings)) as (destination, tools):
         for project_id in await project_ids_of(tools.client, settings):
             for stream in streams:
                 job = Job(

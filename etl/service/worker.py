@@ -31,12 +31,11 @@ from etl.loaders.queue import Queue, entrypoint_of, open_queue
 from etl.loaders.tables import Tables
 from etl.runs.work import Tools
 from etl.service.execute import LOOK_EVERY_S, Executor, first_of
+from etl.service.queue import impatient
 from etl.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
-# A wait for the request budget that is longer goes back to the queue, so that it holds nobody up.
-LONGEST_WAIT_S = 60.0
 _TOUCH_EVERY_S = 5.0
 _TIDY_EVERY_S = 3600.0
 _RECONNECT_WAITS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -69,12 +68,11 @@ async def _work(
     settings: Settings, concurrency: int, stop: Event, alive: Path | None, begun: Event
 ) -> None:
     logging.getLogger("pgqueuer").setLevel(logging.CRITICAL + 1)  # what matters we log ourselves
-    impatient = settings.model_copy(update={"max_wait_s": min(settings.max_wait_s, LONGEST_WAIT_S)})
     async with AsyncExitStack() as stack:
         if alive is not None:
             await _touch_first(alive)
             await stack.enter_async_context(_beside(_touch(alive)))
-        destination, first = await stack.enter_async_context(open_source(impatient))
+        destination, first = await stack.enter_async_context(open_source(impatient(settings)))
         projects = await project_ids_of(first.client, settings)
         database, tables = destination.database, destination.tables
         async with open_queue(destination.queue, tables.bookkeeping):
@@ -85,7 +83,9 @@ async def _work(
         idle.put_nowait(first)
         for _ in range(concurrency - 1):
             # Each its own, because a run counts the requests of its client.
-            idle.put_nowait(await stack.enter_async_context(open_tools(impatient, destination)))
+            idle.put_nowait(
+                await stack.enter_async_context(open_tools(impatient(settings), destination))
+            )
         executor = Executor(settings, destination, projects, stop)
         _log.info("worker.started", projects=projects, concurrency=concurrency)
         failures = 0
