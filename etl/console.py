@@ -223,7 +223,8 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
     """Print what is on the queue, and one line per project and stream."""
     out = console()
     for project_id, jobs in queue.items():
-        _say(out, Text(f"Jobs of project {project_id} on the queue: {jobs}"))
+        hint = ". Workers take them: `posthog-etl worker`" if jobs.untouched else ""
+        _say(out, Text(f"Jobs of project {project_id} on the queue: {jobs}{hint}"))
     if not rows:
         out.print("Nothing has run yet. Start with: posthog-etl sync", markup=False)
         return

@@ -66,9 +66,12 @@ class Jobs:
     at_work: int
 
     def __str__(self) -> str:
-        parts = [f"{self.due:,} due", f"{self.at_work:,} worked on", f"{self.later:,} for later"]
-        alone = self.due and not self.at_work
-        return ", ".join(parts) + (". Workers take them: `posthog-etl worker`" if alone else "")
+        return f"{self.due:,} due, {self.at_work:,} worked on, {self.later:,} for later"
+
+    @property
+    def untouched(self) -> bool:
+        """Whether no worker has taken any, though it could."""
+        return self.due > 0 and not self.at_work
 
 
 def channel_of(bookkeeping: str) -> str:
