@@ -119,8 +119,9 @@ async def test_four_workers_that_are_killed_again_and_again_leave_the_truth(
     The requests are at most a tenth more than those of one backfill that nobody disturbs.
     """
     # Under limit and offset there are more requests for as many rows.
-    recordings = 6000 if flavour == "cloud" else 1200
-    days, recordings = (1400, 4 * recordings) if FULL else (280, recordings)
+    recordings, days = (6000 if flavour == "cloud" else 1200), 280
+    if FULL:
+        days, recordings = 1400, 24_000 if flavour == "cloud" else 2000
     # Where dates are ignored there is only one unit, which reads everything.
     sandbox = await start_sandbox(
         recordings=recordings, days=float(days), flavour=flavour, date_filter="honoured"
