@@ -119,7 +119,7 @@ class Bench:
             }
             if scenario == "re-read, nothing changed":
                 environment["POSTHOG_ETL_LOOKBACK"] = "3650d"
-            return [sys.executable, "-m", "etl", "sync"], environment
+            return [sys.executable, "-m", "etl", "sync", "session_recordings"], environment
         if contender == "plain script":
             line = [sys.executable, str(HERE / "contenders/plain.py"), self.url, dsn]
             if scenario == "incremental, nothing new":
