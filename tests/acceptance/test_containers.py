@@ -21,6 +21,8 @@ import yaml
 from sqlalchemy import make_url
 
 from tests.support.books import until
+from tests.support.command import ALL_BUT_RECORDINGS
+from tests.support.pgproxy import PgProxy
 from tests.support.sql import select, value
 
 ROOT = Path(__file__).parents[2]
@@ -242,17 +244,21 @@ class Engine:
     """Runs services of the compose file: their command lines and environments, elsewhere.
 
     What differs: names of hosts are addresses here, secrets and /tmp are in a directory of the
-    test, and the sandbox listens on a port that is free.
+    test, who listens does so here alone, on a port that is free, and only recordings are copied.
     """
 
     def __init__(self, directory: Path, dsn: str) -> None:
         self._directory = directory
-        self._port = free_port()
+        self._port, self._page = free_port(), free_port()
         self.source = f"http://127.0.0.1:{self._port}"
         self._dsn = dsn
         self._user = ordinary_user()
         (directory / "secrets").mkdir()
-        secrets = {"posthog_personal_api_key": "phx_sandbox\n", "database_password": "a password\n"}
+        secrets = {
+            "posthog_personal_api_key": "phx_sandbox\n",
+            "database_password": "a password\n",
+            "serve_token": "0123456789abcdef0123456789abcdef\n",
+        }
         for name, text in secrets.items():
             (directory / "secrets" / name).write_text(text, encoding="utf-8")
         (directory / "tmp").mkdir()
@@ -273,6 +279,12 @@ class Engine:
             found[variable] = given.get(words[1], words[2]) if words else self._here(text)
         if "DATABASE_URL" in found:
             found["DATABASE_URL"] = self._dsn
+            found["POSTHOG_ETL_DISABLED_STREAMS"] = ALL_BUT_RECORDINGS
+        if name == "serve":
+            found |= {
+                "POSTHOG_ETL_SERVE_HOST": "127.0.0.1",
+                "POSTHOG_ETL_SERVE_PORT": str(self._page),
+            }
         return found
 
     def _here(self, text: str) -> str:
@@ -309,7 +321,10 @@ class Engine:
         """Do what the service's health check does."""
         check = SERVICES[name]["healthcheck"]["test"][1:]
         line = [
-            self._here(word).replace("127.0.0.1:8010", f"127.0.0.1:{self._port}") for word in check
+            self._here(word)
+            .replace("127.0.0.1:8010", f"127.0.0.1:{self._port}")
+            .replace("127.0.0.1:8011", f"127.0.0.1:{self._page}")
+            for word in check
         ]
         line[0] = sys.executable
         return subprocess.run(line, check=False, capture_output=True).returncode == 0
@@ -318,37 +333,55 @@ class Engine:
 async def test_the_services_run_as_they_stand_in_the_compose_file(
     empty_dsn: str,
 ) -> None:
-    """The demo's source, the schema, a unit on the queue and a worker that executes it."""
+    """The demo's source, the schema, units on the queue, and a worker that executes them."""
     # Where an ordinary user may go, too.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        engine = Engine(Path(name), empty_dsn)
-        async with engine.running("sandbox"):
+    # That one cannot enter the directory of our server's socket: so by TCP.
+    async with PgProxy.in_front_of(empty_dsn) as proxy:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+            engine = Engine(Path(name), proxy.dsn)
+            async with engine.running("sandbox"):
 
-            async def source_is_well() -> bool:
-                return await asyncio.to_thread(engine.healthy, "sandbox")
+                async def source_is_well() -> bool:
+                    return await asyncio.to_thread(engine.healthy, "sandbox")
 
-            await until(source_is_well, "the sandbox is healthy")
-            async with engine.running("migrate") as migrate:
-                assert await migrate.wait() == 0
-            async with engine.running("worker") as worker:
+                await until(source_is_well, "the sandbox is healthy")
+                async with engine.running("migrate") as migrate:
+                    assert await migrate.wait() == 0
+                async with engine.running("worker") as worker:
 
-                async def worker_is_well() -> bool:
-                    return await asyncio.to_thread(engine.healthy, "worker")
+                    async def worker_is_well() -> bool:
+                        return await asyncio.to_thread(engine.healthy, "worker")
 
-                await until(worker_is_well, "the worker is healthy")
-                enqueue = await asyncio.create_subprocess_exec(
-                    *engine.command("worker")[:1],
-                    *("backfill", "session_recordings", "--since", "2020-01-01", "--enqueue"),
-                    env=engine.environment("worker"),
-                )
-                assert await enqueue.wait() == 0
+                    await until(worker_is_well, "the worker is healthy")
+                    enqueue = await asyncio.create_subprocess_exec(
+                        *engine.command("worker")[:1],
+                        *("backfill", "session_recordings", "--since", "2020-01-01", "--enqueue"),
+                        env=engine.environment("worker"),
+                    )
+                    assert await enqueue.wait() == 0
 
-                async def loaded() -> bool:
-                    return not await value(empty_dsn, "SELECT count(*) FROM posthog_etl.pgqueuer")
+                    async with engine.running("serve") as serve:
 
-                await until(loaded, "the worker has worked off the queue")
-                worker.terminate()
-                assert await worker.wait() == 0
-        statuses = await select(empty_dsn, "SELECT DISTINCT status FROM posthog_etl.runs")
-        assert statuses == [{"status": "succeeded"}]
-        assert await value(empty_dsn, "SELECT count(*) > 200 FROM posthog.session_recordings")
+                        async def serve_is_well() -> bool:
+                            return await asyncio.to_thread(engine.healthy, "serve")
+
+                        async def a_sync_has_run() -> bool:
+                            synced = "SELECT count(*) FROM posthog_etl.runs WHERE command = 'sync'"
+                            return bool(await value(empty_dsn, synced))
+
+                        await until(serve_is_well, "the service is healthy")
+                        await until(a_sync_has_run, "the worker has done what is due")
+                        serve.terminate()
+                        assert await serve.wait() == 0
+
+                    async def loaded() -> bool:
+                        return not await value(
+                            empty_dsn, "SELECT count(*) FROM posthog_etl.pgqueuer"
+                        )
+
+                    await until(loaded, "the worker has worked off the queue")
+                    worker.terminate()
+                    assert await worker.wait() == 0
+            statuses = await select(empty_dsn, "SELECT DISTINCT status FROM posthog_etl.runs")
+            assert statuses == [{"status": "succeeded"}]
+            assert await value(empty_dsn, "SELECT count(*) > 200 FROM posthog.session_recordings")
