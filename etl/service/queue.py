@@ -22,7 +22,7 @@ SYNC, BACKFILL = "sync", "backfill"
 
 # What the windows of one job cover at least: so much time, and so many pages as far as is known.
 # They are read under one cursor, and each job costs 25 hours above its newest window and a page at
-# either end besides: less than a tenth of this (docs/decisions/0011).
+# either end besides: less than a tenth of this (docs/decisions/0012).
 PORTION = timedelta(days=60)
 PORTION_PAGES = 20
 
