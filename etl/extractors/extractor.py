@@ -325,6 +325,7 @@ class Extractor:
             last=step.last,
             forecast_records=listed.count,
             sighting=sighting,
+            asked=reading.asked if reading.filters else None,
         )
 
     def _start_over(

@@ -15,15 +15,18 @@ from etl.core.page import Batch, Page
 from etl.core.stream import TAIL, Stream
 from etl.core.window import MARGIN, Window, moving_window
 from etl.extractors.extractor import Extractor
+from etl.extractors.protocol import id_batches
 from etl.extractors.reading import Reading
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Lease
-from etl.loaders.loader import Closing, Commit
+from etl.loaders.loader import Closing, Commit, CutRecord
 from etl.runs.prefetch import prefetched
 from etl.runs.report import Ending, Tally, honest_ending
 from etl.runs.work import Plan, Progress, Tools, Work, stopped
 
 _log = structlog.get_logger(__name__)
+
+_CUT_AT_ONCE = 1000
 
 
 @dataclass(slots=True)
@@ -132,6 +135,7 @@ class WindowsWork(Work):
             raise stopped()
         reading = extractor.reading
         assert reading is not None
+        await self._ask_for_cut(extractor, reading)
         if reading.complete:
             await self._judge_absent(extractor, reading)
         await self._close(extractor, reading, watermark, opened_at)
@@ -167,11 +171,29 @@ class WindowsWork(Work):
         self._expect(Forecast(requests - chain.requests, exact))
         chain.requests = requests
 
-    async def _load(self, page: Page, gone: Sequence[str] = ()) -> None:
-        await self._commit(self._loader, page, self._resource.transform(page), gone=gone)
+    async def _load(
+        self, page: Page, gone: Sequence[str] = (), settled: Sequence[CutRecord] = ()
+    ) -> None:
+        batch = self._resource.transform(page)
+        await self._commit(self._loader, page, batch, gone=gone, settled=settled)
         if page.forecast_records is not None and self.forecast is None:
             requests = by_offset(page.forecast_records, self._plan.page_size_records)
             self.forecast = Forecast(requests, exact=True)
+
+    async def _ask_for_cut(self, extractor: Extractor, reading: Reading) -> None:
+        """Ask by key for the records that the dates of a request cut, and load them whole.
+
+        A record that the answer does not show stays as it is: what vanished is found elsewhere.
+        """
+        while cut := await self._loader.cut(self.lease, _CUT_AT_ONCE):
+            seen = {each.key: each for each in cut}
+            for keys in id_batches(seen):
+                if self._stop.is_set():
+                    raise stopped()
+                page, _ = await extractor.confirm(keys)
+                _log.info("cut.asked_for", records=len(keys), found=len(page.records))
+                settled = [seen[key] for key in keys]
+                await self._load(replace(page, position=reading.position()), settled=settled)
 
     async def _judge_absent(self, extractor: Extractor, reading: Reading) -> None:
         """Ask for the stored records that the reading did not show, and mark those that are gone.
