@@ -17,7 +17,7 @@ from etl.core.document import decode_record
 from etl.core.page import Page, Record, Sighting, TypedRecord
 from etl.core.stream import Stream
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk
-from etl.core.window import AHEAD, Window
+from etl.core.window import AHEAD, LONG_AGO, Window
 from etl.errors import (
     ListingBroken,
     RequestRefused,
@@ -44,7 +44,6 @@ SMALLEST_PAGE_RECORDS = 50
 # A server whose clock is further off than this would filter another window than the one we mean.
 TOLERATED_SKEW = timedelta(minutes=5)
 UNREADABLE_ATTEMPTS = 4
-_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Extractor:
@@ -134,9 +133,7 @@ class Extractor:
         assert reading is not None
         if self.traits.get("envelope") == "cursor" and reading.witness is not None:
             asked = [*dict.fromkeys([*keys, reading.witness])]
-            request = ids_request(
-                self._path, asked, self._client.source_now, self._resource.budget_classes
-            )
+            request = ids_request(self._path, asked, self._resource.budget_classes)
             answer = await self._client.fetch(request)
             listed = parse_list(answer.body)
             shown = {_key(record, self._resource.key[0]) for record in listed.records}
@@ -148,6 +145,16 @@ class Extractor:
                 return page, [key for key in keys if key not in shown]
             _log.warning("confirmation.distrusted", keys=len(keys))
         return await self._retrieve(keys)
+
+    async def newest_start(self, dates: Span) -> datetime | None:
+        """Return the latest start that the first row of these dates has; None: there is no row.
+
+        One request, not repeated. Raises SourceError and BudgetSpent.
+        """
+        request = list_request(self._path, Ask(1), dates, self._resource.budget_classes)
+        answer = await self._client.fetch(request, shrinkable=True, attempts=1)
+        starts = self._starts(parse_list(answer.body, self._resource.read))
+        return max((at for at in starts if at is not None and at <= dates.until), default=None)
 
     async def _retrieve(self, keys: Sequence[str]) -> tuple[Page, list[str]]:
         before, source_at = self._client.now, self._client.source_now
@@ -204,7 +211,7 @@ class Extractor:
         try:
             answer = await self._ask(reading)
         except RequestRefused as exc:
-            if exc.status != 400 or refused:
+            if exc.status != 400 or refused or window.is_ahead:
                 raise
             # The documentation promises no date filter: this server refuses it.
             reading = replace(reading, asked=None, filters=False)
@@ -236,7 +243,7 @@ class Extractor:
         """
         asked = window.asked(source_now)
         ignored = self.traits.get("date_filter") == "ignored"
-        return Span(_LONG_AGO, source_now + AHEAD) if ignored else asked
+        return Span(LONG_AGO, source_now + AHEAD) if ignored else asked
 
     async def _ask(
         self, reading: Reading, *, attempts: int | None = None

@@ -148,7 +148,11 @@ class Reading:
         high: the start that was reached before it, None at first.
         """
         window = self.window
-        highest = window.until - _TICK if window.until is not None else _FAR
+        highest = _FAR
+        if window.until is not None:
+            highest = window.until - _TICK
+        elif self.filters and self.asked is not None:
+            highest = self.asked[1]  # what lies ahead of it is read by itself
         if not isinstance(self.walk, CursorWalk) or not self.filters:
             # In no order: what is absent shows only at the end of all passes.
             doubted = (window.since, highest) if begins and self.filters else None

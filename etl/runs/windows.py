@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
 from etl.core.coverage import Span
 from etl.core.forecast import Forecast, by_cursor, by_offset
+from etl.core.outliers import (
+    ahead_was_read,
+    dates_before,
+    hint_before,
+    is_ahead_due,
+    is_look_before_due,
+    looked_before,
+    window_ahead,
+)
 from etl.core.page import Batch, Page
 from etl.core.stream import TAIL, Stream
-from etl.core.window import MARGIN, Window, moving_window
+from etl.core.window import FAR_AHEAD, MARGIN, Window, moving_window
+from etl.errors import BudgetSpent, RequestRefused, SourceError
 from etl.extractors.extractor import Extractor
 from etl.extractors.protocol import id_batches
 from etl.extractors.reading import Reading
@@ -91,7 +102,61 @@ class WindowsWork(Work):
             watermark, self._tally = await self._watermark(), Tally(rejected=self._tally.rejected)
         age = self._plan.lookback.due(watermark.swept, self._tools.client.now)
         await self._read(extractor, self._moving(watermark, age), watermark, None)
+        await self._read_ahead(extractor, watermark)
+        await self._look_before(extractor)
         return honest_ending(self._tally, self.stream.name)
+
+    async def _read_ahead(self, extractor: Extractor, watermark: Watermark) -> None:
+        """Read what lies ahead of the moving end, if it is due."""
+        reading = extractor.reading
+        assert reading is not None
+        asked_until = None if reading.asked is None else reading.asked[1]
+        if asked_until is None or asked_until >= FAR_AHEAD:
+            return
+        if not is_ahead_due(extractor.traits, self._tools.client.now):
+            return
+        try:
+            await self._read(extractor, window_ahead(asked_until), watermark, None)
+        except RequestRefused as exc:
+            # The moving end is read. A server that does not take such dates is asked again later.
+            _log.warning("ahead.refused", reason=exc.message)
+            await self._keep(extractor, ahead_was_read(self._tools.client.now, 1))
+
+    async def _look_before(self, extractor: Extractor) -> None:
+        """Look whether there are recordings before `start`, if it is due and nothing has to wait.
+
+        It is no more than a hint, so whatever goes wrong is left to the next day.
+        """
+        client, classes = self._tools.client, self._resource.budget_classes
+        if not is_look_before_due(extractor.traits, client.now):
+            return
+        watermark = await self._watermark()
+        dates = dates_before(self._plan.start, watermark.complete)
+        if dates is None or not await self._tools.budget.has_room(classes):
+            return
+        found, answered = None, False
+        try:
+            found, answered = await extractor.newest_start(dates), True
+        except (SourceError, BudgetSpent) as exc:
+            _log.warning("look_before.failed", reason=exc.message)
+        if found is not None:
+            _log.warning(
+                "recordings.before_start",
+                hint=hint_before(self.stream.name, self._plan.start),
+                newest=found.isoformat(),
+            )
+        await self._keep(
+            extractor, looked_before(extractor.traits, client.now, found, answered=answered)
+        )
+
+    async def _keep(self, extractor: Extractor, traits: Mapping[str, Any]) -> None:
+        """Keep what was found out about the server."""
+        extractor.traits.update(traits)
+        requests, bytes_read = self.spent()
+        closing = Closing(complete=[], tail_until=None, swept=None, traits=extractor.traits)
+        now = self._tools.client.now
+        commit = Commit(now, None, requests, bytes_read, closing=closing)
+        await self._loader.load(self.lease, Batch([]), commit)
 
     def _extractor(self, watermark: Watermark) -> Extractor:
         if self._chain is not None and self._chain.extractor is not None:
@@ -119,7 +184,7 @@ class WindowsWork(Work):
         self, extractor: Extractor, window: Window, watermark: Watermark, left: Reading | None
     ) -> None:
         """Read the window, or what is left of it, to its end, load it, and close it."""
-        opened_at = self._tools.client.now
+        opened_at, requests = self._tools.client.now, self._tools.client.requests
         resumed = left or extractor.follow(window)
         await self._foresee(window, watermark, left, follows=resumed is not None)
         pages = extractor.pages(window, resumed)
@@ -138,6 +203,9 @@ class WindowsWork(Work):
         await self._ask_for_cut(extractor, reading)
         if reading.complete:
             await self._judge_absent(extractor, reading)
+        if reading.window.is_ahead:
+            took = self._tools.client.requests - requests
+            extractor.traits.update(ahead_was_read(opened_at, took))
         await self._close(extractor, reading, watermark, opened_at)
 
     async def _foresee(
@@ -148,6 +216,13 @@ class WindowsWork(Work):
         A server that does not read by cursor says itself how many rows there are, but for what is
         left of a reading.
         """
+        if window.is_ahead:
+            ahead = await self._tools.history.count_started(
+                self.lease.unit, self.stream, [Span(window.since, FAR_AHEAD)]
+            )
+            requests = by_cursor(ahead, 0, self._plan.page_size_records)
+            self._expect(Forecast(requests, exact=left is None))
+            return
         if (watermark.traits or {}).get("envelope") == "count":
             if left is not None:
                 self._expect(Forecast(0 if left.ended else 1, exact=False))
