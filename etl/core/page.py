@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -69,6 +69,17 @@ class Page:
     forecast_records: int | None = None
     sighting: Sighting | None = None
     asked: tuple[datetime, datetime] | None = None
+
+    def joined(self, later: Page) -> Page:
+        """Return one page of the records of both; `later` was asked for after this one."""
+        keys = [key for each in (self, later) if each.sighting for key in each.sighting.keys]
+        return replace(
+            self,
+            records=[*self.records, *later.records],
+            dirty=self.dirty or later.dirty,
+            size_bytes=self.size_bytes + later.size_bytes,
+            sighting=Sighting(keys),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,13 @@ from etl.core.outliers import (
 from etl.core.page import Batch, Page
 from etl.core.stream import TAIL, Stream
 from etl.core.window import FAR_AHEAD, MARGIN, Window, moving_window
-from etl.errors import BudgetSpent, RequestRefused, SourceError
+from etl.errors import (
+    BudgetSpent,
+    ListingBroken,
+    RequestRefused,
+    SourceError,
+    SourceUnavailable,
+)
 from etl.extractors.extractor import Extractor
 from etl.extractors.protocol import id_batches
 from etl.extractors.reading import Reading
@@ -93,6 +99,8 @@ class WindowsWork(Work):
         watermark = await self._watermark()
         extractor = self._extractor(watermark)
         left = extractor.resume(self.lease.position)
+        if left is not None and left.window.is_ahead:
+            left = None  # it is still due, and the moving end comes before it
         if self.lease.unit.window != TAIL:
             await self._read(extractor, self._window(), watermark, left)
             return honest_ending(self._tally, self.stream.name)
@@ -117,9 +125,11 @@ class WindowsWork(Work):
             return
         try:
             await self._read(extractor, window_ahead(asked_until), watermark, None)
-        except RequestRefused as exc:
-            # The moving end is read. A server that does not take such dates is asked again later.
-            _log.warning("ahead.refused", reason=exc.message)
+        except (RequestRefused, SourceUnavailable, ListingBroken) as exc:
+            # The moving end is read. A server that refuses such dates has none to show.
+            _log.warning("ahead.failed", reason=exc.message)
+            if not isinstance(exc, RequestRefused):
+                self._tally.ahead = str(exc)
             await self._keep(extractor, ahead_was_read(self._tools.client.now, 1))
 
     async def _look_before(self, extractor: Extractor) -> None:
