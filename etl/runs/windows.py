@@ -110,8 +110,10 @@ class WindowsWork(Work):
             watermark, self._tally = await self._watermark(), Tally(rejected=self._tally.rejected)
         age = self._plan.lookback.due(watermark.swept, self._tools.client.now)
         await self._read(extractor, self._moving(watermark, age), watermark, None)
-        await self._read_ahead(extractor, watermark)
-        await self._look_before(extractor)
+        if not self._stop.is_set():
+            await self._read_ahead(extractor, watermark)
+        if not self._stop.is_set():
+            await self._look_before(extractor)
         return honest_ending(self._tally, self.stream.name)
 
     async def _read_ahead(self, extractor: Extractor, watermark: Watermark) -> None:

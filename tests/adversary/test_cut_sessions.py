@@ -86,3 +86,24 @@ async def test_a_backfill_newest_first_joins_the_head_to_the_tail(
         reports = await pipeline.backfill(today - days * DAY, today - (days - 2) * DAY, again=True)
         assert [report.rows_updated for report in reports] == [0, 0]
     assert (await stored(dsn))["far"] == whole(session)["far"]
+
+
+async def test_a_run_that_stops_before_the_question_leaves_it_to_the_next(
+    adversary: Adversary, pipeline: Pipeline, dsn: str
+) -> None:
+    """The page with the cut session is committed, and is not read again."""
+    today = adversary.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    session = far_apart("far", today - 9 * DAY + HOUR, today - 5 * DAY + HOUR)
+    adversary.add(session, *(recording(f"day {n}", today - n * DAY) for n in range(1, 12)))
+    await pipeline.backfill(today - 10 * DAY, today - 4 * DAY, "6d")
+    session.pieces.append(far_apart("late", today - 4 * DAY - HOUR, clicks=5).pieces[0])
+    window = (today - 6 * DAY, today - 4 * DAY)
+    await pipeline.backfill(*window, "6d", again=True)
+    session.pieces.append(far_apart("later", today - 4 * DAY - HOUR / 2, clicks=5).pieces[0])
+    before = len(adversary.requests)
+    await select(dsn, "UPDATE posthog_etl.watermarks SET complete = '{}'")
+    await pipeline.stopped_backfill(*window)
+    assert len(adversary.requests) == before + 1
+    assert (await stored(dsn))["far"] != whole(session)["far"]
+    await pipeline.backfill(*window)
+    assert (await stored(dsn))["far"] == whole(session)["far"]
