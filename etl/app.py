@@ -20,6 +20,7 @@ from etl.core.budget import CRUD
 from etl.core.coverage import Span
 from etl.core.guard import Guard
 from etl.core.lookback import parse_duration
+from etl.core.outliers import hint_before, known_before
 from etl.core.retry import RetryPolicy
 from etl.core.stream import Mode, Stream
 from etl.errors import (
@@ -499,6 +500,9 @@ async def _look(settings: Settings, destination: Destination) -> Standing:
             )
     for row in rows:
         complete, traits = row["complete"], row.pop("traits") or {}
+        before = known_before(traits, settings.start, complete)
+        row["before_start"] = before
+        row["before_start_hint"] = before and hint_before(row["stream"], settings.start)
         row["incremental"] = traits.get("date_filter") not in ("refused", "ignored")
         until = complete.until
         within = None if until is None else Span(settings.start, max(until, settings.start))

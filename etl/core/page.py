@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -55,7 +55,8 @@ class Page:
     may hold what Postgres cannot (NUL, half surrogates, NaN), so each one is looked through.
     observed_at: when the request went out, by the database's clock. source_at: the same by the
     server's. position: committed with the rows; a later run goes on from it. last: the reading
-    ends here, at the list's own end mark or where the window does.
+    ends here, at the list's own end mark or where the window does. asked: the (date_from, date_to)
+    that may have cut records; None if nothing can be cut.
     """
 
     records: list[Record]
@@ -67,6 +68,18 @@ class Page:
     source_at: datetime | None = None
     forecast_records: int | None = None
     sighting: Sighting | None = None
+    asked: tuple[datetime, datetime] | None = None
+
+    def joined(self, later: Page) -> Page:
+        """Return one page of the records of both; `later` was asked for after this one."""
+        keys = [key for each in (self, later) if each.sighting for key in each.sighting.keys]
+        return replace(
+            self,
+            records=[*self.records, *later.records],
+            dirty=self.dirty or later.dirty,
+            size_bytes=self.size_bytes + later.size_bytes,
+            sighting=Sighting(keys),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,8 +67,8 @@ class Expiry:
 class TableSpec:
     """One table of the destination; `project_id` stands before `key` in its primary key.
 
-    started: the column that windows go by, indexed. expiry: how long the source keeps a row, None
-    for ever.
+    started: the column that windows go by, indexed. ended: the one that says where a row ends, None
+    where rows are instants. expiry: how long the source keeps a row, None for ever.
     """
 
     name: str
@@ -76,6 +76,7 @@ class TableSpec:
     key: tuple[str, ...]
     fields: tuple[Field, ...]
     started: str | None = None
+    ended: str | None = None
     expiry: Expiry | None = None
 
     def __post_init__(self) -> None:
@@ -86,7 +87,7 @@ class TableSpec:
             raise ValueError(f"{self.name}: key columns without a field: {sorted(missing)}")
         if any(f.volatile or f.null_keeps or f.lenient for f in self.fields if f.name in self.key):
             raise ValueError(f"{self.name}: a key column must be plain")
-        named = [self.started] if self.started else []
+        named = [name for name in (self.started, self.ended) if name]
         if self.expiry is not None:
             named += [self.expiry.at, self.expiry.started, self.expiry.days]
         if missing := set(named) - set(names):

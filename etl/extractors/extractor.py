@@ -16,8 +16,9 @@ from etl.core.coverage import Span
 from etl.core.document import decode_record
 from etl.core.page import Page, Record, Sighting, TypedRecord
 from etl.core.stream import Stream
+from etl.core.stretch import first_stretch, shorter
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk
-from etl.core.window import AHEAD, Window
+from etl.core.window import AHEAD, LONG_AGO, Window
 from etl.errors import (
     ListingBroken,
     RequestRefused,
@@ -44,7 +45,6 @@ SMALLEST_PAGE_RECORDS = 50
 # A server whose clock is further off than this would filter another window than the one we mean.
 TOLERATED_SKEW = timedelta(minutes=5)
 UNREADABLE_ATTEMPTS = 4
-_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Extractor:
@@ -69,7 +69,8 @@ class Extractor:
         self._resource = stream.resources[0]
         self._path = f"/api/{prefix}/{project_id}/{self._resource.lists[0].path}"
         self._page_size_records = page_size_records
-        self._limit = page_size_records
+        self._limit = self._most = page_size_records
+        self._longest: timedelta | None = None
         self.traits: dict[str, Any] = dict(traits or {})
         self.reading: Reading | None = None
 
@@ -85,6 +86,8 @@ class Extractor:
         if reading is not None and not self._client.requests:
             # What is left may need no request, and yet the server's clock, to tell what expired.
             self._client.source_ahead_s = reading.source_ahead_s
+        if reading is not None:
+            self._longest = reading.longest
         return reading
 
     def follow(self, window: Window) -> Reading | None:
@@ -116,6 +119,8 @@ class Extractor:
             try:
                 return self._take(resumed, *await self._ask(resumed, attempts=2))
             except (RequestRefused, SourceUnavailable, ListingBroken) as exc:
+                if isinstance(exc, SourceOverloaded) and resumed.shortens:
+                    raise  # less cannot be asked for
                 # A cursor from before a deploy is an error of the server's, or leads to page one
                 # without a word: the same window is read anew.
                 _log.warning("reading.restarted", reason=exc.message)
@@ -134,10 +139,17 @@ class Extractor:
         assert reading is not None
         if self.traits.get("envelope") == "cursor" and reading.witness is not None:
             asked = [*dict.fromkeys([*keys, reading.witness])]
-            request = ids_request(
-                self._path, asked, self._client.source_now, self._resource.budget_classes
-            )
-            answer = await self._client.fetch(request)
+            request = ids_request(self._path, asked, self._resource.budget_classes)
+            try:
+                answer = await self._client.fetch(request, shrinkable=len(keys) > 1)
+            except SourceOverloaded as exc:
+                if len(keys) == 1:
+                    raise
+                _log.warning("confirmation.halved", keys=len(keys), reason=exc.message)
+                half = len(keys) // 2
+                page, gone = await self.confirm(keys[:half])
+                other, more_gone = await self.confirm(keys[half:])
+                return page.joined(other), [*gone, *more_gone]
             listed = parse_list(answer.body)
             shown = {_key(record, self._resource.key[0]) for record in listed.records}
             if reading.witness in shown and shown <= set(asked) and not listed.more:
@@ -148,6 +160,16 @@ class Extractor:
                 return page, [key for key in keys if key not in shown]
             _log.warning("confirmation.distrusted", keys=len(keys))
         return await self._retrieve(keys)
+
+    async def newest_start(self, dates: Span) -> datetime | None:
+        """Return the latest start that the first row of these dates has; None: there is no row.
+
+        One request, not repeated. Raises SourceError and BudgetSpent.
+        """
+        request = list_request(self._path, Ask(1), dates, self._resource.budget_classes)
+        answer = await self._client.fetch(request, shrinkable=True, attempts=1)
+        starts = self._starts(parse_list(answer.body, self._resource.read))
+        return max((at for at in starts if at is not None and at <= dates.until), default=None)
 
     async def _retrieve(self, keys: Sequence[str]) -> tuple[Page, list[str]]:
         before, source_at = self._client.now, self._client.source_now
@@ -194,17 +216,21 @@ class Extractor:
         before = self._client.source_now
         known = self.traits.get("date_filter")
         refused = known == "refused"
+        filters = known not in ("refused", "ignored")
+        stretch = first_stretch(window, self._longest, before) if filters else None
         reading = Reading(
             window=window,
             began_at=before,
-            asked=None if refused else self._dates(window, before),
-            filters=known not in ("refused", "ignored"),
+            asked=None if refused else self._dates(stretch or window, before),
+            filters=filters,
             fingerprint=self.fingerprint,
+            stretch=stretch,
+            longest=self._longest,
         )
         try:
             answer = await self._ask(reading)
         except RequestRefused as exc:
-            if exc.status != 400 or refused:
+            if exc.status != 400 or refused or window.is_ahead:
                 raise
             # The documentation promises no date filter: this server refuses it.
             reading = replace(reading, asked=None, filters=False)
@@ -225,7 +251,7 @@ class Extractor:
         reading.began_at = source_at
         if reading.asked is not None and abs(source_at - before) > TOLERATED_SKEW:
             _log.warning("clock.skewed", seconds=round((source_at - before).total_seconds()))
-            reading.asked = self._dates(window, source_at)
+            reading.asked = self._dates(reading.part, source_at)
             answer = await self._ask(reading)
         return reading, answer
 
@@ -236,27 +262,36 @@ class Extractor:
         """
         asked = window.asked(source_now)
         ignored = self.traits.get("date_filter") == "ignored"
-        return Span(_LONG_AGO, source_now + AHEAD) if ignored else asked
+        return Span(LONG_AGO, source_now + AHEAD) if ignored else asked
 
     async def _ask(
         self, reading: Reading, *, attempts: int | None = None
     ) -> tuple[Ask, Answer, RecordList]:
-        """Fetch and parse the next page, smaller when the server cannot manage it."""
+        """Fetch and parse the next page; ask for less when the server cannot manage it.
+
+        First for fewer rows, then for a shorter stretch of time, never for the same again.
+        """
         unreadable = 0
         while True:
             ask = Ask(self._limit) if reading.walk is None else reading.walk.ask(self._limit)
             request = list_request(self._path, ask, reading.asked, self._resource.budget_classes)
-            shrinkable = ask.limit > SMALLEST_PAGE_RECORDS
+            shrinkable = reading.shortens or ask.limit > SMALLEST_PAGE_RECORDS
             try:
                 answer = await self._client.fetch(request, shrinkable=shrinkable, attempts=attempts)
-                return ask, answer, parse_list(answer.body, self._resource.read)
+                listed = parse_list(answer.body, self._resource.read)
+                # After a stretch was shortened, pages may grow again.
+                self._limit = min(self._most, 2 * self._limit)
+                return ask, answer, listed
             except SourceOverloaded as exc:
                 if not shrinkable:
                     raise
                 if isinstance(reading.walk, OffsetWalk) and reading.walk.one_answer is not None:
                     reading.walk.give_up_one_answer()
+                elif ask.limit <= SMALLEST_PAGE_RECORDS:
+                    self._shorten(reading, exc)
+                    continue
                 else:
-                    self._limit = max(SMALLEST_PAGE_RECORDS, ask.limit // 2)
+                    self._limit = self._most = max(SMALLEST_PAGE_RECORDS, ask.limit // 2)
                 _log.warning("page.shrunk", limit=self._limit, reason=exc.message)
             except SourceUnavailable as exc:
                 # fetch has repeated what can be repeated; only an unreadable 200 comes here anew.
@@ -264,6 +299,27 @@ class Extractor:
                 if exc.status != 200 or unreadable >= UNREADABLE_ATTEMPTS:
                     raise
                 _log.warning("page.unreadable", reason=exc.message, attempt=unreadable)
+
+    def _shorten(self, reading: Reading, error: SourceOverloaded) -> None:
+        """Go on with the newer half of what is left. Raises SourceOverloaded."""
+        now = self._client.source_now
+        found = shorter(reading.part, reading.low if reading.descends else None, now)
+        if found is None:
+            raise SourceOverloaded(
+                f"The server is too slow for {SMALLEST_PAGE_RECORDS} recordings of one hour, and "
+                f"less cannot be asked for: {error.message}",
+                remedy="Run it again when the server is less busy: what was read is kept",
+                status=error.status,
+            ) from error
+        stretch, longest = found
+        self._longest, self._most = longest, self._page_size_records
+        reading.begin(stretch, stretch.asked(now), longest)
+        _log.warning(
+            "window.shortened",
+            since=stretch.since.isoformat(),
+            hours=round(longest.total_seconds() / 3600, 1),
+            reason=error.message,
+        )
 
     def _choose_walk(self, listed: RecordList) -> CursorWalk | OffsetWalk:
         self.traits["envelope"] = "cursor" if listed.by_cursor else "count"
@@ -290,7 +346,7 @@ class Extractor:
         high = reading.low
         reading.note_order(starts)
         # The documentation promises no order, the servers that page by cursor keep one.
-        enough = listed.by_cursor and reading.passed(reading.window.since)
+        enough = listed.by_cursor and reading.passed(reading.floor)
         step = reading.walk.take(
             ask,
             Listing(
@@ -305,7 +361,7 @@ class Extractor:
                 enough=enough,
             ),
         )
-        reading.ended, reading.complete = step.last, step.complete
+        reading.ended, reading.complete = step.last, reading.complete and step.complete
         reading.exhausted = step.last and not listed.more
         reading.source_ahead_s = self._client.source_ahead_s
         seen = [key for key, loaded in zip(keys, loads, strict=True) if loaded]
@@ -313,6 +369,9 @@ class Extractor:
         reading.note_edge(keys, starts, high)
         if keys and reading.witness is None:
             reading.witness = keys[-1]
+        asked = reading.asked if reading.filters else None
+        if reading.ended:
+            reading.go_on()
         return Page(
             records=[
                 record for record, loaded in zip(listed.records, loads, strict=True) if loaded
@@ -322,9 +381,10 @@ class Extractor:
             source_at=answer.source_at,
             size_bytes=len(answer.body),
             position=reading.position(),
-            last=step.last,
+            last=reading.ended,
             forecast_records=listed.count,
             sighting=sighting,
+            asked=asked,
         )
 
     def _start_over(
@@ -368,7 +428,7 @@ class Extractor:
 
     def _loads(self, reading: Reading, started_at: datetime | None) -> bool:
         # A server that does not filter does not cut either: every row is whole and current.
-        return not reading.filters or reading.window.loads(started_at)
+        return not reading.filters or reading.part.loads(started_at)
 
 
 def _outside(starts: Sequence[datetime | None], asked: tuple[datetime, datetime] | None) -> bool:

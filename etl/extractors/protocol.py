@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from msgspec import Raw
 from etl.core.document import decode, decode_list
 from etl.core.page import TypedRecord
 from etl.core.walk import Ask
+from etl.core.window import FAR_AHEAD, LONG_AGO
 from etl.errors import (
     KeyRefused,
     RequestRefused,
@@ -48,7 +49,6 @@ _LONGEST_WAIT_S = 86_400.0
 # Load balancers take some 8 kB of address; the limit of PostHog's is not known.
 LONGEST_IDS_BYTES = 6_000
 GROUPS_CURSOR = "cursor"
-_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +114,16 @@ def list_request(
     return Request(path, params, budget_classes)
 
 
-def ids_request(
-    path: str, ids: Sequence[str], source_now: datetime, budget_classes: Sequence[str]
-) -> Request:
+def ids_request(path: str, ids: Sequence[str], budget_classes: Sequence[str]) -> Request:
     """Return the request for these recordings, wherever in time they are.
 
     The dates are sent because older servers apply their default window here, too, and the limit
     because rows outside long-term storage obey the default one (PostHog source,
     session_recording_api.py). Arrays are one JSON array in one parameter.
     """
-    until = source_now + timedelta(days=366)
     params = [
-        ("date_from", _instant(_LONG_AGO)),
-        ("date_to", _instant(until)),
+        ("date_from", _instant(LONG_AGO)),
+        ("date_to", _instant(FAR_AHEAD)),
         ("limit", str(len(ids))),
         ("session_ids", json.dumps(list(ids), ensure_ascii=False, separators=(",", ":"))),
     ]

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+from etl.core.coverage import Span
 from etl.core.page import Sighting
+from etl.core.stretch import next_stretch
 from etl.core.walk import CursorWalk, OffsetWalk, resume_walk
 from etl.core.window import Window
 
@@ -29,7 +31,8 @@ class Reading:
     a key that was seen.
     ended: all is read, complete: and every row that was there the whole time is vouched for.
     exhausted: the list itself was at its end, not only the window. source_ahead_s: how far the
-    server's clock was ahead of ours when it last answered.
+    server's clock was ahead of ours when it last answered. stretch: the part of the window in hand,
+    None for all of it; longest: how long such a part may be.
     """
 
     window: Window
@@ -47,6 +50,23 @@ class Reading:
     complete: bool = True
     exhausted: bool = False
     source_ahead_s: float = 0.0
+    stretch: Window | None = None
+    longest: timedelta | None = None
+
+    @property
+    def part(self) -> Window:
+        """What is asked for now: the stretch in hand, or the whole window."""
+        return self.stretch if self.stretch is not None and self.filters else self.window
+
+    @property
+    def floor(self) -> datetime:
+        """The start below which nothing that is asked for now is wanted."""
+        return max(self.part.since, self.window.since)
+
+    @property
+    def shortens(self) -> bool:
+        """Whether a shorter stretch of time is less work for the server."""
+        return self.filters and self.asked is not None and not self.window.is_ahead
 
     @property
     def descends(self) -> bool:
@@ -73,6 +93,10 @@ class Reading:
             "complete": self.complete,
             "exhausted": self.exhausted,
             "source_ahead_s": self.source_ahead_s,
+            "stretch": None
+            if self.stretch is None
+            else [self.stretch.since.isoformat(), _text(self.stretch.until)],
+            "longest_s": None if self.longest is None else self.longest.total_seconds(),
         }
 
     @classmethod
@@ -82,6 +106,7 @@ class Reading:
             if position["fingerprint"] != fingerprint:
                 return None
             asked, walk = position["asked"], position["walk"]
+            stretch, longest_s = position.get("stretch"), position.get("longest_s")
             return cls(
                 window=Window(
                     _at(position["since"]),
@@ -102,6 +127,8 @@ class Reading:
                 complete=position["complete"],
                 exhausted=position["exhausted"],
                 source_ahead_s=float(position.get("source_ahead_s", 0.0)),
+                stretch=None if stretch is None else Window(_at(stretch[0]), _maybe_at(stretch[1])),
+                longest=None if longest_s is None else timedelta(seconds=longest_s),
             )
         except (KeyError, TypeError, ValueError):
             return None
@@ -114,7 +141,26 @@ class Reading:
         fits = self.window.since == window.until and self.window.reach <= window.reach
         if not (fits and self.ended and self.complete and self.descends):
             return None
-        return replace(self, window=window, ended=self.exhausted or self.passed(window.since))
+        reading = replace(self, window=window, ended=self.exhausted or self.passed(window.since))
+        if self.exhausted or self.passed(self.part.since):
+            reading.go_on()
+        return reading
+
+    def begin(self, stretch: Window, asked: Span, longest: timedelta) -> None:
+        """Begin a stretch, at the first page of its list."""
+        self.stretch, self.asked, self.longest = stretch, asked, longest
+        self.walk, self.low, self.above, self.edge = None, None, None, []
+        self.ended = self.exhausted = False
+
+    def go_on(self) -> bool:
+        """Begin the next stretch, after the one in hand was read; False: there is none."""
+        if self.part is self.window or self.longest is None or self.part.since <= self.window.since:
+            return False
+        stretch = next_stretch(self.window, self.part, self.longest)
+        if stretch is None:
+            return False
+        self.begin(stretch, stretch.asked(self.began_at), self.longest)
+        return True
 
     def passed(self, since: datetime) -> bool:
         """Tell whether all that follows starts before `since`.
@@ -147,11 +193,15 @@ class Reading:
 
         high: the start that was reached before it, None at first.
         """
-        window = self.window
-        highest = window.until - _TICK if window.until is not None else _FAR
+        window = self.part
+        highest = _FAR
+        if window.until is not None:
+            highest = window.until - _TICK
+        elif self.filters and self.asked is not None:
+            highest = self.asked[1]  # what lies ahead of it is read by itself
         if not isinstance(self.walk, CursorWalk) or not self.filters:
             # In no order: what is absent shows only at the end of all passes.
-            doubted = (window.since, highest) if begins and self.filters else None
+            doubted = (self.floor, highest) if begins and self.filters else None
             return Sighting(keys, doubted, begins=begins)
         # The next page may show more with the start at which this one ends.
         low = window.reach if self.exhausted or self.low is None else self.low + _TICK

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from etl.core.coverage import Span
 from etl.core.page import Batch, Sighting
@@ -28,6 +28,16 @@ class Closing:
     traits: Mapping[str, Any]
 
 
+class CutRecord(NamedTuple):
+    """A record that a request showed without its beginning or end.
+
+    seen: a hash of what the request showed of it.
+    """
+
+    key: str
+    seen: str
+
+
 @dataclass(frozen=True, slots=True)
 class Commit:
     """Everything one transaction writes beside the rows.
@@ -37,8 +47,10 @@ class Commit:
     reading is at its end. requests and bytes_read are counted since the last commit. sighting:
     what the page says about stored records that are not on it. gone: keys of records that were
     asked for and are not there. checked: keys of resources that had their turn. follow_parents:
-    mark what belongs to parents that are gone. resolved: keys in the rejects table that this batch
-    replays and that are to be marked resolved unless Postgres refuses their rows again.
+    mark what belongs to parents that are gone. asked: the (date_from, date_to) of the request: a
+    record that these cut does not replace the stored one, it is noted instead (`Loader.cut`).
+    settled: cut records that were asked for by key. resolved: keys in the rejects table that this
+    batch replays and that are to be marked resolved unless Postgres refuses their rows again.
     """
 
     observed_at: datetime
@@ -51,6 +63,8 @@ class Commit:
     checked: Sequence[str] = ()
     follow_parents: bool = False
     closing: Closing | None = None
+    asked: tuple[datetime, datetime] | None = None
+    settled: Sequence[CutRecord] = ()
     resolved: Sequence[str] = ()
 
 
@@ -96,6 +110,13 @@ class Loader(Protocol):
 
     async def suspects(self, lease: Lease, after: str, limit: int) -> Sequence[str]:
         """Return the next keys after `after` of records that the unit's reading did not show."""
+        ...
+
+    async def cut(self, lease: Lease, limit: int) -> Sequence[CutRecord]:
+        """Return records of the stream that came cut and are to be asked for by key.
+
+        A record that comes again cut in the same way is not among them.
+        """
         ...
 
     async def withhold(self, lease: Lease) -> None:

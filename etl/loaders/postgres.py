@@ -15,10 +15,11 @@ from etl.core.page import Batch, Rejected
 from etl.core.stream import Resource, TableSpec
 from etl.errors import LeaseLost, RowsRefused
 from etl.loaders.absence import AbsentRecords, orphan_statements
+from etl.loaders.cuts import CutRecords
 from etl.loaders.database import Database, translated
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Lease
-from etl.loaders.loader import Absence, Closing, Commit, Loaded
+from etl.loaders.loader import Absence, Closing, Commit, CutRecord, Loaded
 from etl.loaders.rejects import RejectsTable
 from etl.loaders.statements import PLAN_SETTINGS, load_statements
 from etl.loaders.table_load import TableLoad
@@ -41,6 +42,8 @@ class PostgresLoader:
             for spec in resource.tables
         ]
         self._absent = AbsentRecords(resource.tables[0], tables.schema, tables.bookkeeping)
+        spec, statements = self._statements[0]
+        self._cut = CutRecords(spec, statements.staging, tables.schema, tables.bookkeeping)
         self._orphans = orphan_statements(resource, tables.schema)
         self._rejects = RejectsTable(tables, stream)
 
@@ -66,6 +69,7 @@ class PostgresLoader:
             loaded_keys = {*self._keys(batch), *commit.resolved} - {item.key for item in rejected}
             await self._rejects.resolve(connection, project_id, loaded_keys)
             updated += await self._absent.note(connection, lease.unit, commit)
+            await self._cut.settle(connection, lease.unit, commit.settled)
             await self._check_off(connection, lease, commit)
             if commit.follow_parents:
                 updated += await self._follow_parents(connection, lease)
@@ -104,6 +108,15 @@ class PostgresLoader:
         async def work() -> Sequence[str]:
             async with self._database.transaction() as connection:
                 return await self._absent.suspects(connection, lease.unit, after, limit)
+
+        return await self._database.repeat(work)
+
+    async def cut(self, lease: Lease, limit: int) -> Sequence[CutRecord]:
+        """Return which records came cut; see `Loader`."""
+
+        async def work() -> Sequence[CutRecord]:
+            async with self._database.transaction() as connection:
+                return await self._cut.owed(connection, lease.unit, limit)
 
         return await self._database.repeat(work)
 
@@ -160,6 +173,8 @@ class PostgresLoader:
         # first one is locked: a run that is stopped in a COPY stands in nobody's way.
         await step(TableLoad.stage)
         others = await self._meet_others(connection, lease)
+        if batch.rows.get(self._statements[0][0].name):
+            await self._cut.withhold(connection, lease.unit, commit)
         await step(TableLoad.upsert)
         tables = [table for _, table in loads]
         swept = await self._sweep(connection, lease, batch, commit)

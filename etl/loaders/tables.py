@@ -108,6 +108,7 @@ class Tables:
     rejects: Table = field(init=False)
     suspects: Table = field(init=False)
     sightings: Table = field(init=False)
+    cuts: Table = field(init=False)
     checks: Table = field(init=False)
     hosts: Table = field(init=False)
     requests: Table = field(init=False)
@@ -130,6 +131,7 @@ class Tables:
         put(self, "rejects", _rejects(metadata, book))
         put(self, "suspects", _suspects(metadata, book))
         put(self, "sightings", _sightings(metadata, book))
+        put(self, "cuts", _cuts(metadata, book))
         put(self, "checks", _checks(metadata, book))
         put(self, "hosts", _hosts(metadata, book))
         put(self, "requests", _requests(metadata, book))
@@ -273,6 +275,22 @@ def _sightings(metadata: MetaData, schema: str) -> Table:
         schema=schema,
         prefixes=["UNLOGGED"],
         comment="Rows that were seen unchanged while another run read the same stream.",
+    )
+
+
+def _cuts(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "cuts",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT, False),
+        _column("stream", Text(), _STREAM, False),
+        _column("record_key", Text(), "Key of the record.", False),
+        _column("seen", Text(), "Hash of what the request showed of it.", False),
+        _column("owed", Boolean(), "Whether it is still to be asked for by its key.", False),
+        _column("noted_at", _INSTANT, "When this was first seen.", False),
+        PrimaryKeyConstraint("project_id", "stream", "record_key", name="cuts_pkey"),
+        schema=schema,
+        comment="Records that the dates of a request cut; the stored ones stayed as they were.",
     )
 
 

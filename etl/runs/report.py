@@ -109,7 +109,8 @@ class Tally:
     complete: whether it vouches for every row. rejected: records newly set aside. withheld: what
     vanished, when that was too much to believe. unjudged: whether something vanished that may also
     be a record that could not be read. cut: a list showed less than it has. passed_over: resources
-    that could not be asked about, and why the last one.
+    that could not be asked about, and why the last one. ahead: why what is dated far ahead could
+    not be read.
     """
 
     complete: bool = True
@@ -118,6 +119,7 @@ class Tally:
     unjudged: bool = False
     cut: bool = False
     passed_over: tuple[int, str] | None = None
+    ahead: str | None = None
 
 
 def honest_ending(tally: Tally, stream: str = "") -> Ending:
@@ -147,6 +149,11 @@ def honest_ending(tally: Tally, stream: str = "") -> Ending:
     if tally.passed_over is not None:
         count, why = tally.passed_over
         reasons.append(f"{count:,} could not be asked about and wait for their next turn: {why}")
+    if tally.ahead is not None:
+        reasons.append(
+            "Recordings dated more than a day ahead could not be read, and are asked for again in "
+            f"an hour: {tally.ahead}"
+        )
     if tally.rejected:
         reasons.append(
             f"Records that could not be stored: {tally.rejected}. See `posthog-etl rejects list`"

@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
 from etl.core.coverage import Span
 from etl.core.forecast import Forecast, by_cursor, by_offset
+from etl.core.outliers import (
+    ahead_was_read,
+    dates_before,
+    hint_before,
+    is_ahead_due,
+    is_look_before_due,
+    looked_before,
+    window_ahead,
+)
 from etl.core.page import Batch, Page
 from etl.core.stream import TAIL, Stream
-from etl.core.window import MARGIN, Window, moving_window
+from etl.core.window import FAR_AHEAD, MARGIN, Window, moving_window
+from etl.errors import (
+    BudgetSpent,
+    ListingBroken,
+    RequestRefused,
+    SourceError,
+    SourceUnavailable,
+)
 from etl.extractors.extractor import Extractor
+from etl.extractors.protocol import id_batches
 from etl.extractors.reading import Reading
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Lease
-from etl.loaders.loader import Closing, Commit
+from etl.loaders.loader import Closing, Commit, CutRecord
 from etl.runs.prefetch import prefetched
 from etl.runs.report import Ending, Tally, honest_ending
 from etl.runs.work import Plan, Progress, Tools, Work, stopped
 
 _log = structlog.get_logger(__name__)
+
+_CUT_AT_ONCE = 1000
 
 
 @dataclass(slots=True)
@@ -79,6 +99,8 @@ class WindowsWork(Work):
         watermark = await self._watermark()
         extractor = self._extractor(watermark)
         left = extractor.resume(self.lease.position)
+        if left is not None and left.window.is_ahead:
+            left = None  # it is still due, and the moving end comes before it
         if self.lease.unit.window != TAIL:
             await self._read(extractor, self._window(), watermark, left)
             return honest_ending(self._tally, self.stream.name)
@@ -88,7 +110,65 @@ class WindowsWork(Work):
             watermark, self._tally = await self._watermark(), Tally(rejected=self._tally.rejected)
         age = self._plan.lookback.due(watermark.swept, self._tools.client.now)
         await self._read(extractor, self._moving(watermark, age), watermark, None)
+        if not self._stop.is_set():
+            await self._read_ahead(extractor, watermark)
+        if not self._stop.is_set():
+            await self._look_before(extractor)
         return honest_ending(self._tally, self.stream.name)
+
+    async def _read_ahead(self, extractor: Extractor, watermark: Watermark) -> None:
+        """Read what lies ahead of the moving end, if it is due."""
+        reading = extractor.reading
+        assert reading is not None
+        asked_until = None if reading.asked is None else reading.asked[1]
+        if asked_until is None or asked_until >= FAR_AHEAD:
+            return
+        if not is_ahead_due(extractor.traits, self._tools.client.now):
+            return
+        try:
+            await self._read(extractor, window_ahead(asked_until), watermark, None)
+        except (RequestRefused, SourceUnavailable, ListingBroken) as exc:
+            # The moving end is read. A server that refuses such dates has none to show.
+            _log.warning("ahead.failed", reason=exc.message)
+            if not isinstance(exc, RequestRefused):
+                self._tally.ahead = str(exc)
+            await self._keep(extractor, ahead_was_read(self._tools.client.now, 1))
+
+    async def _look_before(self, extractor: Extractor) -> None:
+        """Look whether there are recordings before `start`, if it is due and nothing has to wait.
+
+        It is no more than a hint, so whatever goes wrong is left to the next day.
+        """
+        client, classes = self._tools.client, self._resource.budget_classes
+        if not is_look_before_due(extractor.traits, client.now):
+            return
+        watermark = await self._watermark()
+        dates = dates_before(self._plan.start, watermark.complete)
+        if dates is None or not await self._tools.budget.has_room(classes):
+            return
+        found, answered = None, False
+        try:
+            found, answered = await extractor.newest_start(dates), True
+        except (SourceError, BudgetSpent) as exc:
+            _log.warning("look_before.failed", reason=exc.message)
+        if found is not None:
+            _log.warning(
+                "recordings.before_start",
+                hint=hint_before(self.stream.name, self._plan.start),
+                newest=found.isoformat(),
+            )
+        await self._keep(
+            extractor, looked_before(extractor.traits, client.now, found, answered=answered)
+        )
+
+    async def _keep(self, extractor: Extractor, traits: Mapping[str, Any]) -> None:
+        """Keep what was found out about the server."""
+        extractor.traits.update(traits)
+        requests, bytes_read = self.spent()
+        closing = Closing(complete=[], tail_until=None, swept=None, traits=extractor.traits)
+        now = self._tools.client.now
+        commit = Commit(now, None, requests, bytes_read, closing=closing)
+        await self._loader.load(self.lease, Batch([]), commit)
 
     def _extractor(self, watermark: Watermark) -> Extractor:
         if self._chain is not None and self._chain.extractor is not None:
@@ -116,7 +196,7 @@ class WindowsWork(Work):
         self, extractor: Extractor, window: Window, watermark: Watermark, left: Reading | None
     ) -> None:
         """Read the window, or what is left of it, to its end, load it, and close it."""
-        opened_at = self._tools.client.now
+        opened_at, requests = self._tools.client.now, self._tools.client.requests
         resumed = left or extractor.follow(window)
         await self._foresee(window, watermark, left, follows=resumed is not None)
         pages = extractor.pages(window, resumed)
@@ -132,8 +212,12 @@ class WindowsWork(Work):
             raise stopped()
         reading = extractor.reading
         assert reading is not None
+        await self._ask_for_cut(extractor, reading)
         if reading.complete:
             await self._judge_absent(extractor, reading)
+        if reading.window.is_ahead:
+            took = self._tools.client.requests - requests
+            extractor.traits.update(ahead_was_read(opened_at, took))
         await self._close(extractor, reading, watermark, opened_at)
 
     async def _foresee(
@@ -144,6 +228,13 @@ class WindowsWork(Work):
         A server that does not read by cursor says itself how many rows there are, but for what is
         left of a reading.
         """
+        if window.is_ahead:
+            ahead = await self._tools.history.count_started(
+                self.lease.unit, self.stream, [Span(window.since, FAR_AHEAD)]
+            )
+            requests = by_cursor(ahead, 0, self._plan.page_size_records)
+            self._expect(Forecast(requests, exact=left is None))
+            return
         if (watermark.traits or {}).get("envelope") == "count":
             if left is not None:
                 self._expect(Forecast(0 if left.ended else 1, exact=False))
@@ -167,11 +258,29 @@ class WindowsWork(Work):
         self._expect(Forecast(requests - chain.requests, exact))
         chain.requests = requests
 
-    async def _load(self, page: Page, gone: Sequence[str] = ()) -> None:
-        await self._commit(self._loader, page, self._resource.transform(page), gone=gone)
+    async def _load(
+        self, page: Page, gone: Sequence[str] = (), settled: Sequence[CutRecord] = ()
+    ) -> None:
+        batch = self._resource.transform(page)
+        await self._commit(self._loader, page, batch, gone=gone, settled=settled)
         if page.forecast_records is not None and self.forecast is None:
             requests = by_offset(page.forecast_records, self._plan.page_size_records)
             self.forecast = Forecast(requests, exact=True)
+
+    async def _ask_for_cut(self, extractor: Extractor, reading: Reading) -> None:
+        """Ask by key for the records that the dates of a request cut, and load them whole.
+
+        A record that the answer does not show stays as it is: what vanished is found elsewhere.
+        """
+        while cut := await self._loader.cut(self.lease, _CUT_AT_ONCE):
+            seen = {each.key: each for each in cut}
+            for keys in id_batches(seen):
+                if self._stop.is_set():
+                    raise stopped()
+                page, _ = await extractor.confirm(keys)
+                _log.info("cut.asked_for", records=len(keys), found=len(page.records))
+                settled = [seen[key] for key in keys]
+                await self._load(replace(page, position=reading.position()), settled=settled)
 
     async def _judge_absent(self, extractor: Extractor, reading: Reading) -> None:
         """Ask for the stored records that the reading did not show, and mark those that are gone.

@@ -22,7 +22,7 @@ from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database
 from etl.loaders.history import History, Watermark
 from etl.loaders.leases import Lease, Leases
-from etl.loaders.loader import Absence, Commit, Loaded, Loader
+from etl.loaders.loader import Absence, Commit, CutRecord, Loaded, Loader
 from etl.loaders.parents import ParentRows
 from etl.runs.report import Ending, Tally
 
@@ -134,6 +134,7 @@ class Work(ABC):
         *,
         gone: Sequence[str] = (),
         checked: Sequence[str] = (),
+        settled: Sequence[CutRecord] = (),
     ) -> None:
         """Load what became of a page, with its position."""
         requests, bytes_read = self.spent()
@@ -146,6 +147,8 @@ class Work(ABC):
             sighting=page.sighting,
             gone=gone,
             checked=checked,
+            asked=page.asked,
+            settled=settled,
         )
         loaded: Loaded = await loader.load(self.lease, batch, commit)
         self._records += len(page.records)
