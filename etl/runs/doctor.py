@@ -100,7 +100,7 @@ async def examine_key(client: Client) -> tuple[Finding, Sequence[str] | None]:
         )
         scopes = parse_object(answer.body).get("scopes")
     except SourceError as exc:
-        if exc.status in (403, 404):
+        if isinstance(exc, StreamUnavailable):
             return Finding("key", True, "the server does not tell its scopes"), None
         return trouble("key", exc), None
     if not isinstance(scopes, list):
