@@ -597,7 +597,8 @@ SOURCE: dict[str, Trouble] = {
     "a long wait": Trouble(
         answer({"status": 429, "wait_s": 9000}),
         6,
-        r"The server asks us to wait 9000 seconds, which count as an hour, until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC",
+        r"The server asks us to wait 9000 seconds, which count as an hour, until "
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC",
     ),
     "no answer in time": Trouble(
         answer({"hang": True}, POSTHOG_ETL_REQUEST_TIMEOUT_S="0.5"),
