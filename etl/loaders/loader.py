@@ -36,9 +36,10 @@ class Commit:
     source's own, None when nothing was asked. position: where a later run goes on, None when the
     reading is at its end. requests and bytes_read are counted since the last commit. sighting:
     what the page says about stored records that are not on it. gone: keys of records that were
-    asked for and are not there. checked: keys of resources that had their turn. follow_parents:
-    mark what belongs to parents that are gone. resolved: keys in the rejects table that this batch
-    replays and that are to be marked resolved unless Postgres refuses their rows again.
+    asked for and are not there. checked: keys of resources that had their turn; tried: of those
+    that were asked about in vain and stay due. follow_parents: mark what belongs to parents that
+    are gone. resolved: keys in the rejects table that this batch replays and that are to be marked
+    resolved unless Postgres refuses their rows again.
     """
 
     observed_at: datetime
@@ -49,6 +50,7 @@ class Commit:
     sighting: Sighting | None = None
     gone: Sequence[str] = ()
     checked: Sequence[str] = ()
+    tried: Sequence[str] = ()
     follow_parents: bool = False
     closing: Closing | None = None
     resolved: Sequence[str] = ()

@@ -134,6 +134,7 @@ class Work(ABC):
         *,
         gone: Sequence[str] = (),
         checked: Sequence[str] = (),
+        tried: Sequence[str] = (),
     ) -> None:
         """Load what became of a page, with its position."""
         requests, bytes_read = self.spent()
@@ -146,6 +147,7 @@ class Work(ABC):
             sighting=page.sighting,
             gone=gone,
             checked=checked,
+            tried=tried,
         )
         loaded: Loaded = await loader.load(self.lease, batch, commit)
         self._records += len(page.records)
