@@ -174,7 +174,7 @@ async def _try_windows(client: Client, stream: Stream, project_id: int, prefix: 
         request = list_request(path, Ask(1), dates, resource.budget_classes)
         answer = await client.fetch(request, attempts=ATTEMPTS)
     except RequestRefused as exc:
-        if exc.status != 400:
+        if exc.status != 400 or exc.code is None:
             raise
         filters = False
         request = list_request(path, Ask(1), None, resource.budget_classes)
