@@ -159,12 +159,24 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Watched:
+    """Which parents are asked about at every sync: those whose row in `table` has a true `column`.
+
+    It is the row whose columns equal the fields that a record of the parent is given.
+    """
+
+    table: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
 class Parents:
     """The stored rows for each of which a resource is asked for.
 
     fields: what each record is given, from which column of `table`, in the order of its key.
     constant: what it is given besides. where: an SQL condition on the row `t`. expire: the source
-    drops them by a rule of its own.
+    drops them by a rule of its own. watched: which of them are asked about at every sync of a
+    rotation.
     """
 
     table: str
@@ -172,6 +184,7 @@ class Parents:
     constant: Mapping[str, str] = field(default_factory=dict)
     where: str | None = None
     expire: bool = False
+    watched: Watched | None = None
 
 
 def results_of(document: Any) -> list[Any] | None:

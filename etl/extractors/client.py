@@ -16,9 +16,16 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from etl.core.retry import RetryPolicy, retry_wait_s
-from etl.errors import BudgetSpent, SourceError, SourceOverloaded, Throttled
+from etl.errors import BudgetSpent, ForeignAnswer, SourceError, SourceOverloaded, Throttled
 from etl.extractors.connection import NOT_REACHED, connection_error
-from etl.extractors.protocol import HIDDEN, Answer, Request, error_of, source_clock
+from etl.extractors.protocol import (
+    HIDDEN,
+    LONGEST_WAIT_S,
+    Answer,
+    Request,
+    error_of,
+    source_clock,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -26,6 +33,9 @@ _log = structlog.get_logger(__name__)
 FIRST_CONTACT_ATTEMPTS = 3
 # A server that is there is reached sooner than this, in seconds.
 CONNECT_TIMEOUT_S = 20.0
+
+# What is shown of a longer wait that a server names, in seconds.
+_LONGEST_NAMED_S = 1e9
 
 LARGEST_BODY_BYTES = 64 * 1024 * 1024
 
@@ -137,14 +147,17 @@ class Client:
             reason=error.message,
             attempt=attempt,
             wait_s=round(wait_s, 1),
+            **_named(error),
         )
         if isinstance(error, Throttled):
             # In the database, so that other processes hold back too and a restart remembers.
             await self._budget.block(request.budget_classes, wait_s)
         if wait_s > self._max_wait_s:
             until = self._clock.now() + timedelta(seconds=wait_s)
+            named_s = min(error.named_wait_s or wait_s, _LONGEST_NAMED_S)
+            as_hour = ", which count as an hour," if named_s > LONGEST_WAIT_S else ","
             raise BudgetSpent(
-                f"The server asks us to wait {wait_s:.0f} seconds, until "
+                f"The server asks us to wait {named_s:.0f} seconds{as_hour} until "
                 f"{until:%Y-%m-%d %H:%M:%S} UTC",
                 wait_s=wait_s,
             ) from error
@@ -164,11 +177,14 @@ class Client:
         except (aiohttp.ClientError, TimeoutError) as exc:
             self._reached = self._reached or not isinstance(exc, NOT_REACHED)
             raise connection_error(exc, self._host) from exc
-        self._reached = True
         self.bytes_read += len(body)
         self._note_clock(headers)
         if status != 200:
-            raise self._error_of(status, headers, body)
+            error = self._error_of(status, headers, body)
+            # What something else answers does not show that the address is PostHog's.
+            self._reached = self._reached or not isinstance(error, ForeignAnswer)
+            raise error
+        self._reached = True
         _log.debug(
             "page.fetched",
             path=request.path,
@@ -198,3 +214,11 @@ class Client:
     def _note_clock(self, headers: Mapping[str, str]) -> None:
         if (source_at := source_clock(headers)) is not None:
             self.source_ahead_s = (source_at - self._clock.now()).total_seconds()
+
+
+def _named(error: SourceError) -> dict[str, float]:
+    """Return the wait that the server named, for a log line, where it counts as less."""
+    named_s = error.named_wait_s
+    if named_s is None or named_s <= LONGEST_WAIT_S:
+        return {}
+    return {"named_wait_s": min(named_s, _LONGEST_NAMED_S)}

@@ -230,8 +230,8 @@ class Extractor:
         try:
             answer = await self._ask(reading)
         except RequestRefused as exc:
-            if exc.status != 400 or refused or window.is_ahead:
-                raise
+            if exc.status != 400 or exc.code is None or refused or window.is_ahead:
+                raise  # a firewall may refuse it, too, and that says nothing about the server
             # The documentation promises no date filter: this server refuses it.
             reading = replace(reading, asked=None, filters=False)
             answer = await self._ask(reading)

@@ -22,8 +22,10 @@ from etl.core.stream import Address, Resource, Stream, key_text
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
 from etl.errors import (
     EtlError,
+    ForeignAnswer,
     ListingBroken,
     RequestRefused,
+    SourceError,
     SourceOverloaded,
     SourceUnavailable,
     StreamUnavailable,
@@ -35,9 +37,11 @@ from etl.extractors.protocol import (
     Request,
     is_record_closed,
     is_record_gone,
+    names_the_project,
     page_request,
     parse_page,
     parse_record,
+    project_request,
 )
 
 _log = structlog.get_logger(__name__)
@@ -50,6 +54,8 @@ GATHERED_RECORDS = 500
 GATHERED_S = 1.0
 SMALLEST_PAGE_RECORDS = 50
 UNREADABLE_ATTEMPTS = 4
+# If something else answers for so many parents, it is not one of them.
+FOREIGN_PARENTS = 3
 
 Parent = Mapping[str, Any]
 # The next parents after the one with these fields, by their key; None: from the first on.
@@ -63,7 +69,8 @@ class Snapshot:
     began_at: the server's clock at the first request. stage: which resource is being read. parent:
     the fields of the parent in hand, None before the first; list_number and walk: how far its lists
     are read. read: the whole resource is. pages and parents: how many this stage had, counts;
-    records: how many it showed; refused: how many parents could not be looked at. vouches: False
+    records: how many it showed; refused: how many parents could not be looked at; passed_over: how
+    many of these because something other than PostHog answered. vouches: False
     once a record was met that does not tell which one it is. complete: no list had to be given up;
     cut: one showed less than it has. took: pages and parents of the stages that are read.
     """
@@ -80,6 +87,7 @@ class Snapshot:
     parents: int = 0
     records: int = 0
     refused: int = 0
+    passed_over: int = 0
     vouches: bool = True
     complete: bool = True
     cut: bool = False
@@ -101,6 +109,7 @@ class Snapshot:
             "parents": self.parents,
             "records": self.records,
             "refused": self.refused,
+            "passed_over": self.passed_over,
             "vouches": self.vouches,
             "complete": self.complete,
             "cut": self.cut,
@@ -172,6 +181,7 @@ class SnapshotExtractor:
         self._prefix = prefix
         self._limit = page_size_records
         self._next_parents = next_parents
+        self._project_gone: bool | None = None
 
     @property
     def parent_fields(self) -> Sequence[str]:
@@ -256,6 +266,20 @@ class SnapshotExtractor:
         )
         return page, gone
 
+    async def is_project_gone(self) -> bool:
+        """Tell whether the project itself is not found; asks once. Raises BudgetSpent.
+
+        A 404 that names a project is believed only then. A key without the scope for it learns
+        nothing: then the project counts as there.
+        """
+        if self._project_gone is None:
+            try:
+                await self._client.fetch(project_request(self._project_id), attempts=2)
+                self._project_gone = False
+            except SourceError as exc:
+                self._project_gone = isinstance(exc, StreamUnavailable) and exc.status == 404
+        return self._project_gone
+
     def prepared(self, record: Record, parent: Parent) -> Record:
         """Return a record without its secrets, and with what it belongs to."""
         if not isinstance(record, dict):
@@ -266,7 +290,7 @@ class SnapshotExtractor:
 
     async def _lists(self, snapshot: Snapshot) -> AsyncIterator[Page]:
         """Yield the pages of every list of every parent, from the place of `snapshot` on."""
-        refused: StreamUnavailable | None = None
+        refused: SourceError | None = None
         async for parent in self._parents(snapshot):
             try:
                 for number in range(snapshot.list_number, len(self._resource.lists)):
@@ -274,18 +298,28 @@ class SnapshotExtractor:
                     async for page in self._list(snapshot, self._resource.lists[number], parent):
                         yield page
                     snapshot.walk = None
-            except StreamUnavailable as exc:
-                if not parent or not (is_record_gone(exc) or is_record_closed(exc)):
+            except (StreamUnavailable, ForeignAnswer) as exc:
+                if not parent or not await self._is_about_parent(exc):
                     raise
-                # It vanished while we were reading, or the key's owner may not see it: what
-                # belongs to it is not judged this time.
+                # It vanished while we were reading, or the key's owner may not see it, or a
+                # firewall lets nothing through for it: what belongs to it is not judged this time.
                 refused, snapshot.walk = exc, None
                 snapshot.refused += 1
+                if isinstance(exc, ForeignAnswer):
+                    snapshot.passed_over += 1
+                    if snapshot.passed_over >= FOREIGN_PARENTS:
+                        raise
                 _log.info("parent.refused", reason=exc.message)
                 yield self._page(snapshot, [], self._unjudged(parent))
             snapshot.list_number = 0
         if refused is not None and snapshot.refused == snapshot.parents:
             raise refused  # not one of them: it is the stream that is not to be had
+
+    async def _is_about_parent(self, exc: SourceError) -> bool:
+        """Tell whether an error may be one parent's and not the stream's."""
+        if names_the_project(exc):
+            return not await self.is_project_gone()
+        return isinstance(exc, ForeignAnswer) or is_record_gone(exc) or is_record_closed(exc)
 
     async def _gathered(self, pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
         """Yield pages, the small answers of resources without pages put together."""

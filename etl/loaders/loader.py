@@ -46,11 +46,12 @@ class Commit:
     source's own, None when nothing was asked. position: where a later run goes on, None when the
     reading is at its end. requests and bytes_read are counted since the last commit. sighting:
     what the page says about stored records that are not on it. gone: keys of records that were
-    asked for and are not there. checked: keys of resources that had their turn. follow_parents:
-    mark what belongs to parents that are gone. asked: the (date_from, date_to) of the request: a
-    record that these cut does not replace the stored one, it is noted instead (`Loader.cut`).
-    settled: cut records that were asked for by key. resolved: keys in the rejects table that this
-    batch replays and that are to be marked resolved unless Postgres refuses their rows again.
+    asked for and are not there. checked: keys of resources that had their turn; tried: of those
+    that were asked about in vain and stay due. follow_parents: mark what belongs to parents that
+    are gone. asked: the (date_from, date_to) of the request: a record that these cut does not
+    replace the stored one, it is noted instead (`Loader.cut`). settled: cut records that were asked
+    for by key. resolved: keys in the rejects table that this batch replays and that are to be
+    marked resolved unless Postgres refuses their rows again.
     """
 
     observed_at: datetime
@@ -61,6 +62,7 @@ class Commit:
     sighting: Sighting | None = None
     gone: Sequence[str] = ()
     checked: Sequence[str] = ()
+    tried: Sequence[str] = ()
     follow_parents: bool = False
     closing: Closing | None = None
     asked: tuple[datetime, datetime] | None = None

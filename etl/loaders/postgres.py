@@ -211,26 +211,27 @@ class PostgresLoader:
         return count
 
     async def _check_off(self, connection: AsyncConnection, lease: Lease, commit: Commit) -> None:
-        """Note which resources had their turn."""
-        if not commit.checked:
-            return
+        """Note which resources had their turn, and which were asked about in vain."""
         table = self._tables.checks
-        row = insert(table).values(
-            [
-                {
-                    "project_id": lease.unit.project_id,
-                    "stream": lease.unit.stream,
-                    "record_key": key,
-                    "checked_at": commit.observed_at,
-                }
-                for key in sorted(set(commit.checked))
-            ]
-        )
-        await connection.execute(
-            row.on_conflict_do_update(
-                constraint="checks_pkey", set_={"checked_at": row.excluded.checked_at}
+        for column, keys in (("checked_at", commit.checked), ("tried_at", commit.tried)):
+            if not keys:
+                continue
+            row = insert(table).values(
+                [
+                    {
+                        "project_id": lease.unit.project_id,
+                        "stream": lease.unit.stream,
+                        "record_key": key,
+                        column: commit.observed_at,
+                    }
+                    for key in sorted(set(keys))
+                ]
             )
-        )
+            await connection.execute(
+                row.on_conflict_do_update(
+                    constraint="checks_pkey", set_={column: row.excluded[column]}
+                )
+            )
 
     async def _meet_others(self, connection: AsyncConnection, lease: Lease) -> bool:
         """Tell whether other runs read this stream now, and let one of us write at a time.

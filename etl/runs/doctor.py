@@ -100,7 +100,7 @@ async def examine_key(client: Client) -> tuple[Finding, Sequence[str] | None]:
         )
         scopes = parse_object(answer.body).get("scopes")
     except SourceError as exc:
-        if exc.status in (403, 404):
+        if isinstance(exc, StreamUnavailable):
             return Finding("key", True, "the server does not tell its scopes"), None
         return trouble("key", exc), None
     if not isinstance(scopes, list):
@@ -174,7 +174,7 @@ async def _try_windows(client: Client, stream: Stream, project_id: int, prefix: 
         request = list_request(path, Ask(1), dates, resource.budget_classes)
         answer = await client.fetch(request, attempts=ATTEMPTS)
     except RequestRefused as exc:
-        if exc.status != 400:
+        if exc.status != 400 or exc.code is None:
             raise
         filters = False
         request = list_request(path, Ask(1), None, resource.budget_classes)

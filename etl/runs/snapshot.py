@@ -157,6 +157,9 @@ class SnapshotWork(Work):
         """Say as of when everything is known; the watermark moves here and nowhere else."""
         self._tally.complete &= snapshot.complete
         self._tally.cut = snapshot.cut
+        if snapshot.passed_over:
+            why = "something other than PostHog answered"
+            self._tally.passed_over = (snapshot.passed_over, why)
         loader = self._tools.loader(self.stream.name, self.stream.resources[-1])
         requests, bytes_read = self.spent()
         commit = Commit(

@@ -135,6 +135,7 @@ class Work(ABC):
         gone: Sequence[str] = (),
         checked: Sequence[str] = (),
         settled: Sequence[CutRecord] = (),
+        tried: Sequence[str] = (),
     ) -> None:
         """Load what became of a page, with its position."""
         requests, bytes_read = self.spent()
@@ -149,6 +150,7 @@ class Work(ABC):
             checked=checked,
             asked=page.asked,
             settled=settled,
+            tried=tried,
         )
         loaded: Loaded = await loader.load(self.lease, batch, commit)
         self._records += len(page.records)
