@@ -233,6 +233,7 @@ class OffsetWalk:
     stepped_back: bool = False
     looks_at_front: bool = False
     may_enlarge: bool = True
+    clamped: bool = False
     page_rows: int = 0
     previous: PassEnd | None = None
     page_mark: str = ""
@@ -292,7 +293,7 @@ class OffsetWalk:
         self._note_rows(keys, settled)
         reached, self.seen = self.seen, asked_from + len(keys)
         if more and len(keys) < ask.limit:
-            self.may_enlarge = False  # the server gives no more than that
+            self.may_enlarge, self.clamped = False, True
         self.page_rows = max(self.page_rows, len(keys))
         if not more:
             return self._end_pass(left=listing.more)
@@ -302,7 +303,12 @@ class OffsetWalk:
             self._keep_tail(keys, order)
         return Step(last=False)
 
-    def give_up_one_answer(self) -> None:
+    @property
+    def clamp(self) -> int | None:
+        """How many rows the server gives at most, None where it gave as many as were asked for."""
+        return None if self.may_enlarge or not self.clamped else self.page_rows
+
+    def give_up_large_pages(self) -> None:
         """Note that the server cannot manage pages larger than we were told to ask for."""
         self.may_enlarge = False
 

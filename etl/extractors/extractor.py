@@ -51,7 +51,8 @@ class Extractor:
     """Reads one stream of one project.
 
     traits: what the server was found to do; hand them to the next run's extractor, so that it
-    does not have to find out again.
+    does not have to find out again. accepted: how many rows a server may count that it does not
+    list.
     """
 
     def __init__(
@@ -63,9 +64,12 @@ class Extractor:
         prefix: str,
         page_size_records: int,
         traits: Mapping[str, Any] | None = None,
+        accepted: int = 0,
     ) -> None:
         self._client = client
         self._stream = stream
+        self._accepted = accepted
+        self._front = False
         self._resource = stream.resources[0]
         self._path = f"/api/{prefix}/{project_id}/{self._resource.lists[0].path}"
         self._page_size_records = page_size_records
@@ -94,15 +98,20 @@ class Extractor:
         """Return the reading of `window` under the cursor of the younger window read before."""
         return None if self.reading is None else self.reading.followed_by(window)
 
-    async def pages(self, window: Window, resumed: Reading | None = None) -> AsyncIterator[Page]:
+    async def pages(
+        self, window: Window, resumed: Reading | None = None, *, front: bool = False
+    ) -> AsyncIterator[Page]:
         """Yield the pages of `window`, or what is left of the reading `resumed`.
+
+        front: a server that ignores dates is left below the window, too, where its list comes
+        newest first; else all that it shows is read.
 
         The position of a page stands for everything up to and with it, so it may be committed with
         its rows and given to `resume` in another process. A reading that is at its end has no
         pages. `reading` tells how it ended. Safe to repeat from any position: rows may come twice,
         none is left out. Raises SourceError and BudgetSpent.
         """
-        self.reading = resumed
+        self.reading, self._front = resumed, front
         if resumed is not None and resumed.ended:
             return
         page = await self._begin(window, resumed)
@@ -226,6 +235,7 @@ class Extractor:
             fingerprint=self.fingerprint,
             stretch=stretch,
             longest=self._longest,
+            front=self._front,
         )
         try:
             answer = await self._ask(reading)
@@ -262,7 +272,7 @@ class Extractor:
         """
         asked = window.asked(source_now)
         ignored = self.traits.get("date_filter") == "ignored"
-        return Span(LONG_AGO, source_now + AHEAD) if ignored else asked
+        return Span(LONG_AGO, FAR_AHEAD) if ignored else asked
 
     async def _ask(
         self, reading: Reading, *, attempts: int | None = None
@@ -285,8 +295,8 @@ class Extractor:
             except SourceOverloaded as exc:
                 if not shrinkable:
                     raise
-                if isinstance(reading.walk, OffsetWalk) and reading.walk.one_answer is not None:
-                    reading.walk.give_up_one_answer()
+                if isinstance(reading.walk, OffsetWalk) and ask.limit > self._limit:
+                    reading.walk.give_up_large_pages()
                 elif ask.limit <= SMALLEST_PAGE_RECORDS:
                     self._shorten(reading, exc)
                     continue
@@ -323,10 +333,10 @@ class Extractor:
 
     def _choose_walk(self, listed: RecordList) -> CursorWalk | OffsetWalk:
         self.traits["envelope"] = "cursor" if listed.by_cursor else "count"
-        if not listed.by_cursor:
-            return OffsetWalk()
         # Older servers say has_next and know only offset.
-        return OffsetWalk() if listed.more and listed.cursor is None else CursorWalk()
+        if listed.by_cursor and not (listed.more and listed.cursor is None):
+            return CursorWalk()
+        return OffsetWalk(accepted=self._accepted, may_enlarge="clamp" not in self.traits)
 
     def _take(self, reading: Reading, ask: Ask, answer: Answer, listed: RecordList) -> Page:
         if listed.by_cursor and reading.asked is None:
@@ -345,22 +355,24 @@ class Extractor:
         loads = [self._loads(reading, at) for at in starts]
         high = reading.low
         reading.note_order(starts)
-        # The documentation promises no order, the servers that page by cursor keep one.
-        enough = listed.by_cursor and reading.passed(reading.floor)
+        enough = reading.passed(reading.floor)
         step = reading.walk.take(
             ask,
             Listing(
                 keys=keys,
                 settled=[
-                    loaded and (at is None or at < reading.began_at)
-                    for at, loaded in zip(starts, loads, strict=True)
+                    loaded and reading.settled(at) for at, loaded in zip(starts, loads, strict=True)
                 ],
                 more=listed.more,
                 cursor=listed.cursor,
                 count=listed.count,
                 enough=enough,
+                order=[None if at is None else at.isoformat() for at in starts],
             ),
         )
+        if isinstance(reading.walk, OffsetWalk) and reading.walk.clamp is not None:
+            self.traits["clamp"] = reading.walk.clamp
+        reading.unaccounted, reading.count = step.unaccounted, listed.count
         reading.ended, reading.complete = step.last, reading.complete and step.complete
         reading.exhausted = step.last and not listed.more
         reading.source_ahead_s = self._client.source_ahead_s
@@ -382,7 +394,7 @@ class Extractor:
             size_bytes=len(answer.body),
             position=reading.position(),
             last=reading.ended,
-            forecast_records=listed.count,
+            forecast_records=None if reading.leaves_early else listed.count,
             sighting=sighting,
             asked=asked,
         )
