@@ -314,6 +314,7 @@ def plan_of(settings: Settings, accept_deletions: Collection[str] = ()) -> Plan:
         buffer_bytes=settings.buffer_bytes,
         guard=Guard(settings.deletion_guard_share, settings.deletion_guard_rows),
         accept_deletions=accept_deletions,
+        confirm_requests=settings.confirm_requests,
         rotation_requests=settings.sharing_requests,
         recheck_after=parse_duration(settings.sharing_recheck),
     )

@@ -22,14 +22,14 @@ _FAR = datetime(9999, 1, 1, tzinfo=UTC)
 class Reading:
     """A window being read: what a checkpoint keeps of it, so that another process can go on.
 
-    began_at: the server's clock at the first request; what happened before it has been asked for.
+    began_at: what clocks agreed on at the first request; what happened before has been asked for.
     asked: the (date_from, date_to) sent, None to a server that does not filter. filters: False
     once the server answered with rows outside the dates. ordered: whether all came newest start
     first. low: the start that was reached, above: the one before; edge: the keys at `low`. witness:
     a key that was seen.
     ended: all is read, complete: and every row that was there the whole time is vouched for.
     exhausted: the list itself was at its end, not only the window. source_ahead_s: how far the
-    server's clock was ahead of ours when it last answered.
+    server's clock was ahead of the database's when it last answered, None before.
     """
 
     window: Window
@@ -46,7 +46,7 @@ class Reading:
     ended: bool = False
     complete: bool = True
     exhausted: bool = False
-    source_ahead_s: float = 0.0
+    source_ahead_s: float | None = None
 
     @property
     def descends(self) -> bool:
@@ -101,7 +101,7 @@ class Reading:
                 ended=position["ended"],
                 complete=position["complete"],
                 exhausted=position["exhausted"],
-                source_ahead_s=float(position.get("source_ahead_s", 0.0)),
+                source_ahead_s=position.get("source_ahead_s"),
             )
         except (KeyError, TypeError, ValueError):
             return None

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from etl.core.page import Page, Record, Sighting
+from etl.core.page import Confirmed, Page, Record, Sighting
 from etl.core.stream import Address, Resource, Stream, key_text
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
 from etl.errors import (
@@ -39,6 +39,7 @@ from etl.extractors.protocol import (
     parse_page,
     parse_record,
 )
+from etl.extractors.single import ask_singly, finds_one
 
 _log = structlog.get_logger(__name__)
 
@@ -60,12 +61,12 @@ NextParents = Callable[[Sequence[Any] | None, int], Awaitable[Sequence[Parent]]]
 class Snapshot:
     """How far a snapshot is: what a checkpoint keeps of it, so that another process can go on.
 
-    began_at: the server's clock at the first request. stage: which resource is being read. parent:
-    the fields of the parent in hand, None before the first; list_number and walk: how far its lists
-    are read. read: the whole resource is. pages and parents: how many this stage had, counts;
-    records: how many it showed; refused: how many parents could not be looked at. vouches: False
-    once a record was met that does not tell which one it is. complete: no list had to be given up;
-    cut: one showed less than it has. took: pages and parents of the stages that are read.
+    began_at: what clocks agreed on at the first request. stage: which resource is being read.
+    parent: the fields of the parent in hand, None before the first; list_number and walk: how far
+    its lists are read. read: the whole resource is. pages and parents: how many this stage had,
+    counts; records: how many it showed; refused: how many parents could not be looked at. vouches:
+    False once a record was met that does not tell which one it is. complete: no list had to be
+    given up; cut: one showed less than it has. took: pages and parents of the stages that are read.
     """
 
     fingerprint: str
@@ -213,48 +214,40 @@ class SnapshotExtractor:
         record, dirty = parse_record(answer.body)
         return self.prepared(record, parent), answer, dirty
 
-    async def confirm(self, keys: Sequence[str]) -> tuple[Page, list[str]]:
-        """Ask for records by their keys; return a page of those there are, and which are gone.
+    async def confirm(self, keys: Sequence[str], known: Sequence[str]) -> Confirmed:
+        """Ask for records by their keys.
 
-        One that the key's owner may not see is neither. Safe to repeat. Raises SourceError and
-        BudgetSpent.
+        known: keys of records that are there. If no answer shows a record, and none of these is
+        found either, the server does not answer such questions. Safe to repeat. Raises SourceError
+        and BudgetSpent.
         """
-        one = self._resource.one
-        assert one is not None
         before, source_at = self._client.now, self._client.source_now
-        records: list[Record] = []
-        gone: list[str] = []
-        is_dirty = False
-        for key in keys:
-            values = [key] if len(self._resource.key) == 1 else json.loads(key)
-            named = dict(zip(self._resource.key, values, strict=True))
-            if not one.takes(named):
-                continue
-            path, params = self._address(one, named)
-            try:
-                answer = await self._client.fetch(
-                    Request(path, params, self._resource.retrieve_classes)
-                )
-            except StreamUnavailable as exc:
-                if is_record_gone(exc):
-                    gone.append(key)
-                elif not is_record_closed(exc):
-                    raise
-            else:
-                record, dirty = parse_record(answer.body)
-                records.append(self.prepared(record, {}))
-                is_dirty |= dirty
+        singles = await ask_singly(self._client, self._one, keys)
+        decoded = [parse_record(answer.body) for answer in singles.found]
+        proven = bool(decoded) or not (singles.gone and known)
+        proven = proven or await finds_one(self._client, self._one, known)
         page = Page(
-            records,
-            is_dirty,
+            [self.prepared(record, {}) for record, _ in decoded],
+            any(dirty for _, dirty in decoded),
             before,
-            size_bytes=0,
+            size_bytes=sum(len(answer.body) for answer in singles.found),
             position={},
             last=False,
             source_at=source_at,
             sighting=Sighting([]),
         )
-        return page, gone
+        return Confirmed.of(page, keys, singles.gone, singles.failed, singles.why_failed, proven)
+
+    def _one(self, key: str) -> Request | None:
+        """Return the request for one record; None if its key cannot stand in an address."""
+        one = self._resource.one
+        assert one is not None
+        values = [key] if len(self._resource.key) == 1 else json.loads(key)
+        named = dict(zip(self._resource.key, values, strict=True))
+        if not one.takes(named):
+            return None
+        path, params = self._address(one, named)
+        return Request(path, params, self._resource.retrieve_classes)
 
     def prepared(self, record: Record, parent: Parent) -> Record:
         """Return a record without its secrets, and with what it belongs to."""
@@ -397,6 +390,9 @@ class SnapshotExtractor:
     ) -> tuple[Page, bool]:
         """Return the page of an answer, and whether its list is at its end."""
         records = [self.prepared(record, parent) for record in listed.records]
+        if snapshot.stage == snapshot.pages == 0 and answer.source_at is not None:
+            # Before the first answer one clock less could vote.
+            snapshot.began_at = answer.source_at
         snapshot.pages += 1
         snapshot.records += len(records)
         last = True

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, false, func, or_, select, update
-from sqlalchemy.dialects.postgresql import distinct_on, insert
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, distinct_on, insert
 
+from etl.core.clocks import PastRun
 from etl.core.coverage import Coverage, Span
 from etl.core.forecast import Forecast
 from etl.core.stream import Stream
@@ -88,6 +89,34 @@ class History:
             swept={age: datetime.fromisoformat(at) for age, at in (row.swept or {}).items()},
             traits=row.traits,
         )
+
+    async def past_runs(self, unit: Unit) -> Sequence[PastRun]:
+        """Return the unit's runs that have ended, the latest first."""
+        runs = self._tables.runs
+        query = (
+            select(runs.c.started_at, runs.c.status, runs.c.records_read)
+            .where(unit.of(runs), runs.c.ended_at.is_not(None))
+            .order_by(runs.c.started_at.desc())
+        )
+        async with self._database.transaction() as connection:
+            found = await connection.execute(query)
+            return [PastRun(at, status == "succeeded", read) for at, status, read in found]
+
+    async def cut_back(self, unit: Unit, until: datetime | None) -> None:
+        """Forget what is known complete after `until`; None: all of it. Safe to repeat."""
+        table = self._tables.watermarks
+        kept = func.tstzmultirange(func.tstzrange(None, until), type_=TSTZMULTIRANGE())
+        empty = func.tstzmultirange(type_=TSTZMULTIRANGE())
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                update(table)
+                .where(table.c.project_id == unit.project_id, table.c.stream == unit.stream)
+                .values(
+                    complete=empty if until is None else table.c.complete * kept,
+                    tail_until=None if until is None else func.least(table.c.tail_until, until),
+                    updated_at=func.now(),
+                )
+            )
 
     async def count_started(self, unit: Unit, stream: Stream, spans: Sequence[Span]) -> int:
         """Return how many stored records of the unit's project, not gone, start within `spans`."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, null, select, update
+from sqlalchemy import func, null, select, text, update
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,7 +18,7 @@ from etl.loaders.absence import AbsentRecords, orphan_statements
 from etl.loaders.database import Database, translated
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Lease
-from etl.loaders.loader import Absence, Closing, Commit, Loaded
+from etl.loaders.loader import Absence, Closing, Commit, Expiring, Loaded, Outdated
 from etl.loaders.rejects import RejectsTable
 from etl.loaders.statements import PLAN_SETTINGS, load_statements
 from etl.loaders.table_load import TableLoad
@@ -40,7 +40,7 @@ class PostgresLoader:
             (spec, load_statements(spec, tables.schema, tables.bookkeeping))
             for spec in resource.tables
         ]
-        self._absent = AbsentRecords(resource.tables[0], tables.schema, tables.bookkeeping)
+        self._absent = AbsentRecords(resource, tables.schema, tables.bookkeeping)
         self._orphans = orphan_statements(resource, tables.schema)
         self._rejects = RejectsTable(tables, stream)
 
@@ -77,12 +77,23 @@ class PostgresLoader:
             sent.append(loaded)
         return loaded
 
-    async def expire(self, lease: Lease, source_now: datetime) -> Absence:
-        """Mark what expired and weigh what was not seen; see `Loader`."""
+    async def expire(self, lease: Lease, outdated: Outdated, most: int | None) -> Expiring | None:
+        """Mark what expired; see `Loader`."""
+
+        async def work() -> Expiring | None:
+            async with self._database.transaction(PLAN_SETTINGS) as connection:
+                too_many = await self._absent.expire(connection, lease.unit, outdated, most)
+                await self._hold(connection, lease)
+            return too_many
+
+        return await self._database.repeat(work)
+
+    async def weigh(self, lease: Lease, accepted_at: datetime | None) -> Absence:
+        """Weigh what was not seen; see `Loader`."""
 
         async def work() -> Absence:
             async with self._database.transaction(PLAN_SETTINGS) as connection:
-                absence = await self._absent.expire(connection, lease.unit, source_now)
+                absence = await self._absent.weigh(connection, lease.unit, accepted_at)
                 await self._hold(connection, lease)
             return absence
 
@@ -104,6 +115,24 @@ class PostgresLoader:
         async def work() -> Sequence[str]:
             async with self._database.transaction() as connection:
                 return await self._absent.suspects(connection, lease.unit, after, limit)
+
+        return await self._database.repeat(work)
+
+    async def due(self, lease: Lease, limit: int, failed: Sequence[str]) -> Sequence[str]:
+        """Return the suspects to ask for; see `Loader`."""
+
+        async def work() -> Sequence[str]:
+            async with self._database.transaction() as connection:
+                return await self._absent.due(connection, lease.unit, limit, failed)
+
+        return await self._database.repeat(work)
+
+    async def known(self, lease: Lease, limit: int) -> Sequence[str]:
+        """Return records that are there; see `Loader`."""
+
+        async def work() -> Sequence[str]:
+            async with self._database.transaction() as connection:
+                return await self._absent.known(connection, lease.unit, limit)
 
         return await self._database.repeat(work)
 
@@ -303,7 +332,10 @@ class PostgresLoader:
                     "complete": table.c.complete + new.complete,
                     "tail_until": func.greatest(table.c.tail_until, new.tail_until),
                     "swept": func.coalesce(new.swept, table.c.swept),
-                    "traits": new.traits,
+                    # Key by key: units that close at once keep what the others found.
+                    "traits": func.coalesce(table.c.traits, text("'{}'::jsonb")).op("||")(
+                        new.traits
+                    ),
                     "updated_at": func.now(),
                 },
             )

@@ -18,7 +18,7 @@ from etl.errors import (
     Stopped,
     StreamUnavailable,
 )
-from etl.loaders.loader import Absence
+from etl.loaders.loader import Absence, Expiring
 
 SUCCEEDED, PARTIAL, PAUSED, FAILED, HELD = "succeeded", "partial", "paused", "failed", "held"
 
@@ -107,17 +107,24 @@ class Tally:
     """What a reading to the end has to own up to.
 
     complete: whether it vouches for every row. rejected: records newly set aside. withheld: what
-    vanished, when that was too much to believe. unjudged: whether something vanished that may also
+    vanished, when that was too much to believe; lasting: what would expire, likewise. unasked: how
+    many records that a list did not show are still to be asked for. unproven: whether the server
+    does not answer questions for single records. unjudged: whether something vanished that may also
     be a record that could not be read. cut: a list showed less than it has. passed_over: resources
-    that could not be asked about, and why the last one.
+    or records that could not be asked about, and why the last one. clocks: what each one says, when
+    no two agree.
     """
 
     complete: bool = True
     rejected: int = 0
     withheld: Absence | None = None
+    lasting: Expiring | None = None
+    unasked: int = 0
+    unproven: bool = False
     unjudged: bool = False
     cut: bool = False
     passed_over: tuple[int, str] | None = None
+    clocks: str | None = None
 
 
 def honest_ending(tally: Tally, stream: str = "") -> Ending:
@@ -128,11 +135,35 @@ def honest_ending(tally: Tally, stream: str = "") -> Ending:
             "The list kept changing while it was read: no two passes agreed, so rows may be "
             "missing. The next run reads it again"
         )
-    if tally.withheld is not None:
+    if tally.clocks is not None:
         reasons.append(
-            f"{tally.withheld.suspects:,} of {tally.withheld.alive:,} records have vanished at "
-            "once, so none of them was marked deleted. If that is right, run "
+            f"No two clocks agree, so nobody knows as of when this is complete: {tally.clocks}. "
+            "Set them right"
+        )
+    if tally.withheld is not None:
+        lost, there = tally.withheld.lost, tally.withheld.alive + tally.withheld.lost
+        within = f"within a day, {lost:,} of them marked before" if lost else "at once"
+        reasons.append(
+            f"{tally.withheld.suspects + lost:,} of {there:,} records have vanished {within}, so "
+            f"{'no more' if lost else 'none'} of them was marked deleted. If that is right, run "
             f"`posthog-etl sync --accept-deletions {stream}`"
+        )
+    if tally.lasting is not None:
+        reasons.append(
+            f"{tally.lasting.rows:,} of {tally.lasting.alive:,} records would expire at once, and "
+            "the server still has some of them, so none was marked expired: a clock or their "
+            "expiry_time is wrong. If they have expired, run "
+            f"`posthog-etl sync --accept-deletions {stream}`"
+        )
+    if tally.unasked:
+        reasons.append(
+            f"{tally.unasked:,} records that the list did not show are still to be asked for by "
+            "their keys; the next runs go on"
+        )
+    if tally.unproven:
+        reasons.append(
+            "The server does not find even a record that is there by its key, so what the list did "
+            "not show was not marked deleted"
         )
     if tally.unjudged:
         reasons.append(

@@ -6,24 +6,30 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
+from etl.core.clocks import TOLERANCE
 from etl.core.coverage import Span
 from etl.core.forecast import Forecast, by_cursor, by_offset
-from etl.core.page import Batch, Page
+from etl.core.page import Batch, Page, Sighting
 from etl.core.stream import TAIL, Stream
 from etl.core.window import MARGIN, Window, moving_window
 from etl.extractors.extractor import Extractor
 from etl.extractors.reading import Reading
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Lease
-from etl.loaders.loader import Closing, Commit
+from etl.loaders.loader import Closing, Commit, Outdated
+from etl.runs.judging import Accepted, Judging
 from etl.runs.prefetch import prefetched
 from etl.runs.report import Ending, Tally, honest_ending
-from etl.runs.work import Plan, Progress, Tools, Work, stopped
+from etl.runs.work import Plan, Progress, Tools, stopped
 
 _log = structlog.get_logger(__name__)
+
+# So many suspects are taken from the database at once, a count; an address holds fewer.
+_AT_ONCE = 1000
 
 
 @dataclass(slots=True)
@@ -32,14 +38,12 @@ class Chain:
 
     reach: where the oldest of them begins. extractor: has read the one before, None at first.
     rows: how many known rows are in what was read so far; requests: how many that was to take.
-    gone: how many records this backfill has marked deleted so far.
     """
 
     reach: datetime
     extractor: Extractor | None = None
     rows: int = 0
     requests: int = 0
-    gone: int = 0
 
     @property
     def broken(self) -> bool:
@@ -56,7 +60,7 @@ class Chain:
         return reading is not None and reading.complete and not reading.filters
 
 
-class WindowsWork(Work):
+class WindowsWork(Judging):
     """One execution of a unit: an unfinished reading first, then what is new since."""
 
     def __init__(
@@ -77,6 +81,7 @@ class WindowsWork(Work):
     async def run(self) -> Ending:
         """Read and load until the unit is up to date. Raises EtlError."""
         watermark = await self._watermark()
+        self.accepted = Accepted.of(watermark.traits)
         extractor = self._extractor(watermark)
         left = extractor.resume(self.lease.position)
         if self.lease.unit.window != TAIL:
@@ -86,7 +91,7 @@ class WindowsWork(Work):
             # What was read before the break may have changed since, so the new end follows.
             await self._read(extractor, left.window, watermark, left)
             watermark, self._tally = await self._watermark(), Tally(rejected=self._tally.rejected)
-        age = self._plan.lookback.due(watermark.swept, self._tools.client.now)
+        age = self._plan.lookback.due(watermark.swept, self._tools.client.source_now)
         await self._read(extractor, self._moving(watermark, age), watermark, None)
         return honest_ending(self._tally, self.stream.name)
 
@@ -132,9 +137,19 @@ class WindowsWork(Work):
             raise stopped()
         reading = extractor.reading
         assert reading is not None
+        expired_until = _expired_until(watermark)
         if reading.complete:
-            await self._judge_absent(extractor, reading)
-        await self._close(extractor, reading, watermark, opened_at)
+            expired_until = await self._judge_absent(extractor, reading, watermark)
+        await self._close(extractor, reading, watermark, opened_at, expired_until)
+
+    def _traits(self, extractor: Extractor, expired_until: datetime | None) -> dict[str, Any]:
+        """Return what is kept for the next run; what only a sync knows, only a sync keeps."""
+        ours = ("expired_until", "accepted")
+        traits = {name: value for name, value in extractor.traits.items() if name not in ours}
+        if self.lease.unit.window == TAIL:
+            traits["expired_until"] = _text(expired_until)
+            traits |= self.accepted.traits()
+        return traits
 
     async def _foresee(
         self, window: Window, watermark: Watermark, left: Reading | None, *, follows: bool
@@ -167,37 +182,70 @@ class WindowsWork(Work):
         self._expect(Forecast(requests - chain.requests, exact))
         chain.requests = requests
 
-    async def _load(self, page: Page, gone: Sequence[str] = ()) -> None:
-        await self._commit(self._loader, page, self._resource.transform(page), gone=gone)
+    async def _load(
+        self, page: Page, gone: Sequence[str] = (), checked: Sequence[str] = ()
+    ) -> None:
+        batch = self._resource.transform(page)
+        await self._commit(self._loader, page, batch, gone=gone, checked=checked)
         if page.forecast_records is not None and self.forecast is None:
             requests = by_offset(page.forecast_records, self._plan.page_size_records)
             self.forecast = Forecast(requests, exact=True)
 
-    async def _judge_absent(self, extractor: Extractor, reading: Reading) -> None:
-        """Ask for the stored records that the reading did not show, and mark those that are gone.
+    async def _judge_absent(
+        self, extractor: Extractor, reading: Reading, watermark: Watermark
+    ) -> datetime | None:
+        """Mark what has expired, and which of the records that the reading did not show are gone.
 
         Only after a complete reading, and each one by its own answer: a list that leaves something
-        out proves nothing yet.
+        out proves nothing yet. Returns up to when what has expired is marked.
         """
-        # Small windows are no way round the guard: what the ones before lost counts, too.
-        before = 0 if self._chain is None else self._chain.gone
-        await self._withheld(self._loader, before=before)
-        if self._tally.withheld is not None:
-            await self._loader.withhold(self.lease)
-            return
-        async for ids in self._suspects(self._loader):
-            page, gone = await extractor.confirm(ids)
-            await self._load(replace(page, position=reading.position()), gone)
-            if self._chain is not None:
-                self._chain.gone += len(gone)
+        loader = self._loader
+
+        async def take(page: Page, gone: Sequence[str], there: Sequence[str]) -> None:
+            seen = [*(page.sighting.keys if page.sighting else ()), *there]
+            page = replace(page, position=reading.position(), sighting=Sighting(seen))
+            await self._load(page, gone, there)
+
+        moving = self.lease.unit.window == TAIL
+        elsewhere = moving and reading.filters
+        now, noted = self._tools.client.source_now, (watermark.traits or {}).get("expired_until")
+        outdated = Outdated(
+            now,
+            started_before=reading.window.reach if elsewhere else None,
+            after=_expired_until(watermark),
+            recalls=moving and (noted is None or datetime.fromisoformat(noted) > now + TOLERANCE),
+        )
+        expired = not self._clocks_disagree() and await self._expire(
+            loader, outdated, extractor.confirm, take
+        )
+        if expired:
+            table = self._resource.tables[0].name
+            absence = await self._weigh(loader, table)
+            if absence is not None and absence.suspects:
+                await self._ask_for(loader, table, absence, _AT_ONCE, extractor.confirm, take)
+        if not moving:
+            # The next sync goes on with what is left.
+            await loader.withhold(self.lease)
+        await self._note_accepted()
+        return outdated.now if expired else _expired_until(watermark)
 
     async def _close(
-        self, extractor: Extractor, reading: Reading, watermark: Watermark, opened_at: datetime
+        self,
+        extractor: Extractor,
+        reading: Reading,
+        watermark: Watermark,
+        opened_at: datetime,
+        expired_until: datetime | None,
     ) -> None:
-        """Say what is known complete now; the watermarks move here and nowhere else."""
-        window, began_at = reading.window, reading.began_at
+        """Say what is known complete now; the watermarks move here and nowhere else.
+
+        Where no two clocks agree nobody knows as of when, and they stay where they are.
+        """
+        window = reading.window
+        began_at = min(reading.began_at, self._tools.client.source_now)
         moving = window.until is None
         self._tally.complete &= reading.complete
+        known = reading.complete and not self._clocks_disagree()
         # A server that does not filter has shown everything there is.
         since = window.since if reading.filters else min(window.reach, self._plan.start)
         until = began_at
@@ -207,7 +255,7 @@ class WindowsWork(Work):
         oldest = self._moving(watermark, self._plan.lookback.grades[-1].age).since
         everything = not reading.filters or window.since <= oldest
         age = timedelta.max if everything else (watermark.tail_until or began_at) - window.since
-        swept = self._plan.lookback.sweep(watermark.swept, age, opened_at)
+        swept = self._plan.lookback.sweep(watermark.swept, age, began_at)
         requests, bytes_read = self.spent()
         commit = Commit(
             observed_at=opened_at,
@@ -215,10 +263,10 @@ class WindowsWork(Work):
             requests=requests,
             bytes_read=bytes_read,
             closing=Closing(
-                complete=[Span(since, until)] if reading.complete and since < until else [],
-                tail_until=began_at if reading.complete and moving else None,
-                swept=swept if reading.complete and moving else None,
-                traits=extractor.traits,
+                complete=[Span(since, until)] if known and since < until else [],
+                tail_until=began_at if known and moving else None,
+                swept=swept if known and moving else None,
+                traits=self._traits(extractor, expired_until),
             ),
         )
         await self._loader.load(self.lease, Batch([]), commit)
@@ -228,6 +276,12 @@ class WindowsWork(Work):
             until=until.isoformat(),
             complete=reading.complete,
         )
+
+
+def _expired_until(watermark: Watermark) -> datetime | None:
+    """Return up to when what expired is marked; None: nothing was ever."""
+    until = (watermark.traits or {}).get("expired_until")
+    return watermark.tail_until if until is None else datetime.fromisoformat(until)
 
 
 def _text(at: datetime | None) -> str | None:
