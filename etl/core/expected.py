@@ -41,7 +41,7 @@ class Counted:
     @classmethod
     def of(cls, traits: Mapping[str, Any] | None) -> Counted | None:
         """Return what the traits hold, None where that is nothing or cannot be read."""
-        state = (traits or {}).get("counted")
+        state: Any = (traits or {}).get("counted")
         try:
             return cls(
                 rows=int(state["rows"]),

@@ -15,8 +15,10 @@ import structlog
 from multidict import CIMultiDict
 from yarl import URL
 
+from etl.core.clocks import Clocks
 from etl.core.retry import RetryPolicy, retry_wait_s
 from etl.errors import BudgetSpent, ForeignAnswer, SourceError, SourceOverloaded, Throttled
+from etl.extractors import clocks
 from etl.extractors.connection import NOT_REACHED, connection_error
 from etl.extractors.protocol import (
     HIDDEN,
@@ -68,7 +70,7 @@ class Client:
     """A session against one host with one key.
 
     requests and bytes_read only grow. source_ahead_s: how far the server's clock is ahead of the
-    database's, from the latest answer's Date header (whole seconds), 0 before the first.
+    database's, from the latest answer's Date header (whole seconds), None before the first.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class Client:
         self._reached = False
         self.requests = 0
         self.bytes_read = 0
-        self.source_ahead_s = 0.0
+        self.source_ahead_s: float | None = None
 
     @property
     def now(self) -> datetime:
@@ -103,9 +105,20 @@ class Client:
         return self._clock.now()
 
     @property
+    def clocks(self) -> Clocks:
+        """What each clock says now."""
+        now, ahead_s = self._clock.now(), self.source_ahead_s
+        source = None if ahead_s is None else now + timedelta(seconds=ahead_s)
+        return Clocks(*clocks.clocks_here(now), source)
+
+    @property
     def source_now(self) -> datetime:
-        """The instant on the server's clock, as well as it is known."""
-        return self._clock.now() + timedelta(seconds=self.source_ahead_s)
+        """The instant that clocks agree on, which no single one can falsify.
+
+        Where no two agree, the earliest: what is known as of too early an instant is read again.
+        """
+        read = self.clocks
+        return read.agreed or read.earliest
 
     async def fetch(
         self, request: Request, *, shrinkable: bool = False, attempts: int | None = None
@@ -191,7 +204,7 @@ class Client:
             size_bytes=len(body),
             seconds=round(time.monotonic() - started_s, 3),
         )
-        return Answer(body, requested_at, source_clock(headers))
+        return Answer(body, requested_at, self.clocks.agreed)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Read the body, bounded: a server that ignores `limit` must not fill our memory."""

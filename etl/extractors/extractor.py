@@ -12,38 +12,37 @@ from typing import Any
 import structlog
 from msgspec import Raw
 
+from etl.core.clocks import TOLERANCE
 from etl.core.coverage import Span
 from etl.core.document import decode_record
-from etl.core.page import Page, Record, Sighting, TypedRecord
+from etl.core.page import Confirmed, Page, Record, Sighting, TypedRecord
 from etl.core.stream import Stream
 from etl.core.stretch import first_stretch, shorter
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk
-from etl.core.window import AHEAD, LONG_AGO, Window
+from etl.core.window import FAR_AHEAD, LONG_AGO, Window
 from etl.errors import (
     ListingBroken,
     RequestRefused,
     SourceOverloaded,
     SourceUnavailable,
-    StreamUnavailable,
 )
 from etl.extractors.client import Client
 from etl.extractors.protocol import (
     Answer,
     RecordList,
+    Request,
     ids_request,
-    is_record_gone,
     list_request,
     parse_list,
     parse_record,
     retrieve_request,
 )
 from etl.extractors.reading import Reading
+from etl.extractors.single import ask_singly, finds_one
 
 _log = structlog.get_logger(__name__)
 
 SMALLEST_PAGE_RECORDS = 50
-# A server whose clock is further off than this would filter another window than the one we mean.
-TOLERATED_SKEW = timedelta(minutes=5)
 UNREADABLE_ATTEMPTS = 4
 
 
@@ -68,7 +67,7 @@ class Extractor:
     ) -> None:
         self._client = client
         self._stream = stream
-        self._accepted = accepted
+        self.accepted = accepted
         self._front = False
         self._resource = stream.resources[0]
         self._path = f"/api/{prefix}/{project_id}/{self._resource.lists[0].path}"
@@ -88,7 +87,7 @@ class Extractor:
         """Return the reading that `position` stands in; None when it is no good here."""
         reading = None if position is None else Reading.resume(position, self.fingerprint)
         if reading is not None and not self._client.requests:
-            # What is left may need no request, and yet the server's clock, to tell what expired.
+            # What is left may need no request, and yet the server's clock to vote.
             self._client.source_ahead_s = reading.source_ahead_s
         if reading is not None:
             self._longest = reading.longest
@@ -137,17 +136,20 @@ class Extractor:
         self.reading, answer = await self._begin_anew(window)
         return self._take(self.reading, *answer)
 
-    async def confirm(self, keys: Sequence[str]) -> tuple[Page, list[str]]:
-        """Ask for records by their keys; return a page of those there are, and which are gone.
+    async def confirm(self, keys: Sequence[str], known: Sequence[str] = ()) -> Confirmed:
+        """Ask for records by their keys.
 
         An answer counts only if it shows a record that is known to be there, too, is at its end
-        and answers this question and no other; else each one is asked for by itself.
+        and answers this question and no other; else each one is asked for by itself. known: keys of
+        records that are there, for where the reading has shown none.
         Safe to repeat. Raises SourceError and BudgetSpent.
         """
         reading = self.reading
         assert reading is not None
-        if self.traits.get("envelope") == "cursor" and reading.witness is not None:
-            asked = [*dict.fromkeys([*keys, reading.witness])]
+        witnesses = [*known] if reading.witness is None else [reading.witness]
+        if self.traits.get("envelope") == "cursor" and witnesses:
+            witness = witnesses[0]
+            asked = [*dict.fromkeys([*keys, witness])]
             request = ids_request(self._path, asked, self._resource.budget_classes)
             try:
                 answer = await self._client.fetch(request, shrinkable=len(keys) > 1)
@@ -156,19 +158,19 @@ class Extractor:
                     raise
                 _log.warning("confirmation.halved", keys=len(keys), reason=exc.message)
                 half = len(keys) // 2
-                page, gone = await self.confirm(keys[:half])
-                other, more_gone = await self.confirm(keys[half:])
-                return page.joined(other), [*gone, *more_gone]
+                first = await self.confirm(keys[:half], known)
+                return first.joined(await self.confirm(keys[half:], known))
             listed = parse_list(answer.body)
             shown = {_key(record, self._resource.key[0]) for record in listed.records}
-            if reading.witness in shown and shown <= set(asked) and not listed.more:
+            if witness in shown and shown <= set(asked) and not listed.more:
                 records = [r for r in listed.records if _key(r, self._resource.key[0]) in set(keys)]
                 page = self._confirmed(
                     records, answer.requested_at, answer.source_at, dirty=listed.dirty
                 )
-                return page, [key for key in keys if key not in shown]
+                gone = [key for key in keys if key not in shown]
+                return Confirmed(page, gone, there=[], failed=[])
             _log.warning("confirmation.distrusted", keys=len(keys))
-        return await self._retrieve(keys)
+        return await self._retrieve(keys, witnesses)
 
     async def newest_start(self, dates: Span) -> datetime | None:
         """Return the latest start that the first row of these dates has; None: there is no row.
@@ -180,27 +182,29 @@ class Extractor:
         starts = self._starts(parse_list(answer.body, self._resource.read))
         return max((at for at in starts if at is not None and at <= dates.until), default=None)
 
-    async def _retrieve(self, keys: Sequence[str]) -> tuple[Page, list[str]]:
+    async def _retrieve(self, keys: Sequence[str], witnesses: Sequence[str]) -> Confirmed:
+        """Ask for each record by itself.
+
+        A documented server may have no such requests, and say of every record that it is not found.
+        """
         before, source_at = self._client.now, self._client.source_now
-        records: list[Record] = []
-        gone: list[str] = []
-        is_dirty = False
-        for key in keys:
-            if key in (".", ".."):
-                continue  # in an address it would lead to another one
-            try:
-                answer = await self._client.fetch(
-                    retrieve_request(self._path, key, self._resource.retrieve_classes)
-                )
-            except StreamUnavailable as exc:
-                if not is_record_gone(exc):
-                    raise
-                gone.append(key)
-            else:
-                record, dirty = parse_record(answer.body)
-                records.append(record)
-                is_dirty |= dirty
-        return self._confirmed(records, before, source_at, dirty=is_dirty), gone
+        singles = await ask_singly(self._client, self._one, keys)
+        decoded = [parse_record(answer.body) for answer in singles.found]
+        records = [record for record, _ in decoded]
+        dirty = any(dirty for _, dirty in decoded)
+        page = self._confirmed(records, before, source_at, dirty=dirty)
+        proven = bool(records) or not singles.gone
+        if not proven and witnesses:
+            proven = await finds_one(self._client, self._one, witnesses)
+        elif not proven:
+            proven = self.traits.get("envelope") == "cursor"
+        return Confirmed.of(page, keys, singles.gone, singles.failed, singles.why_failed, proven)
+
+    def _one(self, key: str) -> Request | None:
+        """Return the request for one record; None if its key would lead to another address."""
+        if key in (".", ".."):
+            return None
+        return retrieve_request(self._path, key, self._resource.retrieve_classes)
 
     def _confirmed(
         self,
@@ -222,14 +226,14 @@ class Extractor:
         )
 
     async def _begin_anew(self, window: Window) -> tuple[Reading, tuple[Ask, Answer, RecordList]]:
-        before = self._client.source_now
+        before = self._client.clocks.latest
         known = self.traits.get("date_filter")
         refused = known == "refused"
         filters = known not in ("refused", "ignored")
         stretch = first_stretch(window, self._longest, before) if filters else None
         reading = Reading(
             window=window,
-            began_at=before,
+            began_at=self._client.source_now,
             asked=None if refused else self._dates(stretch or window, before),
             filters=filters,
             fingerprint=self.fingerprint,
@@ -255,22 +259,22 @@ class Extractor:
         if outside and self.traits.get("date_filter") == "honoured":
             # It filtered before. One answer may be another question's, out of a cache.
             answer = await self._ask(reading)
-        source_at = answer[1].source_at
-        if source_at is None:
-            return reading, answer
-        reading.began_at = source_at
-        if reading.asked is not None and abs(source_at - before) > TOLERATED_SKEW:
-            _log.warning("clock.skewed", seconds=round((source_at - before).total_seconds()))
-            reading.asked = self._dates(reading.part, source_at)
+        clocks = self._client.clocks
+        reading.began_at = answer[1].source_at or clocks.earliest
+        skew = clocks.latest - before
+        if reading.asked is not None and window.until is None and skew > TOLERANCE:
+            # Its recordings may have the dates of the clock that is ahead.
+            _log.warning("clock.skewed", seconds=round(skew.total_seconds()))
+            reading.asked = self._dates(reading.part, clocks.latest)
             answer = await self._ask(reading)
         return reading, answer
 
-    def _dates(self, window: Window, source_now: datetime) -> Span:
+    def _dates(self, window: Window, now: datetime) -> Span:
         """Return the dates to send; all there are where they are known to be ignored.
 
         Should such a server have learnt to filter, it leaves nothing out and cuts nothing.
         """
-        asked = window.asked(source_now)
+        asked = window.asked(now)
         ignored = self.traits.get("date_filter") == "ignored"
         return Span(LONG_AGO, FAR_AHEAD) if ignored else asked
 
@@ -336,7 +340,7 @@ class Extractor:
         # Older servers say has_next and know only offset.
         if listed.by_cursor and not (listed.more and listed.cursor is None):
             return CursorWalk()
-        return OffsetWalk(accepted=self._accepted, may_enlarge="clamp" not in self.traits)
+        return OffsetWalk(accepted=self.accepted, may_enlarge="clamp" not in self.traits)
 
     def _take(self, reading: Reading, ask: Ask, answer: Answer, listed: RecordList) -> Page:
         if listed.by_cursor and reading.asked is None:

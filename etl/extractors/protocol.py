@@ -82,7 +82,7 @@ class Request:
 class Answer:
     """An answer of status 200, undecoded, and when its request went out.
 
-    source_at: the server's own clock (Date header) with the answer, None when it sent none.
+    source_at: the instant that clocks agreed on when it came, None where no two did.
     """
 
     body: bytes

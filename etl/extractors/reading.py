@@ -24,17 +24,18 @@ _FAR = datetime(9999, 1, 1, tzinfo=UTC)
 class Reading:
     """A window being read: what a checkpoint keeps of it, so that another process can go on.
 
-    began_at: the server's clock at the first request; what happened before it has been asked for.
+    began_at: what clocks agreed on at the first request; what happened before has been asked for.
     asked: the (date_from, date_to) sent, None to a server that does not filter. filters: False
     once the server answered with rows outside the dates. ordered: whether all came newest start
     first. low: the start that was reached, above: the one before; edge: the keys at `low`. witness:
     a key that was seen.
     ended: all is read, complete: and every row that was there the whole time is vouched for.
     exhausted: the list itself was at its end, not only the window. source_ahead_s: how far the
-    server's clock was ahead of ours when it last answered. stretch: the part of the window in hand,
-    None for all of it; longest: how long such a part may be. front: a server that ignores dates is
-    read down to the window's beginning, and not to the end of its list. count: the server's last
-    count; unaccounted: how many of these rows were not met, None where it does not say.
+    server's clock was ahead of the database's when it last answered, None before. stretch: the part
+    of the window in hand, None for all of it; longest: how long such a part may be. front: a server
+    that ignores dates is read down to the window's beginning, and not to the end of its list.
+    count: the server's last count; unaccounted: how many of these rows were not met, None where it
+    does not say.
     """
 
     window: Window
@@ -51,7 +52,7 @@ class Reading:
     ended: bool = False
     complete: bool = True
     exhausted: bool = False
-    source_ahead_s: float = 0.0
+    source_ahead_s: float | None = None
     stretch: Window | None = None
     longest: timedelta | None = None
     front: bool = False
@@ -151,7 +152,7 @@ class Reading:
                 ended=position["ended"],
                 complete=position["complete"],
                 exhausted=position["exhausted"],
-                source_ahead_s=float(position.get("source_ahead_s", 0.0)),
+                source_ahead_s=position.get("source_ahead_s"),
                 stretch=None if stretch is None else Window(_at(stretch[0]), _maybe_at(stretch[1])),
                 front=position["front"],
                 count=position["count"],

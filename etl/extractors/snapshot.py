@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
+from urllib.parse import urlencode
 
 import structlog
 
-from etl.core.page import Page, Record, Sighting
+from etl.core.page import Confirmed, Page, Record, Sighting
 from etl.core.stream import Address, Resource, Stream, key_text
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
 from etl.errors import (
@@ -43,6 +44,7 @@ from etl.extractors.protocol import (
     parse_record,
     project_request,
 )
+from etl.extractors.single import ask_singly, finds_one
 
 _log = structlog.get_logger(__name__)
 
@@ -53,6 +55,9 @@ WORTH_RESUMING = timedelta(hours=2)
 GATHERED_RECORDS = 500
 GATHERED_S = 1.0
 SMALLEST_PAGE_RECORDS = 50
+# A collection shows at most so many recordings that are not in long-term storage (PostHog source,
+# session_recording_playlist_api.py), so one that shows fewer is not cut.
+COLLECTION_CUT = 50
 UNREADABLE_ATTEMPTS = 4
 # If something else answers for so many parents, it is not one of them.
 FOREIGN_PARENTS = 3
@@ -66,13 +71,14 @@ NextParents = Callable[[Sequence[Any] | None, int], Awaitable[Sequence[Parent]]]
 class Snapshot:
     """How far a snapshot is: what a checkpoint keeps of it, so that another process can go on.
 
-    began_at: the server's clock at the first request. stage: which resource is being read. parent:
-    the fields of the parent in hand, None before the first; list_number and walk: how far its lists
-    are read. read: the whole resource is. pages and parents: how many this stage had, counts;
-    records: how many it showed; refused: how many parents could not be looked at; passed_over: how
-    many of these because something other than PostHog answered. vouches: False
+    began_at: what clocks agreed on at the first request. stage: which resource is being read.
+    parent: the fields of the parent in hand, None before the first; list_number and walk: how far
+    its lists are read. read: the whole resource is. pages and parents: how many this stage had,
+    counts; records: how many it showed; refused: how many parents could not be looked at;
+    passed_over: how many of these because something other than PostHog answered. vouches: False
     once a record was met that does not tell which one it is. complete: no list had to be given up;
-    cut: one showed less than it has. took: pages and parents of the stages that are read.
+    cut: one showed less than it has. lacking: by the address of a list, how many rows it counted
+    and did not show. took: pages and parents of the stages that are read.
     """
 
     fingerprint: str
@@ -91,6 +97,7 @@ class Snapshot:
     vouches: bool = True
     complete: bool = True
     cut: bool = False
+    lacking: dict[str, int] = field(default_factory=dict)
     took: list[list[int]] = field(default_factory=list)
 
     def position(self, at: datetime | None = None) -> Mapping[str, Any]:
@@ -113,6 +120,7 @@ class Snapshot:
             "vouches": self.vouches,
             "complete": self.complete,
             "cut": self.cut,
+            "lacking": dict(self.lacking),
             "took": [list(each) for each in self.took],
         }
 
@@ -163,7 +171,10 @@ def fingerprint_of(stream: Stream, prefix: str, page_size_records: int) -> str:
 
 
 class SnapshotExtractor:
-    """Reads one resource of one project as a whole, or single records of it."""
+    """Reads one resource of one project as a whole, or single records of it.
+
+    accepted: by the address of a list, how many rows it may count that it does not show.
+    """
 
     def __init__(
         self,
@@ -174,6 +185,7 @@ class SnapshotExtractor:
         prefix: str,
         page_size_records: int,
         next_parents: NextParents,
+        accepted: Mapping[str, int] | None = None,
     ) -> None:
         self._client = client
         self._resource = resource
@@ -181,6 +193,7 @@ class SnapshotExtractor:
         self._prefix = prefix
         self._limit = page_size_records
         self._next_parents = next_parents
+        self._accepted = accepted or {}
         self._project_gone: bool | None = None
 
     @property
@@ -223,48 +236,40 @@ class SnapshotExtractor:
         record, dirty = parse_record(answer.body)
         return self.prepared(record, parent), answer, dirty
 
-    async def confirm(self, keys: Sequence[str]) -> tuple[Page, list[str]]:
-        """Ask for records by their keys; return a page of those there are, and which are gone.
+    async def confirm(self, keys: Sequence[str], known: Sequence[str]) -> Confirmed:
+        """Ask for records by their keys.
 
-        One that the key's owner may not see is neither. Safe to repeat. Raises SourceError and
-        BudgetSpent.
+        known: keys of records that are there. If no answer shows a record, and none of these is
+        found either, the server does not answer such questions. Safe to repeat. Raises SourceError
+        and BudgetSpent.
         """
-        one = self._resource.one
-        assert one is not None
         before, source_at = self._client.now, self._client.source_now
-        records: list[Record] = []
-        gone: list[str] = []
-        is_dirty = False
-        for key in keys:
-            values = [key] if len(self._resource.key) == 1 else json.loads(key)
-            named = dict(zip(self._resource.key, values, strict=True))
-            if not one.takes(named):
-                continue
-            path, params = self._address(one, named)
-            try:
-                answer = await self._client.fetch(
-                    Request(path, params, self._resource.retrieve_classes)
-                )
-            except StreamUnavailable as exc:
-                if is_record_gone(exc):
-                    gone.append(key)
-                elif not is_record_closed(exc):
-                    raise
-            else:
-                record, dirty = parse_record(answer.body)
-                records.append(self.prepared(record, {}))
-                is_dirty |= dirty
+        singles = await ask_singly(self._client, self._one, keys)
+        decoded = [parse_record(answer.body) for answer in singles.found]
+        proven = bool(decoded) or not (singles.gone and known)
+        proven = proven or await finds_one(self._client, self._one, known)
         page = Page(
-            records,
-            is_dirty,
+            [self.prepared(record, {}) for record, _ in decoded],
+            any(dirty for _, dirty in decoded),
             before,
-            size_bytes=0,
+            size_bytes=sum(len(answer.body) for answer in singles.found),
             position={},
             last=False,
             source_at=source_at,
             sighting=Sighting([]),
         )
-        return page, gone
+        return Confirmed.of(page, keys, singles.gone, singles.failed, singles.why_failed, proven)
+
+    def _one(self, key: str) -> Request | None:
+        """Return the request for one record; None if its key cannot stand in an address."""
+        one = self._resource.one
+        assert one is not None
+        values = [key] if len(self._resource.key) == 1 else json.loads(key)
+        named = dict(zip(self._resource.key, values, strict=True))
+        if not one.takes(named):
+            return None
+        path, params = self._address(one, named)
+        return Request(path, params, self._resource.retrieve_classes)
 
     async def is_project_gone(self) -> bool:
         """Tell whether the project itself is not found; asks once. Raises BudgetSpent.
@@ -373,7 +378,7 @@ class SnapshotExtractor:
         while True:
             try:
                 ask, answer, listed = await self._ask(snapshot, address, parent, resumed=resumed)
-                page, last = self._take(snapshot, ask, answer, listed, parent)
+                page, last = self._take(snapshot, ask, answer, listed, address, parent)
             except (ListingBroken, RequestRefused, SourceUnavailable) as exc:
                 if not resumed:
                     raise
@@ -410,8 +415,8 @@ class SnapshotExtractor:
             except SourceOverloaded as exc:
                 if not shrinkable:
                     raise
-                if isinstance(snapshot.walk, OffsetWalk) and snapshot.walk.one_answer is not None:
-                    snapshot.walk.give_up_one_answer()
+                if isinstance(snapshot.walk, OffsetWalk) and ask.limit > self._limit:
+                    snapshot.walk.give_up_large_pages()
                 else:
                     self._limit = max(SMALLEST_PAGE_RECORDS, ask.limit // 2)
                 _log.warning("page.shrunk", limit=self._limit, reason=exc.message)
@@ -427,33 +432,25 @@ class SnapshotExtractor:
         ask: Ask,
         answer: Answer,
         listed: RecordList,
+        address: Address,
         parent: Parent,
     ) -> tuple[Page, bool]:
         """Return the page of an answer, and whether its list is at its end."""
         records = [self.prepared(record, parent) for record in listed.records]
+        if snapshot.stage == snapshot.pages == 0 and answer.source_at is not None:
+            # Before the first answer one clock less could vote.
+            snapshot.began_at = answer.source_at
         snapshot.pages += 1
         snapshot.records += len(records)
-        last = True
+        last, judged = True, listed.current or not parent
         if self._resource.paged:
-            if snapshot.walk is None:
-                by_cursor = listed.by_cursor and (listed.cursor is not None or not listed.more)
-                snapshot.walk = CursorWalk() if by_cursor else OffsetWalk()
-                snapshot.cursor_name = listed.cursor_name
-            step = snapshot.walk.take(
-                ask,
-                Listing(
-                    keys=[_key(record, self._resource.key) for record in records],
-                    settled=[
-                        _settled(record, self._resource.created, snapshot.began_at)
-                        for record in records
-                    ],
-                    more=listed.more,
-                    cursor=listed.cursor,
-                    count=listed.count,
-                ),
-            )
-            last = step.last
-            snapshot.complete &= step.complete
+            keys = [_key(record, self._resource.key) for record in records]
+            if self._repeats(snapshot.walk, keys):
+                # What it showed is all there is, unless it was cut.
+                snapshot.cut |= len(keys) >= COLLECTION_CUT
+                judged &= len(keys) < COLLECTION_CUT
+            else:
+                last = self._walk_on(snapshot, ask, listed, keys, self._name(address, parent))
         elif listed.more:
             snapshot.cut = True
         if last and snapshot.walk is not None:
@@ -470,10 +467,54 @@ class SnapshotExtractor:
             size_bytes=len(answer.body),
             position=position,
             last=last,
-            # What is still being worked out may leave something out.
-            sighting=Sighting([]) if listed.current or not parent else self._unjudged(parent),
+            # An answer marked as refreshing may be incomplete.
+            sighting=Sighting([]) if judged else self._unjudged(parent),
         )
         return page, last
+
+    def _repeats(self, walk: CursorWalk | OffsetWalk | None, keys: Sequence[str]) -> bool:
+        """Tell whether a list that may ignore its cursor has shown the same page again."""
+        return (
+            self._resource.repeats
+            and isinstance(walk, CursorWalk)
+            and walk.after is not None
+            and walk.shows_again(keys)
+        )
+
+    def _walk_on(
+        self, snapshot: Snapshot, ask: Ask, listed: RecordList, keys: Sequence[str], name: str
+    ) -> bool:
+        """Note an answer in the walk through its list; tell whether that is at its end."""
+        resource = self._resource
+        if snapshot.walk is None:
+            by_cursor = listed.by_cursor and (listed.cursor is not None or not listed.more)
+            accepted = self._accepted.get(name, 0)
+            snapshot.walk = CursorWalk() if by_cursor else OffsetWalk(accepted=accepted)
+            snapshot.cursor_name = listed.cursor_name
+        order = resource.order or resource.created
+        step = snapshot.walk.take(
+            ask,
+            Listing(
+                keys=keys,
+                settled=[
+                    _settled(record, resource.created, snapshot.began_at)
+                    for record in listed.records
+                ],
+                more=listed.more,
+                cursor=listed.cursor,
+                count=listed.count,
+                order=() if order is None else [_text_of(r, order) for r in listed.records],
+            ),
+        )
+        snapshot.complete &= step.complete
+        if step.unaccounted:
+            snapshot.lacking[name] = step.unaccounted
+        return step.last
+
+    def _name(self, address: Address, parent: Parent) -> str:
+        """Return what traits call a list: its address without the project."""
+        path, params = address.fill(parent)
+        return f"{path}?{urlencode(params)}" if params else path
 
     def _page(self, snapshot: Snapshot, records: list[Record], sighting: Sighting) -> Page:
         return Page(
@@ -511,6 +552,11 @@ def _key(record: Record, names: Sequence[str]) -> str:
     if isinstance(record, dict):
         return key_text([record.get(name) for name in names])
     return repr(record)[:1000]
+
+
+def _text_of(record: Record, name: str) -> str | None:
+    value = record.get(name) if isinstance(record, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def _settled(record: Record, created: str | None, began_at: datetime) -> bool:

@@ -82,6 +82,10 @@ class RotationWork(Work):
         turns = await self._turns(parents)
         # Everything is known as of the oldest check, and not before each one had its turn.
         known_at = began_at if turns.resources == 0 else turns.oldest_check
+        if self._clocks_disagree():
+            known_at = None
+        elif known_at is not None:
+            known_at = min(known_at, tools.client.source_now)
         requests, bytes_read = self.spent()
         commit = Commit(
             observed_at=tools.client.now,
