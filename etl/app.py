@@ -316,6 +316,7 @@ def plan_of(settings: Settings, accept_deletions: Collection[str] = ()) -> Plan:
         accept_deletions=accept_deletions,
         rotation_requests=settings.sharing_requests,
         recheck_after=parse_duration(settings.sharing_recheck),
+        keep_fields=settings.keep_fields,
     )
 
 

@@ -142,6 +142,12 @@ class Settings(BaseSettings):
     enabled_streams: tuple[str, ...] = Field(
         (), description="Streams that are off by default and switched on."
     )
+    keep_fields: tuple[str, ...] = Field(
+        (),
+        description="Fields of streams with secrets whose text is kept although the catalogue does "
+        "not know them, as TABLE.FIELD with commas, such as subscriptions.new_field. Of any other "
+        "unknown text there only a hash and the length are kept.",
+    )
     sharing_requests: int = Field(
         200,
         ge=1,
@@ -319,6 +325,28 @@ class Settings(BaseSettings):
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise ValueError("must be a list of stream names")
         return _known_streams(names)
+
+    @field_validator("keep_fields", mode="before")
+    @classmethod
+    def _kept(cls, value: Any) -> Any:
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError("must be a list of fields")
+        found = [name.strip() for name in names if name.strip()]
+        tables = [
+            resource.tables[0].name
+            for stream in STREAMS.values()
+            for resource in stream.resources
+            if resource.secrets is not None
+        ]
+        for name in found:
+            table, _, field = name.partition(".")
+            if table not in tables or not field:
+                hint = (
+                    nearest(table, tables) or f": it is one of {', '.join(dict.fromkeys(tables))}"
+                )
+                raise ValueError(f"{name!r} is not TABLE.FIELD of a table with secrets{hint}")
+        return tuple(found)
 
     @field_validator("schedule")
     @classmethod

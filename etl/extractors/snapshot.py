@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -43,6 +43,7 @@ from etl.extractors.protocol import (
     parse_record,
     project_request,
 )
+from etl.transformers.secrets import withhold
 
 _log = structlog.get_logger(__name__)
 
@@ -163,7 +164,11 @@ def fingerprint_of(stream: Stream, prefix: str, page_size_records: int) -> str:
 
 
 class SnapshotExtractor:
-    """Reads one resource of one project as a whole, or single records of it."""
+    """Reads one resource of one project as a whole, or single records of it.
+
+    keep_fields: fields that the catalogue does not know and whose text is kept where secrets are,
+    as `table.field`.
+    """
 
     def __init__(
         self,
@@ -174,6 +179,7 @@ class SnapshotExtractor:
         prefix: str,
         page_size_records: int,
         next_parents: NextParents,
+        keep_fields: Collection[str] = (),
     ) -> None:
         self._client = client
         self._resource = resource
@@ -181,6 +187,8 @@ class SnapshotExtractor:
         self._prefix = prefix
         self._limit = page_size_records
         self._next_parents = next_parents
+        named = (name.split(".") for name in keep_fields)
+        self._admitted = {tuple(path) for table, *path in named if table == resource.tables[0].name}
         self._project_gone: bool | None = None
 
     @property
@@ -282,6 +290,8 @@ class SnapshotExtractor:
 
     def prepared(self, record: Record, parent: Parent) -> Record:
         """Return a record without its secrets, and with what it belongs to."""
+        if self._resource.secrets is not None:
+            record = withhold(record, self._resource.secrets, self._admitted)
         if not isinstance(record, dict):
             return record
         if self._resource.redact is not None:

@@ -81,6 +81,7 @@ class SnapshotWork(Work):
             prefix=self._plan.prefix,
             page_size_records=self._plan.page_size_records,
             next_parents=next_parents,
+            keep_fields=self._plan.keep_fields,
         )
 
     async def _read(

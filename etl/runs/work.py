@@ -69,7 +69,7 @@ class Plan:
 
     guard: how much may vanish at once. accept_deletions: streams that may vanish all the same.
     rotation_requests: how many resources get their turn at once, a count; recheck_after: when one
-    is due again.
+    is due again. keep_fields: see `SnapshotExtractor`.
     """
 
     start: datetime
@@ -81,6 +81,7 @@ class Plan:
     accept_deletions: Collection[str] = ()
     rotation_requests: int = 200
     recheck_after: timedelta = timedelta(hours=6)
+    keep_fields: Collection[str] = ()
 
 
 class Work(ABC):

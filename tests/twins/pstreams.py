@@ -132,8 +132,8 @@ TWINS = [
         name="a webhook's address is stored",
         promise="P11",
         file="etl/streams/subscriptions.py",
-        find="            redact=hide_webhook,\n",
-        replace="",
+        find="secrets=Secrets(hide_webhook, ",
+        replace="secrets=Secrets(dict, ",
         caught_by=_PRINTED,
     ),
     Twin(
