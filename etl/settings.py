@@ -159,7 +159,7 @@ class Settings(BaseSettings):
         description="After what time an unchanged one is asked about again. Units: m, h, d, w.",
     )
     api_prefix: Literal["projects", "environments"] = Field(
-        "projects", description="Path prefix of the API; environments is for old clients."
+        "projects", description="Path prefix of the API; environments is deprecated by PostHog."
     )
     plan: Literal["free", "paid", "enterprise", "unlimited"] = Field(
         "free", description="PostHog plan, for its request limits."
@@ -564,6 +564,17 @@ def load_settings(
         origins |= {name: f"--{name}" for name in given}
         raise ConfigurationError(_explain(exc, origins)) from exc
     return settings, _unknown_variables()
+
+
+def deprecations(settings: Settings) -> list[str]:
+    """Return a warning for each setting whose value will stop working."""
+    if settings.api_prefix != "environments":
+        return []
+    # PostHog/posthog#68511: rewritten to /api/projects, with the headers Deprecation and Sunset.
+    return [
+        "POSTHOG_ETL_API_PREFIX is environments, which PostHog has deprecated and may end after "
+        "2026-07-31: leave it out, or set it to projects"
+    ]
 
 
 def is_own_machine(host: str) -> bool:
