@@ -13,8 +13,8 @@ TWINS = [
         file="etl/extractors/protocol.py",
         find="        return None\n    if not isinstance(document, dict):\n        return None\n"
         "    kind, code",
-        replace='        return "error"\n    if not isinstance(document, dict):\n        return None\n'
-        "    kind, code",
+        replace='        return "error"\n'
+        "    if not isinstance(document, dict):\n        return None\n    kind, code",
         caught_by="tests/adversary/test_foreign_answers.py::"
         "test_resources_that_a_firewall_refuses_stay_due",
     ),
