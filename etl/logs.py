@@ -10,8 +10,8 @@ request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed,
 database.unavailable, database.migrated, setting.deprecated, setting.unknown, service.started,
 service.waiting, service.ended, tick.started, tick.finished, tick.skipped, tick.failed, tick.broke,
 history.pruned, answer.broke, units.enqueued, queue.lost, worker.started, worker.stopping,
-worker.stopped, worker.untouched, job.taken, job.finished, job.kept, job.returned, job.broke, job.unnoted,
-job.abandoned
+worker.stopped, worker.untouched, job.taken, job.finished, job.kept, job.returned, job.broke,
+job.unnoted, job.abandoned
 """
 
 from __future__ import annotations
