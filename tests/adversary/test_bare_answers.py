@@ -62,8 +62,9 @@ async def test_a_429_about_a_slow_query_is_asked_again_for_less(
         return asked.path == "session_recordings/" and int(asked.query["limit"]) > 100
 
     adversary.when(is_large, foreign.throttled())
+    impatient = command.with_settings(POSTHOG_ETL_MAX_WAIT_S="1")
 
-    result = await command.run("sync", "--json")
+    result = await impatient.run("sync", "--json")
 
     assert result.code == 0, result.err
     assert result.report["rows"]["session_recordings"] == 300
