@@ -325,6 +325,7 @@ def plan_of(
         confirm_requests=settings.confirm_requests,
         rotation_requests=settings.sharing_requests,
         recheck_after=parse_duration(settings.sharing_recheck),
+        keep_fields=settings.keep_fields,
     )
 
 

@@ -7,11 +7,11 @@ run.started, run.finished, run.interrupted (debug), run.broke, window.opened, wi
 snapshot.closed, snapshot.restarted, page.fetched (debug), page.shrunk, page.unreadable,
 request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed, batch.loaded
 (debug), record.rejected, deletions.withheld, confirmation.distrusted, lease.lost,
-database.unavailable, database.migrated, setting.unknown, service.started, service.waiting,
-service.ended, tick.started, tick.finished, tick.skipped, tick.failed, tick.broke, history.pruned,
-answer.broke, units.enqueued, queue.lost, worker.started, worker.stopping, worker.stopped,
-worker.untouched, job.taken, job.finished, job.kept, job.returned, job.broke, job.unnoted,
-job.abandoned
+database.unavailable, database.migrated, setting.deprecated, setting.unknown, service.started,
+service.waiting, service.ended, tick.started, tick.finished, tick.skipped, tick.failed, tick.broke,
+history.pruned, answer.broke, units.enqueued, queue.lost, worker.started, worker.stopping,
+worker.stopped, worker.untouched, job.taken, job.finished, job.kept, job.returned, job.broke,
+job.unnoted, job.abandoned
 """
 
 from __future__ import annotations

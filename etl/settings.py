@@ -148,6 +148,12 @@ class Settings(BaseSettings):
     enabled_streams: tuple[str, ...] = Field(
         (), description="Streams that are off by default and switched on."
     )
+    keep_fields: tuple[str, ...] = Field(
+        (),
+        description="Fields of streams with secrets whose text is kept although the catalogue does "
+        "not know them, as TABLE.FIELD with commas, such as subscriptions.new_field. Of any other "
+        "unknown text there only a hash and the length are kept.",
+    )
     sharing_requests: int = Field(
         200,
         ge=1,
@@ -159,7 +165,7 @@ class Settings(BaseSettings):
         description="After what time an unchanged one is asked about again. Units: m, h, d, w.",
     )
     api_prefix: Literal["projects", "environments"] = Field(
-        "projects", description="Path prefix of the API; environments is for old clients."
+        "projects", description="Path prefix of the API; environments is deprecated by PostHog."
     )
     plan: Literal["free", "paid", "enterprise", "unlimited"] = Field(
         "free", description="PostHog plan, for its request limits."
@@ -325,6 +331,28 @@ class Settings(BaseSettings):
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise ValueError("must be a list of stream names")
         return _known_streams(names)
+
+    @field_validator("keep_fields", mode="before")
+    @classmethod
+    def _kept(cls, value: Any) -> Any:
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError("must be a list of fields")
+        found = [name.strip() for name in names if name.strip()]
+        tables = [
+            resource.tables[0].name
+            for stream in STREAMS.values()
+            for resource in stream.resources
+            if resource.secrets is not None
+        ]
+        for name in found:
+            table, _, field = name.partition(".")
+            if table not in tables or not field:
+                hint = (
+                    nearest(table, tables) or f": it is one of {', '.join(dict.fromkeys(tables))}"
+                )
+                raise ValueError(f"{name!r} is not TABLE.FIELD of a table with secrets{hint}")
+        return tuple(found)
 
     @field_validator("schedule")
     @classmethod
@@ -542,6 +570,17 @@ def load_settings(
         origins |= {name: f"--{name}" for name in given}
         raise ConfigurationError(_explain(exc, origins)) from exc
     return settings, _unknown_variables()
+
+
+def deprecations(settings: Settings) -> list[str]:
+    """Return a warning for each setting whose value will stop working."""
+    if settings.api_prefix != "environments":
+        return []
+    # PostHog/posthog#68511: rewritten to /api/projects, with the headers Deprecation and Sunset.
+    return [
+        "POSTHOG_ETL_API_PREFIX is environments, which PostHog has deprecated and may end after "
+        "2026-07-31: leave it out, or set it to projects"
+    ]
 
 
 def is_own_machine(host: str) -> bool:

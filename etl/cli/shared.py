@@ -108,7 +108,7 @@ def run_with_settings(
 
     from etl.errors import ConfigurationError
     from etl.logs import Redactor, configure_logs
-    from etl.settings import load_settings
+    from etl.settings import deprecations, load_settings
 
     redactor = Redactor()
     try:
@@ -117,6 +117,8 @@ def run_with_settings(
         configure_logs(redactor, debug=debug)
         for warning in warnings:
             structlog.get_logger("etl").warning("setting.unknown", reason=warning)
+        for warning in deprecations(settings):
+            structlog.get_logger("etl").warning("setting.deprecated", reason=warning)
         return run_loop(work(settings))
     except EtlError as exc:
         _show_traceback(redactor, debug)

@@ -194,6 +194,22 @@ def results_of(document: Any) -> list[Any] | None:
     return document if isinstance(document, list) else None
 
 
+# What the catalogue knows of an object: the kind of a field, or what it knows of the objects in it.
+Known = Mapping[str, "Kind | Known"]
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What makes the records of a resource secret, and what may be kept of them as it is.
+
+    hide: returns a record without its secrets; safe to repeat. known: the fields whose text is
+    kept; of any other text only hash and length are.
+    """
+
+    hide: Callable[[dict[str, Any]], dict[str, Any]]
+    known: Known
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """Something the API offers, and the tables that its records fill.
@@ -204,11 +220,11 @@ class Resource:
     of a record that name it, in the order of that table's key.
     budget_classes: the limits that a list request draws from, retrieve_classes those of a request
     for one record. paged: whether the list comes in pages. created: the field that says since when
-    a record is there. order: the field by which the list comes, where
-    that is another one; rows in which it is equal may come in any order. repeats: the server may
-    ignore the cursor and show the same page again. parents: it is asked for once for each of these.
-    records: the records in a document. redact: takes out of a record its secrets, and what is not
-    kept, before anything else sees it.
+    a record is there. order: the field by which the list comes, where that is another one; rows in
+    which it is equal may come in any order. repeats: the server may ignore the cursor and show the
+    same page again. parents: it is asked for once for each of these.
+    records: the records in a document. redact: takes out of a record what is not kept. secrets:
+    what is secret in a record, None where nothing is. Both apply before anything else sees it.
     transform: Page -> Batch. read: the fast way from the bytes of a record, None where it is not
     for that record.
     """
@@ -228,6 +244,7 @@ class Resource:
     parents: Parents | None = None
     records: Callable[[Any], list[Any] | None] = results_of
     redact: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    secrets: Secrets | None = None
     read: Callable[[Raw], TypedRecord | None] | None = None
 
     def __post_init__(self) -> None:

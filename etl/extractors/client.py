@@ -160,7 +160,7 @@ class Client:
             reason=error.message,
             attempt=attempt,
             wait_s=round(wait_s, 1),
-            **_named(error),
+            named_wait_s=_named_wait_s(error),
         )
         if isinstance(error, Throttled):
             # In the database, so that other processes hold back too and a restart remembers.
@@ -229,9 +229,9 @@ class Client:
             self.source_ahead_s = (source_at - self._clock.now()).total_seconds()
 
 
-def _named(error: SourceError) -> dict[str, float]:
-    """Return the wait that the server named, for a log line, where it counts as less."""
+def _named_wait_s(error: SourceError) -> float | None:
+    """Return the wait that the server named where it counts as less, else None."""
     named_s = error.named_wait_s
     if named_s is None or named_s <= LONGEST_WAIT_S:
-        return {}
-    return {"named_wait_s": min(named_s, _LONGEST_NAMED_S)}
+        return None
+    return min(named_s, _LONGEST_NAMED_S)

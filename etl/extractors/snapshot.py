@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -45,6 +45,7 @@ from etl.extractors.protocol import (
     project_request,
 )
 from etl.extractors.single import ask_singly, finds_one
+from etl.transformers.secrets import withhold
 
 _log = structlog.get_logger(__name__)
 
@@ -174,6 +175,8 @@ class SnapshotExtractor:
     """Reads one resource of one project as a whole, or single records of it.
 
     accepted: by the address of a list, how many rows it may count that it does not show.
+    keep_fields: fields that the catalogue does not know and whose text is kept where secrets are,
+    as `table.field`.
     """
 
     def __init__(
@@ -186,6 +189,7 @@ class SnapshotExtractor:
         page_size_records: int,
         next_parents: NextParents,
         accepted: Mapping[str, int] | None = None,
+        keep_fields: Collection[str] = (),
     ) -> None:
         self._client = client
         self._resource = resource
@@ -194,6 +198,8 @@ class SnapshotExtractor:
         self._limit = page_size_records
         self._next_parents = next_parents
         self._accepted = accepted or {}
+        named = (name.split(".") for name in keep_fields)
+        self._admitted = {tuple(path) for table, *path in named if table == resource.tables[0].name}
         self._project_gone: bool | None = None
 
     @property
@@ -287,6 +293,8 @@ class SnapshotExtractor:
 
     def prepared(self, record: Record, parent: Parent) -> Record:
         """Return a record without its secrets, and with what it belongs to."""
+        if self._resource.secrets is not None:
+            record = withhold(record, self._resource.secrets, self._admitted)
         if not isinstance(record, dict):
             return record
         if self._resource.redact is not None:

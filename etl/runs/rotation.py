@@ -68,6 +68,7 @@ class RotationWork(Work):
             prefix=plan.prefix,
             page_size_records=plan.page_size_records,
             next_parents=_no_parents,
+            keep_fields=plan.keep_fields,
         )
         loader = tools.loader(unit.stream, resource)
         async with prefetched(

@@ -94,6 +94,7 @@ class SnapshotWork(Judging):
             page_size_records=self._plan.page_size_records,
             next_parents=next_parents,
             accepted=self._accepted_counts,
+            keep_fields=self._plan.keep_fields,
         )
 
     async def _read(

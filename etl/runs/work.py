@@ -72,7 +72,7 @@ class Plan:
     accept_counts: streams whose server may count as many rows too many as in the last run.
     confirm_requests: how many requests a run may send for single records that its reading did not
     show, a count. rotation_requests: how many resources get their turn at once, a count;
-    recheck_after: when one is due again.
+    recheck_after: when one is due again. keep_fields: see `SnapshotExtractor`.
     """
 
     start: datetime
@@ -86,6 +86,7 @@ class Plan:
     confirm_requests: int = 500
     rotation_requests: int = 200
     recheck_after: timedelta = timedelta(hours=6)
+    keep_fields: Collection[str] = ()
 
 
 class Work(ABC):

@@ -2,9 +2,18 @@
 
 from typing import Any
 
-from etl.core.stream import Address, Field, Kind, Mode, Resource, Stream, TableSpec
+from etl.core.stream import (
+    Address,
+    Field,
+    Kind,
+    Mode,
+    Resource,
+    Secrets,
+    Stream,
+    TableSpec,
+)
 from etl.transformers.objects import USERS, object_rows
-from etl.transformers.secrets import drop_named
+from etl.transformers.secrets import drop_named, known_fields
 
 SECRET_KEY_TABLE = TableSpec(
     name="project_secret_api_keys",
@@ -45,8 +54,8 @@ PROJECT_SECRET_API_KEYS = Stream(
             key=("id",),
             created="created_at",
             tables=(SECRET_KEY_TABLE, USERS),
-            redact=drop_value,
-            transform=object_rows(SECRET_KEY_TABLE, users=("created_by",), secret=True),
+            secrets=Secrets(drop_value, known_fields(SECRET_KEY_TABLE, created_by=USERS)),
+            transform=object_rows(SECRET_KEY_TABLE, users=("created_by",)),
         ),
     ),
 )

@@ -18,7 +18,7 @@ def _sharing(resource_type: str, table: str, *, expire: bool = False) -> Resourc
             watched=Watched(sharing.CONFIGURATIONS.name, "enabled"),
         ),
         tables=sharing.TABLES,
-        redact=sharing.hide_tokens,
+        secrets=sharing.SECRETS,
         transform=sharing.transform,
     )
 

@@ -2,10 +2,19 @@
 
 from typing import Any
 
-from etl.core.stream import Address, Field, Kind, Mode, Resource, Stream, TableSpec
+from etl.core.stream import (
+    Address,
+    Field,
+    Kind,
+    Mode,
+    Resource,
+    Secrets,
+    Stream,
+    TableSpec,
+)
 from etl.transformers.fields import sha256
 from etl.transformers.objects import USERS, object_rows
-from etl.transformers.secrets import is_hash, objects_in, rewritten, texts_in
+from etl.transformers.secrets import is_hash, known_fields, objects_in, rewritten, texts_in
 
 SUBSCRIPTION_TABLE = TableSpec(
     name="subscriptions",
@@ -109,8 +118,8 @@ SUBSCRIPTIONS = Stream(
             key=("id",),
             created="created_at",
             tables=(SUBSCRIPTION_TABLE, USERS),
-            redact=hide_webhook,
-            transform=object_rows(SUBSCRIPTION_TABLE, users=("created_by",), secret=True),
+            secrets=Secrets(hide_webhook, known_fields(SUBSCRIPTION_TABLE, created_by=USERS)),
+            transform=object_rows(SUBSCRIPTION_TABLE, users=("created_by",)),
         ),
     ),
 )

@@ -9,7 +9,6 @@ from etl.core.page import Batch, Page
 from etl.core.stream import Field, Kind, TableSpec
 from etl.errors import InvalidRecord
 from etl.transformers.fields import REPLACEMENT, FieldReader, to_bigint, to_json
-from etl.transformers.secrets import withhold_others
 from etl.transformers.transformer import Collector, transform_page
 
 USERS = TableSpec(
@@ -37,13 +36,12 @@ def object_rows(
     *,
     key: Sequence[str] | None = None,
     users: Sequence[str] = (),
-    secret: bool = False,
 ) -> Callable[[Page], Batch]:
     """Return the transformer of records that are rows of `table`.
 
     key: the fields that name a record, the table's own key unless given; a field of another name
     fills the key column in its place. users: fields that hold a user, or its id; the column keeps
-    the id. secret: a record that is no object may hold a secret.
+    the id.
     """
     names = tuple(key or table.key)
     columns = dict(zip(names, table.key, strict=True))
@@ -67,8 +65,6 @@ def object_rows(
         collector.add(table.name, tuple(row[place] for place in places), 0, row)
 
     def transform(page: Page) -> Batch:
-        if secret:
-            page = withhold_others(page)
         return transform_page(page, tables, names, add)
 
     return transform

@@ -52,9 +52,22 @@ RECORDINGS = TableSpec(
         Field("activity_score", Kind.DOUBLE, "Activity from 0 to 100.", null_keeps=True),
         Field("viewed", Kind.BOOLEAN, "Whether the owner of the API key has watched it."),
         Field("viewers", Kind.TEXTS, "Emails of others who watched it.", null_keeps=True),
-        Field("ongoing", Kind.BOOLEAN, "Whether data arrived in the last 5 minutes."),
-        Field("snapshot_source", Kind.TEXT, "web, mobile or unknown."),
-        Field("snapshot_library", Kind.TEXT, "Library that recorded.", null_keeps=True),
+        Field(
+            "ongoing", Kind.BOOLEAN, "Whether data arrived in the last 5 minutes.", null_keeps=True
+        ),
+        Field(
+            "snapshot_source",
+            Kind.TEXT,
+            "web, mobile or unknown; from PostHog's own servers always web, since their list does "
+            "not load it.",
+        ),
+        Field(
+            "snapshot_library",
+            Kind.TEXT,
+            "Library that recorded; from PostHog's own servers always null, since their list does "
+            "not load it.",
+            null_keeps=True,
+        ),
         Field("retention_period_days", Kind.BIGINT, "Days kept by PostHog.", null_keeps=True),
         Field("expiry_time", Kind.INSTANT, "When PostHog drops it.", null_keeps=True, lenient=True),
         Field(

@@ -2,18 +2,18 @@
 
 A secret may stand where no documentation has it: inside another field, in a link, in a record that
 is none. So it goes by name at every depth, what stood there goes wherever else it stands, and what
-is no object is not kept at all.
+is no object is not kept at all. It may also stand under a name that the catalogue does not know: of
+all text there only a hash and the length are kept.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from etl.core.document import Unreadable
-from etl.core.page import Page
+from etl.core.stream import Kind, Known, Secrets, TableSpec
 from etl.transformers.fields import sha256
 
 HIDDEN = "***"
@@ -23,7 +23,10 @@ _SHORTEST = 16
 # Deeper than anything that loads, see `fields.DEEPEST`.
 _LEVELS = 300
 
-_HASH = re.compile("sha256:[0-9a-f]{64}")
+_HASH = re.compile("sha256:[0-9a-f]{64}(:[0-9]+)?")
+
+# Where a field stands: its name, and before it those of the objects that it is in.
+Path = tuple[str, ...]
 
 Object = dict[str, Any]
 
@@ -87,12 +90,53 @@ def rewritten(record: Object, change: Callable[[Object], Object], secrets: Itera
     return found
 
 
-def withhold_others(page: Page) -> Page:
-    """Return `page` with the hash of whatever is no object, and so has no fields to go by.
+def known_fields(spec: TableSpec, **objects: TableSpec) -> Known:
+    """Return what the catalogue knows of a record that fills `spec`.
 
-    Safe to repeat.
+    objects: fields that hold an object, or a list of objects, and the table that these fill.
     """
-    return replace(page, records=[_withheld(record) for record in page.records])
+    known: dict[str, Kind | Known] = {field.name: field.kind for field in spec.fields}
+    return known | {name: known_fields(each) for name, each in objects.items()}
+
+
+def withhold(record: Any, secrets: Secrets, admitted: Collection[Path] = ()) -> Any:
+    """Return a record without secrets, and without text under names that nobody knows.
+
+    Of such a text stays its hash and its length; numbers, booleans, null and all names stay. Of a
+    record that is no object only a hash stays. admitted: fields that are kept all the same. Safe to
+    repeat.
+    """
+    if not isinstance(record, dict):
+        return _withheld(record)
+    return _object(secrets.hide(record), secrets.known, (), frozenset(admitted), _LEVELS)
+
+
+def _object(
+    value: Object, known: Known, path: Path, admitted: frozenset[Path], levels: int
+) -> Object:
+    return {
+        name: _field(each, known.get(name), (*path, name), admitted, levels - 1)
+        for name, each in value.items()
+    }
+
+
+def _field(
+    value: Any, known: Kind | Known | None, path: Path, admitted: frozenset[Path], levels: int
+) -> Any:
+    if path in admitted or known is Kind.JSON:
+        return value
+    if isinstance(value, str):
+        is_kept = known is not None or not value or is_hash(value)
+        return value if is_kept else f"{sha256(value)}:{len(value)}"
+    if not isinstance(value, list | dict):
+        return value
+    if levels <= 0:
+        return []  # such a record is refused, whatever is in there
+    if isinstance(value, list):
+        inner = None if isinstance(known, Kind) and known is not Kind.TEXTS else known
+        return [_field(each, inner, path, admitted, levels - 1) for each in value]
+    within: Known = known if isinstance(known, Mapping) else {}
+    return _object(value, within, path, admitted, levels)
 
 
 def _withheld(record: Any) -> Any:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from etl.core.page import Batch, Page
-from etl.core.stream import Field, Kind, TableSpec, key_text
+from etl.core.stream import Field, Kind, Secrets, TableSpec, key_text
 from etl.errors import InvalidRecord
 from etl.transformers.fields import FieldReader, repair, scalar_text, sha256, to_json
-from etl.transformers.secrets import drop_named, withhold_others
+from etl.transformers.secrets import drop_named, known_fields
 from etl.transformers.transformer import Collector, transform_page
 
 CONFIGURATIONS = TableSpec(
@@ -75,9 +75,11 @@ def hide_tokens(record: dict[str, Any]) -> dict[str, Any]:
     return hidden
 
 
+SECRETS = Secrets(hide_tokens, known_fields(CONFIGURATIONS, share_passwords=PASSWORDS))
+
+
 def transform(page: Page) -> Batch:
     """Return configurations and passwords of a page. Pure; safe to repeat."""
-    page = withhold_others(page)
     # Insights have a number for an id; as text, a record set aside is known by the key of its row.
     records = [_with_text_id(record) for record in page.records]
     return transform_page(replace(page, records=records), TABLES, CONFIGURATIONS.key, _add)

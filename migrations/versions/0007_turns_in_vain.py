@@ -8,6 +8,18 @@ from etl.loaders.migrate import schemas
 revision = "0007"
 down_revision = "0005"
 
+_COMMENTS = {
+    "snapshot_source": (
+        "web, mobile or unknown; from PostHog's own servers always web, since their list does "
+        "not load it.",
+        "web, mobile or unknown.",
+    ),
+    "snapshot_library": (
+        "Library that recorded; from PostHog's own servers always null, since their list does "
+        "not load it.",
+        "Library that recorded.",
+    ),
+}
 _CHECKED = (
     "When it last had its turn; null before the first.",
     "When it was last asked about.",
@@ -15,7 +27,7 @@ _CHECKED = (
 
 
 def upgrade() -> None:
-    _, book = schemas(op.get_context())
+    data, book = schemas(op.get_context())
     op.add_column(
         "checks",
         sa.Column(
@@ -27,10 +39,15 @@ def upgrade() -> None:
         schema=book,
     )
     op.alter_column("checks", "checked_at", nullable=True, comment=_CHECKED[0], schema=book)
+    for name, (comment, _) in _COMMENTS.items():
+        op.alter_column("session_recordings", name, comment=comment, schema=data)
 
 
 def downgrade() -> None:
-    _, book = schemas(op.get_context())
-    op.execute(f'DELETE FROM "{book}".checks WHERE checked_at IS NULL')
+    data, book = schemas(op.get_context())
+    checks = sa.table("checks", sa.column("checked_at"), schema=book)
+    op.execute(sa.delete(checks).where(checks.c.checked_at.is_(None)))
     op.alter_column("checks", "checked_at", nullable=False, comment=_CHECKED[1], schema=book)
     op.drop_column("checks", "tried_at", schema=book)
+    for name, (_, comment) in _COMMENTS.items():
+        op.alter_column("session_recordings", name, comment=comment, schema=data)

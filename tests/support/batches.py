@@ -11,6 +11,7 @@ from etl.core.page import Batch, Page
 from etl.core.stream import Kind, Mode, Resource, Stream
 from etl.extractors.protocol import parse_list, parse_page, parse_record
 from etl.streams import STREAMS, TABLE_SPECS
+from etl.transformers.secrets import withhold
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -26,6 +27,8 @@ RESOURCES: Mapping[str, tuple[Stream, Resource]] = {
 
 def prepared(resource: Resource, record: Any, parent: Mapping[str, Any]) -> Any:
     """Return a record without its secrets, and with what it belongs to."""
+    if resource.secrets is not None:
+        record = withhold(record, resource.secrets)
     if not isinstance(record, dict):
         return record
     if resource.redact is not None:

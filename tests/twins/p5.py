@@ -13,6 +13,15 @@ _WINDOWS = _EDGES + "test_sessions_at_the_edges_of_windows_are_whole_whatever_is
 
 TWINS = [
     Twin(
+        name="a null in an answer by ids overwrites what is known",
+        promise="P5",
+        file="etl/transformers/recordings.py",
+        find='"Whether data arrived in the last 5 minutes.", null_keeps=True',
+        replace='"Whether data arrived in the last 5 minutes."',
+        caught_by="tests/adversary/test_bare_answers.py::"
+        "test_what_an_answer_by_ids_leaves_null_overwrites_nothing",
+    ),
+    Twin(
         name="an older reading replaces a newer one",
         promise="P5",
         file=_STATEMENTS,

@@ -8,6 +8,26 @@ _TESTS = "tests/acceptance/test_deletions.py::"
 
 TWINS = [
     Twin(
+        name="a firewall's page counts as PostHog's own answer",
+        promise="P6",
+        file="etl/extractors/protocol.py",
+        find="        return None\n    if not isinstance(document, dict):\n        return None\n"
+        "    kind, code",
+        replace='        return "error"\n'
+        "    if not isinstance(document, dict):\n        return None\n    kind, code",
+        caught_by="tests/adversary/test_foreign_answers.py::"
+        "test_resources_that_a_firewall_refuses_stay_due",
+    ),
+    Twin(
+        name="a 404 that names the project stops a rotation unasked",
+        promise="P12",
+        file="etl/runs/rotation.py",
+        find="if names_the_project(exc) and await extractor.is_project_gone():",
+        replace="if names_the_project(exc):",
+        caught_by="tests/adversary/test_foreign_answers.py::"
+        "test_a_404_that_names_the_project_is_believed_when_the_project_is_gone",
+    ),
+    Twin(
         name="what a list does not show, were it empty, is taken for deleted",
         promise="P6",
         file=_SYNC,

@@ -1,0 +1,54 @@
+"""Defect 11: a secret under a name that the catalogue does not know is stored nowhere."""
+
+from __future__ import annotations
+
+from tests.acceptance.test_secrets import dump
+from tests.adversary.rows import insight, secret_key, sharing, subscription
+from tests.adversary.server import Adversary
+from tests.support.command import Command
+from tests.support.sql import select, value
+
+HOOK = "https://hooks.example.com/services/T0/B0/canaryHook1"
+KEY = "phs_canaryKey2"
+TOKEN = "canaryToken3"
+SECRETS = (HOOK, KEY, TOKEN)
+STREAMS = ("subscriptions", "project_secret_api_keys", "insights", "insight_sharing")
+
+
+async def test_unknown_text_is_a_hash_where_secrets_are(
+    adversary: Adversary, command: Command, dsn: str
+) -> None:
+    """In `extra` and in rejects, nested too; a setting admits the one field that it names."""
+    new = {"delivery": {"urls": [HOOK], "tries": 3, "on": True}, "was": HOOK}
+    adversary.subscriptions.rows = [
+        subscription(1, **new),
+        subscription(2, **new, interval="often"),
+    ]
+    adversary.secret_keys.rows = [
+        secret_key("k1", secret=KEY),
+        secret_key("k2", scopes=7, rolled_from=[{"secret": KEY}]),
+    ]
+    adversary.insights.rows = [insight(1), insight(2)]
+    password = {"id": "p", "created_at": None, "note": "", "created_by_email": "", "link": TOKEN}
+    adversary.shares = {
+        "insights/1": sharing("a", url=TOKEN, share_passwords=[password]),
+        "insights/2": sharing("a", url=TOKEN, password_required="perhaps"),
+    }
+    every = command.with_settings(POSTHOG_ETL_DISABLED_STREAMS="")
+
+    result = await every.run("sync", *STREAMS, "--debug")
+
+    assert result.code == 3
+    assert await value(dsn, "SELECT count(*) FROM posthog_etl.rejects") == 3
+    everywhere = await dump(dsn) + result.out + result.err
+    assert [secret for secret in SECRETS if secret in everywhere] == []
+    (row,) = await select(dsn, "SELECT extra FROM posthog.subscriptions WHERE id = 1")
+    delivery = row["extra"]["delivery"]
+    assert (delivery["tries"], delivery["on"]) == (3, True)
+    assert delivery["urls"][0].startswith("sha256:")
+    assert delivery["urls"][0].endswith(f":{len(HOOK)}")
+
+    kept = every.with_settings(POSTHOG_ETL_KEEP_FIELDS="subscriptions.was")
+    await kept.run("sync", "subscriptions")
+    (row,) = await select(dsn, "SELECT extra FROM posthog.subscriptions WHERE id = 1")
+    assert (row["extra"]["was"], row["extra"]["delivery"]) == (HOOK, delivery)
