@@ -8,6 +8,7 @@ from typing import Any
 
 from etl.core.budget import Limits
 from etl.core.coverage import Span
+from etl.core.expected import Counted
 from etl.core.forecast import Forecast, by_cursor, by_offset, duration_s
 from etl.core.outliers import dates_before, is_ahead_due, is_look_before_due
 from etl.core.stream import TAIL, Mode, Stream
@@ -138,7 +139,9 @@ async def _outliers(
 async def _forecast(
     tools: Tools, plan: Plan, stream: Stream, unit: Unit, window: Window, watermark: Watermark
 ) -> Forecast:
-    if (watermark.traits or {}).get("envelope") == "count":
+    traits, counted = watermark.traits or {}, Counted.of(watermark.traits)
+    front = counted is not None and counted.front_will_do(tools.client.source_now)
+    if traits.get("envelope") == "count" and not front:
         extractor = Extractor(
             tools.client,
             stream,
@@ -150,12 +153,13 @@ async def _forecast(
         async for page in extractor.pages(window):
             if page.forecast_records is not None:
                 rows = page.forecast_records
-                return Forecast(by_offset(rows, plan.page_size_records), exact=True)
+                requests = by_offset(rows, plan.page_size_records, traits.get("clamp"))
+                return Forecast(requests, exact=True)
             break
     # By the rows that are known; a lower bound unless all, with the margins, is complete.
     asked, complete = window.asked(tools.client.now), watermark.complete
     span, below = Span(window.since, asked.until), Span(asked.since, window.since)
     rows = await tools.history.count_started(unit, stream, complete.within(span))
     older = await tools.history.count_started(unit, stream, complete.within(below))
-    exact = complete.covers(asked)
+    exact = complete.covers(asked) and not front
     return Forecast(by_cursor(rows, older, plan.page_size_records), exact)

@@ -97,11 +97,14 @@ class WindowsWork(Judging):
         self._chain = chain
         self._resource = stream.resources[0]
         self._loader = tools.loader(stream.name, self._resource)
+        # How many rows the server gives at most, where that is known to be less than a page.
+        self._clamp: int | None = None
 
     async def run(self) -> Ending:
         """Read and load until the unit is up to date. Raises EtlError."""
         watermark = await self._watermark()
         self.accepted = Accepted.of(watermark.traits)
+        self._clamp = (watermark.traits or {}).get("clamp")
         extractor = self._extractor(watermark)
         left = extractor.resume(self.lease.position)
         if left is not None and left.window.is_ahead:
@@ -351,9 +354,7 @@ class WindowsWork(Judging):
         batch = self._resource.transform(page)
         await self._commit(self._loader, page, batch, gone=gone, checked=checked, settled=settled)
         if page.forecast_records is not None and self.forecast is None:
-            requests = by_offset(
-                page.forecast_records, self._plan.page_size_records, self._clamp
-            )
+            requests = by_offset(page.forecast_records, self._plan.page_size_records, self._clamp)
             self.forecast = Forecast(requests, exact=True)
 
     async def _ask_for_cut(self, extractor: Extractor, reading: Reading) -> None:
