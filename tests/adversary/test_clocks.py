@@ -74,7 +74,9 @@ async def test_two_clocks_that_agree_outvote_a_third(
     assert await is_known_to_be_past(dsn, adversary)
 
 
-@pytest.mark.parametrize("streams", [("session_recordings",), ("insights",)])
+@pytest.mark.parametrize(
+    "streams", [("session_recordings",), ("insights",)], ids=["windows", "snapshot"]
+)
 async def test_where_no_two_clocks_agree_the_run_is_partial_and_names_all_three(
     adversary: Adversary, dsn: str, monkeypatch: pytest.MonkeyPatch, streams: tuple[str, ...]
 ) -> None:
