@@ -66,7 +66,7 @@ async def ask_singly(
             if in_a_row >= FAILURES_IN_A_ROW:
                 raise
             singles.failed.append(key)
-            _log.warning("record.passed_over", reason=exc.message)
+            _log.warning("record.unanswered", reason=exc.message)
             continue
         in_a_row = 0
     if last is not None:
