@@ -39,7 +39,8 @@ def sync(
     accept_deletions: Annotated[
         list[str] | None,
         typer.Option(
-            help="Mark as deleted what has vanished from this stream, however much it is.",
+            help="Mark as deleted or expired what has vanished from this stream, however much it "
+            "is.",
             metavar="STREAM",
         ),
     ] = None,

@@ -136,17 +136,18 @@ class Extractor:
         self.reading, answer = await self._begin_anew(window)
         return self._take(self.reading, *answer)
 
-    async def confirm(self, keys: Sequence[str], known: Sequence[str] = ()) -> Confirmed:
+    async def confirm(self, keys: Sequence[str], known: Sequence[str] | None = ()) -> Confirmed:
         """Ask for records by their keys.
 
         An answer counts only if it shows a record that is known to be there, too, is at its end
         and answers this question and no other; else each one is asked for by itself. known: keys of
-        records that are there, for where the reading has shown none.
+        records that are likely to be there, for where the reading has shown none; None: the answers
+        are believed without any.
         Safe to repeat. Raises SourceError and BudgetSpent.
         """
         reading = self.reading
         assert reading is not None
-        witnesses = [*known] if reading.witness is None else [reading.witness]
+        witnesses = [*(known or ())] if reading.witness is None else [reading.witness]
         if self.traits.get("envelope") == "cursor" and witnesses:
             witness = witnesses[0]
             asked = [*dict.fromkeys([*keys, witness])]
@@ -170,7 +171,9 @@ class Extractor:
                 gone = [key for key in keys if key not in shown]
                 return Confirmed(page, gone, there=[], failed=[])
             _log.warning("confirmation.distrusted", keys=len(keys))
-        return await self._retrieve(keys, witnesses)
+        by_cursor = self.traits.get("envelope") == "cursor"
+        believed = known is None or (by_cursor and reading.witness is None)
+        return await self._retrieve(keys, witnesses, believed=believed)
 
     async def newest_start(self, dates: Span) -> datetime | None:
         """Return the latest start that the first row of these dates has; None: there is no row.
@@ -182,22 +185,21 @@ class Extractor:
         starts = self._starts(parse_list(answer.body, self._resource.read))
         return max((at for at in starts if at is not None and at <= dates.until), default=None)
 
-    async def _retrieve(self, keys: Sequence[str], witnesses: Sequence[str]) -> Confirmed:
+    async def _retrieve(
+        self, keys: Sequence[str], witnesses: Sequence[str], *, believed: bool
+    ) -> Confirmed:
         """Ask for each record by itself.
 
         A documented server may have no such requests, and say of every record that it is not found.
         """
         before, source_at = self._client.now, self._client.source_now
-        singles = await ask_singly(self._client, self._one, keys)
+        singles = await ask_singly(self._client, self._one, keys, witnesses)
         decoded = [parse_record(answer.body) for answer in singles.found]
         records = [record for record, _ in decoded]
         dirty = any(dirty for _, dirty in decoded)
         page = self._confirmed(records, before, source_at, dirty=dirty)
-        proven = bool(records) or not singles.gone
-        if not proven and witnesses:
-            proven = await finds_one(self._client, self._one, witnesses)
-        elif not proven:
-            proven = self.traits.get("envelope") == "cursor"
+        proven = believed or bool(records) or not singles.gone
+        proven = proven or await finds_one(self._client, self._one, witnesses)
         return Confirmed.of(page, keys, singles.gone, singles.failed, singles.why_failed, proven)
 
     def _one(self, key: str) -> Request | None:

@@ -36,11 +36,13 @@ async def ask_singly(
     client: Client,
     request_of: Callable[[str], Request | None],
     keys: Iterable[str],
+    known: Sequence[str],
 ) -> Singles:
-    """Ask for each record; one whose request fails keeps the others waiting for nothing.
+    """Ask for each record; one whose request fails does not keep the others from being asked for.
 
-    request_of: None for a key that cannot stand in an address. Safe to repeat. Raises BudgetSpent,
-    and a SourceError that is not one record's.
+    request_of: None for a key that cannot stand in an address. known: keys of records that are
+    there; where only these are answered, the failures are the records' own. Safe to repeat. Raises
+    BudgetSpent, and a SourceError that is not one record's.
     """
     singles = Singles()
     last: SourceError | None
@@ -64,11 +66,12 @@ async def ask_singly(
             if in_a_row >= FAILURES_IN_A_ROW:
                 raise
             singles.failed.append(key)
-            _log.warning("record.passed_over", reason=exc.message)
+            _log.warning("record.unanswered", reason=exc.message)
             continue
         in_a_row = 0
     if last is not None:
-        if not (singles.found or singles.gone or singles.hidden):
+        answered = singles.found or singles.gone or singles.hidden
+        if not answered and not await finds_one(client, request_of, known):
             raise last
         singles.why_failed = last.message
     return singles

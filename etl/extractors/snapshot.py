@@ -242,18 +242,18 @@ class SnapshotExtractor:
         record, dirty = parse_record(answer.body)
         return self.prepared(record, parent), answer, dirty
 
-    async def confirm(self, keys: Sequence[str], known: Sequence[str]) -> Confirmed:
+    async def confirm(self, keys: Sequence[str], known: Sequence[str] | None) -> Confirmed:
         """Ask for records by their keys.
 
         known: keys of records that are there. If no answer shows a record, and none of these is
-        found either, the server does not answer such questions. Safe to repeat. Raises SourceError
-        and BudgetSpent.
+        found either, the server does not answer such questions. None, or where there are none: the
+        answers are believed without. Safe to repeat. Raises SourceError and BudgetSpent.
         """
         before, source_at = self._client.now, self._client.source_now
-        singles = await ask_singly(self._client, self._one, keys)
+        singles = await ask_singly(self._client, self._one, keys, known or ())
         decoded = [parse_record(answer.body) for answer in singles.found]
         proven = bool(decoded) or not (singles.gone and known)
-        proven = proven or await finds_one(self._client, self._one, known)
+        proven = proven or await finds_one(self._client, self._one, known or ())
         page = Page(
             [self.prepared(record, {}) for record, _ in decoded],
             any(dirty for _, dirty in decoded),

@@ -112,6 +112,12 @@ class AbsentRecords:
         found = await driver.fetch(self._statements.due, *unit.key.values(), limit, list(failed))
         return [key for (key,) in found]
 
+    async def unasked(self, connection: AsyncConnection, unit: Unit) -> int:
+        """Return how many suspects were never asked for."""
+        driver = await driver_of(connection)
+        ((_, unasked),) = await driver.fetch(self._statements.count, *unit.key.values())
+        return int(unasked)
+
     async def known(self, connection: AsyncConnection, unit: Unit, limit: int) -> Sequence[str]:
         """Return keys of records that are there."""
         driver = await driver_of(connection)
@@ -132,11 +138,11 @@ class AbsenceStatements:
     expire: $4, $5 and $6 as `Outdated` has them: marks what expired, and clears it; count_expiring
     and sample_expiring ($7 how many): the same before it is marked, None where nothing expires.
     recall: $1 and $2 the instant now: takes back what was marked before its time. count_alive: only
-    $1. forget_checks: forgets which records were asked for that are no suspects. weigh: $4 an
-    instant: answers (suspects, alive, unasked, lost). withhold: $4 a unit, whose suspects they
-    become. next: $4 a key, $5 how many: the suspects after it. due: $4 how many, $5 keys: the
-    suspects to be asked for that are none of these. known: $4 how many: what is no suspect. delete:
-    $4 keys, $5 observed_at: marks them deleted, and clears them.
+    $1. forget_checks: forgets which records were asked for that are no suspects. count: answers
+    (suspects, unasked). weigh: $4 an instant: answers (suspects, alive, unasked, lost). withhold:
+    $4 a unit, whose suspects they become. next: $4 a key, $5 how many: the suspects after it. due:
+    $4 how many, $5 keys: the suspects to be asked for that are none of these. known: $4 how many:
+    what is no suspect. delete: $4 keys, $5 observed_at: marks them deleted, and clears them.
     """
 
     doubt_span: str
@@ -151,6 +157,7 @@ class AbsenceStatements:
     recall: str | None
     count_alive: str
     forget_checks: str
+    count: str
     weigh: str
     withhold: tuple[str, ...]
     next: str
@@ -175,6 +182,10 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
     never_twice = "ON CONFLICT DO NOTHING"
     checks = f"{quoted(bookkeeping)}.checks"
     check = "c.project_id = $1::bigint AND c.stream = $2::text AND c.record_key = u.record_key"
+    absent = (
+        "SELECT count(*) AS n, count(*) FILTER (WHERE NOT EXISTS "
+        f"(SELECT FROM {checks} AS c WHERE {check})) AS unasked FROM {suspects} AS u WHERE {unit}"
+    )
     outdated = Expired.of(spec, table, suspects, unit, same, marks)
     # A table without a start is only doubted as a whole.
     started = f"t.{quoted(spec.started)}" if spec.started else "now()"
@@ -207,10 +218,9 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
             f"DELETE FROM {checks} AS c WHERE c.project_id = $1::bigint AND c.stream = $2::text "
             f"AND NOT EXISTS (SELECT FROM {suspects} AS u WHERE {unit} AND {check})"
         ),
+        count=absent,
         weigh=(
-            "WITH absent AS (SELECT count(*) AS n, count(*) FILTER (WHERE NOT EXISTS "
-            f"(SELECT FROM {checks} AS c WHERE {check})) AS unasked "
-            f"FROM {suspects} AS u WHERE {unit}) "
+            f"WITH absent AS ({absent}) "
             "SELECT n, coalesce(alive, 0), unasked, coalesce(lost, 0) FROM absent LEFT JOIN "
             f"LATERAL (SELECT count(*) FILTER (WHERE {alive}) AS alive, "
             "count(*) FILTER (WHERE t._deleted_at > "

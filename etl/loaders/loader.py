@@ -151,8 +151,9 @@ class Loader(Protocol):
     async def weigh(self, lease: Lease, accepted_at: datetime | None) -> Absence:
         """Weigh what the unit's reading did not show.
 
-        accepted_at: what was marked deleted before is not counted as lost. Safe to repeat. Raises
-        LeaseLost and DestinationError.
+        Forgets of all other records that they were asked for by their key. accepted_at: what was
+        marked deleted before is not counted as lost. Safe to repeat. Raises LeaseLost and
+        DestinationError.
         """
         ...
 
@@ -173,6 +174,10 @@ class Loader(Protocol):
         One that was asked for within a day, and was there or hidden, is not among them; nor are
         those in `failed`, which are left to the next run.
         """
+        ...
+
+    async def unasked(self, lease: Lease) -> int:
+        """Return how many suspects are left that were never asked for."""
         ...
 
     async def known(self, lease: Lease, limit: int) -> Sequence[str]:

@@ -149,6 +149,15 @@ class PostgresLoader:
 
         return await self._database.repeat(work)
 
+    async def unasked(self, lease: Lease) -> int:
+        """Return how many suspects were never asked for; see `Loader`."""
+
+        async def work() -> int:
+            async with self._database.transaction() as connection:
+                return await self._absent.unasked(connection, lease.unit)
+
+        return await self._database.repeat(work)
+
     async def known(self, lease: Lease, limit: int) -> Sequence[str]:
         """Return records that are there; see `Loader`."""
 

@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 # So many records that are there show whether the server answers by key.
 _WITNESSES = 3
 
-Ask = Callable[[Sequence[str], Sequence[str]], Awaitable[Confirmed]]
+Ask = Callable[[Sequence[str], Sequence[str] | None], Awaitable[Confirmed]]
 # Loads a page of what was asked for: page, keys that are gone, keys that were asked for singly.
 Take = Callable[[Page, Sequence[str], Sequence[str]], Awaitable[None]]
 
@@ -114,7 +114,7 @@ class Judging(Work):
         What is left is asked for by the next runs, before what was asked for already.
         """
         client, left = self._tools.client, self._plan.confirm_requests
-        known = await loader.known(self.lease, _WITNESSES)
+        known = None if self._accepts else await loader.known(self.lease, _WITNESSES)
         allowed = self.accepted.left.get(table, 0)
         gone, failed, why = 0, list[str](), ""
         while left > 0 and (keys := await loader.due(self.lease, at_once, failed)):
@@ -137,7 +137,7 @@ class Judging(Work):
                 break
         if failed:
             self._tally.passed_over = (len(failed), why)
-        unasked = (await loader.weigh(self.lease, self.accepted.at)).unasked if left <= 0 else 0
+        unasked = await loader.unasked(self.lease) if left <= 0 else 0
         self._tally.unasked += unasked
         if self._accepts or unasked < allowed:
             self.accepted.left[table] = unasked

@@ -177,7 +177,8 @@ def honest_ending(tally: Tally, stream: str = "") -> Ending:
     if tally.unproven:
         reasons.append(
             "The server does not find even a record that is there by its key, so what the list did "
-            "not show was not marked deleted"
+            "not show was not marked deleted. If it is gone, run "
+            f"`posthog-etl sync --accept-deletions {stream}`"
         )
     if tally.unjudged:
         reasons.append(

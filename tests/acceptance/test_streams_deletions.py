@@ -193,7 +193,7 @@ async def test_a_question_that_is_not_answered_marks_nothing(
     pipeline = Pipeline(sandbox, dsn, streams=("insights",))
     await pipeline.sync()
     answers = {
-        "failed": ({"status": 500}, 1),
+        "failed": ({"status": 500}, 3),
         "a missing scope": ({"preset": "403_scope"}, 3),
         "a plan that ends": ({"preset": "402"}, 3),
         "a lost project": ({"preset": "404_project"}, 3),

@@ -29,6 +29,7 @@ from etl.errors import (
     StreamUnavailable,
     Throttled,
 )
+from etl.extractors import clocks
 from etl.extractors.client import FIRST_CONTACT_ATTEMPTS, LARGEST_BODY_BYTES, Client, Clock
 from etl.extractors.extractor import Extractor
 from etl.extractors.protocol import Request
@@ -194,9 +195,16 @@ async def floods(request: web.Request) -> web.StreamResponse:
 # --- an answer --------------------------------------------------------------------------------
 
 
-async def test_an_answer_is_fetched_with_its_clocks(connect: Open) -> None:
-    """Path, parameters and key arrive; what comes back is the body as sent, and two clocks."""
-    source_at = NOON + timedelta(hours=2)
+async def test_an_answer_is_fetched_with_its_clocks(
+    connect: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Path, parameters and key arrive; what comes back is the body as sent, and two clocks.
+
+    The database's is two hours behind this process's, which the server's agrees with.
+    """
+    ahead = timedelta(hours=2)
+    source_at = NOON + ahead
+    monkeypatch.setattr(clocks, "clocks_here", lambda now: (now, now + ahead))
     date = {"Date": format_datetime(source_at, usegmt=True)}
     opened = await connect(says(body='{"results": [1]}', headers=date))
     before = opened.client.source_now
@@ -503,9 +511,9 @@ async def test_an_answer_by_ids_that_was_not_given_to_this_question_proves_no_de
     )
     extractor = Extractor(opened.client, STREAM, 1, prefix="projects", page_size_records=100)
     _ = [page async for page in extractor.pages(WINDOW)]
-    page, gone = await extractor.confirm(["doubted"])
-    assert gone == []
-    assert page.records == [{"id": "doubted"}]
+    found = await extractor.confirm(["doubted"])
+    assert found.gone == []
+    assert found.page.records == [{"id": "doubted"}]
 
 
 async def test_one_page_of_other_dates_does_not_prove_that_a_server_has_no_filter(

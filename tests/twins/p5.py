@@ -5,6 +5,7 @@ from tests.twins.twin import Twin
 _WINDOW = "etl/core/window.py"
 _EXTRACTOR = "etl/extractors/extractor.py"
 _STATEMENTS = "etl/loaders/statements.py"
+_CLOCKS = "tests/adversary/test_clocks.py::"
 _EDGES = "tests/acceptance/test_edges.py::"
 _CUTS = "etl/loaders/cuts.py"
 _CUT = "tests/adversary/test_cut_sessions.py::"
@@ -146,5 +147,31 @@ TWINS = [
         replace="    oldest = tail_until\n",
         caught_by="tests/acceptance/test_current.py::"
         "test_a_recording_that_changes_after_it_was_seen_is_read_again[a view-cloud]",
+    ),
+    Twin(
+        name="the server's clock is trusted alone",
+        promise="P5",
+        file="etl/core/clocks.py",
+        find="        return next((low for low, high in pairs if high - low <= TOLERANCE), None)\n",
+        replace="        return self.source or next(pairs)[0]\n",
+        caught_by=_CLOCKS + "test_one_wrong_date_header_changes_nothing[the first-ahead]",
+    ),
+    Twin(
+        name="the watermark moves where no two clocks agree",
+        promise="P5",
+        file="etl/runs/windows.py",
+        find="        known = reading.complete and not self._clocks_disagree()\n",
+        replace="        known = reading.complete\n",
+        caught_by=_CLOCKS + "test_where_no_two_clocks_agree_the_run_is_partial_and_names_all_three"
+        "[windows]",
+    ),
+    Twin(
+        name="a watermark in the future stays there",
+        promise="P5",
+        file="etl/runs/work.py",
+        find="    if not any(at is not None and at > latest for at in (end, tail)):\n",
+        replace="    if True:\n",
+        caught_by=_CLOCKS + "test_a_watermark_that_a_wrong_clock_wrote_heals_without_reading_"
+        "everything_anew",
     ),
 ]

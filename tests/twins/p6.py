@@ -4,7 +4,14 @@ from tests.twins.twin import Twin
 
 _EXTRACTOR = "etl/extractors/extractor.py"
 _SYNC = "etl/runs/windows.py"
+_JUDGING = "etl/runs/judging.py"
+_ABSENCE = "etl/loaders/absence.py"
+_SNAPSHOTS = "etl/runs/snapshot.py"
 _TESTS = "tests/acceptance/test_deletions.py::"
+_SEEN = "tests/adversary/test_absence.py::"
+_LISTED = _SEEN + "test_what_the_server_lists_is_alive_whatever_its_expiry_says[cursor]"
+_SEVERAL = _SEEN + "test_many_suspects_are_asked_for_over_several_syncs"
+_WITNESS = _SEEN + "test_a_server_that_finds_no_record_by_its_key_proves_nothing[{}]"
 
 TWINS = [
     Twin(
@@ -30,17 +37,18 @@ TWINS = [
     Twin(
         name="what a list does not show, were it empty, is taken for deleted",
         promise="P6",
-        file=_SYNC,
-        find="            page, gone = await extractor.confirm(ids)\n",
-        replace="            page, _ = await extractor.confirm(ids)\n"
-        "            page, gone = replace(page, records=[], sighting=None), list(ids)\n",
+        file=_JUDGING,
+        find="            found = await ask(batch, known)\n",
+        replace="            found = await ask(batch, known)\n"
+        "            page = Page([], False, found.page.observed_at, 0, {}, False)\n"
+        "            found = Confirmed(page, list(batch), [], [])\n",
         caught_by=_TESTS + "test_what_a_list_leaves_out_by_mistake_is_not_taken_for_deleted",
     ),
     Twin(
         name="an answer by ids is believed without its witness",
         promise="P6",
         file=_EXTRACTOR,
-        find="            if reading.witness in shown and ",
+        find="            if witness in shown and ",
         replace="            if ",
         caught_by=_TESTS
         + "test_an_answer_by_ids_without_its_witness_proves_nothing[an empty answer]",
@@ -58,7 +66,7 @@ TWINS = [
         name="what expired is taken for deleted",
         promise="P6",
         file="etl/loaders/absence.py",
-        find="        for statement in self._statements.expire:\n",
+        find="        for statement in statements.expire:\n",
         replace="        for statement in ():\n",
         caught_by=_TESTS + "test_a_recording_past_its_time_is_expired_and_left_alone[cloud]",
     ),
@@ -82,8 +90,8 @@ TWINS = [
         name="what a backfill withholds is forgotten",
         promise="P6",
         file=_SYNC,
-        find="            await self._loader.withhold(self.lease)\n",
-        replace="",
+        find="            await loader.withhold(self.lease)\n",
+        replace="            pass\n",
         caught_by=_TESTS + "test_what_a_backfill_withholds_is_judged_by_the_next_sync",
     ),
     Twin(
@@ -111,5 +119,87 @@ TWINS = [
         replace="        if False:\n",
         caught_by=_TESTS + "test_a_list_without_a_date_filter_shows_old_deletions_though_most_rows_"
         "are_young[pages]",
+    ),
+    Twin(
+        name="what is listed expires when its time has come",
+        promise="P6",
+        file=_ABSENCE,
+        find="AND {started} < $5::timestamptz AND {at} > coalesce($6::timestamptz, '-infinity') ",
+        replace="AND coalesce($5::timestamptz, $6::timestamptz, now()) IS NOT NULL ",
+        caught_by=_LISTED,
+    ),
+    Twin(
+        name="what was marked expired by mistake stays so, though it is listed",
+        promise="P6",
+        file="etl/loaders/statements.py",
+        find='            changed += f" OR (t._expired_at IS NOT NULL AND '
+        '{_SOURCE_AT} IS NOT NULL)"\n',
+        replace="",
+        caught_by=_LISTED,
+    ),
+    Twin(
+        name="expiry has no guard",
+        promise="P6",
+        file=_JUDGING,
+        find="            if set(found.gone) < set(expiring.sample):\n",
+        replace="            if False:\n",
+        caught_by=_SEEN + "test_many_that_would_expire_and_are_still_there_are_withheld",
+    ),
+    Twin(
+        name="many suspects are not asked for by their keys",
+        promise="P6",
+        file=_SNAPSHOTS,
+        find="        if asks:\n",
+        replace="        if asks and absence.suspects <= FEW:\n",
+        caught_by=_SEEN + "test_fifty_insights_that_are_hidden_stay_and_one_that_is_gone_is_marked",
+    ),
+    Twin(
+        name="the questions of one sync have no limit",
+        promise="P6",
+        file=_JUDGING,
+        find="            left -= max(1, client.requests - before)\n",
+        replace="            left -= client.requests - client.requests\n",
+        caught_by=_SEVERAL,
+    ),
+    Twin(
+        name="the next sync asks again for what the last one asked for",
+        promise="P6",
+        file=_SNAPSHOTS,
+        find="gone=gone, checked=there)\n",
+        replace="gone=gone)\n",
+        caught_by=_SEVERAL,
+    ),
+    Twin(
+        name="the guard counts one command",
+        promise="P6",
+        file=_JUDGING,
+        find=".trips(vanished + absence.lost, absence.alive + absence.lost)\n",
+        replace=".trips(vanished, absence.alive)\n",
+        caught_by=_SEEN + "test_the_guard_counts_what_a_stream_lost_within_a_day_whatever_commands_"
+        "did_it",
+    ),
+    Twin(
+        name="what was accepted counts again",
+        promise="P6",
+        file=_JUDGING,
+        find="            self.accepted.at = await self._tools.history.database_now()\n",
+        replace="            pass\n",
+        caught_by=_SEEN + "test_what_was_accepted_does_not_count_again",
+    ),
+    Twin(
+        name="a recording that is not found needs no witness",
+        promise="P6",
+        file=_EXTRACTOR,
+        find="        proven = proven or await finds_one(self._client, self._one, witnesses)\n",
+        replace="        proven = True\n",
+        caught_by=_WITNESS.format("session_recordings"),
+    ),
+    Twin(
+        name="an insight that is not found needs no witness",
+        promise="P6",
+        file="etl/extractors/snapshot.py",
+        find="        proven = proven or await finds_one(self._client, self._one, known or ())\n",
+        replace="        proven = True\n",
+        caught_by=_WITNESS.format("insights"),
     ),
 ]
