@@ -30,6 +30,7 @@ from etl.errors import (
     KeyRefused,
 )
 from etl.extractors.client import CONNECT_TIMEOUT_S, Budget, Client, Clock
+from etl.extractors.connection import proxy_of
 from etl.extractors.protocol import Request, parse_object
 from etl.loaders.address import DatabaseAddress, parse_database_url
 from etl.loaders.budget import PostgresBudget
@@ -181,6 +182,7 @@ async def open_client(
 ) -> AsyncIterator[Client]:
     """Open the session to the API. Raises ConfigurationError."""
     key = settings.require_source()
+    proxy, proxy_auth = proxy_of(URL(settings.host))
     async with aiohttp.ClientSession(
         headers={
             "Authorization": f"Bearer {key}",
@@ -192,7 +194,8 @@ async def open_client(
         ),
         connector=aiohttp.TCPConnector(ssl=_trust(settings)),
         cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=True,
+        proxy=proxy,
+        proxy_auth=proxy_auth,
     ) as session:
         yield Client(
             session,

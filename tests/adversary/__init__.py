@@ -1,0 +1,1 @@
+"""The shipped command against a server that shares nothing with it or with the sandbox."""

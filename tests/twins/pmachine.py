@@ -1,0 +1,16 @@
+"""Broken twins of what the machine around the command does to it: its files, clocks, neighbours."""
+
+from tests.twins.twin import Twin
+
+_ENVIRONMENT = "tests/adversary/test_environment.py::"
+
+TWINS = [
+    Twin(
+        name="~/.netrc is read",
+        promise="P3",
+        file="etl/app.py",
+        find="        proxy=proxy,\n",
+        replace="        trust_env=True,\n",
+        caught_by=_ENVIRONMENT + "test_a_netrc_entry_for_the_host_is_left_alone",
+    ),
+]
