@@ -9,7 +9,7 @@ request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed,
 (debug), record.rejected, deletions.withheld, confirmation.distrusted, lease.lost,
 database.unavailable, database.migrated, setting.unknown, service.started, service.waiting,
 service.ended, tick.started, tick.finished, tick.skipped, tick.failed, tick.broke, history.pruned,
-answer.broke, units.enqueued, queue.lost, worker.started, worker.stopping, worker.stopped,
+answer.broke, connection.refused, units.enqueued, queue.lost, worker.started, worker.stopping, worker.stopped,
 worker.untouched, job.taken, job.finished, job.kept, job.returned, job.broke, job.unnoted,
 job.abandoned
 """
