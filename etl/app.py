@@ -41,6 +41,7 @@ from etl.loaders.leases import Leases, Unit
 from etl.loaders.parents import ParentRows
 from etl.loaders.postgres import PostgresLoader
 from etl.loaders.queue import Jobs, count_jobs
+from etl.loaders.run_files import RunFiles
 from etl.loaders.tables import Tables
 from etl.loaders.version import is_current
 from etl.runs.backfill import Past, backfill_stream
@@ -169,11 +170,16 @@ async def open_tools(settings: Settings, destination: Destination) -> AsyncItera
             client=client,
             database=database,
             budget=budget,
-            leases=Leases(database, tables, settings.lease_s),
+            leases=_leases(settings, destination),
             history=history,
             parents=ParentRows(database, tables),
             loader=lambda stream, resource: PostgresLoader(database, tables, stream, resource),
         )
+
+
+def _leases(settings: Settings, destination: Destination) -> Leases:
+    run_files = RunFiles(settings.data_dir.expanduser() / "runs")
+    return Leases(destination.database, destination.tables, settings.lease_s, run_files)
 
 
 @asynccontextmanager
@@ -446,7 +452,7 @@ async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
     async with open_destination(settings) as destination:
         await prepare(destination, settings)
         database, tables = destination.database, destination.tables
-        history, leases = History(database, tables), Leases(database, tables, settings.lease_s)
+        history, leases = History(database, tables), _leases(settings, destination)
         return [
             await retry_rejects(
                 leases,

@@ -6,12 +6,12 @@ a request its id. They are:
 run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
 snapshot.closed, snapshot.restarted, page.fetched (debug), page.shrunk, page.unreadable,
 request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed, batch.loaded
-(debug), record.rejected, deletions.withheld, confirmation.distrusted, lease.lost,
-database.unavailable, database.migrated, setting.unknown, service.started, service.waiting,
-service.ended, tick.started, tick.finished, tick.skipped, tick.failed, tick.broke, history.pruned,
-answer.broke, connection.refused, units.enqueued, queue.lost, worker.started, worker.stopping, worker.stopped,
-worker.untouched, job.taken, job.finished, job.kept, job.returned, job.broke, job.unnoted,
-job.abandoned
+(debug), record.rejected, deletions.withheld, confirmation.distrusted, lease.lost, lease.inherited,
+lease.inherited, database.unavailable, database.migrated, setting.unknown, service.started,
+service.waiting, service.ended, tick.started, tick.finished, tick.skipped, tick.failed, tick.broke,
+history.pruned, answer.broke, connection.refused, units.enqueued, queue.lost, worker.started,
+worker.stopping, worker.stopped, worker.untouched, job.taken, job.finished, job.kept, job.returned,
+job.broke, job.unnoted, job.abandoned
 """
 
 from __future__ import annotations

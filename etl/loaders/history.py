@@ -15,7 +15,7 @@ from etl.core.forecast import Forecast
 from etl.core.stream import Stream
 from etl.errors import DestinationError
 from etl.loaders.database import Database
-from etl.loaders.leases import Lease, Unit
+from etl.loaders.leases import Lease, Unit, new_run
 from etl.loaders.tables import Tables
 
 OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num has it
@@ -128,6 +128,7 @@ class History:
     ) -> Mapping[str, Any]:
         """Close the run and return its row; a run another has closed stays as it is.
 
+        A run that the database has lost gets a row again, so that its failure can be seen.
         `requests` and `bytes_read` are those since the last commit, `waited_s` is of the whole run.
         """
         runs = self._tables.runs
@@ -137,6 +138,11 @@ class History:
             else func.clock_timestamp() + timedelta(seconds=paused_for_s)
         )
         async with self._database.transaction() as connection:
+            await connection.execute(
+                insert(runs)
+                .values(**new_run(lease.unit, lease.run_id, lease.command))
+                .on_conflict_do_nothing(constraint="runs_pkey")
+            )
             await connection.execute(
                 update(runs)
                 .where(runs.c.id == lease.run_id, runs.c.status == "running")

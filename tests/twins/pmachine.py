@@ -4,8 +4,7 @@ from tests.twins.twin import Twin
 
 _ENVIRONMENT = "tests/adversary/test_environment.py::"
 _HALF_SENT = (
-    "tests/adversary/test_half_sent.py::"
-    "test_half_sent_requests_keep_nobody_out_and_the_syncs_going"
+    "tests/adversary/test_half_sent.py::test_half_sent_requests_keep_nobody_out_and_the_syncs_going"
 )
 
 TWINS = [
