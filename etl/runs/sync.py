@@ -71,6 +71,8 @@ async def _execute(
 ) -> Report:
     began_s, waited_before_s = time.monotonic(), tools.budget.waited_s
     try:
+        # A worker lives for weeks, in which clocks drift and machines sleep.
+        tools.client.set_clock(await tools.database.repeat(tools.history.database_now))
         lease = await tools.database.repeat(lambda: tools.leases.acquire(unit, run_id, command))
     except EtlError as exc:
         return Report(unit.project_id, unit.stream, unit.window, ending_of(exc))
