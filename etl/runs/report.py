@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from etl.core.standing import SET_ASIDE
 from etl.errors import (
     EXIT_FAILED,
     EXIT_PARTIAL,
@@ -148,9 +149,7 @@ def honest_ending(tally: Tally, stream: str = "") -> Ending:
         count, why = tally.passed_over
         reasons.append(f"{count:,} could not be asked about and wait for their next turn: {why}")
     if tally.rejected:
-        reasons.append(
-            f"Records that could not be stored: {tally.rejected}. See `posthog-etl rejects list`"
-        )
+        reasons.append(f"{SET_ASIDE}{tally.rejected}. See `posthog-etl rejects list`")
     if reasons:
         return Ending(PARTIAL, EXIT_PARTIAL, ". ".join(reasons))
     return Ending(SUCCEEDED, EXIT_SUCCEEDED)
