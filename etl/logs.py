@@ -7,7 +7,7 @@ run.started, run.finished, run.interrupted (debug), run.broke, window.opened, wi
 snapshot.closed, snapshot.restarted, page.fetched (debug), page.shrunk, page.unreadable,
 request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed, batch.loaded
 (debug), record.rejected, deletions.withheld, confirmation.distrusted, lease.lost, lease.inherited,
-lease.inherited, database.unavailable, database.migrated, setting.unknown, service.started,
+database.unavailable, database.migrated, source.doubted, setting.unknown, service.started,
 service.waiting, service.ended, tick.started, tick.finished, tick.skipped, tick.failed, tick.broke,
 history.pruned, answer.broke, connection.refused, units.enqueued, queue.lost, worker.started,
 worker.stopping, worker.stopped, worker.untouched, job.taken, job.finished, job.kept, job.returned,

@@ -6,10 +6,12 @@ asyncio's own servers accept whatever comes; uvloop's closes for good when descr
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import sys
 from asyncio import WriteTransport
 from collections.abc import Iterable
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -22,6 +24,8 @@ KEPT_DESCRIPTORS = 128
 # Connections that the kernel completes before we accept them, a count.
 _BACKLOG = 128
 _AFTER_ERROR_S = 0.5
+# A name may have an address of IPv6 on a machine that has none.
+_NOT_ON_THIS_MACHINE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 def connection_limit() -> int:
@@ -43,22 +47,35 @@ async def listen(host: str, port: int) -> list[socket.socket]:
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     sockets: list[socket.socket] = []
-    try:
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            listening = socket.socket(family, kind, protocol)
-            sockets.append(listening)
-            if sys.platform != "win32":
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening.bind(address)
-            listening.listen(_BACKLOG)
-            listening.setblocking(False)
-    except OSError:
-        for each in sockets:
-            each.close()
-        raise
+    missing: OSError | None = None
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        try:
+            sockets.append(_listen(socket.socket(family, kind, protocol), address))
+        except OSError as exc:
+            if exc.errno in _NOT_ON_THIS_MACHINE:
+                missing = exc
+                continue
+            for each in sockets:
+                each.close()
+            raise
+    if not sockets and missing is not None:
+        raise missing
     return sockets
+
+
+def _listen(listening: socket.socket, address: Any) -> socket.socket:
+    try:
+        if sys.platform != "win32":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listening.family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 class Connections:
