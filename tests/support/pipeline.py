@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from structlog.testing import capture_logs
 
@@ -24,6 +24,12 @@ LIST = {"path": "session_recordings"}
 EVERY_STREAM = tuple(STREAMS)
 
 
+class Source(Protocol):
+    """A server to read from: the sandbox, or another one."""
+
+    url: str
+
+
 class Pipeline:
     """`sync`, `backfill`, `plan` and `status` against one source and one destination.
 
@@ -34,7 +40,7 @@ class Pipeline:
 
     def __init__(
         self,
-        sandbox: RunningSandbox,
+        source: Source,
         dsn: str,
         *,
         streams: Sequence[str] = ("session_recordings",),
@@ -42,7 +48,7 @@ class Pipeline:
     ) -> None:
         self._streams = [STREAMS[name] for name in streams]
         chosen = {
-            "host": sandbox.url,
+            "host": source.url,
             "api_key": "phx_sandbox",
             "project_id": "1",
             "database_url": dsn,
