@@ -78,7 +78,9 @@ async def loss_of_migrating(database: Database, tables: Tables, revision: str) -
             else:
                 gone = {f"{'.'.join(table)}.{c}": quoted(c) for c in columns - left[table]}
             for name, counted in gone.items():
-                counts[name] = connection.scalar(text(f"SELECT count({counted}) FROM {full}"))
+                counts[name] = connection.exec_driver_sql(
+                    f"SELECT count({counted}) FROM {full}"
+                ).scalar_one()
         return Loss(before, {name: int(count) for name, count in counts.items() if count})
 
     async with database.transaction({"statement_timeout": "0"}) as connection:

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from etl.loaders.migrate import schemas
+from etl.loaders.statements import quoted
 
 revision = "0007"
 down_revision = "0005"
@@ -31,6 +32,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     _, book = schemas(op.get_context())
-    op.execute(f'DELETE FROM "{book}".checks WHERE checked_at IS NULL')
+    op.execute(f"DELETE FROM {quoted(book)}.checks WHERE checked_at IS NULL")
     op.alter_column("checks", "checked_at", nullable=False, comment=_CHECKED[1], schema=book)
     op.drop_column("checks", "tried_at", schema=book)
