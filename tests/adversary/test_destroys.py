@@ -8,11 +8,18 @@ import sys
 
 import pytest
 
+from etl.sandbox.server import RunningSandbox
 from tests.support.books import row_count
 from tests.support.command import Command, Result
 from tests.support.sql import value
 
 VERSION = "SELECT version_num FROM posthog_etl.alembic_version"
+
+
+@pytest.fixture
+def command(sandbox: RunningSandbox, dsn: str) -> Command:
+    """The real command against a server with 300 recordings."""
+    return Command(sandbox.url, dsn)
 
 
 async def answered(command: Command, answer: str, *arguments: str) -> Result:

@@ -8,11 +8,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from etl.sandbox.server import RunningSandbox
 from tests.support.books import row_count
 from tests.support.command import Command
+
+
+@pytest.fixture
+def command(sandbox: RunningSandbox, dsn: str) -> Command:
+    """The real command against a server with 300 recordings."""
+    return Command(sandbox.url, dsn)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from yarl import URL
 
 from etl.sandbox.server import RunningSandbox
@@ -21,6 +22,12 @@ DESCRIPTORS = 256
 CONNECTIONS = 300
 HALF_A_HEADER = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half"
 HALF_A_BODY = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nhalf"
+
+
+@pytest.fixture
+def command(sandbox: RunningSandbox, dsn: str) -> Command:
+    """The real command against a server with 300 recordings."""
+    return Command(sandbox.url, dsn)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
 from tests.support.command import Command
 from tests.support.sql import select
@@ -12,6 +13,12 @@ OTHER = "https://eu.posthog.example"
 REFUSED = f"This database holds data of {OTHER}, and POSTHOG_HOST is "
 REMEDY = "Set POSTHOG_ETL_SCHEMA to another name for another server"
 A_DAY = ("--since", "2026-01-01", "--until", "2026-01-02")
+
+
+@pytest.fixture
+def command(sandbox: RunningSandbox, dsn: str) -> Command:
+    """The real command against a server with 300 recordings."""
+    return Command(sandbox.url, dsn)
 
 
 async def data_came_from(dsn: str, host: str) -> None:
