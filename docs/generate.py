@@ -89,8 +89,9 @@ Lists are `["a", "b"]` in the file and `a,b` in the environment. Dates are `2026
 
 ## Variables of others
 
-`HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are respected on the way to PostHog, `SSL_CERT_FILE` says
-which certificates are trusted. `NO_COLOR` switches colours off, `COLUMNS` sets the width of tables.
+`HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are respected on the way to PostHog (proxies that speak
+HTTP; `~/.netrc` is not read), `SSL_CERT_FILE` says which certificates are trusted. `NO_COLOR`
+switches colours off, `COLUMNS` sets the width of tables.
 """
 
 _DICTIONARY = """

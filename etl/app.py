@@ -31,6 +31,7 @@ from etl.errors import (
     KeyRefused,
 )
 from etl.extractors.client import CONNECT_TIMEOUT_S, Budget, Client, Clock
+from etl.extractors.connection import proxy_of
 from etl.extractors.protocol import Request, parse_object
 from etl.loaders.address import DatabaseAddress, parse_database_url
 from etl.loaders.budget import PostgresBudget
@@ -41,6 +42,7 @@ from etl.loaders.leases import Leases, Unit
 from etl.loaders.parents import ParentRows
 from etl.loaders.postgres import PostgresLoader
 from etl.loaders.queue import Jobs, count_jobs
+from etl.loaders.run_files import RunFiles
 from etl.loaders.tables import Tables
 from etl.loaders.version import is_current
 from etl.runs.backfill import Past, backfill_stream
@@ -169,11 +171,16 @@ async def open_tools(settings: Settings, destination: Destination) -> AsyncItera
             client=client,
             database=database,
             budget=budget,
-            leases=Leases(database, tables, settings.lease_s),
+            leases=_leases(settings, destination),
             history=history,
             parents=ParentRows(database, tables),
             loader=lambda stream, resource: PostgresLoader(database, tables, stream, resource),
         )
+
+
+def _leases(settings: Settings, destination: Destination) -> Leases:
+    run_files = RunFiles(settings.data_dir.expanduser() / "runs")
+    return Leases(destination.database, destination.tables, settings.lease_s, run_files)
 
 
 @asynccontextmanager
@@ -182,6 +189,7 @@ async def open_client(
 ) -> AsyncIterator[Client]:
     """Open the session to the API. Raises ConfigurationError."""
     key = settings.require_source()
+    proxy, proxy_auth = proxy_of(URL(settings.host))
     async with aiohttp.ClientSession(
         headers={
             "Authorization": f"Bearer {key}",
@@ -193,7 +201,8 @@ async def open_client(
         ),
         connector=aiohttp.TCPConnector(ssl=_trust(settings)),
         cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=True,
+        proxy=proxy,
+        proxy_auth=proxy_auth,
     ) as session:
         yield Client(
             session,
@@ -243,63 +252,76 @@ async def _for_each(
     accept_host: bool = False,
 ) -> list[Report]:
     """Do `work` for each stream of each project; one that fails does not keep the others out."""
-    settings.require_source()
     reports: list[Report] = []
     begun: set[int] = set()
-    async with open_destination(settings) as destination:
-        await prepare(destination, settings)
-        async with open_tools(settings, destination) as tools:
-            known = await tools.history.hosts()
-            if not accept_host:
-                refuse_other_source(settings.host, known)
-            for project in settings.projects:
-                try:
-                    if stop.is_set():
-                        raise not_begun()
-                    project_id = await project_id_of(tools.client, project)
-                except EtlError as exc:
-                    reports += [Report(project, s.name, s.unit, ending_of(exc)) for s in streams]
-                    if isinstance(exc, KeyRefused):
-                        return reports
+    async with open_source(settings, accept_host=accept_host) as (_, tools):
+        known = settings.host in await tools.history.hosts()
+        for project in settings.projects:
+            try:
+                if stop.is_set():
+                    raise not_begun()
+                project_id = await project_id_of(tools.client, project)
+            except EtlError as exc:
+                reports += [Report(project, s.name, s.unit, ending_of(exc)) for s in streams]
+                if isinstance(exc, KeyRefused):
+                    return reports
+                continue
+            if project_id in begun:  # @current may be one that has a number here, too
+                continue
+            begun.add(project_id)
+            for stream in streams:
+                if stop.is_set():
+                    ending = ending_of(not_begun())
+                    reports.append(Report(project_id, stream.name, stream.unit, ending))
                     continue
-                if project_id in begun:  # @current may be one that has a number here, too
-                    continue
-                begun.add(project_id)
-                for stream in streams:
-                    if stop.is_set():
-                        ending = ending_of(not_begun())
-                        reports.append(Report(project_id, stream.name, stream.unit, ending))
-                        continue
-                    done = await work(tools, stream, project_id)
-                    reports += done
-                    if settings.host not in known and any(r.records_read for r in done):
-                        await tools.history.add_host(settings.host)
-                        known = [*known, settings.host]
-                    if any(r.ending.exit_code == KeyRefused.exit_code for r in done):
-                        return reports
+                done = await work(tools, stream, project_id)
+                reports += done
+                if not known and any(r.records_read for r in done):
+                    await tools.history.add_host(settings.host)
+                    known = True
+                if any(r.ending.exit_code == KeyRefused.exit_code for r in done):
+                    return reports
     return reports
 
 
 @asynccontextmanager
-async def open_source(settings: Settings) -> AsyncIterator[tuple[Destination, Tools]]:
-    """Open both sides, with the schema up to date. Raises ConfigurationError, DestinationError."""
+async def open_source(
+    settings: Settings, *, accept_host: bool = False
+) -> AsyncIterator[tuple[Destination, Tools]]:
+    """Open both sides, with the schema up to date: the one way for all that asks the source.
+
+    accept_host: the host is another address of the source that the database knows.
+    Raises ConfigurationError and DestinationError.
+    """
     settings.require_source()
     async with open_destination(settings) as destination:
         await prepare(destination, settings)
         async with open_tools(settings, destination) as tools:
-            refuse_other_source(settings.host, await tools.history.hosts())
+            if not accept_host:
+                doubt = refuse_other_source(settings.host, await tools.history.hosts())
+                if doubt is not None:
+                    _log.warning("source.doubted", reason=doubt)
             yield destination, tools
 
 
-def refuse_other_source(host: str, known: Sequence[str]) -> None:
+def refuse_other_source(host: str, known: Sequence[str]) -> str | None:
     """Raise ConfigurationError when the database holds the data of another server.
 
-    Two servers number their projects alike, so one would overwrite and delete the other's rows. An
-    address on this very machine says nothing about what is behind it.
+    Two servers number their projects alike, so one would overwrite and delete the other's rows.
+    What listens on a port of this very machine may have moved there, as test servers do: then a
+    warning is returned that names both addresses. None when there is no doubt.
     """
     names = [URL(each).host or "" for each in (host, *known)]
-    if not known or host in known or all(map(is_own_machine, names)):
-        return
+    if not known or host in known:
+        return None
+    if all(map(is_own_machine, names)):
+        if URL(host).port in [URL(each).port for each in known]:
+            return None  # the same server under another name of this machine
+        return (
+            f"This database holds data of {known[-1]}, and POSTHOG_HOST is {host}: taken for the "
+            "same server, because both are this machine. If it is another one, set "
+            "POSTHOG_ETL_SCHEMA to another name"
+        )
     raise ConfigurationError(
         f"This database holds data of {known[-1]}, and POSTHOG_HOST is {host}",
         remedy="Set POSTHOG_ETL_SCHEMA to another name for another server; if it is the same one "
@@ -357,18 +379,13 @@ async def foresee(
 
     Asks the source for no more than a count, and only a server that counts. Raises EtlError.
     """
-    settings.require_source()
     plan = plan_of(settings)
     outlooks: list[Outlook] = []
-    async with open_destination(settings) as destination:
-        await prepare(destination, settings)
-        async with open_tools(settings, destination) as tools:
-            for project in settings.projects:
-                project_id = await project_id_of(tools.client, project)
-                for stream in streams:
-                    outlooks += await outlook(
-                        tools, plan, stream, project_id, past, settings.limits
-                    )
+    async with open_source(settings) as (_, tools):
+        for project in settings.projects:
+            project_id = await project_id_of(tools.client, project)
+            for stream in streams:
+                outlooks += await outlook(tools, plan, stream, project_id, past, settings.limits)
     return outlooks
 
 
@@ -392,6 +409,7 @@ async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
             if await is_current(database, tables):
                 findings.append(Finding("schema", True, f"{tables.schema}, up to date"))
                 budget = PostgresBudget(database, tables, settings.limits, MAX_WAIT_S)
+                findings += _look_at_hosts(settings.host, await history.hosts())
             else:
                 findings.append(await _not_migrated(settings, history))
         except EtlError as exc:
@@ -401,6 +419,14 @@ async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
         )
         findings += await _check_source(client, settings, streams)
     return findings
+
+
+def _look_at_hosts(host: str, known: Sequence[str]) -> list[Finding]:
+    try:
+        doubt = refuse_other_source(host, known)
+    except EtlError as exc:
+        return [trouble("source", exc)]
+    return [] if doubt is None else [Finding("source", True, doubt)]
 
 
 async def _not_migrated(settings: Settings, history: History) -> Finding:
@@ -453,7 +479,7 @@ async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
     async with open_destination(settings) as destination:
         await prepare(destination, settings)
         database, tables = destination.database, destination.tables
-        history, leases = History(database, tables), Leases(database, tables, settings.lease_s)
+        history, leases = History(database, tables), _leases(settings, destination)
         return [
             await retry_rejects(
                 leases,
@@ -467,12 +493,21 @@ async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
         ]
 
 
-async def migrate_only(settings: Settings, revision: str = "head") -> tuple[str, str]:
-    """Upgrade the schema and return the versions before and after. Safe to repeat."""
-    from etl.loaders.migrate import migrate
+async def migrate_only(
+    settings: Settings, revision: str = "head", agree: Callable[[str], None] | None = None
+) -> tuple[str, str]:
+    """Migrate the schema and return the versions before and after. Safe to repeat.
+
+    agree: told what an older version destroys, before it is; raises what keeps it from being.
+    """
+    from etl.loaders.migrate import loss_of_migrating, migrate
 
     async with open_destination(settings) as destination:
         database, tables = destination.database, destination.tables
+        if agree is not None and revision != "head":
+            loss = await loss_of_migrating(database, tables, revision)
+            if loss.rows:
+                agree(f"Going from {loss.before} to {revision} destroys data: {loss}")
         return await database.repeat(lambda: migrate(database, tables, revision))
 
 

@@ -271,6 +271,10 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
             _say(out, Text(f"{row['stream']}: {row['before_start_hint']}"))
         if row["reason"]:
             _say(out, Text(f"{row['stream']}: {row['reason']}"))
+        for failure in row["failures"]:
+            if failure.reason not in (row["reason"] or ""):
+                _say(out, Text(f"{row['stream']}: {failure.about}: {failure.reason}"))
+                _say(out, Text(f"{row['stream']}: then: {failure.retry}"))
 
 
 @contextmanager

@@ -145,6 +145,10 @@ class RowsRefused(DestinationError):
     """Postgres refused the values themselves (SQLSTATE 22, 23, 54): bisect the rows."""
 
 
+class CommitsLost(DestinationError):
+    """Postgres does not know any more what this run has committed."""
+
+
 class LeaseHeld(EtlError):
     """Another run holds this unit."""
 

@@ -5,15 +5,16 @@ a request its id. They are:
 
 run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
 snapshot.closed, snapshot.restarted, page.fetched (debug), page.shrunk, page.unreadable,
-request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed, clocks.disagree, window.shortened,
-cut.asked_for, ahead.failed, recordings.before_start, look_before.failed, confirmation.halved,
-list.miscounted,
-watermark.cut_back, batch.loaded (debug), record.rejected, record.unanswered, deletions.withheld,
-expiry.withheld, expiry.unconfirmed, confirmation.distrusted, lease.lost, database.unavailable,
-database.migrated, setting.deprecated, setting.unknown, service.started, service.waiting, service.ended, tick.started,
-tick.finished, tick.skipped, tick.failed, tick.broke, history.pruned, answer.broke, units.enqueued,
-queue.lost, worker.started, worker.stopping, worker.stopped, worker.untouched, job.taken,
-job.finished, job.kept, job.returned, job.broke, job.unnoted, job.abandoned
+request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed, clocks.disagree,
+window.shortened, cut.asked_for, ahead.failed, recordings.before_start, look_before.failed,
+confirmation.halved, list.miscounted, watermark.cut_back, batch.loaded (debug), record.rejected,
+record.unanswered, deletions.withheld, expiry.withheld, expiry.unconfirmed,
+confirmation.distrusted, lease.lost, lease.inherited, database.unavailable, database.migrated,
+source.doubted, setting.deprecated, setting.unknown, service.started, service.waiting,
+service.ended, tick.started, tick.finished, tick.skipped, tick.failed, tick.broke, history.pruned,
+answer.broke, connection.refused, units.enqueued, queue.lost, worker.started, worker.stopping,
+worker.stopped, worker.untouched, job.taken, job.finished, job.kept, job.returned, job.broke,
+job.unnoted, job.abandoned
 """
 
 from __future__ import annotations

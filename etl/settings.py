@@ -114,7 +114,8 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         default_factory=_default_data_dir,
-        description="Where the embedded Postgres keeps its data.",
+        description="Where the embedded Postgres keeps its data, and each run a file that shows "
+        "whether it lives.",
     )
     schema_name: str = Field(
         "posthog",

@@ -187,6 +187,16 @@ async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
             loop.remove_signal_handler(number)
 
 
+def ask_to_destroy(what: str) -> None:
+    """Return when a person at the terminal agrees. Raises EtlError."""
+    from etl.errors import ConfigurationError
+
+    if not sys.stdin.isatty():
+        raise ConfigurationError(what, remedy="If that is meant, add --yes")
+    if not typer.confirm(f"{what}. Destroy it?", err=True):
+        raise EtlError("Nothing was changed")
+
+
 def print_line(text: str) -> None:
     """Print a result to stdout, at once also when it is piped."""
     sys.stdout.write(text + "\n")

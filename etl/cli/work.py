@@ -17,6 +17,7 @@ from etl.cli.shared import (
     Streams,
     Until,
     WindowLength,
+    ask_to_destroy,
     chosen_streams,
     print_json,
     print_line,
@@ -199,17 +200,25 @@ def migrate(
     to: Annotated[
         str, typer.Option(metavar="REVISION", help="Revision to go to; base removes all.")
     ] = "head",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Destroy what an older revision has no place for.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Bring the database schema up to date. Several at once are safe.
+
+    Going to an older revision counts what that destroys, and asks.
 
     Example: posthog-etl migrate
     """
     from etl import app as wiring
 
     before, after = run_with_settings(
-        lambda settings: wiring.migrate_only(settings, to), config, {}, debug
+        lambda settings: wiring.migrate_only(settings, to, None if yes else ask_to_destroy),
+        config,
+        {},
+        debug,
     )
     if as_json:
         print_json({"before": before, "after": after})

@@ -55,15 +55,26 @@ class Budget(Protocol):
 
 
 class Clock:
-    """The database's clock without asking it each time: one reading, carried on monotonically."""
+    """The database's clock without asking it each time: a reading, carried on monotonically."""
 
     def __init__(self, database_now: datetime) -> None:
+        self.set(database_now)
+
+    def set(self, database_now: datetime) -> None:
+        """Take over another reading."""
         self._at = database_now
-        self._read = time.monotonic()
+        self._read_s = _elapsed_s()
 
     def now(self) -> datetime:
         """Return the instant now."""
-        return self._at + timedelta(seconds=time.monotonic() - self._read)
+        return self._at + timedelta(seconds=_elapsed_s() - self._read_s)
+
+
+def _elapsed_s() -> float:
+    """Return seconds that only grow, those in which the machine slept among them."""
+    if hasattr(time, "CLOCK_BOOTTIME"):  # Linux; elsewhere the next unit reads the clock again
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 class Client:
@@ -103,6 +114,13 @@ class Client:
     def now(self) -> datetime:
         """The instant on the database's clock."""
         return self._clock.now()
+
+    def set_clock(self, database_now: datetime) -> None:
+        """Take over another reading of the database's clock; the server's stays what it is."""
+        before = self._clock.now()
+        self._clock.set(database_now)
+        if self.source_ahead_s is not None:
+            self.source_ahead_s += (before - self._clock.now()).total_seconds()
 
     @property
     def clocks(self) -> Clocks:

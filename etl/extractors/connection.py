@@ -1,4 +1,4 @@
-"""What a request that got no answer means, in words: cause and remedy.
+"""The way to the server: the environment's proxy, and what a request that got no answer means.
 
 Most failures pass, and are tried again. What only a changed setting can mend is not.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import ssl
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
-from etl.errors import SourceError, SourceUnavailable
+from etl.errors import ConfigurationError, SourceError, SourceUnavailable
 
 # Failures in which no server was met at all, as against one that broke off.
 NOT_REACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
@@ -20,6 +21,27 @@ NOT_REACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 _CHECK_ADDRESS = "Check POSTHOG_HOST and the network"
 _LONGEST_TEXT = 200
+
+
+def proxy_of(address: URL) -> tuple[URL | None, aiohttp.BasicAuth | None]:
+    """Return the proxy that the environment names for `address`, and its user and password.
+
+    aiohttp's `trust_env` would read ~/.netrc, too: a second authorization beside our key.
+    Raises ConfigurationError.
+    """
+    named = getproxies().get(address.scheme)
+    if not named or proxy_bypass(f"{address.host}:{address.port}"):
+        return None, None
+    try:
+        proxy = URL(named if "://" in named else f"http://{named}")
+    except ValueError:
+        proxy = URL()
+    if proxy.scheme != "http" or not proxy.host:
+        raise ConfigurationError(
+            f"{address.scheme.upper()}_PROXY does not name a proxy that speaks HTTP",
+            remedy=f"Write it as http://proxy.example:3128, or name {address.host} in NO_PROXY",
+        )
+    return proxy.with_user(None), aiohttp.BasicAuth.from_url(proxy)
 
 
 def connection_error(exc: Exception, address: URL) -> SourceError:

@@ -31,7 +31,7 @@ from urllib.parse import quote
 
 from etl.errors import ConfigurationError
 from etl.loaders.embedded_programs import Programs, choose_programs
-from etl.loaders.embedded_user import ServerUser, choose_user
+from etl.loaders.embedded_user import ServerUser, choose_user, keep_private
 
 PORT = 5432
 
@@ -91,7 +91,8 @@ class EmbeddedPostgres:
         """
         data_dir = data_dir.resolve()
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _close_to_others(data_dir)
             with _start_lock(data_dir):
                 users = _Lock(data_dir / "users.lock")
                 try:
@@ -131,7 +132,8 @@ class _Lock:
     """A lock on a file, dropped when it is closed and no child holds the descriptor any more."""
 
     def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self.fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        keep_private(self.fd, path.parent)
 
     def take(self, *, shared: bool = False) -> bool:
         """Take the lock if it can be had at once. A lock already held is changed, or lost."""
@@ -248,7 +250,8 @@ def _launch(data_dir: Path, settings: Mapping[str, str], alive: _Lock) -> None:
     log = _log(data_dir)
     if log.exists():
         log.replace(log.with_suffix(".log.1"))
-    with log.open("wb") as output:
+    with open(log, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
+        keep_private(output.fileno(), data_dir)
         user.run(
             data_dir,
             programs.postgres,
@@ -338,6 +341,17 @@ def _stop(data_dir: Path) -> None:
                     shutil.rmtree(postmaster.socket_dir, ignore_errors=True)
                     return
             time.sleep(_POLL_EVERY_S)
+
+
+def _close_to_others(data_dir: Path) -> None:
+    """Leave the directory and what older versions left readable to its owner and the server."""
+    cluster = _cluster(data_dir)
+    owner = (cluster if cluster.exists() else data_dir).stat()
+    ServerUser(owner.st_uid, owner.st_gid).admit(data_dir)
+    log = _log(data_dir)
+    for path in (log, log.with_suffix(".log.1")):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            keep_private(file.fileno(), data_dir)
 
 
 def _log(data_dir: Path) -> Path:

@@ -67,6 +67,20 @@ class ServerUser:
             for entry in (*(os.path.join(directory, name) for name in names), directory):
                 os.chown(entry, self.uid, self.gid, follow_symlinks=False)
 
+    def admit(self, directory: Path) -> None:
+        """Close `directory` to all but its owner and this user, who may pass through it.
+
+        Leaves alone what belongs to somebody else. Safe to repeat.
+        """
+        owner = directory.stat()
+        if os.geteuid() not in (0, owner.st_uid):
+            return
+        if self.uid == owner.st_uid:
+            directory.chmod(0o700)
+        else:
+            os.chown(directory, -1, self.gid)
+            directory.chmod(0o710)
+
     @property
     def _name(self) -> str:
         if self.namespace:
@@ -101,16 +115,30 @@ def choose_user(data_dir: Path, cluster: Path, postgres: Path) -> ServerUser:
     for user in candidates:
         # Tells at once whether the change of user is allowed, and whether this user reaches
         # both the program and the directory.
+        user.admit(data_dir)
         trial = user.run(data_dir, postgres, "--version", output=subprocess.PIPE)
         if trial.returncode == 0:
             return user
         refusals.append(" ".join(trial.stdout.split()))
+    ServerUser(data_dir.stat().st_uid, 0).admit(data_dir)
     trouble = "refuses root, and cannot run as anybody else" if me.uid == 0 else "cannot run"
     raise ConfigurationError(
         f"Postgres {trouble} here ({'; '.join(refusals)})",
         remedy="Run as an ordinary user, or name a data directory that every user can reach, "
         "such as one under /var/lib, or set DATABASE_URL",
     )
+
+
+def keep_private(descriptor: int, data_dir: Path) -> None:
+    """Close a file in `data_dir` to all but the directory's owner, and leave others' files alone.
+
+    Files of older versions could be read and locked by everybody.
+    """
+    me, owner = os.geteuid(), data_dir.stat()
+    if me in (0, os.fstat(descriptor).st_uid):
+        os.fchmod(descriptor, 0o600)
+    if me == 0:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _has_name(uid: int) -> bool:

@@ -7,20 +7,34 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, and_, false, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, distinct_on, insert
 
 from etl.core.clocks import PastRun
 from etl.core.coverage import Coverage, Span
 from etl.core.forecast import Forecast
+from etl.core.standing import failures, standing
 from etl.core.stream import Stream, TableSpec
 from etl.errors import DestinationError
 from etl.loaders.database import Database
 from etl.loaders.driver import driver_of
-from etl.loaders.leases import Lease, Unit
+from etl.loaders.leases import Lease, Unit, new_run
 from etl.loaders.statements import expires_by_rule, quoted
 from etl.loaders.tables import Tables
 
+_UNIT = ("project_id", "stream", "unit")
 OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num has it
 
 
@@ -176,6 +190,7 @@ class History:
     ) -> Mapping[str, Any]:
         """Close the run and return its row; a run another has closed stays as it is.
 
+        A run that the database has lost gets a row again, so that its failure can be seen.
         `requests` and `bytes_read` are those since the last commit, `waited_s` is of the whole run.
         """
         runs = self._tables.runs
@@ -185,6 +200,11 @@ class History:
             else func.clock_timestamp() + timedelta(seconds=paused_for_s)
         )
         async with self._database.transaction() as connection:
+            await connection.execute(
+                insert(runs)
+                .values(**new_run(lease.unit, lease.run_id, lease.command))
+                .on_conflict_do_nothing(constraint="runs_pkey")
+            )
             await connection.execute(
                 update(runs)
                 .where(runs.c.id == lease.run_id, runs.c.status == "running")
@@ -242,7 +262,11 @@ class History:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def status(self) -> Sequence[Mapping[str, Any]]:
-        """Return one row per project and stream: watermarks, last run, rows, rejects, lease."""
+        """Return one row per project and stream: watermarks, last run, rows, rejects, lease.
+
+        failures: those that still count. status, reason: of the worst of them, else of the last
+        run.
+        """
         t = self._tables
         async with self._database.transaction() as connection:
             latest = (
@@ -293,7 +317,35 @@ class History:
                 )
                 .order_by(latest.c.project_id, latest.c.stream)
             )
-            return [{**row, "complete": _coverage(row["complete"])} for row in found.mappings()]
+            rows = [{**row, "complete": _coverage(row["complete"])} for row in found.mappings()]
+            of_units: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
+            for run in (await connection.execute(self._latest_of_units())).mappings():
+                of_units.setdefault((run["project_id"], run["stream"]), []).append(run)
+        for row in rows:
+            filters = (row["traits"] or {}).get("date_filter") not in ("refused", "ignored")
+            units = of_units.get((row["project_id"], row["stream"]), [])
+            row["failures"] = failures(
+                row["stream"], units, row["complete"], row["rejects"], filters=filters
+            )
+            row.update(standing(row, row["failures"]))
+        return rows
+
+    def _latest_of_units(self) -> Select[Any]:
+        """Return the query of the latest run of each unit, with `held`."""
+        t = self._tables
+        same = [t.runs.c[name] == t.checkpoints.c[name] for name in _UNIT]
+        # Unit by unit, because so runs are indexed: their number does not matter.
+        latest = (
+            select(t.runs)
+            .where(*same)
+            .order_by(t.runs.c.started_at.desc())
+            .limit(1)
+            .lateral("latest")
+        )
+        alive = and_(t.leases.c.holder == latest.c.id, t.leases.c.expires_at >= func.now())
+        held = exists().where(alive, *(t.leases.c[name] == latest.c[name] for name in _UNIT))
+        columns = [latest.c[name] for name in (*_UNIT, "status", "reason", "started_at")]
+        return select(*columns, held.label("held")).select_from(t.checkpoints).join(latest, true())
 
     async def leases_held(self) -> Mapping[tuple[int, str], int]:
         """Return how many units of each project and stream are worked on now."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from alembic import command
@@ -15,6 +17,7 @@ from sqlalchemy.schema import CreateSchema
 
 from etl.errors import ConfigurationError
 from etl.loaders.database import Database
+from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
 from etl.loaders.version import VERSION_TABLE, migrations_dir
 
@@ -35,6 +38,71 @@ def schemas(context: MigrationContext) -> tuple[str, str]:
     assert context.config is not None
     tables: Tables = context.config.attributes["tables"]
     return tables.schema, tables.bookkeeping
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What going to an older version destroys: rows by table, values by column, counts."""
+
+    before: str
+    rows: Mapping[str, int]
+
+    def __str__(self) -> str:
+        """Return it in words, the most first."""
+        most_first = sorted(self.rows.items(), key=lambda item: (-item[1], item[0]))
+        return ", ".join(f"{count:,} in {name}" for name, count in most_first)
+
+
+async def loss_of_migrating(database: Database, tables: Tables, revision: str) -> Loss:
+    """Return what `migrate` to this revision would destroy. Changes nothing.
+
+    The downgrade is tried and rolled back, which takes its locks for a moment.
+    """
+
+    def run(connection: Connection) -> Loss:
+        before = _version(connection, tables)
+        config = alembic_config(connection, tables)
+        older = revision == "base" or _is_older(config, _resolved(config, revision), before)
+        if before == "base" or not older:
+            return Loss(before, {})
+        there = _columns(connection, tables)
+        attempt = connection.begin_nested()
+        command.downgrade(config, revision)
+        left = _columns(connection, tables)
+        attempt.rollback()
+        counts = {}
+        for table, columns in there.items():
+            full = ".".join(quoted(part) for part in table)
+            if table not in left:
+                gone = {".".join(table): "*"}
+            else:
+                gone = {f"{'.'.join(table)}.{c}": quoted(c) for c in columns - left[table]}
+            for name, counted in gone.items():
+                counts[name] = connection.exec_driver_sql(
+                    f"SELECT count({counted}) FROM {full}"
+                ).scalar_one()
+        return Loss(before, {name: int(count) for name, count in counts.items() if count})
+
+    async with database.transaction({"statement_timeout": "0"}) as connection:
+        return await connection.run_sync(run)
+
+
+def _columns(connection: Connection, tables: Tables) -> dict[tuple[str, str], set[str]]:
+    """Return the columns of every table of the deployment."""
+    found = connection.execute(
+        text(
+            "SELECT n.nspname, c.relname, a.attname FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
+            "WHERE c.relkind IN ('r', 'p') AND n.nspname IN (:data, :book) "
+            "AND c.relname <> :version"
+        ),
+        {"data": tables.schema, "book": tables.bookkeeping, "version": VERSION_TABLE},
+    )
+    columns: dict[tuple[str, str], set[str]] = {}
+    for schema, table, column in found:
+        columns.setdefault((schema, table), set()).add(column)
+    return columns
 
 
 async def migrate(database: Database, tables: Tables, revision: str = "head") -> tuple[str, str]:

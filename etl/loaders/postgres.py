@@ -18,7 +18,7 @@ from etl.loaders.absence import AbsentRecords, orphan_statements
 from etl.loaders.cuts import CutRecords
 from etl.loaders.database import Database, translated
 from etl.loaders.driver import count_of, driver_of
-from etl.loaders.leases import Lease
+from etl.loaders.leases import Lease, loss_of
 from etl.loaders.loader import (
     Absence,
     Closing,
@@ -293,7 +293,7 @@ class PostgresLoader:
         Raises LeaseLost.
         """
         leases = self._tables.leases
-        ours = lease.unit.of(leases)
+        ours = lease.unit.of(leases) & (leases.c.holder == lease.run_id)
         waited_for = leases.c.expires_at >= func.now() - _SILENCE
         found = await connection.execute(
             select(
@@ -388,7 +388,7 @@ class PostgresLoader:
             .values(updated_at=func.now())
         )
         if held.rowcount != 1:
-            raise _taken_over(lease)
+            raise await loss_of(connection, self._tables, lease)
 
     async def _advance(self, connection: AsyncConnection, lease: Lease, commit: Commit) -> None:
         """Move the checkpoint under our fence; the last statement before COMMIT."""
@@ -415,14 +415,7 @@ class PostgresLoader:
         ).first()
         if found is not None and tuple(found) == (lease.fence, lease.batch + 1):
             raise _AlreadyCommitted
-        raise _taken_over(lease)
-
-
-def _taken_over(lease: Lease) -> LeaseLost:
-    return LeaseLost(
-        f"Another run has taken over {lease.unit.stream} of project "
-        f"{lease.unit.project_id}, so nothing more was committed here"
-    )
+        raise await loss_of(connection, self._tables, lease)
 
 
 def _multirange(spans: Sequence[Span]) -> Any:

@@ -151,6 +151,11 @@ def _leases(metadata: MetaData, schema: str) -> Table:
         *_unit_columns(),
         _column("holder", Uuid(as_uuid=False), "The run that holds the unit; null when free."),
         _column("expires_at", _INSTANT, "When another run may take the unit over.", False),
+        _column(
+            "run_file",
+            Text(),
+            "File that the holder keeps locked while it lives; null when there is none.",
+        ),
         PrimaryKeyConstraint("project_id", "stream", "unit", name="leases_pkey"),
         schema=schema,
         comment="Who works on which unit. The heartbeat is here, the fence in checkpoints.",

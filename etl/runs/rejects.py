@@ -31,9 +31,24 @@ async def retry_rejects(
     A payload counts as observed when it was set aside, so it never overwrites what was read since.
     Safe to repeat. Never raises EtlError.
     """
+    run_id = str(uuid.uuid4())
+    try:
+        return await _retry_rejects(leases, history, loader, stream, project_id, run_id)
+    finally:
+        leases.forget(run_id)
+
+
+async def _retry_rejects(
+    leases: Leases,
+    history: History,
+    loader: Callable[[str, Resource], Loader],
+    stream: Stream,
+    project_id: int,
+    run_id: str,
+) -> Report:
     unit = Unit(project_id, stream.name, WINDOW)
     try:
-        lease = await leases.acquire(unit, str(uuid.uuid4()), "rejects retry")
+        lease = await leases.acquire(unit, run_id, "rejects retry")
     except EtlError as exc:
         return Report(project_id, stream.name, WINDOW, ending_of(exc))
     report = Report(project_id, stream.name, WINDOW, honest_ending(Tally()))

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from etl.core.expected import RUNS_BEFORE_ACCEPTING, Lacking
+from etl.core.standing import SET_ASIDE
 from etl.errors import (
     EXIT_FAILED,
     EXIT_PARTIAL,
@@ -199,9 +200,7 @@ def honest_ending(tally: Tally, stream: str = "") -> Ending:
             f"an hour: {tally.ahead}"
         )
     if tally.rejected:
-        reasons.append(
-            f"Records that could not be stored: {tally.rejected}. See `posthog-etl rejects list`"
-        )
+        reasons.append(f"{SET_ASIDE}{tally.rejected}. See `posthog-etl rejects list`")
     if reasons:
         return Ending(PARTIAL, EXIT_PARTIAL, ". ".join(reasons))
     return Ending(SUCCEEDED, EXIT_SUCCEEDED)

@@ -51,9 +51,28 @@ async def execute_unit(
     Safe to repeat: what an earlier run committed is gone on from, not read again. A set `stop`
     ends it after the batch in hand.
     """
-    began_s, waited_before_s = time.monotonic(), tools.budget.waited_s
     run_id = str(uuid.uuid4())
     try:
+        return await _execute(tools, plan, stream, unit, stop, progress, command, chain, run_id)
+    finally:
+        tools.leases.forget(run_id)
+
+
+async def _execute(
+    tools: Tools,
+    plan: Plan,
+    stream: Stream,
+    unit: Unit,
+    stop: asyncio.Event,
+    progress: Progress,
+    command: str,
+    chain: Chain | None,
+    run_id: str,
+) -> Report:
+    began_s, waited_before_s = time.monotonic(), tools.budget.waited_s
+    try:
+        # A worker lives for weeks, in which clocks drift and machines sleep.
+        tools.client.set_clock(await tools.database.repeat(tools.history.database_now))
         lease = await tools.database.repeat(lambda: tools.leases.acquire(unit, run_id, command))
     except EtlError as exc:
         return Report(unit.project_id, unit.stream, unit.window, ending_of(exc))
@@ -114,7 +133,7 @@ async def _held(leases: Leases, lease: Lease, work: Work) -> Ending:
 
 
 async def _renew(leases: Leases, lease: Lease) -> None:
-    """Renew for ever; raises LeaseLost when another run has taken the unit over."""
+    """Renew for ever; raises LeaseLost or CommitsLost when the unit is not ours any more."""
     while True:
         await asyncio.sleep(leases.ttl_s / 3)
         try:
@@ -122,10 +141,7 @@ async def _renew(leases: Leases, lease: Lease) -> None:
         except DestinationUnavailable:
             continue  # the fence protects us until Postgres is back
         if not renewed:
-            raise LeaseLost(
-                f"Another run has taken over {lease.unit.stream} of project "
-                f"{lease.unit.project_id}, so nothing more was committed here"
-            )
+            raise await leases.loss(lease)
 
 
 async def _finish(tools: Tools, work: Work, report: Report) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import os
@@ -13,6 +14,7 @@ from aiohttp import web
 from yarl import URL
 
 from etl.errors import EtlError
+from etl.service.connections import Connections, connection_limit, listen
 from etl.settings import is_own_machine
 
 _log = structlog.get_logger(__name__)
@@ -27,6 +29,10 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 _SHUTDOWN_S = 2.0
+# A connection without a complete request is closed after this, in seconds.
+_IDLE_S = 30.0
+# No route reads a body: one that still arrives after the answer has this long, in seconds.
+_BODY_S = 5.0
 
 
 class NotListening(EtlError):
@@ -52,11 +58,18 @@ def build(routes: Sequence[web.RouteDef], token: str | None) -> web.Application:
 async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
     """Listen until the block ends; gives the address. Raises NotListening."""
     # No log of requests: the token may be in an address.
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=_SHUTDOWN_S,
+        keepalive_timeout=_IDLE_S,
+        lingering_time=_BODY_S,
+    )
     await runner.setup()
+    assert runner.server is not None
     try:
         try:
-            await web.TCPSite(runner, host, port).start()
+            sockets = await listen(host, port)
         except OSError as exc:
             number = exc.errno or 0
             why = os.strerror(number) if number > 0 else exc.strerror
@@ -64,9 +77,18 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
                 f"Cannot listen on {host}:{port}: {why}",
                 remedy="Choose another with --host and --port, or end what holds it",
             ) from exc
-        bound, number = runner.addresses[0][:2]
+        bound, number = sockets[0].getsockname()[:2]
         shown = f"[{bound}]" if ":" in bound else bound
-        yield f"http://{shown}:{number}"
+        connections = Connections(runner.server, connection_limit())
+        accepting = [asyncio.create_task(connections.accept(each)) for each in sockets]
+        try:
+            yield f"http://{shown}:{number}"
+        finally:
+            for task in accepting:
+                task.cancel()
+            await asyncio.gather(*accepting, return_exceptions=True)
+            for each in sockets:
+                each.close()
     finally:
         await runner.cleanup()
 

@@ -80,9 +80,16 @@ class Metrics:
             "freshness_seconds", "Since the instant up to which the stream is complete.", _STREAM
         )
         self._set_aside = gauge("rejects_unresolved", "Records that are set aside now.", _STREAM)
+        self._failures = gauge(
+            "failures_unresolved",
+            "Units that failed and were not read without fault since.",
+            _STREAM,
+        )
         self._held = gauge("leases_held", "Units that are worked on now.", _STREAM)
         self._jobs = gauge("queue_jobs", "Jobs on the queue.", ("project", "state"))
-        self._of_the_database = (self._freshness, self._set_aside, self._held, self._jobs)
+        self._of_the_database = (
+            *(self._freshness, self._set_aside, self._failures, self._held, self._jobs),
+        )
 
     def begin(self, runs: Sequence[Row], now: datetime) -> None:
         """Count from now on, on the database's clock. runs: those that have not ended."""
@@ -133,6 +140,7 @@ class Metrics:
             if until is not None:
                 self._freshness.labels(*labels).set((now - until).total_seconds())
             self._set_aside.labels(*labels).set(row["rejects"])
+            self._failures.labels(*labels).set(len(row["failures"]))
             self._held.labels(*labels).set(held.get((row["project_id"], row["stream"]), 0))
         for project_id, of_project in jobs.items():
             for state, number in asdict(of_project).items():

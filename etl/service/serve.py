@@ -76,7 +76,7 @@ async def _ready(
                 await prepare(destination, settings)
             if await is_current(destination.database, destination.tables):
                 history = History(destination.database, destination.tables)
-                refuse_other_source(settings.host, await history.hosts())
+                refuse_other_source(settings.host, await history.hosts())  # a tick warns
                 now = await history.database_now()
                 metrics.begin(await history.runs_since(now), now)
                 return True

@@ -273,7 +273,7 @@ async def test_nothing_of_a_batch_is_there_when_the_unit_was_taken_over(
     assert (await recording(dsn))["click_count"] == 1
     assert await value(dsn, "SELECT count(*) FROM posthog_etl.rejects") == 0
     (checkpoint,) = await select(dsn, "SELECT * FROM posthog_etl.checkpoints")
-    assert (checkpoint["fence"], checkpoint["batch"]) == (2, 0)
+    assert (checkpoint["fence"] > lease.fence, checkpoint["batch"]) == (True, 0)
 
 
 def _closing(since: datetime, until: datetime, *, tail: bool = False) -> Closing:

@@ -326,6 +326,37 @@ async def test_whoever_makes_the_directory_may_be_killed_at_it(
         assert await ask(server.dsn, "SELECT 1") == 1
 
 
+def modes_in(directory: Path) -> dict[str, int]:
+    """Return the permissions of the directory and of the files in it."""
+    files = {path.name: path for path in directory.iterdir() if path.is_file()}
+    return {name: path.stat().st_mode & 0o777 for name, path in {**files, ".": directory}.items()}
+
+
+PRIVATE = {".": 0o700} | dict.fromkeys(
+    ("start.lock", "users.lock", "server.lock", "server.log"), 0o600
+)
+
+
+@pytest.mark.parametrize("made_by", ["this version", "an older version"])
+async def test_nobody_else_may_enter_read_the_log_or_hold_the_locks(
+    new_dir: Path, made_by: str
+) -> None:
+    """Whatever the umask; what an older version left open to everybody is closed."""
+    directory = new_dir / "data"
+    before = os.umask(0)
+    try:
+        if made_by == "an older version":
+            directory.mkdir(mode=0o755)
+            for name in ("start.lock", "users.lock", "server.lock", "server.log", "server.log.1"):
+                (directory / name).touch(mode=0o644)
+        with EmbeddedPostgres.start(directory, options=FORGETFUL) as server:
+            assert await ask(server.dsn, "SELECT 1") == 1
+    finally:
+        os.umask(before)
+    older = {"server.log.1": 0o600} if made_by == "an older version" else {}
+    assert modes_in(directory) == PRIVATE | older
+
+
 async def test_another_major_version_s_directory_is_refused_in_words(data_dir: Path) -> None:
     """Postgres cannot open it, and we do not touch it."""
     (data_dir / "postgres/PG_VERSION").write_text("9\n")
@@ -384,6 +415,8 @@ async def test_root_without_user_namespaces_runs_the_server_as_nobody(
     pid = int(says(user)["pid"])
     assert owner_of(Path("/proc") / str(pid)) == owner_of(new_dir / "postgres") != 0
     assert owner_of(new_dir) == 0
+    assert new_dir.stat().st_mode & 0o777 == 0o710
+    assert new_dir.stat().st_gid == (new_dir / "postgres").stat().st_gid
     with EmbeddedPostgres.start(new_dir) as server:
         assert await ask(server.dsn, "SELECT 1") == 1
         user.communicate("leave\n", timeout=60)

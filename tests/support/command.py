@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import json
 import os
+import shutil
 import sys
+import tempfile
 from asyncio.subprocess import Process as Spawned
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -24,6 +27,9 @@ _FORKER_NEEDS = ("PATH", "HOME", "PYTHONPATH")
 _FORKERS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Forker]] = WeakKeyDictionary()
 
 TIMEOUT_S = 120.0
+# Not the one of whoever runs the tests.
+DATA_DIR = tempfile.mkdtemp(prefix="etl-data-")
+atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
 # Most tests are about the stream that is read in windows; the others switch theirs on.
 ALL_BUT_RECORDINGS = ",".join(name for name in STREAMS if name != "session_recordings")
 
@@ -69,6 +75,7 @@ class Command:
             "POSTHOG_ETL_PLAN": "unlimited",
             "POSTHOG_ETL_DISABLED_STREAMS": ALL_BUT_RECORDINGS,
             "NO_PROXY": "127.0.0.1",
+            "POSTHOG_ETL_DATA_DIR": DATA_DIR,
             **settings,
         }
 

@@ -18,6 +18,7 @@ from etl.runs.report import Report
 from etl.sandbox.server import RunningSandbox
 from etl.settings import Settings
 from etl.streams import STREAMS
+from tests.support.command import DATA_DIR
 
 LIST = {"path": "session_recordings"}
 EVERY_STREAM = tuple(STREAMS)
@@ -53,6 +54,7 @@ class Pipeline:
             "database_url": dsn,
             "plan": "unlimited",
             "page_size_records": 20,
+            "data_dir": DATA_DIR,
             "request_attempts": 1,
             **settings,
         }

@@ -3,6 +3,7 @@
 from tests.twins.twin import Twin
 
 _LEASES = "tests/integration/test_leases.py::"
+_DOUBT = _LEASES + "test_a_holder_of_whom_the_file_says_nothing_certain_keeps_its_lease[pool-{}]"
 _ZOMBIE = "tests/acceptance/test_zombie.py::"
 _STOOD_STILL = _ZOMBIE + "test_a_run_that_lost_its_place_while_it_stood_still_commits_nothing[{}]"
 
@@ -20,7 +21,8 @@ TWINS = [
         name="a takeover does not raise the fence",
         promise="P10",
         file="etl/loaders/leases.py",
-        find='                            "fence": checkpoints.c.fence + 1,\n',
+        find='                            "fence": func.greatest(checkpoints.c.fence + 1, '
+        "_new_fence()),\n",
         replace="",
         caught_by=_LEASES
         + "test_whoever_was_taken_over_from_commits_nothing[pool-0-before its first batch]",
@@ -104,5 +106,55 @@ TWINS = [
         find="    exit_code = EXIT_HELD\n",
         replace="    exit_code = EXIT_FAILED\n",
         caught_by=_ZOMBIE + "test_a_unit_that_is_worked_on_is_not_given_to_another_run",
+    ),
+    Twin(
+        name="a fence is given out twice",
+        promise="P10",
+        file="etl/loaders/leases.py",
+        find='cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger())',
+        replace="cast(1, BigInteger())",
+        caught_by=_LEASES + "test_a_fence_that_a_crash_has_undone_is_not_given_out_again[pool]",
+    ),
+    Twin(
+        name="a file of another run tells of a death",
+        promise="P10",
+        file="etl/loaders/run_files.py",
+        find="if regular and os.read(descriptor, len(content) + 1) == content:",
+        replace="if regular:",
+        caught_by=_DOUBT.format("of_another_run"),
+    ),
+    Twin(
+        name="a file of another machine tells of a death",
+        promise="P10",
+        file="etl/loaders/run_files.py",
+        find="os.read(descriptor, len(content) + 1) == content:",
+        replace="os.read(descriptor, 36) == content[:36]:",
+        caught_by=_DOUBT.format("of_another_machine"),
+    ),
+    Twin(
+        name="the lock of a holder is not tried",
+        promise="P10",
+        file="etl/loaders/run_files.py",
+        find="                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "                return",
+        replace="                return",
+        caught_by=_LEASES + "test_a_holder_whose_file_is_locked_lives[pool]",
+    ),
+    Twin(
+        name="nobody looks whether the holder is dead",
+        promise="P10",
+        file="etl/loaders/leases.py",
+        find="            found = await self._dead_holder(unit)\n",
+        replace="            found = None\n",
+        caught_by=_LEASES + "test_a_unit_whose_holder_died_here_is_taken_over_at_once[pool]",
+    ),
+    Twin(
+        name="lost commits are taken for a takeover",
+        promise="P3",
+        file="etl/loaders/leases.py",
+        find="if row is not None and tuple(row) >= (lease.fence, lease.batch):",
+        replace="if not isinstance(row, str):",
+        caught_by="tests/adversary/test_lost_commits.py::"
+        "test_a_run_whose_commits_are_lost_fails_and_says_so_and_the_next_goes_on",
     ),
 ]

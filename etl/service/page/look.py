@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from etl.app import Destination
+from etl.core.standing import PAUSED, RUNNING
 from etl.errors import DestinationUnavailable
 from etl.loaders.glance import Count, Glance
 from etl.loaders.history import History
 from etl.loaders.queue import count_jobs
 from etl.service.page.overview import (
-    PAUSED,
-    RUNNING,
     Bar,
     Overview,
     Source,

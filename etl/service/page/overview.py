@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from etl.core.coverage import Coverage, Span
+from etl.core.standing import DIED, FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED
 from etl.core.stream import Mode
 from etl.loaders.glance import Count, Share
 from etl.loaders.queue import Jobs
@@ -20,10 +21,8 @@ from etl.service.page.pace import Pace, pace_of, span_of
 from etl.service.page.words import plural
 from etl.streams import STREAMS
 
-FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED = "failed", "partial", "paused", "running", "succeeded"
 # The worst first: so are they counted, and the first that occurs is the page's own.
 STATES = (FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED)
-DIED = "The process ended without a word; the next run goes on"
 LEVELS = 10
 SHOWN_HOLES = 5
 

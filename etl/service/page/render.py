@@ -10,11 +10,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from etl.core.standing import DIED, RUNNING
 from etl.logs import Redactor
 from etl.service.page import words
 from etl.service.page.calendar import Month
 from etl.service.page.look import RunPage
-from etl.service.page.overview import DIED, RUNNING, SHOWN_HOLES, Bar, Overview
+from etl.service.page.overview import SHOWN_HOLES, Bar, Overview
 
 # What is served from `static`: its name and its content type.
 STATIC = {

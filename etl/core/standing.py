@@ -1,0 +1,133 @@
+"""Which failures still count: one does until the same unit has been read without fault. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from etl.core.coverage import Coverage, Span
+
+Row = Mapping[str, Any]
+
+FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED = "failed", "partial", "paused", "running", "succeeded"
+# The unit of `rejects retry`, beside the units that are read.
+REJECTS = "rejects"
+# How a run ends whose only fault is a record that could not be stored.
+SET_ASIDE = "Records that could not be stored: "
+DIED = "The process ended without a word; the next run goes on"
+_WORST_FIRST = (FAILED, PARTIAL, PAUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A unit whose latest run failed or was partial. retry: the command that reads it again."""
+
+    unit: str
+    status: str
+    reason: str
+    started_at: datetime
+    retry: str
+
+    @property
+    def about(self) -> str:
+        """What was to be done, in words."""
+        if self.unit == REJECTS:
+            return "The replay of what was set aside"
+        span = _span(self.unit)
+        if span is None:
+            return "The last sync"
+        since, until = (_plain(at) for at in span)
+        return f"The backfill from {since} to {until}"
+
+
+def failures(
+    stream: str, latest: Sequence[Row], complete: Coverage, rejects: int, *, filters: bool
+) -> list[Failure]:
+    """Return the failures of a stream that still count, the newest first.
+
+    latest: the latest run of each unit, with `held`: whether it still holds the unit. rejects: how
+    many records are set aside now. filters: whether the server filters by date; where it does not,
+    a sync reads what a window would.
+    """
+    found = []
+    for run in sorted(latest, key=lambda run: run["started_at"], reverse=True):
+        died = run["status"] == RUNNING and not run["held"]
+        status = FAILED if died else str(run["status"])
+        if status not in (FAILED, PARTIAL):
+            continue
+        reason = DIED if died else str(run["reason"] or status)
+        only_rejects = reason.startswith(SET_ASIDE) or run["unit"] == REJECTS
+        if (only_rejects and not rejects) or _read_since(run, latest, filters=filters):
+            continue
+        retry = _retry(stream, run["unit"], complete)
+        found.append(Failure(run["unit"], status, reason, run["started_at"], retry))
+    return found
+
+
+def standing(row: Row, found: Sequence[Failure]) -> dict[str, Any]:
+    """Return `status` and `reason` of a stream: of its last run, or of the worst failure.
+
+    row: the last run, with `held`.
+    """
+    if row["status"] == RUNNING and row["held"]:
+        return {"status": RUNNING, "reason": None}
+    worst = min(found, key=lambda each: _WORST_FIRST.index(each.status), default=None)
+    paused = row["status"] == PAUSED
+    if worst is None or (paused and worst.status != FAILED):
+        return {"status": row["status"], "reason": row["reason"]}
+    if worst.unit == row["unit"]:
+        return {"status": worst.status, "reason": worst.reason}
+    reason = f"{worst.about}: {worst.reason.rstrip('.')}. Then: `{worst.retry}`"
+    return {"status": worst.status, "reason": reason}
+
+
+def _read_since(run: Row, latest: Sequence[Row], *, filters: bool) -> bool:
+    """Tell whether later runs have read all that a window was to read, without fault."""
+    span = _span(run["unit"])
+    if span is None:
+        return False
+    later = [
+        each
+        for each in latest
+        if each["status"] == SUCCEEDED and each["started_at"] > run["started_at"]
+    ]
+    if not filters and any(_span(each["unit"]) is None for each in later):
+        return True
+    spans = sorted(found for each in later if (found := _span(each["unit"])) is not None)
+    return not Coverage(_united(spans)).holes(span)
+
+
+def _united(spans: Sequence[Span]) -> tuple[Span, ...]:
+    """Join what overlaps or touches; `spans` are sorted."""
+    united: list[Span] = []
+    for span in spans:
+        if united and span.since <= united[-1].until:
+            united[-1] = Span(united[-1].since, max(united[-1].until, span.until))
+        else:
+            united.append(span)
+    return tuple(united)
+
+
+def _retry(stream: str, unit: str, complete: Coverage) -> str:
+    if unit == REJECTS:
+        return f"posthog-etl rejects retry {stream}"
+    span = _span(unit)
+    if span is None:
+        return f"posthog-etl sync {stream}"
+    since, until = (_plain(at) for at in span)
+    again = " --again" if complete.covers(span) else ""
+    return f"posthog-etl backfill {stream} --since {since} --until {until}{again}"
+
+
+def _span(unit: str) -> Span | None:
+    """Return the time of a window, None of any other unit."""
+    try:
+        return Span.parse(unit)
+    except ValueError:
+        return None
+
+
+def _plain(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,43 @@
+"""A worker lives for weeks: it goes by the database's clock as it is, not as it once was."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from etl.app import open_source, plan_of
+from etl.loaders.leases import Unit
+from etl.runs.sync import execute_unit
+from etl.sandbox.server import RunningSandbox
+from etl.streams import SESSION_RECORDINGS
+from tests.support.pipeline import Pipeline
+
+
+async def test_every_unit_reads_the_clock_of_the_database_again(
+    sandbox: RunningSandbox, dsn: str
+) -> None:
+    """The reading of a machine that was suspended for two days is two days behind."""
+    settings = Pipeline(sandbox, dsn).settings
+    async with open_source(settings) as (_, tools):
+        client = tools.client
+        client.set_clock(client.now - timedelta(days=2))
+        unit = Unit(1, SESSION_RECORDINGS.name)
+        report = await execute_unit(
+            tools, plan_of(settings), SESSION_RECORDINGS, unit, asyncio.Event(), lambda _: None
+        )
+        assert report.ending.exit_code == 0, report.ending
+        behind = await tools.history.database_now() - client.now
+        assert abs(behind) < timedelta(minutes=1)
+
+
+async def test_another_reading_leaves_the_clock_of_the_server_where_it_is(
+    sandbox: RunningSandbox, dsn: str
+) -> None:
+    """What is known of it is how far it is ahead of the database's."""
+    async with open_source(Pipeline(sandbox, dsn).settings) as (_, tools):
+        client = tools.client
+        client.source_ahead_s = 90.0
+        before = client.now + timedelta(seconds=client.source_ahead_s)
+        client.set_clock(client.now - timedelta(days=2))
+        after = client.now + timedelta(seconds=client.source_ahead_s)
+        assert abs(after - before) < timedelta(seconds=5)
