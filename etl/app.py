@@ -20,6 +20,7 @@ from etl.core.budget import CRUD
 from etl.core.coverage import Span
 from etl.core.guard import Guard
 from etl.core.lookback import parse_duration
+from etl.core.outliers import hint_before, known_before
 from etl.core.retry import RetryPolicy
 from etl.core.stream import Mode, Stream
 from etl.errors import (
@@ -211,17 +212,19 @@ async def sync(
     stop: asyncio.Event,
     watch: Watch,
     accept_deletions: Collection[str] = (),
+    accept_counts: Collection[str] = (),
     *,
     accept_host: bool = False,
 ) -> list[Report]:
     """Bring `streams` of every project up to date; one report per unit.
 
     accept_deletions: names of streams of which more may vanish at once than the guard allows.
+    accept_counts: names of streams whose server counts as many rows too many as in the last run.
     accept_host: the host is another address of the source that the database knows.
     A unit that fails does not keep the others from running, but for a refused key and a request to
     stop. Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
     """
-    plan = plan_of(settings, accept_deletions)
+    plan = plan_of(settings, accept_deletions, accept_counts)
 
     async def bring_up(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
         progress = watch(project_id, stream.name)
@@ -304,7 +307,11 @@ def refuse_other_source(host: str, known: Sequence[str]) -> None:
     )
 
 
-def plan_of(settings: Settings, accept_deletions: Collection[str] = ()) -> Plan:
+def plan_of(
+    settings: Settings,
+    accept_deletions: Collection[str] = (),
+    accept_counts: Collection[str] = (),
+) -> Plan:
     """Return how streams are read under these settings."""
     return Plan(
         start=settings.start,
@@ -314,6 +321,8 @@ def plan_of(settings: Settings, accept_deletions: Collection[str] = ()) -> Plan:
         buffer_bytes=settings.buffer_bytes,
         guard=Guard(settings.deletion_guard_share, settings.deletion_guard_rows),
         accept_deletions=accept_deletions,
+        accept_counts=accept_counts,
+        confirm_requests=settings.confirm_requests,
         rotation_requests=settings.sharing_requests,
         recheck_after=parse_duration(settings.sharing_recheck),
     )
@@ -499,6 +508,9 @@ async def _look(settings: Settings, destination: Destination) -> Standing:
             )
     for row in rows:
         complete, traits = row["complete"], row.pop("traits") or {}
+        before = known_before(traits, settings.start, complete)
+        row["before_start"] = before
+        row["before_start_hint"] = before and hint_before(row["stream"], settings.start)
         row["incremental"] = traits.get("date_filter") not in ("refused", "ignored")
         until = complete.until
         within = None if until is None else Span(settings.start, max(until, settings.start))

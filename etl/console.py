@@ -267,6 +267,8 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
                 markup=False,
                 soft_wrap=True,
             )
+        if row["before_start"] is not None:
+            _say(out, Text(f"{row['stream']}: {row['before_start_hint']}"))
         if row["reason"]:
             _say(out, Text(f"{row['stream']}: {row['reason']}"))
 

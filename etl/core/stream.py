@@ -67,8 +67,8 @@ class Expiry:
 class TableSpec:
     """One table of the destination; `project_id` stands before `key` in its primary key.
 
-    started: the column that windows go by, indexed. expiry: how long the source keeps a row, None
-    for ever.
+    started: the column that windows go by, indexed. ended: the one that says where a row ends, None
+    where rows are instants. expiry: how long the source keeps a row, None for ever.
     """
 
     name: str
@@ -76,6 +76,7 @@ class TableSpec:
     key: tuple[str, ...]
     fields: tuple[Field, ...]
     started: str | None = None
+    ended: str | None = None
     expiry: Expiry | None = None
 
     def __post_init__(self) -> None:
@@ -86,7 +87,7 @@ class TableSpec:
             raise ValueError(f"{self.name}: key columns without a field: {sorted(missing)}")
         if any(f.volatile or f.null_keeps or f.lenient for f in self.fields if f.name in self.key):
             raise ValueError(f"{self.name}: a key column must be plain")
-        named = [self.started] if self.started else []
+        named = [name for name in (self.started, self.ended) if name]
         if self.expiry is not None:
             named += [self.expiry.at, self.expiry.started, self.expiry.days]
         if missing := set(named) - set(names):
@@ -158,12 +159,24 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Watched:
+    """Which parents are asked about at every sync: those whose row in `table` has a true `column`.
+
+    It is the row whose columns equal the fields that a record of the parent is given.
+    """
+
+    table: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
 class Parents:
     """The stored rows for each of which a resource is asked for.
 
     fields: what each record is given, from which column of `table`, in the order of its key.
     constant: what it is given besides. where: an SQL condition on the row `t`. expire: the source
-    drops them by a rule of its own.
+    drops them by a rule of its own. watched: which of them are asked about at every sync of a
+    rotation.
     """
 
     table: str
@@ -171,6 +184,7 @@ class Parents:
     constant: Mapping[str, str] = field(default_factory=dict)
     where: str | None = None
     expire: bool = False
+    watched: Watched | None = None
 
 
 def results_of(document: Any) -> list[Any] | None:
@@ -190,7 +204,9 @@ class Resource:
     of a record that name it, in the order of that table's key.
     budget_classes: the limits that a list request draws from, retrieve_classes those of a request
     for one record. paged: whether the list comes in pages. created: the field that says since when
-    a record is there. parents: it is asked for once for each of these.
+    a record is there. order: the field by which the list comes, where
+    that is another one; rows in which it is equal may come in any order. repeats: the server may
+    ignore the cursor and show the same page again. parents: it is asked for once for each of these.
     records: the records in a document. redact: takes out of a record its secrets, and what is not
     kept, before anything else sees it.
     transform: Page -> Batch. read: the fast way from the bytes of a record, None where it is not
@@ -207,6 +223,8 @@ class Resource:
     paged: bool = True
     mirrors: bool = True
     created: str | None = None
+    order: str | None = None
+    repeats: bool = False
     parents: Parents | None = None
     records: Callable[[Any], list[Any] | None] = results_of
     redact: Callable[[dict[str, Any]], dict[str, Any]] | None = None

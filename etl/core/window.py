@@ -23,7 +23,7 @@ recordings, in windows of a day, it took 798 requests; margins on both sides of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from etl.core.coverage import Coverage, Span
 
@@ -33,6 +33,9 @@ MARGIN = LONGEST_SESSION + LATENESS
 
 # Clocks of browsers run ahead, so sessions may start in the future: the moving end asks beyond now.
 AHEAD = timedelta(days=1)
+# Some clocks are years off. Dates beyond these are none that a server could compare (32-bit time).
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,11 @@ class Window:
         """The instant from which on sessions come whole in this reading."""
         return self.since if self.also_since is None else self.also_since
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether it is what lies ahead of the moving end (see `outliers`)."""
+        return self.until == FAR_AHEAD
+
     def loads(self, started_at: datetime | None) -> bool:
         """Tell whether a session that starts at `started_at` is whole, and so to be loaded.
 
@@ -70,7 +78,13 @@ class Window:
         return started_at >= self.reach and (self.until is None or started_at < self.until)
 
     def asked(self, source_now: datetime) -> Span:
-        """Return the (date_from, date_to) to send, so that every session loaded comes whole."""
+        """Return the (date_from, date_to) to send, so that every session loaded comes whole.
+
+        What lies ahead has no margins: the moving end has just shown what begins before it, so a
+        session that is cut there is noticed by what is stored of it.
+        """
+        if self.is_ahead:
+            return Span(self.since, FAR_AHEAD)
         until = source_now + AHEAD if self.until is None else self.until + MARGIN
         return Span(self.reach - MARGIN, until)
 

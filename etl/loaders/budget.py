@@ -52,6 +52,10 @@ class PostgresBudget:
             await asyncio.sleep(wait)
             self.waited_s += wait
 
+    async def has_room(self, classes: Sequence[str]) -> bool:
+        """Tell whether a request could go at once; spends nothing."""
+        return not await self._database.repeat(lambda: self._try_spend(classes, spend=False))
+
     async def block(self, classes: Sequence[str], seconds: float) -> None:
         """Hold back every request of `classes`, in all processes, as the server asked.
 
@@ -90,7 +94,7 @@ class PostgresBudget:
                     )
                 )
 
-    async def _try_spend(self, classes: Sequence[str]) -> float:
+    async def _try_spend(self, classes: Sequence[str], *, spend: bool = True) -> float:
         requests, blocks = self._tables.requests, self._tables.request_blocks
         counted = sorted(name for name in classes if self._limits.get(name))
         blocked = select(func.clock_timestamp(), func.max(blocks.c.blocked_until)).where(
@@ -121,7 +125,7 @@ class PostgresBudget:
                     )
                     spent.append((limit, at.scalar_one_or_none()))
             wait = wait_s(now, spent, blocked_until)
-            if wait == 0.0:
+            if wait == 0.0 and spend:
                 await connection.execute(
                     insert(requests), [{"class": name, "at": now} for name in counted]
                 )

@@ -14,6 +14,8 @@ from etl.loaders.tables import Tables
 
 # What became of a job is in its run, too.
 _JOBS_KEPT = timedelta(days=1)
+# A session that still comes cut after so long is asked about once more.
+_CUTS_KEPT = timedelta(days=60)
 
 
 async def prune(
@@ -24,6 +26,7 @@ async def prune(
     The latest run of a unit is kept however old it is, and so is one that still runs.
     """
     await prune_jobs(database, tables)
+    await _prune_cuts(database, tables)
     return await _prune_runs(database, tables, keep_runs), await _prune_checks(
         database, tables, streams
     )
@@ -50,6 +53,14 @@ async def prune_jobs(database: Database, tables: Tables) -> None:
     old = f"DELETE FROM {table} WHERE created < now() - CAST(:kept AS interval)"
     async with database.transaction() as connection:
         await connection.execute(text(old), {"kept": _JOBS_KEPT})
+
+
+async def _prune_cuts(database: Database, tables: Tables) -> None:
+    cuts = tables.cuts
+    async with database.transaction() as connection:
+        await connection.execute(
+            delete(cuts).where(~cuts.c.owed, cuts.c.noted_at < func.now() - _CUTS_KEPT)
+        )
 
 
 async def _prune_checks(database: Database, tables: Tables, streams: Iterable[Stream]) -> int:

@@ -42,9 +42,10 @@ class LoadStatements:
     columns: of staging: a row's place in the batch (null: in any range), then the row.
     create_staging: safe to repeat; the table lives as long as the connection and is emptied at each
     commit. upsert: takes $1 project_id, $2 observed_at, the places from $3 to before $4, and, if
-    takes_source_at, $5 the source's clock when it answered; answers (inserted, updated). sight: $1
-    and $2 as before: keeps which rows of staging were seen without news. forget: $1 project_id.
-    sweep: $1 and $2 as before, $3 owners: marks what belongs to them and is not staged as deleted.
+    takes_source_at, $5 the instant that clocks agreed on when the source answered; answers
+    (inserted, updated). sight: $1 and $2 as before: keeps which rows of staging were seen without
+    news. forget: $1 project_id. sweep: $1 and $2 as before, $3 owners: marks what belongs to them
+    and is not staged as deleted.
     """
 
     staging: str
@@ -84,7 +85,7 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
             f"INSERT INTO {sightings} AS g SELECT $1::bigint, {literal(spec.name)}, "
             f"{row_key(spec, 't')}, $2::timestamptz "
             f"FROM pg_temp.{quoted(staging)} AS s JOIN {table} AS t "
-            f"ON t.project_id = $1::bigint AND {_same_key(spec)} "
+            f"ON t.project_id = $1::bigint AND {same_key(spec)} "
             f"WHERE t._observed_at < $2::timestamptz ORDER BY {row_key(spec, 't')} "
             "ON CONFLICT ON CONSTRAINT sightings_pkey DO UPDATE SET "
             "observed_at = excluded.observed_at WHERE g.observed_at < excluded.observed_at"
@@ -98,7 +99,7 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
             "_observed_at = $2::timestamptz FROM unnest($3::text[]) AS o (owner) "
             f"WHERE t.project_id = $1::bigint AND {key_is(spec, spec.key[:-1], 'o.owner')} "
             "AND t._deleted_at IS NULL AND t._observed_at <= $2::timestamptz "
-            f"AND NOT EXISTS (SELECT FROM pg_temp.{quoted(staging)} AS s WHERE {_same_key(spec)}) "
+            f"AND NOT EXISTS (SELECT FROM pg_temp.{quoted(staging)} AS s WHERE {same_key(spec)}) "
             f"AND {unseen_since(spec, sightings, '$2::timestamptz')}"
         ),
     )
@@ -109,7 +110,8 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _same_key(spec: TableSpec) -> str:
+def same_key(spec: TableSpec) -> str:
+    """Return the condition that rows `t` and `s` have the same key, project aside."""
     return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in spec.key)
 
 
@@ -172,23 +174,25 @@ def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
         if spec.expiry is not None:
             named, days = value(source, spec.expiry.at), value(source, spec.expiry.days)
             expires_at = f"coalesce({named}, {expires_by_rule(spec.expiry, source, days)})"
-            changed += f" OR (t._expired_at IS NOT NULL AND {lives(source)})"
+            # What the source shows is alive, whatever its expiry says; a replay shows nothing.
+            changed += f" OR (t._expired_at IS NOT NULL AND {_SOURCE_AT} IS NOT NULL)"
+            held_days = f"t.{quoted(spec.expiry.days)}"
+            held_by_rule = expires_by_rule(spec.expiry, "t", held_days)
+            held_until = f"coalesce(t.{quoted(spec.expiry.at)}, {held_by_rule})"
             # Older servers drop a recording piece by piece in its last day (PostHog source,
-            # session_recording_list_from_query.py, before the expiry was one instant).
+            # session_recording_list_from_query.py, before the expiry was one instant). What is left
+            # of it names a later start, and so a later expiry.
             whole = (
-                f" AND NOT coalesce({expires_at} <= {_SOURCE_AT} + interval '25 hours' AND "
+                f" AND NOT coalesce(least({expires_at}, {held_until}) <= "
+                f"{_SOURCE_AT} + interval '25 hours' AND "
                 f"t.{quoted(spec.expiry.started)} < {source}.{quoted(spec.expiry.started)}, false)"
             )
         unseen = unseen_since(spec, sightings, observed_at)
         return f"t._observed_at <= {observed_at} AND ({changed}){whole} AND {unseen}"
 
-    def lives(source: str) -> str:
-        assert spec.expiry is not None
-        return f"coalesce({value(source, spec.expiry.at)} > {_SOURCE_AT}, true)"
-
     alive = ", _deleted_at = NULL"
     if spec.expiry is not None:
-        alive += f", _expired_at = CASE WHEN {lives('excluded')} THEN NULL ELSE t._expired_at END"
+        alive += f", _expired_at = CASE WHEN {_SOURCE_AT} IS NULL THEN t._expired_at END"
     key = ", ".join(quoted(name) for name in spec.key)
     names = ", ".join(quoted(name) for name in spec.columns)
     values = ", ".join(f"s.{quoted(name)}" for name in spec.columns)
@@ -199,7 +203,7 @@ WITH written AS (
         (project_id, {names}, _observed_at, _first_seen_at, _updated_at, _xid)
     SELECT $1::bigint, {values}, $2::timestamptz, now(), now(), {XID}
     FROM pg_temp.{quoted(staging)} AS s
-    LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {_same_key(spec)}
+    LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {same_key(spec)}
     WHERE coalesce(s.{_PLACE} >= $3::integer AND s.{_PLACE} < $4::integer, true)
         AND (t.project_id IS NULL OR ({news("s", "$2::timestamptz")}))
     ORDER BY {", ".join(f"s.{quoted(name)}" for name in spec.key)}

@@ -108,6 +108,7 @@ class Tables:
     rejects: Table = field(init=False)
     suspects: Table = field(init=False)
     sightings: Table = field(init=False)
+    cuts: Table = field(init=False)
     checks: Table = field(init=False)
     hosts: Table = field(init=False)
     requests: Table = field(init=False)
@@ -130,6 +131,7 @@ class Tables:
         put(self, "rejects", _rejects(metadata, book))
         put(self, "suspects", _suspects(metadata, book))
         put(self, "sightings", _sightings(metadata, book))
+        put(self, "cuts", _cuts(metadata, book))
         put(self, "checks", _checks(metadata, book))
         put(self, "hosts", _hosts(metadata, book))
         put(self, "requests", _requests(metadata, book))
@@ -276,6 +278,22 @@ def _sightings(metadata: MetaData, schema: str) -> Table:
     )
 
 
+def _cuts(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "cuts",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT, False),
+        _column("stream", Text(), _STREAM, False),
+        _column("record_key", Text(), "Key of the record.", False),
+        _column("seen", Text(), "Hash of what the request showed of it.", False),
+        _column("owed", Boolean(), "Whether it is still to be asked for by its key.", False),
+        _column("noted_at", _INSTANT, "When this was first seen.", False),
+        PrimaryKeyConstraint("project_id", "stream", "record_key", name="cuts_pkey"),
+        schema=schema,
+        comment="Records that the dates of a request cut; the stored ones stayed as they were.",
+    )
+
+
 def _checks(metadata: MetaData, schema: str) -> Table:
     return Table(
         "checks",
@@ -283,7 +301,8 @@ def _checks(metadata: MetaData, schema: str) -> Table:
         _column("project_id", BigInteger(), _PROJECT, False),
         _column("stream", Text(), _STREAM, False),
         _column("record_key", Text(), "Key of the record that was asked about.", False),
-        _column("checked_at", _INSTANT, "When it was last asked about.", False),
+        _column("checked_at", _INSTANT, "When it last had its turn; null before the first."),
+        _column("tried_at", _INSTANT, "When it was last asked about in vain: it stays due."),
         PrimaryKeyConstraint("project_id", "stream", "record_key", name="checks_pkey"),
         schema=schema,
         comment="When each resource of a stream that is read in rotation had its last turn.",

@@ -9,8 +9,9 @@ from typing import Any
 from etl.core.budget import Limits
 from etl.core.coverage import Span
 from etl.core.forecast import Forecast, by_cursor, by_offset, duration_s
+from etl.core.outliers import dates_before, is_ahead_due, is_look_before_due
 from etl.core.stream import TAIL, Mode, Stream
-from etl.core.window import Window, moving_window
+from etl.core.window import AHEAD, FAR_AHEAD, Window, moving_window
 from etl.extractors.extractor import Extractor
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Unit
@@ -73,7 +74,7 @@ async def outlook(
         return [Outlook(project_id, stream.name, unit.window, None, None, 1, forecast, seconds)]
     stretches: list[tuple[Window, int]] = []
     if past is None:
-        age = plan.lookback.due(watermark.swept, now)
+        age = plan.lookback.due(watermark.swept, tools.client.source_now)
         window = moving_window(watermark.tail_until, plan.start, watermark.complete, age)
         stretches.append((window, 1))
     else:
@@ -87,6 +88,8 @@ async def outlook(
     requests = 0
     for window, count in stretches:
         forecast = await _forecast(tools, plan, stream, unit, window, watermark)
+        if past is None:
+            forecast += await _outliers(tools, plan, stream, unit, watermark)
         requests += forecast.requests
         outlooks.append(
             Outlook(
@@ -115,6 +118,21 @@ async def _whole(
     # What the sync of the parents brings in before is due, too.
     requests = min(turns.due, plan.rotation_requests)
     return Forecast(requests, exact=turns.resources > 0)
+
+
+async def _outliers(
+    tools: Tools, plan: Plan, stream: Stream, unit: Unit, watermark: Watermark
+) -> Forecast:
+    """Return what it takes to read what lies ahead, and to look for what lies before `start`."""
+    requests, exact, now = 0, True, tools.client.now
+    if is_ahead_due(watermark.traits, now):
+        ahead = [Span(now + AHEAD, FAR_AHEAD)]
+        rows = await tools.history.count_started(unit, stream, ahead)
+        requests += by_cursor(rows, 0, plan.page_size_records)
+        exact = "ahead" in (watermark.traits or {})
+    if is_look_before_due(watermark.traits, now):
+        requests += int(dates_before(plan.start, watermark.complete) is not None)
+    return Forecast(requests, exact)
 
 
 async def _forecast(

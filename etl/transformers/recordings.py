@@ -25,6 +25,7 @@ RECORDINGS = TableSpec(
     about="One row per session recording, as PostHog's list of recordings answers it.",
     key=("id",),
     started="start_time",
+    ended="end_time",
     expiry=Expiry("expiry_time", "start_time", "retention_period_days", default_days=30),
     fields=(
         Field(

@@ -27,6 +27,7 @@ from etl.settings import Settings, load_settings
 from etl.streams import SESSION_RECORDINGS
 from tests.adversary import foreign
 from tests.adversary.server import Adversary, Asked, listening
+from tests.support.clocks import following
 from tests.support.truth import TABLES
 
 T = TypeVar("T")
@@ -239,6 +240,7 @@ class SandboxRig(Rig):
         )  # fmt: skip
         sandbox = await self._stack.enter_async_context(running(options))
         self.control, self.project = sandbox.control, sandbox.world.projects[1]
+        self._stack.enter_context(following(lambda: self.now))
         return sandbox.url
 
     def _hang_at(self, nth: int) -> None:

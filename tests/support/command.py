@@ -14,6 +14,7 @@ from typing import IO, Any
 from weakref import WeakKeyDictionary
 
 from etl.streams import STREAMS
+from tests.support.clocks import told
 from tests.support.forker import Forked, Forker
 
 Process = Spawned | Forked
@@ -86,7 +87,7 @@ class Command:
                 bare = {name: self.environment[name] for name in _FORKER_NEEDS}
                 _FORKERS[loop] = loop.create_task(Forker.start(bare))
             forker = await asyncio.shield(_FORKERS[loop])
-            return await forker.fork(arguments, self.environment, log)
+            return await forker.fork(arguments, {**self.environment, **told()}, log)
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "etl", *arguments),
             env=self.environment,

@@ -6,6 +6,9 @@ _WINDOW = "etl/core/window.py"
 _EXTRACTOR = "etl/extractors/extractor.py"
 _STATEMENTS = "etl/loaders/statements.py"
 _EDGES = "tests/acceptance/test_edges.py::"
+_CUTS = "etl/loaders/cuts.py"
+_CUT = "tests/adversary/test_cut_sessions.py::"
+_CLOCKS = "tests/adversary/test_wrong_clocks.py::"
 _WINDOWS = _EDGES + "test_sessions_at_the_edges_of_windows_are_whole_whatever_is_read_when"
 
 TWINS = [
@@ -68,6 +71,63 @@ TWINS = [
         caught_by="tests/acceptance/test_deletions.py::"
         "test_an_older_server_that_expires_by_piece_does_not_shrink_what_we_have"
         "[an expiry is named]",
+    ),
+    Twin(
+        name="the tail of a session whose pieces are days apart replaces the whole",
+        promise="P5",
+        file=_CUTS,
+        find='        f"SELECT t.{started} < $3::timestamptz AND ',
+        replace='        f"SELECT false AND t.{started} < $3::timestamptz AND ',
+        caught_by=_CUT + "test_a_session_whose_pieces_are_days_apart_stays_whole_at_every_sync",
+    ),
+    Twin(
+        name="the head of a session whose pieces are days apart replaces its tail",
+        promise="P5",
+        file=_CUTS,
+        find='        f"OR t.{ended} > $4::timestamptz AND ',
+        replace='        f"OR false AND t.{ended} > $4::timestamptz AND ',
+        caught_by=_CUT + "test_a_backfill_newest_first_joins_the_head_to_the_tail[cursor]",
+    ),
+    Twin(
+        name="a session that comes cut is asked about at every sync",
+        promise="P5",
+        file=_CUTS,
+        find="WHERE c.seen <> excluded.seen",
+        replace="WHERE c.seen <> ''",
+        caught_by=_CUT + "test_a_session_whose_pieces_are_days_apart_stays_whole_at_every_sync",
+    ),
+    Twin(
+        name="what is dated years ahead is never asked for",
+        promise="P5",
+        file="etl/runs/windows.py",
+        find="            await self._read_ahead(extractor, watermark)\n",
+        replace="            pass\n",
+        caught_by=_CLOCKS
+        + "test_recordings_years_ahead_are_loaded_within_the_hour_and_delay_nothing",
+    ),
+    Twin(
+        name="the moving end doubts what lies ahead of it",
+        promise="P5",
+        file="etl/extractors/reading.py",
+        find="            highest = self.asked[1]  #",
+        replace="            highest = _FAR  #",
+        caught_by=_CLOCKS + "test_one_that_vanishes_there_is_marked_and_the_others_are_not",
+    ),
+    Twin(
+        name="what lies ahead is read at every sync",
+        promise="P5",
+        file="etl/core/outliers.py",
+        find="    return _is_due(mark, min(hours * _HOUR, _DAY), now)\n",
+        replace="    return hours > 0\n",
+        caught_by=_CLOCKS + "test_what_lies_ahead_costs_one_request_an_hour_and_plan_knows_it",
+    ),
+    Twin(
+        name="nobody says that there are recordings before start",
+        promise="P5",
+        file="etl/runs/windows.py",
+        find="            await self._look_before(extractor)\n",
+        replace="            pass\n",
+        caught_by=_CLOCKS + "test_recordings_before_start_leave_a_hint_and_its_command_loads_them",
     ),
     Twin(
         name="nothing is read again",

@@ -4,7 +4,33 @@ from tests.twins.twin import Twin
 
 _TESTS = "tests/acceptance/test_budget.py::"
 
+_SLOW = "tests/adversary/test_slow_queries.py::"
+
 TWINS = [
+    Twin(
+        name="only the newest stretch of a window that is too slow is read",
+        promise="P8",
+        file="etl/extractors/extractor.py",
+        find="        if reading.ended:\n            reading.go_on()\n",
+        replace="",
+        caught_by=_SLOW + "test_a_window_that_is_too_slow_is_read_in_shorter_stretches[cursor]",
+    ),
+    Twin(
+        name="the length that worked is forgotten between two runs",
+        promise="P8",
+        file="etl/extractors/extractor.py",
+        find="            self._longest = reading.longest\n",
+        replace="            self._longest = None\n",
+        caught_by=_SLOW + "test_stretches_outlast_the_run_that_began_them",
+    ),
+    Twin(
+        name="a question that is too slow is asked again unchanged",
+        promise="P8",
+        file="etl/extractors/extractor.py",
+        find="            shrinkable = reading.shortens or ask.limit > SMALLEST_PAGE_RECORDS\n",
+        replace="            shrinkable = ask.limit > SMALLEST_PAGE_RECORDS\n",
+        caught_by=_SLOW + "test_a_server_that_is_too_slow_for_an_hour_is_left_with_clear_words",
+    ),
     Twin(
         name="every process has a budget of its own",
         promise="P8",

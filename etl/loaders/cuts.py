@@ -1,0 +1,104 @@
+"""Records that the dates of a request cut: noted, kept out of the table, asked for by their key.
+
+A server adds up only those pieces of a session that start within the dates it is asked for. Stored
+rows tell which answers are cut: the stored row reaches beyond the dates, and the answer ends short
+of it. The rule is applied to the staged rows, before any of them is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from etl.core.stream import TableSpec
+from etl.loaders.driver import driver_of
+from etl.loaders.leases import Unit
+from etl.loaders.loader import Commit, CutRecord
+from etl.loaders.statements import quoted, row_key, same_key
+
+
+class CutRecords:
+    """The cut records of one table; works in transactions that others open."""
+
+    def __init__(self, spec: TableSpec, staging: str, schema: str, bookkeeping: str) -> None:
+        self._statements = cut_statements(spec, staging, schema, bookkeeping)
+
+    async def withhold(self, connection: AsyncConnection, unit: Unit, commit: Commit) -> None:
+        """Take the cut records out of staging and note those that came otherwise before."""
+        if self._statements is None or commit.asked is None:
+            return
+        driver = await driver_of(connection)
+        await driver.execute(self._statements.withhold, unit.project_id, unit.stream, *commit.asked)
+
+    async def settle(
+        self, connection: AsyncConnection, unit: Unit, settled: Sequence[CutRecord]
+    ) -> None:
+        """Note which were asked for by their key; one that came otherwise since stays owed."""
+        if self._statements is None or not settled:
+            return
+        driver = await driver_of(connection)
+        keys, seen = [each.key for each in settled], [each.seen for each in settled]
+        await driver.execute(self._statements.settle, unit.project_id, unit.stream, keys, seen)
+
+    async def owed(self, connection: AsyncConnection, unit: Unit, limit: int) -> list[CutRecord]:
+        """Return which are to be asked for by their key."""
+        if self._statements is None:
+            return []
+        driver = await driver_of(connection)
+        found = await driver.fetch(self._statements.owed, unit.project_id, unit.stream, limit)
+        return [CutRecord(key, seen) for key, seen in found]
+
+
+@dataclass(frozen=True, slots=True)
+class CutStatements:
+    """What it takes to keep cut rows out. Parameters begin with $1 project_id, $2 stream.
+
+    withhold: also $3 and $4, the dates asked for. settle: $3 keys, $4 hashes. owed: $3 how many.
+    """
+
+    withhold: str
+    settle: str
+    owed: str
+
+
+def cut_statements(
+    spec: TableSpec, staging: str, schema: str, bookkeeping: str
+) -> CutStatements | None:
+    """Return the statements for `spec`; None if its rows have no beginning and end."""
+    if spec.started is None or spec.ended is None:
+        return None
+    table, cuts = f"{quoted(schema)}.{quoted(spec.name)}", f"{quoted(bookkeeping)}.cuts"
+    started, ended = quoted(spec.started), quoted(spec.ended)
+    volatile = {field.name for field in spec.fields if field.volatile}
+    shown = ", ".join(f"s.{quoted(name)}" for name in spec.columns if name not in volatile)
+    # A subquery for one row, not a join: so it is one look at the key for each staged row, whatever
+    # the statistics say.
+    stored = f"FROM {table} AS t WHERE t.project_id = $1::bigint AND {same_key(spec)}"
+    is_cut = (
+        f"SELECT t.{started} < $3::timestamptz AND (s.{started} > t.{started}) IS NOT FALSE "
+        f"OR t.{ended} > $4::timestamptz AND (s.{ended} < t.{ended}) IS NOT FALSE {stored}"
+    )
+    # A row that is marked as gone comes back only by its key, so its mark makes it another sight.
+    marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
+    is_gone = f"SELECT coalesce({', '.join(marks)}) IS NOT NULL {stored}"
+    return CutStatements(
+        withhold=(
+            f"WITH cut AS (DELETE FROM pg_temp.{quoted(staging)} AS s WHERE ({is_cut}) RETURNING "
+            f"{row_key(spec, 's')} AS record_key, concat(pg_catalog.hashtextextended("
+            f"ROW({shown})::text, 0), CASE WHEN ({is_gone}) THEN ' gone' END) AS seen) "
+            f"INSERT INTO {cuts} AS c SELECT $1::bigint, $2::text, record_key, seen, true, now() "
+            "FROM cut ORDER BY record_key ON CONFLICT ON CONSTRAINT cuts_pkey DO UPDATE SET "
+            "seen = excluded.seen, owed = true, noted_at = now() WHERE c.seen <> excluded.seen"
+        ),
+        settle=(
+            f"UPDATE {cuts} AS c SET owed = false FROM unnest($3::text[], $4::text[]) AS a "
+            "(record_key, seen) WHERE c.project_id = $1::bigint AND c.stream = $2::text "
+            "AND c.record_key = a.record_key AND c.seen = a.seen AND c.owed"
+        ),
+        owed=(
+            f"SELECT record_key, seen FROM {cuts} WHERE project_id = $1::bigint "
+            "AND stream = $2::text AND owed ORDER BY record_key LIMIT $3::bigint"
+        ),
+    )

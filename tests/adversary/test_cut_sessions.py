@@ -1,0 +1,109 @@
+"""P5: a session cut by the dates of a request never replaces the whole one, however far apart."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.adversary.conftest import StartAdversary
+from tests.adversary.rows import Recording, recording
+from tests.adversary.server import Adversary
+from tests.support.command import Command
+from tests.support.pipeline import Pipeline
+from tests.support.sql import select
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def far_apart(id: str, *starts: datetime, clicks: int = 1) -> Recording:
+    """A session of one piece of ten minutes at each of these instants."""
+    return recording(id, starts[0], pieces=[(at, at + HOUR / 6, clicks) for at in starts])
+
+
+async def stored(dsn: str) -> dict[str, Any]:
+    """Clicks, start and end of what is stored."""
+    rows = await select(
+        dsn, "SELECT id, click_count, start_time, end_time FROM posthog.session_recordings"
+    )
+    return {row["id"]: (row["click_count"], row["start_time"], row["end_time"]) for row in rows}
+
+
+def whole(*sessions: Recording) -> dict[str, Any]:
+    """What is to be stored of them."""
+    return {
+        each.id: (
+            sum(piece.clicks for piece in each.pieces),
+            each.start,
+            max(piece.end for piece in each.pieces),
+        )
+        for each in sessions
+    }
+
+
+def by_ids(server: Adversary) -> int:
+    """How many requests asked by ids."""
+    return sum("session_ids" in each.query for each in server.requests)
+
+
+async def test_a_session_whose_pieces_are_days_apart_stays_whole_at_every_sync(
+    adversary: Adversary, command: Command, dsn: str
+) -> None:
+    """The lookback shows its tail alone. It is asked for by its id, once for each new sight."""
+    now = adversary.now
+    session = far_apart("far", now - 6 * DAY, now - 5 * DAY, now - 2 * HOUR)
+    adversary.add(session, recording("other", now - HOUR))
+    lookback = command.with_settings(POSTHOG_ETL_LOOKBACK="26h")
+    assert (await lookback.run("sync")).code == 0
+    assert (await stored(dsn))["far"] == whole(session)["far"]
+    for questions in (1, 1, 1):
+        result = await lookback.run("sync", "--json")
+        assert (result.code, result.report["rows_updated"]) == (0, 0)
+        assert (await stored(dsn))["far"] == whole(session)["far"]
+        assert by_ids(adversary) == questions
+    session.pieces.append(far_apart("late", now - HOUR, clicks=5).pieces[0])
+    result = await lookback.run("sync", "--json")
+    assert (result.code, result.report["rows_updated"], by_ids(adversary)) == (0, 1, 2)
+    assert (await stored(dsn))["far"] == whole(session)["far"]
+
+
+@pytest.mark.parametrize("envelope", ["cursor", "older"])
+async def test_a_backfill_newest_first_joins_the_head_to_the_tail(
+    start_adversary: StartAdversary, dsn: str, envelope: str
+) -> None:
+    """The window of the head ends days before the tail, which is stored."""
+    server = await start_adversary(envelope=envelope)
+    today = server.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    session = far_apart("far", today - 9 * DAY + HOUR, today - 5 * DAY + HOUR)
+    server.add(session, *(recording(f"day {n}", today - n * DAY) for n in range(1, 12)))
+    pipeline = Pipeline(server, dsn)
+    await pipeline.backfill(today - 6 * DAY, today - 4 * DAY)
+    assert (await stored(dsn))["far"][0] == 1
+    await pipeline.backfill(today - 10 * DAY, today - 8 * DAY)
+    assert (await stored(dsn))["far"] == whole(session)["far"]
+    for days in (6, 10):
+        reports = await pipeline.backfill(today - days * DAY, today - (days - 2) * DAY, again=True)
+        assert [report.rows_updated for report in reports] == [0, 0]
+    assert (await stored(dsn))["far"] == whole(session)["far"]
+
+
+async def test_a_run_that_stops_before_the_question_leaves_it_to_the_next(
+    adversary: Adversary, pipeline: Pipeline, dsn: str
+) -> None:
+    """The page with the cut session is committed, and is not read again."""
+    today = adversary.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    session = far_apart("far", today - 9 * DAY + HOUR, today - 5 * DAY + HOUR)
+    adversary.add(session, *(recording(f"day {n}", today - n * DAY) for n in range(1, 12)))
+    await pipeline.backfill(today - 10 * DAY, today - 4 * DAY, "6d")
+    session.pieces.append(far_apart("late", today - 4 * DAY - HOUR, clicks=5).pieces[0])
+    window = (today - 6 * DAY, today - 4 * DAY)
+    await pipeline.backfill(*window, "6d", again=True)
+    session.pieces.append(far_apart("later", today - 4 * DAY - HOUR / 2, clicks=5).pieces[0])
+    before = len(adversary.requests)
+    await select(dsn, "UPDATE posthog_etl.watermarks SET complete = '{}'")
+    await pipeline.stopped_backfill(*window)
+    assert len(adversary.requests) == before + 1
+    assert (await stored(dsn))["far"] != whole(session)["far"]
+    await pipeline.backfill(*window)
+    assert (await stored(dsn))["far"] == whole(session)["far"]
