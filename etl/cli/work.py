@@ -46,7 +46,7 @@ def sync(
     accept_count: Annotated[
         list[str] | None,
         typer.Option(
-            help="Believe the list of this stream, though the server counts more rows than it shows.",
+            help="Believe this stream's list, though the server counts more than it shows.",
             metavar="STREAM",
         ),
     ] = None,

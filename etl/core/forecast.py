@@ -34,14 +34,19 @@ def by_cursor(rows: int, older: int, page_rows: int) -> int:
     return max(1, ceil((rows + min(older, ROWS_BELOW)) / page_rows))
 
 
-def by_offset(rows: int, page_rows: int) -> int:
-    """Return the requests for a list of `rows` rows in overlapping pages and two passes."""
+def by_offset(rows: int, page_rows: int, clamp: int | None = None) -> int:
+    """Return the requests for a list of `rows` rows that is counted, in overlapping pages.
+
+    clamp: how many rows the server gives at most, None where it gives as many as are asked for.
+    """
+    if clamp is not None:
+        page_rows = min(page_rows, clamp)
     if rows <= page_rows:
         return 1
-    if rows <= ONE_ANSWER_ROWS:
+    if rows <= ONE_ANSWER_ROWS and clamp is None:
         return 2
     overlap = min(OVERLAP_ROWS, page_rows // 2)
-    return 2 * ceil((rows - overlap) / (page_rows - overlap))
+    return ceil((rows - overlap) / (page_rows - overlap))
 
 
 def duration_s(

@@ -351,7 +351,9 @@ class WindowsWork(Judging):
         batch = self._resource.transform(page)
         await self._commit(self._loader, page, batch, gone=gone, checked=checked, settled=settled)
         if page.forecast_records is not None and self.forecast is None:
-            requests = by_offset(page.forecast_records, self._plan.page_size_records)
+            requests = by_offset(
+                page.forecast_records, self._plan.page_size_records, self._clamp
+            )
             self.forecast = Forecast(requests, exact=True)
 
     async def _ask_for_cut(self, extractor: Extractor, reading: Reading) -> None:

@@ -112,6 +112,11 @@ class ChangingList:
         self.undisturbed.discard(key)
         if change.kind == "delete":
             del self.rows[key]
+        elif change.kind == "swap":
+            other = order[change.to % len(order)]
+            self.undisturbed.discard(other)
+            self.rows[key], self.rows[other] = self.rows[other], self.rows[key]
+            self.moved = True
         else:
             self.rows[key] = (change.to, self.rows[key][1])
             self.ever += 1
