@@ -22,7 +22,7 @@ from tests.proof.sequence import Sequence
 
 SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 75)
 # Against the server that shares nothing with the sandbox; `make proof` drives it as often.
-ADVERSE_SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 12)
+ADVERSE_SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 10)
 FIRST_SEED = int(os.environ.get("PROOF_SEED") or 1)
 BATCH = 15
 STEPS = int(os.environ.get("PROOF_STEPS") or 12)
