@@ -70,7 +70,8 @@ class Adversary:
 
     envelope, how recordings are listed: cursor (new), older (has_next with offset only), documented
     (count and next). dates: honoured, ignored, or refused as unknown (the latter two: documented).
-    clamp: most rows a page. ties: how equal starts are ordered, "stable" or "by offset". counts,
+    clamp: most rows a page. ties: how equal starts are ordered, "stable" or "by offset", then with
+    shuffle as the seed. counts,
     count_off_by: whether documented lists count, and by how much wrongly. lists_expired: what
     expired is listed still. bare_ids: answers by ids leave fields null. collections: their
     recordings come as "ids" (all at once, limit and cursor ignored) or as "pages".
@@ -85,6 +86,7 @@ class Adversary:
     dates: str = "honoured"
     clamp: int | None = None
     ties: str = "stable"
+    shuffle: int = 0
     counts: bool = True
     count_off_by: int = 0
     lists_expired: bool = False
@@ -231,7 +233,7 @@ class Adversary:
                     found.append((min(p.start for p in pieces), each, pieces))
         at = asked.query.get("offset", "0")
         if self.ties == "by offset" and not self._by_cursor(asked):
-            found.sort(key=lambda r: (r[0], crc32(f"{at}/{r[1].id}".encode())), reverse=True)
+            found.sort(key=lambda r: (r[0], self._mixed(at, r[1].id)), reverse=True)
         else:
             found.sort(key=lambda r: (r[0], r[1].id), reverse=True)
         return found
@@ -292,7 +294,7 @@ class Adversary:
             rows = [row for row in rows if row["deleted"] == wanted]
         at, limit = int(asked.query.get("offset", 0)), self._limit(asked, 100)
         if self.ties == "by offset":
-            rows.sort(key=lambda row: crc32(f"{at}/{row[stored.key]}".encode()))
+            rows.sort(key=lambda row: self._mixed(at, row[stored.key]))
             rows.sort(key=lambda row: row["created_at"], reverse=True)
         return self._documented(asked, rows[at : at + limit], at, len(rows), limit)
 
@@ -321,7 +323,7 @@ class Adversary:
         ranked = [(each.start, each, each.pieces) for each in there]
         if self.collections == "pages":
             at = asked.query.get("offset", "0") if self.ties == "by offset" else ""
-            ranked.sort(key=lambda r: (r[0], crc32(f"{at}/{r[1].id}".encode())), reverse=True)
+            ranked.sort(key=lambda r: (r[0], self._mixed(at, r[1].id)), reverse=True)
             return self._page(asked, ranked)
         rows = [each.row(self.now) for each in there]
         return {"results": rows, "has_next": True, "next_cursor": "c2FtZQ==", "version": 4}
@@ -348,6 +350,9 @@ class Adversary:
             return found
         never = sharing(secrets.token_urlsafe(20), enabled=False, created_at=None)
         return self.shares.get(f"{name}/{key}", never)
+
+    def _mixed(self, at: Any, key: Any) -> int:
+        return crc32(f"{self.shuffle}/{at}/{key}".encode())
 
     def _hooks(self, asked: Asked) -> None:
         for hook in self.before_list:

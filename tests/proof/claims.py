@@ -24,6 +24,11 @@ class Found:
     stale: list[str] = field(default_factory=list)
     false: list[str] = field(default_factory=list)
 
+    def add(self, other: Found) -> None:
+        """Add what else was found."""
+        for name in ("lost", "doubled", "stale", "false"):
+            getattr(self, name).extend(getattr(other, name))
+
     def words(self) -> list[str]:
         """Return all of it."""
         kinds = {name: getattr(self, name) for name in ("lost", "doubled", "stale", "false")}

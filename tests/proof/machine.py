@@ -1,39 +1,32 @@
-"""The state machine: data, clock, source and pipeline, in any order."""
+"""The sandbox: data, clock, source and pipeline, in any order."""
 
 from __future__ import annotations
 
-import itertools
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import initialize, rule
 
-from etl.core.lookback import Lookback
 from etl.errors import EXIT_SUCCEEDED
 from etl.loaders.leases import TAIL
-from etl.runs.backfill import Past
 from etl.runs.report import Report
-from tests.proof.claims import Copy, Found, Truth, compare, compare_marks
-from tests.proof.counts import Counts
+from tests.proof.claims import Copy, Truth
 from tests.proof.faults import RULES
-from tests.proof.rig import START, STREAM, Kill, Rig
+from tests.proof.rig import STREAM, Kill, SandboxRig
+from tests.proof.sequence import (
+    EVERYTHING,
+    LOOKBACKS,
+    MAYBE_KILLED,
+    MOST_RECORDINGS,
+    NUMBERS,
+    PAGE_SIZES,
+    Sequence,
+)
 
 HOUR_S, DAY_S = 3600, 86_400
-EVERYTHING = "3650d"
 _NO_TIE_BREAK = ("no two passes agreed", "the same page for different offsets")
-# A sequence is to be over soon: no run sends many more requests than this.
-_MOST_PAGES = 10
-_MOST_WINDOWS = 5
-MOST_RECORDINGS = 150
-
-NUMBERS = st.integers(0, 200)
-PAGE_SIZES = st.sampled_from([1, 2, 3, 5, 7, 10, 20, 50])
-LOOKBACKS = st.sampled_from([EVERYTHING, EVERYTHING, EVERYTHING, "1d", "6h, 5d every 6h"])
-KILLS = st.builds(Kill, st.sampled_from(["request", "commit"]), st.integers(1, 15), st.booleans())
-MAYBE_KILLED = st.one_of(st.none(), st.none(), KILLS)
 FAULTS = st.one_of(st.just([]), st.lists(RULES, min_size=1, max_size=2))
 SERVERS: list[dict[str, Any]] = [
     {"flavour": "cloud", "server_version": "current", "date_filter": None},
@@ -44,21 +37,10 @@ SERVERS: list[dict[str, Any]] = [
 ]
 
 
-class Machine(RuleBasedStateMachine):
-    """One sequence. `rig` makes what it acts on, `counts` is where it counts."""
+class Machine(Sequence):
+    """A sequence against the sandbox."""
 
-    make_rig: ClassVar[Callable[[], Rig]]
-    counts: ClassVar[Counts]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rig = type(self).make_rig()
-        self.log: list[str] = []
-        self.keys: list[str] = []
-        self.broken = False
-        self.names = itertools.count(1)
-        # Since when each recording has been visible with its present start.
-        self.since: dict[str, tuple[datetime, datetime]] = {}
+    rig: SandboxRig
 
     # What happens to the data
 
@@ -187,16 +169,7 @@ class Machine(RuleBasedStateMachine):
         self._tick()
         before = self._prepare(faults)
         self._say(f"sync page={page} lookback={lookback} faults={faults} kill={kill}")
-        settings = self.rig.settings(self._page(page), lookback)
-        marks = self._watermark()
-        began_at = self.rig.now
-        reports = self.rig.sync(settings, kill=kill)
-        self.counts["syncs"] += 1
-        found = self._conclude(reports, before, marks, began_at)
-        for report in reports or ():
-            if report.ending.exit_code == EXIT_SUCCEEDED:
-                self._compare_tail(found, before, lookback, marks)
-        self._judge(found)
+        self._sync(before, page, lookback, kill)
 
     @rule(
         page=PAGE_SIZES,
@@ -224,17 +197,7 @@ class Machine(RuleBasedStateMachine):
         before = self._prepare(faults)
         past = self._past(since_d, length_h, window_h, newest_first, again)
         self._say(f"backfill page={page} {past} faults={faults} kill={kill}")
-        marks, began_at = self._watermark(), self._oldest_reading(but=TAIL)
-        reports = self.rig.backfill(
-            self.rig.settings(self._page(page), EVERYTHING), past, kill=kill
-        )
-        self.counts["backfills"] += 1
-        found = self._conclude(reports, before, marks, began_at)
-        for report in reports or ():
-            if report.ending.exit_code == EXIT_SUCCEEDED and began_at == before.at:
-                since, until = (datetime.fromisoformat(at) for at in report.unit.split("/"))
-                self._compare(found, before, lambda at, s=since, u=until: s <= at < u)
-        self._judge(found)
+        self._backfill(before, page, past, kill)
 
     @rule(page=PAGE_SIZES, since_d=st.integers(1, 30), newest_first=st.booleans(), faults=FAULTS)
     def side_by_side(self, page: int, since_d: int, newest_first: bool, faults: list[Any]) -> None:
@@ -273,45 +236,7 @@ class Machine(RuleBasedStateMachine):
         self._tick()
         self._quiet_sync(page)
 
-    def teardown(self) -> None:
-        """Every sequence ends with a copy that is true."""
-        try:
-            if self.log and not self.broken:
-                self._tick()
-                self._quiet_sync(20)
-                self.counts["sequences"] += 1
-        finally:
-            self.rig.close()
-
-    def _quiet_sync(self, page: int) -> None:
-        self.rig.let_leases_run_out()
-        self.rig.let_pauses_pass()
-        self._say(f"quiet_sync page={page}")
-        before, marks = self._prepare([]), self._watermark()
-        settings = self.rig.settings(self._page(page), EVERYTHING)
-        (report,) = self.rig.sync(settings) or ()
-        self.counts["syncs"] += 1
-        found = self._conclude([report], before, marks, before.at)
-        if "vanished at once" in (report.ending.reason or ""):
-            (report,) = self.rig.sync(settings, accept=[STREAM]) or ()
-            self._say(f"  accepted: {report.ending}")
-            self.counts["syncs"] += 1
-        if any(words in (report.ending.reason or "") for words in _NO_TIE_BREAK):
-            # Recordings with one start come in another order each time on this server: a sync
-            # that says so is honest. A greater page shows them all.
-            (report,) = self.rig.sync(self.rig.settings(1000, EVERYTHING), accept=[STREAM]) or ()
-            self._say(f"  on one page: {report.ending}")
-            self.counts["syncs"] += 1
-        if report.ending.exit_code != EXIT_SUCCEEDED:
-            found.false.append(f"a quiet sync ends {report.ending}")
-        self._compare(found, before, lambda at: True, whole=True)
-        running = self.rig.select(
-            "SELECT unit, command, started_at FROM posthog_etl.runs WHERE status = 'running'"
-        )
-        found.false += [f"a dead run is still running: {dict(row)}" for row in running]
-        self._judge(found)
-
-    # How it is judged
+    # What the sandbox does in its own way
 
     def _prepare(self, faults: list[Any]) -> Truth:
         control = self.rig.control
@@ -328,39 +253,26 @@ class Machine(RuleBasedStateMachine):
         self._look()
         return self.truth
 
-    def _conclude(
-        self,
-        reports: list[Report] | None,
-        before: Truth,
-        marks: Mapping[str, Any],
-        began_at: datetime,
-    ) -> Found:
-        """Look at everything after a run; what holds whatever became of it is checked here."""
+    def _end_faults(self) -> bool:
         control = self.rig.control
-        self.counts["kills"] += reports is None
         self.counts["faults hit"] += sum(rule["hits"] for rule in control.faults())
         self.counts["requests"] += control.state()["requests"]["total"]
         control.reset_requests()
         changed = any(rule["hits"] and "then" in rule["fault"] for rule in control.faults())
         control.clear_faults()
-        found = Found()
-        for report in reports or ():
-            self._say(f"  {report.unit}: {report.ending.status} {report.ending.reason or ''}")
-            if report.ending.reason and report.ending.reason.startswith("Unexpected"):
-                found.false.append(f"a defect: {report.ending.reason}")
-        if reports is None:
-            self._say("  killed")
-        held = self.copy
-        self.copy = Copy.read(self.rig.stored)
-        since = dict(self.since)
-        if changed or reports is None:
-            self._look()
-        self.counts["rows compared"] += len(self.copy.recordings)
-        marked = compare_marks(held, self.copy, self.truth, self._fate)
-        for name in ("lost", "doubled", "stale", "false"):
-            getattr(found, name).extend(getattr(marked, name))
-        self._check_growth(found, marks, since, min(began_at, before.at))
-        return found
+        return changed
+
+    def _read_truth(self) -> Truth:
+        return Truth.read(self.rig.control.truth())
+
+    def _read_settled(self, report: Report) -> Report:
+        if any(words in (report.ending.reason or "") for words in _NO_TIE_BREAK):
+            # Recordings with one start come in another order each time on this server: a sync
+            # that says so is honest. A greater page shows them all.
+            (report,) = self.rig.sync(self.rig.settings(1000, EVERYTHING), accept=[STREAM]) or ()
+            self._say(f"  on one page: {report.ending}")
+            self.counts["syncs"] += 1
+        return report
 
     def _fate(self, key: str) -> str | None:
         """Return what became of a recording at the source; None when it never was there."""
@@ -369,68 +281,7 @@ class Machine(RuleBasedStateMachine):
             return None
         return "deleted" if self.rig.project.is_deleted(number) else "there or expired"
 
-    def _check_growth(
-        self,
-        found: Found,
-        marks: Mapping[str, Any],
-        since: Mapping[str, tuple[datetime, datetime]],
-        began_at: datetime,
-    ) -> None:
-        """What became known complete holds all that was there when the reading began."""
-        grown = self.rig.select(
-            "SELECT part FROM posthog_etl.watermarks, "
-            "unnest(complete - $1::tstzmultirange) AS part",
-            marks["complete"] or [],
-        )
-        for row in grown:
-            part = row["part"]
-            for key, (start, seen_at) in since.items():
-                if (
-                    seen_at < began_at
-                    and part.lower <= start < part.upper
-                    and (
-                        key not in self.copy.recordings and self.since.get(key) == (start, seen_at)
-                    )
-                ):
-                    found.lost.append(f"{key} starts within {part}, which is called complete")
-
-    def _compare_tail(
-        self, found: Found, before: Truth, lookback: str, marks: Mapping[str, Any]
-    ) -> None:
-        since = START
-        if marks["tail_until"] is not None:
-            age = Lookback.parse(lookback).grades[0].age
-            since = max(START, marks["tail_until"] - age)
-        self._compare(found, before, lambda at: at >= since, whole=lookback == EVERYTHING)
-
-    def _compare(
-        self,
-        found: Found,
-        before: Truth,
-        wanted: Callable[[datetime], bool],
-        *,
-        whole: bool = False,
-    ) -> None:
-        self.copy = Copy.read(self.rig.stored)
-        compared = compare(before, self.truth, self.copy, wanted, whole=whole)
-        for name in ("lost", "doubled", "stale"):
-            getattr(found, name).extend(getattr(compared, name))
-
-    def _judge(self, found: Found) -> None:
-        self.counts["lost"] += len(found.lost)
-        self.counts["doubled"] += len(found.doubled)
-        self.counts["stale"] += len(found.stale) + len(found.false)
-        if words := found.words():
-            self.broken = True
-            raise AssertionError("\n".join([*self.log, "", *words[:12], f"({len(words)} in all)"]))
-
     # Small things
-
-    def _say(self, line: str) -> None:
-        self.counts["steps"] += not line.startswith(" ")
-        self.log.append(line)
-        if os.environ.get("PROOF_TALKS"):
-            print(line, flush=True)  # noqa: T201
 
     def _tick(self, by_s: int = 3) -> None:
         """Let no two steps share an instant, and none be close before a midnight."""
@@ -444,48 +295,6 @@ class Machine(RuleBasedStateMachine):
             self._say(f"{self.rig.now:%m-%d %H:%M:%S} {len(specs)} x {dict(specs[0])}")
             done = self.rig.control.change(*specs)
             self.keys += [one["id"] for one in done if one["op"] == "start_session"]
-
-    def _look(self) -> None:
-        """Note the truth of now, and since when each recording stands as it does."""
-        self.truth = Truth.read(self.rig.control.truth())
-        self.keys = sorted({*self.keys, *self.truth.recordings})
-        since = {}
-        for key, row in self.truth.recordings.items():
-            old = self.since.get(key)
-            start = row["start_time"]
-            since[key] = old if old and old[0] == start else (start, self.truth.at)
-        self.since = since
-
-    def _watermark(self) -> Mapping[str, Any]:
-        rows = self.rig.select("SELECT complete, tail_until FROM posthog_etl.watermarks")
-        return rows[0] if rows else {"complete": None, "tail_until": None}
-
-    def _oldest_reading(self, *, but: str) -> datetime:
-        """Return when the oldest unfinished reading began; now when there is none."""
-        rows = self.rig.select(
-            "SELECT position ->> 'began_at' AS at FROM posthog_etl.checkpoints "
-            "WHERE position ->> 'began_at' IS NOT NULL AND unit <> $1",
-            but,
-        )
-        return min([self.rig.now, *(datetime.fromisoformat(row["at"]) for row in rows)])
-
-    def _page(self, wanted: int) -> int:
-        return max(wanted, len(self.keys) // _MOST_PAGES)
-
-    def _past(
-        self, since_d: int, length_h: int | None, window_h: int, newest_first: bool, again: bool
-    ) -> Past:
-        since = self.rig.now - timedelta(days=since_d)
-        until = None if length_h is None else since + timedelta(hours=length_h)
-        if until is None and self._watermark()["tail_until"] is None:
-            # Else up to now, by the database's clock: the source's is not known before a request.
-            until = self.rig.now
-        fewest_h = ((until or self.rig.now) - since) // timedelta(hours=_MOST_WINDOWS)
-        window = timedelta(hours=max(window_h, fewest_h))
-        return Past(since, until, window, newest_first, again)
-
-    def _recording(self, which: int) -> str:
-        return self.keys[which % len(self.keys)]
 
     def _distinct_id(self, which: int) -> str:
         if which % 9 == 0:

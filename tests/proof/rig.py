@@ -1,4 +1,4 @@
-"""A sandbox, a database and an event loop that live as long as one sequence."""
+"""A source, a database and an event loop that live as long as one sequence."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 import uvloop
+from aiohttp import web
 from sqlalchemy import Engine, event
 
 from etl import app
@@ -24,6 +25,8 @@ from etl.sandbox.server import running
 from etl.sandbox.world import Project
 from etl.settings import Settings, load_settings
 from etl.streams import SESSION_RECORDINGS
+from tests.adversary import foreign
+from tests.adversary.server import Adversary, Asked, listening
 from tests.support.clocks import following
 from tests.support.truth import TABLES
 
@@ -60,16 +63,36 @@ class Rig:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._stack = AsyncExitStack()
         self._database: asyncpg.Connection
-        self.control: Control
-        self.project: Project
         self._url = ""
 
+    @property
+    def now(self) -> datetime:
+        """The source's clock."""
+        raise NotImplementedError
+
+    @property
+    def start(self) -> datetime:
+        """From when on everything is read."""
+        raise NotImplementedError
+
+    async def _listen(self, seed: int) -> str:
+        """Start the source until `_stack` ends it; return its address."""
+        raise NotImplementedError
+
+    def _hang_at(self, nth: int) -> None:
+        """Let the nth request from now on go unanswered."""
+        raise NotImplementedError
+
+    def _hangs(self) -> bool:
+        """Tell whether a request goes unanswered."""
+        raise NotImplementedError
+
     def open(self, seed: int) -> None:
-        """Start the sandbox and empty the database."""
+        """Start the source and empty the database."""
         self.wait(self._open(seed))
 
     def close(self) -> None:
-        """End the sandbox."""
+        """End the source."""
         self.wait(self._stack.aclose())
         self._runner.close()
 
@@ -78,14 +101,7 @@ class Rig:
         return self._runner.run(work)
 
     async def _open(self, seed: int) -> None:
-        options = SandboxOptions(
-            recordings=24, persons=8, port=0, now=BEGINS_AT, clock="frozen", seed=seed, days=20.0,
-            start_ties=1 + seed % 4,
-        )  # fmt: skip
-        sandbox = await self._stack.enter_async_context(running(options))
-        self._url, self.control = sandbox.url, sandbox.control
-        self._stack.enter_context(following(lambda: self.now))
-        self.project = sandbox.world.projects[1]
+        self._url = await self._listen(seed)
         self._database = await asyncpg.connect(self._dsn, statement_cache_size=0)
         self._stack.push_async_callback(self._database.close)
         await self._database.set_type_codec(
@@ -98,11 +114,6 @@ class Rig:
         )
         await self._database.execute(f"TRUNCATE {', '.join(name for (name,) in found)}")
 
-    @property
-    def now(self) -> datetime:
-        """The sandbox's clock."""
-        return datetime.fromisoformat(self.control.state()["now"])
-
     def settings(self, page_size: int, lookback: str) -> Settings:
         """Return the settings of one run: impatient, so that a sequence is soon over."""
         settings, _ = load_settings(
@@ -111,7 +122,7 @@ class Rig:
                 "api_key": "phx_sandbox",
                 "project_id": "1",
                 "database_url": self._dsn,
-                "start": START,
+                "start": self.start,
                 "lookback": lookback,
                 "plan": "unlimited",
                 "page_size_records": page_size,
@@ -165,7 +176,7 @@ class Rig:
                 with _struck_at_commit(kill, task.cancel):
                     await asyncio.wait({task})
             else:
-                self.control.add_faults({"at": [kill.nth], "fault": HANG})
+                self._hang_at(kill.nth)
                 while not task.done() and not self._hangs():  # noqa: ASYNC110  it tells nobody
                     await asyncio.sleep(_POLL_S)
                 if not task.done():
@@ -173,12 +184,9 @@ class Rig:
                     await asyncio.wait({task})
         if not task.cancelled():
             return task.result()
-        # The sandbox still ends what it was asked, and may change data after it.
+        # The source still ends what it was asked, and may change data after it.
         await asyncio.sleep(_LAST_ANSWERS_S)
         return None
-
-    def _hangs(self) -> bool:
-        return any(rule["hits"] for rule in self.control.faults() if rule["fault"] is HANG)
 
     def select(self, statement: str, *arguments: Any) -> list[dict[str, Any]]:
         """Return the rows of a statement."""
@@ -207,6 +215,78 @@ class Rig:
         """Return all rows of a data table."""
         assert table in TABLES
         return self.select(f"SELECT * FROM posthog.{table}")
+
+
+class SandboxRig(Rig):
+    """The sandbox, under a clock that stands still unless it is moved."""
+
+    control: Control
+    project: Project
+
+    @property
+    def now(self) -> datetime:
+        """The sandbox's clock."""
+        return datetime.fromisoformat(self.control.state()["now"])
+
+    @property
+    def start(self) -> datetime:
+        """Long before the oldest recording."""
+        return START
+
+    async def _listen(self, seed: int) -> str:
+        options = SandboxOptions(
+            recordings=24, persons=8, port=0, now=BEGINS_AT, clock="frozen", seed=seed, days=20.0,
+            start_ties=1 + seed % 4,
+        )  # fmt: skip
+        sandbox = await self._stack.enter_async_context(running(options))
+        self.control, self.project = sandbox.control, sandbox.world.projects[1]
+        self._stack.enter_context(following(lambda: self.now))
+        return sandbox.url
+
+    def _hang_at(self, nth: int) -> None:
+        self.control.add_faults({"at": [nth], "fault": HANG})
+
+    def _hangs(self) -> bool:
+        return any(rule["hits"] for rule in self.control.faults() if rule["fault"] is HANG)
+
+
+class AdversaryRig(Rig):
+    """The server that shares nothing with the sandbox, under the true clock."""
+
+    server: Adversary
+
+    def __init__(self, dsn: str) -> None:
+        """Open nothing yet."""
+        super().__init__(dsn)
+        self.began_at = datetime.now(UTC)
+        self._hanging = 0
+
+    @property
+    def now(self) -> datetime:
+        """The clock of everybody."""
+        return self.server.now
+
+    @property
+    def start(self) -> datetime:
+        """Long before the oldest recording."""
+        return self.began_at - timedelta(days=60)
+
+    async def _listen(self, seed: int) -> str:
+        self.server = await self._stack.enter_async_context(listening())
+        return self.server.url
+
+    def _hang_at(self, nth: int) -> None:
+        number, self._hanging = len(self.server.requests) + nth, 0
+
+        async def hang(_asked: Asked, proceed: foreign.Proceed) -> web.StreamResponse:
+            self._hanging += 1
+            await asyncio.sleep(_LAST_ANSWERS_S / 2)
+            return proceed()
+
+        self.server.when(lambda asked: asked.number == number, hang, times=1)
+
+    def _hangs(self) -> bool:
+        return self._hanging > 0
 
 
 @contextmanager

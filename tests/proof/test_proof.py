@@ -14,14 +14,19 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from etl import app
 from etl.core.retry import RetryPolicy
+from tests.proof.adverse import AdverseMachine
 from tests.proof.counts import PROPERTY, Counts
 from tests.proof.machine import Machine
-from tests.proof.rig import Rig
+from tests.proof.rig import AdversaryRig, Rig, SandboxRig
+from tests.proof.sequence import Sequence
 
 SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 75)
+# Against the server that shares nothing with the sandbox; `make proof` drives it as often.
+ADVERSE_SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 10)
 FIRST_SEED = int(os.environ.get("PROOF_SEED") or 1)
 BATCH = 15
 STEPS = int(os.environ.get("PROOF_STEPS") or 12)
+ADVERSE_STEPS = int(os.environ.get("PROOF_STEPS") or 6)
 
 Record = Callable[[str, object], None]
 
@@ -37,8 +42,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.configure(**kept)
 
 
+def batches(sequences: int) -> range:
+    """Return the numbers of the batches that make up so many sequences."""
+    return range(-(-sequences // BATCH))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", range(-(-SEQUENCES // BATCH)))
+@pytest.mark.parametrize("batch", batches(SEQUENCES))
 def test_whatever_happens_a_quiet_sync_makes_the_copy_true(
     batch: int,
     dsn: str,
@@ -46,15 +56,45 @@ def test_whatever_happens_a_quiet_sync_makes_the_copy_true(
     record_property: Record,
 ) -> None:
     """And every run that says it succeeded has read what it says."""
+    _run(Machine, lambda: SandboxRig(dsn), batch, SEQUENCES, STEPS, record_property)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", batches(ADVERSE_SEQUENCES))
+def test_the_same_holds_against_a_server_that_shares_nothing_with_the_sandbox(
+    batch: int,
+    dsn: str,
+    impatient: None,
+    record_property: Record,
+) -> None:
+    """Ties that depend on the offset, clamped pages, rows that change places, wrong clocks."""
+    _run(
+        AdverseMachine,
+        lambda: AdversaryRig(dsn),
+        batch,
+        ADVERSE_SEQUENCES,
+        ADVERSE_STEPS,
+        record_property,
+    )
+
+
+def _run(
+    machine: type[Sequence],
+    make_rig: Callable[[], Rig],
+    batch: int,
+    sequences: int,
+    steps: int,
+    record_property: Record,
+) -> None:
     number = FIRST_SEED + batch
     counts = Counts()
-    made = type("Sequence", (Machine,), {"counts": counts, "make_rig": lambda: Rig(dsn)})
+    made = type("Sequence", (machine,), {"counts": counts, "make_rig": make_rig})
     try:
         run_state_machine_as_test(
             seed(number)(made),
             settings=settings(
-                max_examples=min(BATCH, SEQUENCES - batch * BATCH),
-                stateful_step_count=STEPS,
+                max_examples=min(BATCH, sequences - batch * BATCH),
+                stateful_step_count=steps,
                 database=None,
                 phases=[Phase.generate],
                 deadline=None,

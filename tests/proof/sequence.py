@@ -1,0 +1,271 @@
+"""What a sequence keeps in mind, and how it is judged, whatever server it drives."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine
+
+from etl.core.lookback import Lookback
+from etl.errors import EXIT_SUCCEEDED
+from etl.loaders.leases import TAIL
+from etl.runs.backfill import Past
+from etl.runs.report import Report
+from tests.proof.claims import Copy, Found, Truth, compare, compare_marks
+from tests.proof.counts import Counts
+from tests.proof.rig import STREAM, Kill, Rig
+
+EVERYTHING = "3650d"
+# A sequence is to be over soon: no run sends many more requests than this.
+_MOST_PAGES = 10
+_MOST_WINDOWS = 5
+MOST_RECORDINGS = 150
+
+NUMBERS = st.integers(0, 200)
+PAGE_SIZES = st.sampled_from([1, 2, 3, 5, 7, 10, 20, 50])
+LOOKBACKS = st.sampled_from([EVERYTHING, EVERYTHING, EVERYTHING, "1d", "6h, 5d every 6h"])
+KILLS = st.builds(Kill, st.sampled_from(["request", "commit"]), st.integers(1, 15), st.booleans())
+MAYBE_KILLED = st.one_of(st.none(), st.none(), KILLS)
+
+
+class Sequence(RuleBasedStateMachine):
+    """One sequence. `make_rig` makes what it acts on, `counts` is where it counts."""
+
+    make_rig: ClassVar[Callable[[], Rig]]
+    counts: ClassVar[Counts]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rig = type(self).make_rig()
+        self.log: list[str] = []
+        self.keys: list[str] = []
+        self.broken = False
+        self.names = itertools.count(1)
+        # Since when each recording has been visible with its present start.
+        self.since: dict[str, tuple[datetime, datetime]] = {}
+        self.truth: Truth
+        self.copy: Copy
+
+    # What each server does in its own way
+
+    def _tick(self) -> None:
+        """Let no two steps share an instant."""
+
+    def _prepare(self, faults: list[Any]) -> Truth:
+        """Let a run meet these faults; return the truth before it."""
+        raise NotImplementedError
+
+    def _end_faults(self) -> bool:
+        """Count what a run met and end it; tell whether the data changed meanwhile."""
+        raise NotImplementedError
+
+    def _read_truth(self) -> Truth:
+        """Return what a perfect reader has now."""
+        raise NotImplementedError
+
+    def _fate(self, key: str) -> str | None:
+        """Return what became of a recording at the source; None when it never was there."""
+        raise NotImplementedError
+
+    def _read_settled(self, report: Report) -> Report:
+        """Return the report of another sync where one that says it cannot be sure is honest."""
+        raise NotImplementedError
+
+    # What they share
+
+    def teardown(self) -> None:
+        """Every sequence ends with a copy that is true."""
+        try:
+            if self.log and not self.broken:
+                self._tick()
+                self._quiet_sync(20)
+                self.counts["sequences"] += 1
+        finally:
+            self.rig.close()
+
+    def _sync(self, before: Truth, page: int, lookback: str, kill: Kill | None) -> None:
+        settings = self.rig.settings(self._page(page), lookback)
+        marks = self._watermark()
+        began_at = self.rig.now
+        reports = self.rig.sync(settings, kill=kill)
+        self.counts["syncs"] += 1
+        found = self._conclude(reports, before, marks, began_at)
+        for report in reports or ():
+            if report.ending.exit_code == EXIT_SUCCEEDED:
+                self._compare_tail(found, before, lookback, marks)
+        self._judge(found)
+
+    def _backfill(self, before: Truth, page: int, past: Past, kill: Kill | None) -> None:
+        marks, began_at = self._watermark(), self._oldest_reading(but=TAIL)
+        resumes = began_at < before.at
+        reports = self.rig.backfill(
+            self.rig.settings(self._page(page), EVERYTHING), past, kill=kill
+        )
+        self.counts["backfills"] += 1
+        found = self._conclude(reports, before, marks, began_at)
+        for report in reports or ():
+            if report.ending.exit_code == EXIT_SUCCEEDED and not resumes:
+                since, until = (datetime.fromisoformat(at) for at in report.unit.split("/"))
+                self._compare(found, before, lambda at, s=since, u=until: s <= at < u)
+        self._judge(found)
+
+    def _quiet_sync(self, page: int) -> None:
+        self.rig.let_leases_run_out()
+        self.rig.let_pauses_pass()
+        self._say(f"quiet_sync page={page}")
+        before, marks = self._prepare([]), self._watermark()
+        settings = self.rig.settings(self._page(page), EVERYTHING)
+        (report,) = self.rig.sync(settings) or ()
+        self.counts["syncs"] += 1
+        found = self._conclude([report], before, marks, before.at)
+        if "vanished at once" in (report.ending.reason or ""):
+            (report,) = self.rig.sync(settings, accept=[STREAM]) or ()
+            self._say(f"  accepted: {report.ending}")
+            self.counts["syncs"] += 1
+        if report.ending.exit_code != EXIT_SUCCEEDED:
+            report = self._read_settled(report)
+        if report.ending.exit_code != EXIT_SUCCEEDED:
+            found.false.append(f"a quiet sync ends {report.ending}")
+        self._compare(found, before, lambda at: True, whole=True)
+        running = self.rig.select(
+            "SELECT unit, command, started_at FROM posthog_etl.runs WHERE status = 'running'"
+        )
+        found.false += [f"a dead run is still running: {dict(row)}" for row in running]
+        self._judge(found)
+
+    # How it is judged
+
+    def _conclude(
+        self,
+        reports: list[Report] | None,
+        before: Truth,
+        marks: Mapping[str, Any],
+        began_at: datetime,
+    ) -> Found:
+        """Look at everything after a run; what holds whatever became of it is checked here."""
+        self.counts["kills"] += reports is None
+        changed = self._end_faults()
+        found = Found()
+        for report in reports or ():
+            self._say(f"  {report.unit}: {report.ending.status} {report.ending.reason or ''}")
+            if report.ending.reason and report.ending.reason.startswith("Unexpected"):
+                found.false.append(f"a defect: {report.ending.reason}")
+        if reports is None:
+            self._say("  killed")
+        held = self.copy
+        self.copy = Copy.read(self.rig.stored)
+        since = dict(self.since)
+        if changed or reports is None:
+            self._look()
+        self.counts["rows compared"] += len(self.copy.recordings)
+        found.add(compare_marks(held, self.copy, self.truth, self._fate))
+        self._check_growth(found, marks, since, min(began_at, before.at))
+        return found
+
+    def _check_growth(
+        self,
+        found: Found,
+        marks: Mapping[str, Any],
+        since: Mapping[str, tuple[datetime, datetime]],
+        began_at: datetime,
+    ) -> None:
+        """What became known complete holds all that was there when the reading began."""
+        grown = self.rig.select(
+            "SELECT part FROM posthog_etl.watermarks, "
+            "unnest(complete - $1::tstzmultirange) AS part",
+            marks["complete"] or [],
+        )
+        for row in grown:
+            part = row["part"]
+            for key, (start, seen_at) in since.items():
+                if (
+                    seen_at < began_at
+                    and part.lower <= start < part.upper
+                    and (
+                        key not in self.copy.recordings and self.since.get(key) == (start, seen_at)
+                    )
+                ):
+                    found.lost.append(f"{key} starts within {part}, which is called complete")
+
+    def _compare_tail(
+        self, found: Found, before: Truth, lookback: str, marks: Mapping[str, Any]
+    ) -> None:
+        since = self.rig.start
+        if marks["tail_until"] is not None:
+            age = Lookback.parse(lookback).grades[0].age
+            since = max(self.rig.start, marks["tail_until"] - age)
+        self._compare(found, before, lambda at: at >= since, whole=lookback == EVERYTHING)
+
+    def _compare(
+        self,
+        found: Found,
+        before: Truth,
+        wanted: Callable[[datetime], bool],
+        *,
+        whole: bool = False,
+    ) -> None:
+        self.copy = Copy.read(self.rig.stored)
+        found.add(compare(before, self.truth, self.copy, wanted, whole=whole))
+
+    def _judge(self, found: Found) -> None:
+        self.counts["lost"] += len(found.lost)
+        self.counts["doubled"] += len(found.doubled)
+        self.counts["stale"] += len(found.stale) + len(found.false)
+        if words := found.words():
+            self.broken = True
+            raise AssertionError("\n".join([*self.log, "", *words[:12], f"({len(words)} in all)"]))
+
+    def _look(self) -> None:
+        """Note the truth of now, and since when each recording stands as it does."""
+        self.truth = self._read_truth()
+        self.keys = sorted({*self.keys, *self.truth.recordings})
+        since = {}
+        for key, row in self.truth.recordings.items():
+            old = self.since.get(key)
+            start = row["start_time"]
+            since[key] = old if old and old[0] == start else (start, self.truth.at)
+        self.since = since
+
+    # Small things
+
+    def _say(self, line: str) -> None:
+        self.counts["steps"] += not line.startswith(" ")
+        self.log.append(line)
+        if os.environ.get("PROOF_TALKS"):
+            print(line, flush=True)  # noqa: T201
+
+    def _watermark(self) -> Mapping[str, Any]:
+        rows = self.rig.select("SELECT complete, tail_until FROM posthog_etl.watermarks")
+        return rows[0] if rows else {"complete": None, "tail_until": None}
+
+    def _oldest_reading(self, *, but: str) -> datetime:
+        """Return when the oldest unfinished reading began; now when there is none."""
+        rows = self.rig.select(
+            "SELECT position ->> 'began_at' AS at FROM posthog_etl.checkpoints "
+            "WHERE position ->> 'began_at' IS NOT NULL AND unit <> $1",
+            but,
+        )
+        return min([self.rig.now, *(datetime.fromisoformat(row["at"]) for row in rows)])
+
+    def _page(self, wanted: int) -> int:
+        return max(wanted, len(self.keys) // _MOST_PAGES)
+
+    def _past(
+        self, since_d: int, length_h: int | None, window_h: int, newest_first: bool, again: bool
+    ) -> Past:
+        since = self.rig.now - timedelta(days=since_d)
+        until = None if length_h is None else since + timedelta(hours=length_h)
+        if until is None and self._watermark()["tail_until"] is None:
+            # Else up to now, by the database's clock: the source's is not known before a request.
+            until = self.rig.now
+        fewest_h = ((until or self.rig.now) - since) // timedelta(hours=_MOST_WINDOWS)
+        window = timedelta(hours=max(window_h, fewest_h))
+        return Past(since, until, window, newest_first, again)
+
+    def _recording(self, which: int) -> str:
+        return self.keys[which % len(self.keys)]
