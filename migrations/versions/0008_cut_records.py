@@ -5,8 +5,8 @@ from alembic import op
 
 from etl.loaders.migrate import schemas
 
-revision = "0009"
-down_revision = "0008"
+revision = "0008"
+down_revision = "0007"
 
 
 def upgrade() -> None:

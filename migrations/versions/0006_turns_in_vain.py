@@ -5,7 +5,7 @@ from alembic import op
 
 from etl.loaders.migrate import schemas
 
-revision = "0007"
+revision = "0006"
 down_revision = "0005"
 
 _COMMENTS = {
