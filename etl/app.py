@@ -18,6 +18,7 @@ from yarl import URL
 from etl import __version__
 from etl.core.budget import CRUD
 from etl.core.coverage import Span
+from etl.core.expected import Counted, unaccounted_of
 from etl.core.guard import Guard
 from etl.core.lookback import parse_duration
 from etl.core.outliers import hint_before, known_before
@@ -515,7 +516,9 @@ async def status(settings: Settings) -> Standing:
     """Return how far each stream is. Raises DestinationError.
 
     complete: what is known complete. holes: what is not, from `start` on. incremental: whether
-    the server lets us read only what is young. turns: of a stream that is read in rotation.
+    the server lets us read only what is young; reads_front: whether its count tells when that is
+    not enough. unaccounted: how many rows of its count are not explained. turns: of a stream that
+    is read in rotation.
     """
     async with open_status(settings) as look:
         return await look()
@@ -547,6 +550,8 @@ async def _look(settings: Settings, destination: Destination) -> Standing:
         before = known_before(traits, settings.start, complete)
         row["before_start"] = before
         row["before_start_hint"] = before and hint_before(row["stream"], settings.start)
+        row["unaccounted"] = unaccounted_of(traits)
+        row["reads_front"] = Counted.of(traits) is not None
         row["incremental"] = traits.get("date_filter") not in ("refused", "ignored")
         until = complete.until
         within = None if until is None else Span(settings.start, max(until, settings.start))

@@ -262,11 +262,18 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
             _say(out, Text(f"{row['stream']}: {_turns(row['turns'], now)}"))
         if not row["incremental"]:
             out.print(
-                f"{row['stream']}: this server does not filter by date, so every sync reads the "
-                "whole list; incremental reading is not to be had here",
+                f"{row['stream']}: this server ignores dates. "
+                + (
+                    "A sync reads the newest part of the list, and all of it once a day"
+                    if row["reads_front"]
+                    else "Every sync reads the whole list"
+                ),
                 markup=False,
                 soft_wrap=True,
             )
+        if row["unaccounted"]:
+            rows_said = f"{row['unaccounted']:,} {'row' if row['unaccounted'] == 1 else 'rows'}"
+            _say(out, Text(f"{row['stream']}: {rows_said} of the server's count unaccounted for"))
         if row["before_start"] is not None:
             _say(out, Text(f"{row['stream']}: {row['before_start_hint']}"))
         if row["reason"]:

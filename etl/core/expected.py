@@ -99,6 +99,13 @@ def lacking_of(traits: Mapping[str, Any] | None) -> dict[str, Lacking]:
     return {name: Lacking(*each) for name, each in ((traits or {}).get("lacking") or {}).items()}
 
 
+def unaccounted_of(traits: Mapping[str, Any] | None) -> int:
+    """Return how many rows differ between what a server counts and what is explained."""
+    counted = Counted.of(traits)
+    lacking = sum(each.rows for each in lacking_of(traits).values())
+    return lacking + (0 if counted is None else abs(counted.unaccounted))
+
+
 def accepted_of(traits: Mapping[str, Any] | None) -> dict[str, int]:
     """Return for each list how many rows may be counted that it does not show."""
     return dict((traits or {}).get("accepted_count") or {})

@@ -164,10 +164,6 @@ class CursorWalk:
         """Return the place after the last page."""
         return {"by": "cursor", **asdict(self)}
 
-    def shows_again(self, keys: Sequence[str]) -> bool:
-        """Tell whether these are the keys of the last page."""
-        return bool(keys) and _mark(keys) == self.page_mark
-
     def _refuse_repetition(self, keys: Sequence[str]) -> None:
         if not keys:
             return

@@ -453,7 +453,7 @@ class SnapshotExtractor:
         last, judged = True, listed.current or not parent
         if self._resource.paged:
             keys = [_key(record, self._resource.key) for record in records]
-            if self._repeats(snapshot.walk, keys):
+            if self._repeats(snapshot.walk, listed):
                 # What it showed is all there is, unless it was cut.
                 snapshot.cut |= len(keys) >= COLLECTION_CUT
                 judged &= len(keys) < COLLECTION_CUT
@@ -480,13 +480,13 @@ class SnapshotExtractor:
         )
         return page, last
 
-    def _repeats(self, walk: CursorWalk | OffsetWalk | None, keys: Sequence[str]) -> bool:
-        """Tell whether a list that may ignore its cursor has shown the same page again."""
+    def _repeats(self, walk: CursorWalk | OffsetWalk | None, listed: RecordList) -> bool:
+        """Tell whether a list that may ignore its cursor has come with the same one again."""
         return (
             self._resource.repeats
             and isinstance(walk, CursorWalk)
-            and walk.after is not None
-            and walk.shows_again(keys)
+            and listed.cursor is not None
+            and listed.cursor == walk.after
         )
 
     def _walk_on(

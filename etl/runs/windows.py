@@ -269,6 +269,8 @@ class WindowsWork(Judging):
         self, extractor: Extractor, reading: Reading, before: Counted | None
     ) -> None:
         """Note what the server counts, and what of that was not met."""
+        if reading.window.is_ahead:
+            return  # it is no part of what the count is compared with
         lacking = lacking_after(lacking_of(extractor.traits), {_LIST: reading.unaccounted})
         extractor.traits["lacking"] = {name: each.as_json() for name, each in lacking.items()}
         self._tally.lacking = list(lacking.values())

@@ -60,16 +60,27 @@ class Pipeline:
         }
         self.settings = Settings(**chosen)
 
-    async def sync(self, *, accept_deletions: Collection[str] = ()) -> Report:
+    async def sync(
+        self, *, accept_deletions: Collection[str] = (), accept_counts: Collection[str] = ()
+    ) -> Report:
         """Run a sync of one stream; the report of its only unit."""
-        (report,) = await self.sync_each(accept_deletions=accept_deletions)
+        (report,) = await self.sync_each(
+            accept_deletions=accept_deletions, accept_counts=accept_counts
+        )
         return report
 
-    async def sync_each(self, *, accept_deletions: Collection[str] = ()) -> list[Report]:
+    async def sync_each(
+        self, *, accept_deletions: Collection[str] = (), accept_counts: Collection[str] = ()
+    ) -> list[Report]:
         """Run a sync of every project and stream; a report for each."""
         with capture_logs():
             return await app.sync(
-                self.settings, self._streams, asyncio.Event(), _watch, accept_deletions
+                self.settings,
+                self._streams,
+                asyncio.Event(),
+                _watch,
+                accept_deletions,
+                accept_counts,
             )
 
     async def stopped_sync(self) -> list[Report]:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from etl.core.coverage import Coverage, Span
+from etl.core.expected import Counted, unaccounted_of
 from etl.core.standing import DIED, FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED
 from etl.core.stream import Mode
 from etl.loaders.glance import Count, Share
@@ -65,6 +66,8 @@ class Line:
     days: Calendar | None
     pace: Pace | None
     incremental: bool
+    reads_front: bool
+    unaccounted: int
 
     @property
     def key(self) -> str:
@@ -270,6 +273,8 @@ def _line(
         else None,
         pace=pace,
         incremental=(row["traits"] or {}).get("date_filter") not in ("refused", "ignored"),
+        reads_front=Counted.of(row["traits"]) is not None,
+        unaccounted=unaccounted_of(row["traits"]),
     )
 
 
