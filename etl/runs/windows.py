@@ -26,6 +26,7 @@ from etl.core.stream import TAIL, Stream
 from etl.core.window import FAR_AHEAD, MARGIN, Window, moving_window
 from etl.errors import (
     BudgetSpent,
+    DatesIgnored,
     ListingBroken,
     RequestRefused,
     SourceError,
@@ -127,6 +128,9 @@ class WindowsWork(Work):
             return
         try:
             await self._read(extractor, window_ahead(asked_until), watermark, None)
+        except DatesIgnored:
+            # So the moving end has shown what lies ahead, too.
+            await self._keep(extractor, {})
         except (RequestRefused, SourceUnavailable, ListingBroken) as exc:
             # The moving end is read. A server that refuses such dates has none to show.
             _log.warning("ahead.failed", reason=exc.message)
@@ -146,6 +150,7 @@ class WindowsWork(Work):
         dates = dates_before(self._plan.start, watermark.complete)
         if dates is None or not await self._tools.budget.has_room(classes):
             return
+        self._expect(Forecast(1, exact=True))
         found, answered = None, False
         try:
             found, answered = await extractor.newest_start(dates), True

@@ -160,3 +160,17 @@ async def test_other_servers_that_filter_show_what_lies_ahead_too(
     server.add(*recordings(25, server.now), *(recording(f"f{n}", FAR_OFF) for n in range(3)))
     assert (await Pipeline(server, dsn).sync()).ending.exit_code == 0
     assert await ids(dsn) == set(server.recordings)
+
+
+async def test_a_server_that_ignores_dates_shows_what_lies_ahead_by_itself(
+    start_adversary: StartAdversary, dsn: str
+) -> None:
+    """One question finds that out, and is not asked again."""
+    server = await start_adversary(envelope="documented", dates="ignored")
+    server.add(*recordings(60, server.now), recording("far", FAR_OFF))
+    pipeline = Pipeline(server, dsn)
+    for _ in range(2):
+        assert (await pipeline.sync()).ending.exit_code == 0
+        await an_hour_passes(dsn)
+    assert await ids(dsn) == set(server.recordings)
+    assert len(ahead(server)) == 1
