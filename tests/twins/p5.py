@@ -33,7 +33,7 @@ TWINS = [
         name="no margin is read before the window",
         promise="P5",
         file=_WINDOW,
-        find="        return Span(self.reach - MARGIN, until)\n",
+        find="        return Span(since, until)\n",
         replace="        return Span(self.reach, until)\n",
         caught_by=_EDGES + "test_the_lookback_of_a_sync_cuts_no_session",
     ),
