@@ -84,10 +84,11 @@ def known_before(traits: Traits | None, start: datetime, complete: Coverage) -> 
 
 def hint_before(stream: str, start: datetime) -> str:
     """Return the words that say so, and how to load them."""
+    until = start.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return (
         f"There are recordings from before {start:%Y-%m-%d} (the setting `start`) that are not "
         f"loaded. Load them with: posthog-etl backfill {stream} --since {LONG_AGO:%Y-%m-%d} "
-        f"--until {start:%Y-%m-%dT%H:%M:%SZ} --window 5200w"
+        f"--until {until} --window 5200w"
     )
 
 

@@ -131,7 +131,7 @@ async def test_recordings_before_start_leave_a_hint_and_its_command_loads_them(
 ) -> None:
     """One of them is from 1970: a clock that began anew."""
     now = adversary.now
-    start = (now - 9 * DAY).replace(microsecond=0)
+    start = now - 9 * DAY
     command = command.with_settings(POSTHOG_ETL_START=start.isoformat())
     adversary.add(
         *recordings(5, now),
