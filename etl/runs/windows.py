@@ -121,13 +121,11 @@ class WindowsWork(Work):
         """Read what lies ahead of the moving end, if it is due."""
         reading = extractor.reading
         assert reading is not None
-        asked_until = None if reading.asked is None else reading.asked[1]
-        if asked_until is None or asked_until >= FAR_AHEAD:
-            return
-        if not is_ahead_due(extractor.traits, self._tools.client.now):
+        if reading.asked is None or not is_ahead_due(extractor.traits, self._tools.client.now):
             return
         try:
-            await self._read(extractor, window_ahead(asked_until), watermark, None)
+            window = window_ahead(reading.began_at)
+            await self._read(extractor, window, watermark, None)
         except DatesIgnored:
             # So the moving end has shown what lies ahead, too.
             await self._keep(extractor, {})

@@ -69,6 +69,8 @@ async def test_a_window_that_is_too_slow_is_read_in_shorter_stretches(
     refused_first = [hours_of(each) for each in asked[2:] if hours_of(each) > 74]
     assert refused_first == sorted(set(refused_first), reverse=True)
     assert len({tuple(sorted(each.items())) for each in asked}) == len(asked)
+    (ahead,) = [each.query for each in server.pages if each.query["date_to"][:4] == "2100"]
+    assert datetime.fromisoformat(ahead["date_from"]) > now + 23 * HOUR
     again = await pipeline.sync()
     assert (again.ending.exit_code, again.rows_inserted, again.rows_updated) == (0, 0, 0)
     assert (await pipeline.status())["holes"] == ()
