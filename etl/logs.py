@@ -6,7 +6,8 @@ a request its id. They are:
 run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
 snapshot.closed, snapshot.restarted, page.fetched (debug), page.shrunk, page.unreadable,
 request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed, batch.loaded
-(debug), record.rejected, deletions.withheld, confirmation.distrusted, lease.lost,
+(debug), record.rejected, deletions.withheld, confirmation.distrusted, confirmation.halved,
+window.shortened, cuts.asked, ahead.failed, recordings.omitted, probe.failed, lease.lost,
 database.unavailable, database.migrated, setting.unknown, service.started, service.waiting,
 service.ended, tick.started, tick.finished, tick.skipped, tick.failed, tick.broke, history.pruned,
 answer.broke, units.enqueued, queue.lost, worker.started, worker.stopping, worker.stopped,
@@ -43,6 +44,8 @@ ABOUT_A_REQUEST = frozenset(
         "parent.refused",
         "clock.skewed",
         "confirmation.distrusted",
+        "confirmation.halved",
+        "window.shortened",
     }
 )
 # What is bound for a whole run: on a terminal it comes last, behind what the event itself says.

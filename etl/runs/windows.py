@@ -153,10 +153,10 @@ class WindowsWork(Work):
         try:
             found, answered = await extractor.newest_start(dates), True
         except (SourceError, BudgetSpent) as exc:
-            _log.warning("look_before.failed", reason=exc.message)
+            _log.warning("probe.failed", reason=exc.message)
         if found is not None:
             _log.warning(
-                "recordings.before_start",
+                "recordings.omitted",
                 hint=hint_before(self.stream.name, self._plan.start),
                 newest=found.isoformat(),
             )
@@ -281,7 +281,7 @@ class WindowsWork(Work):
                 if self._stop.is_set():
                     raise stopped()
                 page, _ = await extractor.confirm(keys)
-                _log.info("cut.asked_for", records=len(keys), found=len(page.records))
+                _log.info("cuts.asked", records=len(keys), found=len(page.records))
                 settled = [seen[key] for key in keys]
                 await self._load(replace(page, position=reading.position()), settled=settled)
 
