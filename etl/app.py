@@ -212,17 +212,19 @@ async def sync(
     stop: asyncio.Event,
     watch: Watch,
     accept_deletions: Collection[str] = (),
+    accept_counts: Collection[str] = (),
     *,
     accept_host: bool = False,
 ) -> list[Report]:
     """Bring `streams` of every project up to date; one report per unit.
 
     accept_deletions: names of streams of which more may vanish at once than the guard allows.
+    accept_counts: names of streams whose server counts as many rows too many as in the last run.
     accept_host: the host is another address of the source that the database knows.
     A unit that fails does not keep the others from running, but for a refused key and a request to
     stop. Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
     """
-    plan = plan_of(settings, accept_deletions)
+    plan = plan_of(settings, accept_deletions, accept_counts)
 
     async def bring_up(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
         progress = watch(project_id, stream.name)
@@ -305,7 +307,11 @@ def refuse_other_source(host: str, known: Sequence[str]) -> None:
     )
 
 
-def plan_of(settings: Settings, accept_deletions: Collection[str] = ()) -> Plan:
+def plan_of(
+    settings: Settings,
+    accept_deletions: Collection[str] = (),
+    accept_counts: Collection[str] = (),
+) -> Plan:
     """Return how streams are read under these settings."""
     return Plan(
         start=settings.start,
@@ -315,6 +321,8 @@ def plan_of(settings: Settings, accept_deletions: Collection[str] = ()) -> Plan:
         buffer_bytes=settings.buffer_bytes,
         guard=Guard(settings.deletion_guard_share, settings.deletion_guard_rows),
         accept_deletions=accept_deletions,
+        accept_counts=accept_counts,
+        confirm_requests=settings.confirm_requests,
         rotation_requests=settings.sharing_requests,
         recheck_after=parse_duration(settings.sharing_recheck),
     )

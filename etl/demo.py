@@ -318,7 +318,8 @@ async def _asked(database: Database) -> set[tuple[str, str]]:
     """Return type and id of the resources that had their turn."""
     _, rows = await answer(
         database,
-        f"SELECT split_part(stream, '_', 1), record_key FROM {SCHEMA}_etl.checks",
+        f"SELECT split_part(stream, '_', 1), record_key FROM {SCHEMA}_etl.checks "
+        "WHERE checked_at IS NOT NULL",
     )
     return {(kind, key) for kind, key in rows}
 

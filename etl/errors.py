@@ -48,8 +48,9 @@ class ConfigurationError(EtlError):
 class SourceError(EtlError):
     """The API answered with something other than a page, or not at all.
 
-    `status` is the HTTP status, None when no answer came. `wait_s` is how long the server asked
-    us to wait, None when it did not say.
+    `status` is the HTTP status, None when no answer came. `code` is PostHog's own word for the
+    error, None unless the answer has PostHog's form. `wait_s` is how long to wait as the server
+    asked, an hour at most, None when it did not say; `named_wait_s` is what it named.
     """
 
     def __init__(
@@ -58,11 +59,15 @@ class SourceError(EtlError):
         *,
         remedy: str = "",
         status: int | None = None,
+        code: str | None = None,
         wait_s: float | None = None,
+        named_wait_s: float | None = None,
     ) -> None:
         super().__init__(message, remedy=remedy)
         self.status = status
+        self.code = code
         self.wait_s = wait_s
+        self.named_wait_s = named_wait_s
 
 
 class Throttled(SourceError):
@@ -75,6 +80,13 @@ class SourceUnavailable(SourceError):
 
 class SourceOverloaded(SourceUnavailable):
     """The server ran out of time or memory over this page: ask again for a smaller one."""
+
+
+class ForeignAnswer(SourceUnavailable):
+    """401, 402, 403, 404 or 410 in another form than PostHog's: a proxy or a firewall answered.
+
+    It says nothing about a record, a stream or the key: ask again, a few times.
+    """
 
 
 class RequestRefused(SourceError):

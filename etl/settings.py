@@ -138,6 +138,12 @@ class Settings(BaseSettings):
     deletion_guard_rows: int = Field(
         20, ge=0, description="So many rows may be marked deleted whatever share they are, a count."
     )
+    confirm_requests: int = Field(
+        500,
+        ge=1,
+        description="No more than so many requests a sync ask for single records that a list did "
+        "not show, a count; the next sync goes on.",
+    )
     disabled_streams: tuple[str, ...] = Field((), description="Streams that are switched off.")
     enabled_streams: tuple[str, ...] = Field(
         (), description="Streams that are off by default and switched on."

@@ -16,7 +16,9 @@ from etl.loaders.migrate import migrate
 from etl.loaders.tables import Tables
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
+from tests.support.clocks import following
 from tests.support.command import Command
+from tests.support.pipeline import now_of
 from tests.support.postgres import Databases, database_of, run_databases
 
 settings.register_profile(
@@ -78,12 +80,17 @@ async def database(request: pytest.FixtureRequest, dsn: str) -> AsyncIterator[Da
 
 @pytest_asyncio.fixture
 async def start_sandbox() -> AsyncIterator[StartSandbox]:
-    """Start sandboxes with a frozen clock on free ports; they end with the test."""
+    """Start sandboxes with a frozen clock on free ports; they end with the test.
+
+    All other clocks follow that of the latest.
+    """
     async with AsyncExitStack() as stack:
 
         async def start(**options: object) -> RunningSandbox:
             chosen = {"clock": "frozen", "port": 0, "recordings": 300, **options}
-            return await stack.enter_async_context(running(SandboxOptions(**chosen)))
+            sandbox = await stack.enter_async_context(running(SandboxOptions(**chosen)))
+            stack.enter_context(following(lambda: now_of(sandbox)))
+            return sandbox
 
         yield start
 

@@ -43,6 +43,13 @@ def sync(
             metavar="STREAM",
         ),
     ] = None,
+    accept_count: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Believe the list of this stream, though the server counts more rows than it shows.",
+            metavar="STREAM",
+        ),
+    ] = None,
     accept_host: Annotated[
         bool, typer.Option("--accept-host", help="The source has this address now.")
     ] = False,
@@ -58,12 +65,13 @@ def sync(
 
     def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
         streams = chosen_streams(stream, settings)
-        accepted = [s.name for s in chosen_streams(accept_deletions, settings) if accept_deletions]
+        deletions = [s.name for s in chosen_streams(accept_deletions, settings) if accept_deletions]
+        counts = [s.name for s in chosen_streams(accept_count, settings) if accept_count]
 
         async def work(stop: asyncio.Event) -> list[Any]:
             with progress_display() as watch:
                 return await wiring.sync(
-                    settings, streams, stop, watch, accepted, accept_host=accept_host
+                    settings, streams, stop, watch, deletions, counts, accept_host=accept_host
                 )
 
         return until_stopped(work)

@@ -53,10 +53,10 @@ class Page:
 
     records: as received, without those that may be cut; most are typed already. dirty: a record
     may hold what Postgres cannot (NUL, half surrogates, NaN), so each one is looked through.
-    observed_at: when the request went out, by the database's clock. source_at: the same by the
-    server's. position: committed with the rows; a later run goes on from it. last: the reading
-    ends here, at the list's own end mark or where the window does. asked: the (date_from, date_to)
-    that may have cut records; None if nothing can be cut.
+    observed_at: when the request went out, by the database's clock. source_at: what clocks agreed
+    on then, None where no two did. position: committed with the rows; a later run goes on from it.
+    last: the reading ends here, at the list's own end mark or where the window does. asked: the
+    (date_from, date_to) that may have cut records; None if nothing can be cut.
     """
 
     records: list[Record]
@@ -80,6 +80,49 @@ class Page:
             size_bytes=self.size_bytes + later.size_bytes,
             sighting=Sighting(keys),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What the source says about records that were asked for by their keys.
+
+    page: those that are there. gone: keys of those that are not. there: keys of those that were
+    asked for by a request of their own and are there, or hidden from the key's owner. failed: keys
+    of those whose request failed; why_failed: how the last one did. proven: False where also a
+    record that is known to be there was not found, so that nothing is known to be gone.
+    """
+
+    page: Page
+    gone: Sequence[str]
+    there: Sequence[str]
+    failed: Sequence[str]
+    why_failed: str = ""
+    proven: bool = True
+
+    def joined(self, later: Confirmed) -> Confirmed:
+        """Return what two questions for different records have found, one after the other."""
+        return Confirmed(
+            self.page.joined(later.page),
+            [*self.gone, *later.gone],
+            [*self.there, *later.there],
+            [*self.failed, *later.failed],
+            later.why_failed or self.why_failed,
+            self.proven and later.proven,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        page: Page,
+        keys: Sequence[str],
+        gone: Sequence[str],
+        failed: Sequence[str],
+        why_failed: str,
+        proven: bool,
+    ) -> Confirmed:
+        """Return what questions for single records have found."""
+        there = [key for key in keys if key not in {*gone, *failed}]
+        return cls(page, gone if proven else [], there, failed, why_failed, proven)
 
 
 @dataclass(frozen=True, slots=True)

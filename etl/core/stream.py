@@ -159,12 +159,24 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Watched:
+    """Which parents are asked about at every sync: those whose row in `table` has a true `column`.
+
+    It is the row whose columns equal the fields that a record of the parent is given.
+    """
+
+    table: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
 class Parents:
     """The stored rows for each of which a resource is asked for.
 
     fields: what each record is given, from which column of `table`, in the order of its key.
     constant: what it is given besides. where: an SQL condition on the row `t`. expire: the source
-    drops them by a rule of its own.
+    drops them by a rule of its own. watched: which of them are asked about at every sync of a
+    rotation.
     """
 
     table: str
@@ -172,6 +184,7 @@ class Parents:
     constant: Mapping[str, str] = field(default_factory=dict)
     where: str | None = None
     expire: bool = False
+    watched: Watched | None = None
 
 
 def results_of(document: Any) -> list[Any] | None:
@@ -191,7 +204,9 @@ class Resource:
     of a record that name it, in the order of that table's key.
     budget_classes: the limits that a list request draws from, retrieve_classes those of a request
     for one record. paged: whether the list comes in pages. created: the field that says since when
-    a record is there. parents: it is asked for once for each of these.
+    a record is there. order: the field by which the list comes, where
+    that is another one; rows in which it is equal may come in any order. repeats: the server may
+    ignore the cursor and show the same page again. parents: it is asked for once for each of these.
     records: the records in a document. redact: takes out of a record its secrets, and what is not
     kept, before anything else sees it.
     transform: Page -> Batch. read: the fast way from the bytes of a record, None where it is not
@@ -208,6 +223,8 @@ class Resource:
     paged: bool = True
     mirrors: bool = True
     created: str | None = None
+    order: str | None = None
+    repeats: bool = False
     parents: Parents | None = None
     records: Callable[[Any], list[Any] | None] = results_of
     redact: Callable[[dict[str, Any]], dict[str, Any]] | None = None

@@ -15,10 +15,19 @@ import structlog
 from multidict import CIMultiDict
 from yarl import URL
 
+from etl.core.clocks import Clocks
 from etl.core.retry import RetryPolicy, retry_wait_s
-from etl.errors import BudgetSpent, SourceError, SourceOverloaded, Throttled
+from etl.errors import BudgetSpent, ForeignAnswer, SourceError, SourceOverloaded, Throttled
+from etl.extractors import clocks
 from etl.extractors.connection import NOT_REACHED, connection_error
-from etl.extractors.protocol import HIDDEN, Answer, Request, error_of, source_clock
+from etl.extractors.protocol import (
+    HIDDEN,
+    LONGEST_WAIT_S,
+    Answer,
+    Request,
+    error_of,
+    source_clock,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -26,6 +35,9 @@ _log = structlog.get_logger(__name__)
 FIRST_CONTACT_ATTEMPTS = 3
 # A server that is there is reached sooner than this, in seconds.
 CONNECT_TIMEOUT_S = 20.0
+
+# What is shown of a longer wait that a server names, in seconds.
+_LONGEST_NAMED_S = 1e9
 
 LARGEST_BODY_BYTES = 64 * 1024 * 1024
 
@@ -58,7 +70,7 @@ class Client:
     """A session against one host with one key.
 
     requests and bytes_read only grow. source_ahead_s: how far the server's clock is ahead of the
-    database's, from the latest answer's Date header (whole seconds), 0 before the first.
+    database's, from the latest answer's Date header (whole seconds), None before the first.
     """
 
     def __init__(
@@ -85,7 +97,7 @@ class Client:
         self._reached = False
         self.requests = 0
         self.bytes_read = 0
-        self.source_ahead_s = 0.0
+        self.source_ahead_s: float | None = None
 
     @property
     def now(self) -> datetime:
@@ -93,9 +105,20 @@ class Client:
         return self._clock.now()
 
     @property
+    def clocks(self) -> Clocks:
+        """What each clock says now."""
+        now, ahead_s = self._clock.now(), self.source_ahead_s
+        source = None if ahead_s is None else now + timedelta(seconds=ahead_s)
+        return Clocks(*clocks.clocks_here(now), source)
+
+    @property
     def source_now(self) -> datetime:
-        """The instant on the server's clock, as well as it is known."""
-        return self._clock.now() + timedelta(seconds=self.source_ahead_s)
+        """The instant that clocks agree on, which no single one can falsify.
+
+        Where no two agree, the earliest: what is known as of too early an instant is read again.
+        """
+        read = self.clocks
+        return read.agreed or read.earliest
 
     async def fetch(
         self, request: Request, *, shrinkable: bool = False, attempts: int | None = None
@@ -137,14 +160,17 @@ class Client:
             reason=error.message,
             attempt=attempt,
             wait_s=round(wait_s, 1),
+            **_named(error),
         )
         if isinstance(error, Throttled):
             # In the database, so that other processes hold back too and a restart remembers.
             await self._budget.block(request.budget_classes, wait_s)
         if wait_s > self._max_wait_s:
             until = self._clock.now() + timedelta(seconds=wait_s)
+            named_s = min(error.named_wait_s or wait_s, _LONGEST_NAMED_S)
+            as_hour = ", which count as an hour," if named_s > LONGEST_WAIT_S else ","
             raise BudgetSpent(
-                f"The server asks us to wait {wait_s:.0f} seconds, until "
+                f"The server asks us to wait {named_s:.0f} seconds{as_hour} until "
                 f"{until:%Y-%m-%d %H:%M:%S} UTC",
                 wait_s=wait_s,
             ) from error
@@ -164,18 +190,21 @@ class Client:
         except (aiohttp.ClientError, TimeoutError) as exc:
             self._reached = self._reached or not isinstance(exc, NOT_REACHED)
             raise connection_error(exc, self._host) from exc
-        self._reached = True
         self.bytes_read += len(body)
         self._note_clock(headers)
         if status != 200:
-            raise self._error_of(status, headers, body)
+            error = self._error_of(status, headers, body)
+            # What something else answers does not show that the address is PostHog's.
+            self._reached = self._reached or not isinstance(error, ForeignAnswer)
+            raise error
+        self._reached = True
         _log.debug(
             "page.fetched",
             path=request.path,
             size_bytes=len(body),
             seconds=round(time.monotonic() - started_s, 3),
         )
-        return Answer(body, requested_at, source_clock(headers))
+        return Answer(body, requested_at, self.clocks.agreed)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Read the body, bounded: a server that ignores `limit` must not fill our memory."""
@@ -198,3 +227,11 @@ class Client:
     def _note_clock(self, headers: Mapping[str, str]) -> None:
         if (source_at := source_clock(headers)) is not None:
             self.source_ahead_s = (source_at - self._clock.now()).total_seconds()
+
+
+def _named(error: SourceError) -> dict[str, float]:
+    """Return the wait that the server named, for a log line, where it counts as less."""
+    named_s = error.named_wait_s
+    if named_s is None or named_s <= LONGEST_WAIT_S:
+        return {}
+    return {"named_wait_s": min(named_s, _LONGEST_NAMED_S)}

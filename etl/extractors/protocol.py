@@ -19,11 +19,13 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from msgspec import Raw
 
+from etl.core.budget import CRUD
 from etl.core.document import decode, decode_list
 from etl.core.page import TypedRecord
 from etl.core.walk import Ask
 from etl.core.window import FAR_AHEAD, LONG_AGO
 from etl.errors import (
+    ForeignAnswer,
     KeyRefused,
     RequestRefused,
     SourceError,
@@ -35,6 +37,22 @@ from etl.errors import (
 
 _AVAILABLE_IN = re.compile(r"available in ([0-9]+) second")
 _MISSING_SCOPE = re.compile(r"missing required scope '([^']+)'")
+# What PostHog calls its errors (PostHog/drf-exceptions-hog, exceptions_hog/handler.py).
+_ERROR_TYPES = frozenset(
+    {
+        "authentication_error",
+        "invalid_request",
+        "server_error",
+        "throttled_error",
+        "validation_error",
+    }
+)
+# A 429 with such words is no matter of how often we ask, but of how much (PostHog source,
+# session_recording_api.py).
+_TOO_SLOW = re.compile("timeout exceeded|max execution time|too slow", re.IGNORECASE)
+_OF_THE_KEY = re.compile(r"\b(scopes?|api key|project|plan)\b", re.IGNORECASE)
+_NO_ENDPOINT = re.compile(r"\bendpoint\b", re.IGNORECASE)
+_OF_THE_PROJECT = re.compile(r"\bproject\b", re.IGNORECASE)
 _LONGEST_TEXT = 200
 HIDDEN = "•••"
 # What could be a secret of somebody's: an address, a key, or a random word. No UUID is.
@@ -43,8 +61,8 @@ _SECRETIVE = re.compile(
     r"|\bph[a-z]_\w+"
     r"|(?<![\w-])(?![0-9a-f]+(?:-[0-9a-f]+){4}\b)(?=[\w-]*[0-9])(?=[\w-]*[A-Za-z])[\w-]{20,}"
 )
-# A server that names more than a day is asked again after a day.
-_LONGEST_WAIT_S = 86_400.0
+# A server that names more than an hour is asked again after an hour.
+LONGEST_WAIT_S = 3_600.0
 
 # Load balancers take some 8 kB of address; the limit of PostHog's is not known.
 LONGEST_IDS_BYTES = 6_000
@@ -64,7 +82,7 @@ class Request:
 class Answer:
     """An answer of status 200, undecoded, and when its request went out.
 
-    source_at: the server's own clock (Date header) with the answer, None when it sent none.
+    source_at: the instant that clocks agreed on when it came, None where no two did.
     """
 
     body: bytes
@@ -160,24 +178,53 @@ def parse_record(body: bytes) -> tuple[Mapping[str, Any], bool]:
 
 
 def is_record_gone(error: SourceError) -> bool:
-    """Tell whether a 404 speaks of the record, and not of the endpoint or the project."""
-    said = error.message.lower()
-    return error.status == 404 and "not found" in said and not re.search("endpoint|project", said)
+    """Tell whether PostHog says with its 404 that there is no such record.
+
+    One that names the endpoint or the project does not: see `names_the_project`.
+    """
+    return (
+        error.status == 404
+        and error.code == "not_found"
+        and _NO_ENDPOINT.search(error.message) is None
+        and _OF_THE_PROJECT.search(error.message) is None
+    )
 
 
 def is_record_closed(error: SourceError) -> bool:
-    """Tell whether a 403 speaks of one record that the key's owner may not see."""
-    said = error.message.lower()
-    return error.status == 403 and not re.search("scope|api key|project|plan", said)
+    """Tell whether PostHog says with its 403 that the key's owner may not see one record."""
+    return (
+        error.status == 403 and error.code is not None and _OF_THE_KEY.search(error.message) is None
+    )
 
 
 def is_about_the_stream(error: SourceError) -> bool:
-    """Tell whether an error speaks of the key, the plan or the project: it comes every time."""
-    said = error.message.lower()
-    return error.status == 402 or (
-        error.status in (401, 403, 404, 410)
-        and re.search("scope|api key|project|plan", said) is not None
+    """Tell whether PostHog speaks of the key or the plan: the error comes for every record.
+
+    No 404 is such an error: one that names the project has to be confirmed, see
+    `names_the_project`.
+    """
+    if error.code is None:
+        return False
+    return error.status in (401, 402) or (
+        error.status == 403 and _OF_THE_KEY.search(error.message) is not None
     )
+
+
+def names_the_project(error: SourceError) -> bool:
+    """Tell whether PostHog's 404 speaks of a project.
+
+    It is believed only when the project itself is gone: the record may have such a name.
+    """
+    return (
+        error.status == 404
+        and error.code is not None
+        and _OF_THE_PROJECT.search(error.message) is not None
+    )
+
+
+def project_request(project_id: int) -> Request:
+    """Return the request for the project itself."""
+    return Request(f"/api/projects/{project_id}/", (), (CRUD,))
 
 
 def parse_list(body: bytes, read: Callable[[Raw], TypedRecord | None] | None = None) -> RecordList:
@@ -276,31 +323,36 @@ def parse_object(body: bytes) -> Mapping[str, Any]:
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
-    """Return what an answer other than 200 means. Go by the status: types and codes vary."""
-    said = _said(body)
+    """Return what an answer other than 200 means.
+
+    Go by the status, since types and codes vary. But a status that decides about a record, a stream
+    or the key counts only in PostHog's own form: a proxy or a firewall has the same ones.
+    """
+    said, code = _said(body), _code(body)
     told = f"The API answered {status}" + (f": {said}" if said else "")
-    if status == 401:
-        return KeyRefused(
-            f"The API refused the key: {said or 'no reason given'}",
-            remedy="Set POSTHOG_PERSONAL_API_KEY to a personal key (phx_…) of this host's region",
-            status=status,
-        )
-    if status == 429:
-        return Throttled(told, status=status, wait_s=_wait_s(headers, said))
-    if status in (402, 403, 404, 410):
-        return StreamUnavailable(told, remedy=_stream_remedy(status, said), status=status)
-    if status in (504, 512, 513):  # PostHog's own: estimated time too long, memory limit
-        return SourceOverloaded(told, remedy=_ASK_LATER, status=status)
-    if status >= 500 or status == 408:
-        wait_s = _wait_s(headers, "")
-        return SourceUnavailable(told, remedy=_ASK_LATER, status=status, wait_s=wait_s)
-    if 300 <= status < 400:
-        return RequestRefused(
-            f"The server redirects to {_host_of(headers.get('Location', ''))}",
-            remedy="Set POSTHOG_HOST to the address that answers itself",
-            status=status,
-        )
-    return RequestRefused(told, remedy=_UNKNOWN_SERVER, status=status)
+    named_s = _named_wait_s(headers, said if status == 429 else "")
+    wait_s = None if named_s is None else min(named_s, LONGEST_WAIT_S)
+    kind: type[SourceError]
+    if status in (401, 402, 403, 404, 410) and code is None:
+        told = f"Something other than PostHog answered {status}: {said or 'without a reason'}"
+        kind, remedy = ForeignAnswer, _CHECK_THE_WAY
+    elif status == 401:
+        told, kind, remedy = f"The API refused the key: {said}", KeyRefused, _SET_THE_KEY
+    elif status in (402, 403, 404, 410):
+        kind, remedy = StreamUnavailable, _stream_remedy(status, said)
+    elif status in (504, 512, 513) or (status == 429 and _TOO_SLOW.search(said)):
+        # 512 and 513 are PostHog's own: estimated time too long, memory limit.
+        kind, remedy = SourceOverloaded, _ASK_LATER
+    elif status == 429:
+        kind, remedy = Throttled, ""
+    elif status >= 500 or status == 408:
+        kind, remedy = SourceUnavailable, _ASK_LATER
+    elif 300 <= status < 400:
+        told = f"The server redirects to {_host_of(headers.get('Location', ''))}"
+        kind, remedy = RequestRefused, "Set POSTHOG_HOST to the address that answers itself"
+    else:
+        kind, remedy = RequestRefused, _UNKNOWN_SERVER
+    return kind(told, remedy=remedy, status=status, code=code, wait_s=wait_s, named_wait_s=named_s)
 
 
 def source_clock(headers: Mapping[str, str]) -> datetime | None:
@@ -308,6 +360,8 @@ def source_clock(headers: Mapping[str, str]) -> datetime | None:
     return _http_date(headers.get("Date", ""))
 
 
+_SET_THE_KEY = "Set POSTHOG_PERSONAL_API_KEY to a personal key (phx_…) of this host's region"
+_CHECK_THE_WAY = "Check POSTHOG_HOST, and what a proxy or a firewall before it lets through"
 _CHECK_HOST = "Check that POSTHOG_HOST is the address of the PostHog app"
 _ASK_LATER = "Run it again later: what was read is kept"
 _UNKNOWN_SERVER = "It may be of a version not known here, or no PostHog: check POSTHOG_HOST"
@@ -350,8 +404,27 @@ def _said(body: bytes) -> str:
     return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "…"
 
 
-def _wait_s(headers: Mapping[str, str], said: str) -> float | None:
-    """Return the wait a 429 or 503 names: header first, then text. 0 means it did not say."""
+def _code(body: bytes) -> str | None:
+    """Return PostHog's word for an error; None when the body has another form than PostHog's.
+
+    What some handlers answer, `{"error": …}`, is no such form: of the requests that are sent here
+    only a 500 is answered so, and anything else in front of the server may write it, too.
+    """
+    try:
+        document, _ = decode(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    kind, code, detail = (document.get(name) for name in ("type", "code", "detail"))
+    if not (isinstance(kind, str) and isinstance(code, str) and isinstance(detail, str)):
+        return None
+    # Some errors have a type of their own; then they still have the rest of the form.
+    return code if kind in _ERROR_TYPES or "attr" in document else None
+
+
+def _named_wait_s(headers: Mapping[str, str], said: str) -> float | None:
+    """Return the wait an answer names: header first, then text. 0 means it did not say."""
     after = headers.get("Retry-After", "").strip()
     found = _AVAILABLE_IN.search(said)
     if after.isascii() and after.isdigit():
@@ -360,7 +433,7 @@ def _wait_s(headers: Mapping[str, str], said: str) -> float | None:
         wait_s = (at - (source_clock(headers) or datetime.now(UTC))).total_seconds()
     else:
         wait_s = float(found.group(1)) if found else 0.0
-    return min(wait_s, _LONGEST_WAIT_S) if wait_s > 0 else None
+    return wait_s if wait_s > 0 else None
 
 
 def _http_date(text: str) -> datetime | None:
@@ -374,8 +447,6 @@ def _http_date(text: str) -> datetime | None:
 def _stream_remedy(status: int, said: str) -> str:
     if scope := _MISSING_SCOPE.search(said):
         return f"Add the scope {scope.group(1)} to the personal API key"
-    if said == _WEB_PAGE:
-        return _CHECK_HOST
     if status == 402:
         return "Upgrade the PostHog plan, or switch this stream off"
     if "personal api key access" in said.lower():

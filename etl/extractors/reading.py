@@ -24,15 +24,18 @@ _FAR = datetime(9999, 1, 1, tzinfo=UTC)
 class Reading:
     """A window being read: what a checkpoint keeps of it, so that another process can go on.
 
-    began_at: the server's clock at the first request; what happened before it has been asked for.
+    began_at: what clocks agreed on at the first request; what happened before has been asked for.
     asked: the (date_from, date_to) sent, None to a server that does not filter. filters: False
     once the server answered with rows outside the dates. ordered: whether all came newest start
     first. low: the start that was reached, above: the one before; edge: the keys at `low`. witness:
     a key that was seen.
     ended: all is read, complete: and every row that was there the whole time is vouched for.
     exhausted: the list itself was at its end, not only the window. source_ahead_s: how far the
-    server's clock was ahead of ours when it last answered. stretch: the part of the window in hand,
-    None for all of it; longest: how long such a part may be.
+    server's clock was ahead of the database's when it last answered, None before. stretch: the part
+    of the window in hand, None for all of it; longest: how long such a part may be. front: a server
+    that ignores dates is read down to the window's beginning, and not to the end of its list.
+    count: the server's last count; unaccounted: how many of these rows were not met, None where it
+    does not say.
     """
 
     window: Window
@@ -49,9 +52,29 @@ class Reading:
     ended: bool = False
     complete: bool = True
     exhausted: bool = False
-    source_ahead_s: float = 0.0
+    source_ahead_s: float | None = None
     stretch: Window | None = None
     longest: timedelta | None = None
+    front: bool = False
+    count: int | None = None
+    unaccounted: int | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether all that the server has is read, whatever dates it was asked for."""
+        return not (self.filters or self.front)
+
+    @property
+    def leaves_early(self) -> bool:
+        """Whether the list is left before its end because it has come below the window."""
+        return self.front and not self.filters
+
+    def settled(self, started_at: datetime | None) -> bool:
+        """Tell whether every pass has to meet a recording: it was there, and is asked for."""
+        if started_at is None:
+            return True
+        wanted = self.everything or started_at >= self.floor
+        return wanted and started_at < self.began_at
 
     @property
     def part(self) -> Window:
@@ -96,6 +119,9 @@ class Reading:
             "stretch": None
             if self.stretch is None
             else [self.stretch.since.isoformat(), _text(self.stretch.until)],
+            "front": self.front,
+            "count": self.count,
+            "unaccounted": self.unaccounted,
             "longest_s": None if self.longest is None else self.longest.total_seconds(),
         }
 
@@ -126,8 +152,11 @@ class Reading:
                 ended=position["ended"],
                 complete=position["complete"],
                 exhausted=position["exhausted"],
-                source_ahead_s=float(position.get("source_ahead_s", 0.0)),
+                source_ahead_s=position.get("source_ahead_s"),
                 stretch=None if stretch is None else Window(_at(stretch[0]), _maybe_at(stretch[1])),
+                front=position["front"],
+                count=position["count"],
+                unaccounted=position["unaccounted"],
                 longest=None if longest_s is None else timedelta(seconds=longest_s),
             )
         except (KeyError, TypeError, ValueError):
@@ -167,7 +196,9 @@ class Reading:
 
         It takes two in a row: one record with a wrong date proves nothing.
         """
-        return self.ordered and self.filters and self.above is not None and self.above < since
+        if self.everything or not self.ordered:
+            return False
+        return self.above is not None and self.above < since
 
     def note_order(self, starts: Sequence[datetime | None]) -> None:
         """Notice a list that does not come newest start first, and how far down it has come."""
@@ -200,8 +231,8 @@ class Reading:
         elif self.filters and self.asked is not None:
             highest = self.asked[1]  # what lies ahead of it is read by itself
         if not isinstance(self.walk, CursorWalk) or not self.filters:
-            # In no order: what is absent shows only at the end of all passes.
-            doubted = (self.floor, highest) if begins and self.filters else None
+            # What is absent shows only at the end of all passes.
+            doubted = (self.floor, highest) if begins and not self.everything else None
             return Sighting(keys, doubted, begins=begins)
         # The next page may show more with the start at which this one ends.
         low = window.reach if self.exhausted or self.low is None else self.low + _TICK

@@ -14,16 +14,19 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
+from urllib.parse import urlencode
 
 import structlog
 
-from etl.core.page import Page, Record, Sighting
+from etl.core.page import Confirmed, Page, Record, Sighting
 from etl.core.stream import Address, Resource, Stream, key_text
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
 from etl.errors import (
     EtlError,
+    ForeignAnswer,
     ListingBroken,
     RequestRefused,
+    SourceError,
     SourceOverloaded,
     SourceUnavailable,
     StreamUnavailable,
@@ -35,10 +38,13 @@ from etl.extractors.protocol import (
     Request,
     is_record_closed,
     is_record_gone,
+    names_the_project,
     page_request,
     parse_page,
     parse_record,
+    project_request,
 )
+from etl.extractors.single import ask_singly, finds_one
 
 _log = structlog.get_logger(__name__)
 
@@ -49,7 +55,12 @@ WORTH_RESUMING = timedelta(hours=2)
 GATHERED_RECORDS = 500
 GATHERED_S = 1.0
 SMALLEST_PAGE_RECORDS = 50
+# A collection shows at most so many recordings that are not in long-term storage (PostHog source,
+# session_recording_playlist_api.py), so one that shows fewer is not cut.
+COLLECTION_CUT = 50
 UNREADABLE_ATTEMPTS = 4
+# If something else answers for so many parents, it is not one of them.
+FOREIGN_PARENTS = 3
 
 Parent = Mapping[str, Any]
 # The next parents after the one with these fields, by their key; None: from the first on.
@@ -60,12 +71,14 @@ NextParents = Callable[[Sequence[Any] | None, int], Awaitable[Sequence[Parent]]]
 class Snapshot:
     """How far a snapshot is: what a checkpoint keeps of it, so that another process can go on.
 
-    began_at: the server's clock at the first request. stage: which resource is being read. parent:
-    the fields of the parent in hand, None before the first; list_number and walk: how far its lists
-    are read. read: the whole resource is. pages and parents: how many this stage had, counts;
-    records: how many it showed; refused: how many parents could not be looked at. vouches: False
+    began_at: what clocks agreed on at the first request. stage: which resource is being read.
+    parent: the fields of the parent in hand, None before the first; list_number and walk: how far
+    its lists are read. read: the whole resource is. pages and parents: how many this stage had,
+    counts; records: how many it showed; refused: how many parents could not be looked at;
+    passed_over: how many of these because something other than PostHog answered. vouches: False
     once a record was met that does not tell which one it is. complete: no list had to be given up;
-    cut: one showed less than it has. took: pages and parents of the stages that are read.
+    cut: one showed less than it has. lacking: by the address of a list, how many rows it counted
+    and did not show. took: pages and parents of the stages that are read.
     """
 
     fingerprint: str
@@ -80,9 +93,11 @@ class Snapshot:
     parents: int = 0
     records: int = 0
     refused: int = 0
+    passed_over: int = 0
     vouches: bool = True
     complete: bool = True
     cut: bool = False
+    lacking: dict[str, int] = field(default_factory=dict)
     took: list[list[int]] = field(default_factory=list)
 
     def position(self, at: datetime | None = None) -> Mapping[str, Any]:
@@ -101,9 +116,11 @@ class Snapshot:
             "parents": self.parents,
             "records": self.records,
             "refused": self.refused,
+            "passed_over": self.passed_over,
             "vouches": self.vouches,
             "complete": self.complete,
             "cut": self.cut,
+            "lacking": dict(self.lacking),
             "took": [list(each) for each in self.took],
         }
 
@@ -154,7 +171,10 @@ def fingerprint_of(stream: Stream, prefix: str, page_size_records: int) -> str:
 
 
 class SnapshotExtractor:
-    """Reads one resource of one project as a whole, or single records of it."""
+    """Reads one resource of one project as a whole, or single records of it.
+
+    accepted: by the address of a list, how many rows it may count that it does not show.
+    """
 
     def __init__(
         self,
@@ -165,6 +185,7 @@ class SnapshotExtractor:
         prefix: str,
         page_size_records: int,
         next_parents: NextParents,
+        accepted: Mapping[str, int] | None = None,
     ) -> None:
         self._client = client
         self._resource = resource
@@ -172,6 +193,8 @@ class SnapshotExtractor:
         self._prefix = prefix
         self._limit = page_size_records
         self._next_parents = next_parents
+        self._accepted = accepted or {}
+        self._project_gone: bool | None = None
 
     @property
     def parent_fields(self) -> Sequence[str]:
@@ -213,48 +236,54 @@ class SnapshotExtractor:
         record, dirty = parse_record(answer.body)
         return self.prepared(record, parent), answer, dirty
 
-    async def confirm(self, keys: Sequence[str]) -> tuple[Page, list[str]]:
-        """Ask for records by their keys; return a page of those there are, and which are gone.
+    async def confirm(self, keys: Sequence[str], known: Sequence[str]) -> Confirmed:
+        """Ask for records by their keys.
 
-        One that the key's owner may not see is neither. Safe to repeat. Raises SourceError and
-        BudgetSpent.
+        known: keys of records that are there. If no answer shows a record, and none of these is
+        found either, the server does not answer such questions. Safe to repeat. Raises SourceError
+        and BudgetSpent.
         """
-        one = self._resource.one
-        assert one is not None
         before, source_at = self._client.now, self._client.source_now
-        records: list[Record] = []
-        gone: list[str] = []
-        is_dirty = False
-        for key in keys:
-            values = [key] if len(self._resource.key) == 1 else json.loads(key)
-            named = dict(zip(self._resource.key, values, strict=True))
-            if not one.takes(named):
-                continue
-            path, params = self._address(one, named)
-            try:
-                answer = await self._client.fetch(
-                    Request(path, params, self._resource.retrieve_classes)
-                )
-            except StreamUnavailable as exc:
-                if is_record_gone(exc):
-                    gone.append(key)
-                elif not is_record_closed(exc):
-                    raise
-            else:
-                record, dirty = parse_record(answer.body)
-                records.append(self.prepared(record, {}))
-                is_dirty |= dirty
+        singles = await ask_singly(self._client, self._one, keys)
+        decoded = [parse_record(answer.body) for answer in singles.found]
+        proven = bool(decoded) or not (singles.gone and known)
+        proven = proven or await finds_one(self._client, self._one, known)
         page = Page(
-            records,
-            is_dirty,
+            [self.prepared(record, {}) for record, _ in decoded],
+            any(dirty for _, dirty in decoded),
             before,
-            size_bytes=0,
+            size_bytes=sum(len(answer.body) for answer in singles.found),
             position={},
             last=False,
             source_at=source_at,
             sighting=Sighting([]),
         )
-        return page, gone
+        return Confirmed.of(page, keys, singles.gone, singles.failed, singles.why_failed, proven)
+
+    def _one(self, key: str) -> Request | None:
+        """Return the request for one record; None if its key cannot stand in an address."""
+        one = self._resource.one
+        assert one is not None
+        values = [key] if len(self._resource.key) == 1 else json.loads(key)
+        named = dict(zip(self._resource.key, values, strict=True))
+        if not one.takes(named):
+            return None
+        path, params = self._address(one, named)
+        return Request(path, params, self._resource.retrieve_classes)
+
+    async def is_project_gone(self) -> bool:
+        """Tell whether the project itself is not found; asks once. Raises BudgetSpent.
+
+        A 404 that names a project is believed only then. A key without the scope for it learns
+        nothing: then the project counts as there.
+        """
+        if self._project_gone is None:
+            try:
+                await self._client.fetch(project_request(self._project_id), attempts=2)
+                self._project_gone = False
+            except SourceError as exc:
+                self._project_gone = isinstance(exc, StreamUnavailable) and exc.status == 404
+        return self._project_gone
 
     def prepared(self, record: Record, parent: Parent) -> Record:
         """Return a record without its secrets, and with what it belongs to."""
@@ -266,7 +295,7 @@ class SnapshotExtractor:
 
     async def _lists(self, snapshot: Snapshot) -> AsyncIterator[Page]:
         """Yield the pages of every list of every parent, from the place of `snapshot` on."""
-        refused: StreamUnavailable | None = None
+        refused: SourceError | None = None
         async for parent in self._parents(snapshot):
             try:
                 for number in range(snapshot.list_number, len(self._resource.lists)):
@@ -274,18 +303,28 @@ class SnapshotExtractor:
                     async for page in self._list(snapshot, self._resource.lists[number], parent):
                         yield page
                     snapshot.walk = None
-            except StreamUnavailable as exc:
-                if not parent or not (is_record_gone(exc) or is_record_closed(exc)):
+            except (StreamUnavailable, ForeignAnswer) as exc:
+                if not parent or not await self._is_about_parent(exc):
                     raise
-                # It vanished while we were reading, or the key's owner may not see it: what
-                # belongs to it is not judged this time.
+                # It vanished while we were reading, or the key's owner may not see it, or a
+                # firewall lets nothing through for it: what belongs to it is not judged this time.
                 refused, snapshot.walk = exc, None
                 snapshot.refused += 1
+                if isinstance(exc, ForeignAnswer):
+                    snapshot.passed_over += 1
+                    if snapshot.passed_over >= FOREIGN_PARENTS:
+                        raise
                 _log.info("parent.refused", reason=exc.message)
                 yield self._page(snapshot, [], self._unjudged(parent))
             snapshot.list_number = 0
         if refused is not None and snapshot.refused == snapshot.parents:
             raise refused  # not one of them: it is the stream that is not to be had
+
+    async def _is_about_parent(self, exc: SourceError) -> bool:
+        """Tell whether an error may be one parent's and not the stream's."""
+        if names_the_project(exc):
+            return not await self.is_project_gone()
+        return isinstance(exc, ForeignAnswer) or is_record_gone(exc) or is_record_closed(exc)
 
     async def _gathered(self, pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
         """Yield pages, the small answers of resources without pages put together."""
@@ -339,7 +378,7 @@ class SnapshotExtractor:
         while True:
             try:
                 ask, answer, listed = await self._ask(snapshot, address, parent, resumed=resumed)
-                page, last = self._take(snapshot, ask, answer, listed, parent)
+                page, last = self._take(snapshot, ask, answer, listed, address, parent)
             except (ListingBroken, RequestRefused, SourceUnavailable) as exc:
                 if not resumed:
                     raise
@@ -376,8 +415,8 @@ class SnapshotExtractor:
             except SourceOverloaded as exc:
                 if not shrinkable:
                     raise
-                if isinstance(snapshot.walk, OffsetWalk) and snapshot.walk.one_answer is not None:
-                    snapshot.walk.give_up_one_answer()
+                if isinstance(snapshot.walk, OffsetWalk) and ask.limit > self._limit:
+                    snapshot.walk.give_up_large_pages()
                 else:
                     self._limit = max(SMALLEST_PAGE_RECORDS, ask.limit // 2)
                 _log.warning("page.shrunk", limit=self._limit, reason=exc.message)
@@ -393,33 +432,25 @@ class SnapshotExtractor:
         ask: Ask,
         answer: Answer,
         listed: RecordList,
+        address: Address,
         parent: Parent,
     ) -> tuple[Page, bool]:
         """Return the page of an answer, and whether its list is at its end."""
         records = [self.prepared(record, parent) for record in listed.records]
+        if snapshot.stage == snapshot.pages == 0 and answer.source_at is not None:
+            # Before the first answer one clock less could vote.
+            snapshot.began_at = answer.source_at
         snapshot.pages += 1
         snapshot.records += len(records)
-        last = True
+        last, judged = True, listed.current or not parent
         if self._resource.paged:
-            if snapshot.walk is None:
-                by_cursor = listed.by_cursor and (listed.cursor is not None or not listed.more)
-                snapshot.walk = CursorWalk() if by_cursor else OffsetWalk()
-                snapshot.cursor_name = listed.cursor_name
-            step = snapshot.walk.take(
-                ask,
-                Listing(
-                    keys=[_key(record, self._resource.key) for record in records],
-                    settled=[
-                        _settled(record, self._resource.created, snapshot.began_at)
-                        for record in records
-                    ],
-                    more=listed.more,
-                    cursor=listed.cursor,
-                    count=listed.count,
-                ),
-            )
-            last = step.last
-            snapshot.complete &= step.complete
+            keys = [_key(record, self._resource.key) for record in records]
+            if self._repeats(snapshot.walk, keys):
+                # What it showed is all there is, unless it was cut.
+                snapshot.cut |= len(keys) >= COLLECTION_CUT
+                judged &= len(keys) < COLLECTION_CUT
+            else:
+                last = self._walk_on(snapshot, ask, listed, keys, self._name(address, parent))
         elif listed.more:
             snapshot.cut = True
         if last and snapshot.walk is not None:
@@ -436,10 +467,54 @@ class SnapshotExtractor:
             size_bytes=len(answer.body),
             position=position,
             last=last,
-            # What is still being worked out may leave something out.
-            sighting=Sighting([]) if listed.current or not parent else self._unjudged(parent),
+            # An answer marked as refreshing may be incomplete.
+            sighting=Sighting([]) if judged else self._unjudged(parent),
         )
         return page, last
+
+    def _repeats(self, walk: CursorWalk | OffsetWalk | None, keys: Sequence[str]) -> bool:
+        """Tell whether a list that may ignore its cursor has shown the same page again."""
+        return (
+            self._resource.repeats
+            and isinstance(walk, CursorWalk)
+            and walk.after is not None
+            and walk.shows_again(keys)
+        )
+
+    def _walk_on(
+        self, snapshot: Snapshot, ask: Ask, listed: RecordList, keys: Sequence[str], name: str
+    ) -> bool:
+        """Note an answer in the walk through its list; tell whether that is at its end."""
+        resource = self._resource
+        if snapshot.walk is None:
+            by_cursor = listed.by_cursor and (listed.cursor is not None or not listed.more)
+            accepted = self._accepted.get(name, 0)
+            snapshot.walk = CursorWalk() if by_cursor else OffsetWalk(accepted=accepted)
+            snapshot.cursor_name = listed.cursor_name
+        order = resource.order or resource.created
+        step = snapshot.walk.take(
+            ask,
+            Listing(
+                keys=keys,
+                settled=[
+                    _settled(record, resource.created, snapshot.began_at)
+                    for record in listed.records
+                ],
+                more=listed.more,
+                cursor=listed.cursor,
+                count=listed.count,
+                order=() if order is None else [_text_of(r, order) for r in listed.records],
+            ),
+        )
+        snapshot.complete &= step.complete
+        if step.unaccounted:
+            snapshot.lacking[name] = step.unaccounted
+        return step.last
+
+    def _name(self, address: Address, parent: Parent) -> str:
+        """Return what traits call a list: its address without the project."""
+        path, params = address.fill(parent)
+        return f"{path}?{urlencode(params)}" if params else path
 
     def _page(self, snapshot: Snapshot, records: list[Record], sighting: Sighting) -> Page:
         return Page(
@@ -477,6 +552,11 @@ def _key(record: Record, names: Sequence[str]) -> str:
     if isinstance(record, dict):
         return key_text([record.get(name) for name in names])
     return repr(record)[:1000]
+
+
+def _text_of(record: Record, name: str) -> str | None:
+    value = record.get(name) if isinstance(record, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def _settled(record: Record, created: str | None, began_at: datetime) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from etl.core.stream import TAIL, Resource, TableSpec
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Unit
-from etl.loaders.loader import Absence, Commit
+from etl.loaders.loader import Absence, Commit, Expiring, Outdated
 from etl.loaders.statements import (
     XID,
     expires_by_rule,
@@ -24,12 +24,20 @@ from etl.loaders.statements import (
 from etl.streams import TABLE_SPECS
 from etl.transformers.fields import is_storable
 
+# What a stream lost within this time counts together; see `etl.core.guard`.
+GUARDED = "1 day"
+# A record that was asked for by its key, and is not gone, is asked for again after this time.
+ASKED_AGAIN_AFTER = "1 day"
+# So many of those that would expire are asked for before too many are believed, a count.
+_SAMPLE = 20
+
 
 class AbsentRecords:
     """The suspects among the records of one table; works in transactions that others open."""
 
-    def __init__(self, spec: TableSpec, schema: str, bookkeeping: str) -> None:
-        self._statements = absence_statements(spec, schema, bookkeeping)
+    def __init__(self, resource: Resource, schema: str, bookkeeping: str) -> None:
+        self._statements = absence_statements(resource.tables[0], schema, bookkeeping)
+        self._asks = resource.one is not None
 
     async def note(self, connection: AsyncConnection, unit: Unit, commit: Commit) -> int:
         """Note which stored records the page did not show; mark those gone, and count them."""
@@ -55,14 +63,32 @@ class AbsentRecords:
         return count_of(await driver.execute(statements.delete, *key, gone, commit.observed_at))
 
     async def expire(
-        self, connection: AsyncConnection, unit: Unit, source_now: datetime
+        self, connection: AsyncConnection, unit: Unit, outdated: Outdated, most: int | None
+    ) -> Expiring | None:
+        """Mark what the source has dropped by its own rule, unless it is more than `most`."""
+        driver, statements = await driver_of(connection), self._statements
+        if outdated.recalls and statements.recall is not None:
+            await driver.execute(statements.recall, unit.project_id, outdated.now)
+        given = (*unit.key.values(), outdated.now, outdated.started_before, outdated.after)
+        if most is not None and statements.count_expiring is not None:
+            ((rows,),) = await driver.fetch(statements.count_expiring, *given)
+            if rows > most:
+                ((alive,),) = await driver.fetch(statements.count_alive, unit.project_id)
+                sample = await driver.fetch(statements.sample_expiring, *given, _SAMPLE)
+                return Expiring(rows, alive, [key for (key,) in sample])
+        for statement in statements.expire:
+            await driver.execute(statement, *given)
+        return None
+
+    async def weigh(
+        self, connection: AsyncConnection, unit: Unit, accepted_at: datetime | None
     ) -> Absence:
-        """Mark what the source has dropped by its own rule, and weigh what else was not seen."""
+        """Weigh what was not seen."""
         driver, key = await driver_of(connection), unit.key.values()
-        for statement in self._statements.expire:
-            await driver.execute(statement, *key, source_now)
-        ((suspects, alive),) = await driver.fetch(self._statements.weigh, *key)
-        return Absence(suspects, alive)
+        if self._asks:
+            await driver.execute(self._statements.forget_checks, *key)
+        (found,) = await driver.fetch(self._statements.weigh, *key, accepted_at)
+        return Absence(*found)
 
     async def withhold(self, connection: AsyncConnection, unit: Unit) -> None:
         """Leave the suspects to the next sync."""
@@ -78,6 +104,20 @@ class AbsentRecords:
         found = await driver.fetch(self._statements.next, *unit.key.values(), after, limit)
         return [key for (key,) in found]
 
+    async def due(
+        self, connection: AsyncConnection, unit: Unit, limit: int, failed: Sequence[str]
+    ) -> Sequence[str]:
+        """Return the keys whose turn it is to be asked for."""
+        driver = await driver_of(connection)
+        found = await driver.fetch(self._statements.due, *unit.key.values(), limit, list(failed))
+        return [key for (key,) in found]
+
+    async def known(self, connection: AsyncConnection, unit: Unit, limit: int) -> Sequence[str]:
+        """Return keys of records that are there."""
+        driver = await driver_of(connection)
+        found = await driver.fetch(self._statements.known, *unit.key.values(), limit)
+        return [key for (key,) in found]
+
 
 @dataclass(frozen=True, slots=True)
 class AbsenceStatements:
@@ -88,10 +128,15 @@ class AbsenceStatements:
     doubt_span: also $4 and $5, two starts, both counted in, and $6, keys: suspects what is stored
     between and is none of the keys. doubt_all: $4 and $5: suspects all that is stored between.
     doubt_everything: whatever its start. doubt_nothing: forgets all suspects. clear: $4 keys: these
-    were seen. clear_owned: $4 the beginning of a key: whatever begins so. expire: $4 the source's
-    clock: marks what expired, and clears it. weigh: answers (suspects, alive). withhold: $4 a unit,
-    whose suspects they become. next: $4 a key, $5 how many: the suspects after it. delete: $4 keys,
-    $5 observed_at: marks them deleted, and clears them.
+    were seen. clear_owned: $4 the beginning of a key: whatever begins so.
+    expire: $4, $5 and $6 as `Outdated` has them: marks what expired, and clears it; count_expiring
+    and sample_expiring ($7 how many): the same before it is marked, None where nothing expires.
+    recall: $1 and $2 the instant now: takes back what was marked before its time. count_alive: only
+    $1. forget_checks: forgets which records were asked for that are no suspects. weigh: $4 an
+    instant: answers (suspects, alive, unasked, lost). withhold: $4 a unit, whose suspects they
+    become. next: $4 a key, $5 how many: the suspects after it. due: $4 how many, $5 keys: the
+    suspects to be asked for that are none of these. known: $4 how many: what is no suspect. delete:
+    $4 keys, $5 observed_at: marks them deleted, and clears them.
     """
 
     doubt_span: str
@@ -101,9 +146,16 @@ class AbsenceStatements:
     clear: str
     clear_owned: str
     expire: tuple[str, ...]
+    count_expiring: str | None
+    sample_expiring: str | None
+    recall: str | None
+    count_alive: str
+    forget_checks: str
     weigh: str
     withhold: tuple[str, ...]
     next: str
+    due: str
+    known: str
     delete: str
 
 
@@ -121,8 +173,13 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
     begin = f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $3::text, {key} "
     begin += f"FROM {table} AS t WHERE t.project_id = $1::bigint AND {alive}"
     never_twice = "ON CONFLICT DO NOTHING"
+    checks = f"{quoted(bookkeeping)}.checks"
+    check = "c.project_id = $1::bigint AND c.stream = $2::text AND c.record_key = u.record_key"
+    outdated = Expired.of(spec, table, suspects, unit, same, marks)
     # A table without a start is only doubted as a whole.
     started = f"t.{quoted(spec.started)}" if spec.started else "now()"
+    first = spec.started or spec.key[0]
+    latest = f"t.{quoted(first)} DESC NULLS LAST" if spec.started else f"t.{quoted(first)} DESC"
     return AbsenceStatements(
         doubt_span=(
             f"{begin} AND {started} BETWEEN $4::timestamptz AND $5::timestamptz "
@@ -139,13 +196,26 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
             "jsonb_array_elements_text(u.record_key::jsonb) WITH ORDINALITY AS p (part, place) "
             "WHERE place <= cardinality($4::text[]) ORDER BY place)"
         ),
-        expire=_expire(
-            spec, table, suspects, unit, same, " AND ".join(f"{mark} IS NULL" for mark in marks)
+        expire=outdated.mark,
+        count_expiring=outdated.count,
+        sample_expiring=outdated.sample,
+        recall=outdated.recall,
+        count_alive=(
+            f"SELECT count(*) FROM {table} AS t WHERE t.project_id = $1::bigint AND {alive}"
+        ),
+        forget_checks=(
+            f"DELETE FROM {checks} AS c WHERE c.project_id = $1::bigint AND c.stream = $2::text "
+            f"AND NOT EXISTS (SELECT FROM {suspects} AS u WHERE {unit} AND {check})"
         ),
         weigh=(
-            f"WITH absent AS (SELECT count(*) AS n FROM {suspects} AS u WHERE {unit}) "
-            f"SELECT n, CASE WHEN n = 0 THEN 0 ELSE (SELECT count(*) FROM {table} AS t "
-            f"WHERE t.project_id = $1::bigint AND {alive}) END FROM absent"
+            "WITH absent AS (SELECT count(*) AS n, count(*) FILTER (WHERE NOT EXISTS "
+            f"(SELECT FROM {checks} AS c WHERE {check})) AS unasked "
+            f"FROM {suspects} AS u WHERE {unit}) "
+            "SELECT n, coalesce(alive, 0), unasked, coalesce(lost, 0) FROM absent LEFT JOIN "
+            f"LATERAL (SELECT count(*) FILTER (WHERE {alive}) AS alive, "
+            "count(*) FILTER (WHERE t._deleted_at > "
+            f"greatest(now() - interval '{GUARDED}', $4::timestamptz)) AS lost "
+            f"FROM {table} AS t WHERE t.project_id = $1::bigint) AS counted ON n > 0"
         ),
         withhold=(
             f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $4::text, u.record_key "
@@ -155,6 +225,18 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
         next=(
             f"SELECT u.record_key FROM {suspects} AS u WHERE {unit} AND u.record_key > $4::text "
             "ORDER BY u.record_key LIMIT $5::bigint"
+        ),
+        due=(
+            f"SELECT u.record_key FROM {suspects} AS u LEFT JOIN {checks} AS c ON {check} "
+            f"WHERE {unit} AND (c.checked_at IS NULL "
+            f"OR c.checked_at <= now() - interval '{ASKED_AGAIN_AFTER}') "
+            "AND NOT u.record_key = ANY ($5::text[]) "
+            "ORDER BY c.checked_at NULLS FIRST, u.record_key LIMIT $4::bigint"
+        ),
+        known=(
+            f"SELECT {key} FROM {table} AS t WHERE t.project_id = $1::bigint AND {alive} "
+            f"AND NOT EXISTS (SELECT FROM {suspects} AS u WHERE {unit} AND u.record_key = {key}) "
+            f"ORDER BY {latest} LIMIT $4::bigint"
         ),
         delete=(
             f"WITH cleared AS (DELETE FROM {suspects} AS u WHERE {unit} "
@@ -197,25 +279,68 @@ def orphan_statements(resource: Resource, schema: str) -> list[str]:
     ]
 
 
-def _expire(
-    spec: TableSpec, table: str, suspects: str, unit: str, same: str, alive: str
-) -> tuple[str, ...]:
-    """Return the statements that mark what expired: by its own instant, or by the source's rule.
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The statements about what expired: by its own instant, or by the source's rule.
 
     The rule counts only for what was not seen: servers that name no instant may keep for longer.
     """
-    drop_known = (
-        f"DELETE FROM {suspects} AS u USING {table} AS t WHERE {unit} AND {same} AND NOT ({alive})"
-    )
-    if spec.expiry is None:
-        return (drop_known + " AND $4::timestamptz IS NOT NULL",)
-    at = quoted(spec.expiry.at)
-    by_rule = expires_by_rule(spec.expiry, "t", f"t.{quoted(spec.expiry.days)}")
-    mark = f"UPDATE {table} AS t SET _updated_at = now(), _xid = {XID}, _expired_at = "
-    return (
-        f"{mark} t.{at} WHERE t.project_id = $1::bigint AND {alive} AND t.{at} <= $4::timestamptz "
-        "AND $2::text IS NOT NULL AND $3::text IS NOT NULL",
-        f"{mark} {by_rule} FROM {suspects} AS u WHERE {unit} AND {same} AND {alive} "
-        f"AND t.{at} IS NULL AND {by_rule} <= $4::timestamptz",
-        drop_known + " AND $4::timestamptz IS NOT NULL",
-    )
+
+    mark: tuple[str, ...]
+    count: str | None = None
+    sample: str | None = None
+    recall: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        spec: TableSpec,
+        table: str,
+        suspects: str,
+        unit: str,
+        same: str,
+        marks: Sequence[str],
+    ) -> Expired:
+        """Return the statements for `spec`. Parameters are those of `expire`."""
+        alive = " AND ".join(f"{mark} IS NULL" for mark in marks)
+        typed = "$4::timestamptz, $5::timestamptz, $6::timestamptz"
+        drop_known = (
+            f"WITH given AS (SELECT {typed}) DELETE FROM {suspects} AS u USING {table} AS t "
+            f"WHERE {unit} AND {same} AND NOT ({alive})"
+        )
+        if spec.expiry is None:
+            return cls((drop_known,))
+        at, started = f"t.{quoted(spec.expiry.at)}", f"t.{quoted(spec.expiry.started)}"
+        named_or_ruled = (
+            f"coalesce({at}, {expires_by_rule(spec.expiry, 't', f't.{quoted(spec.expiry.days)}')})"
+        )
+        mark = f"UPDATE {table} AS t SET _updated_at = now(), _xid = {XID}, _expired_at = "
+        elsewhere = (
+            f"t.project_id = $1::bigint AND {alive} AND {at} <= $4::timestamptz "
+            f"AND {started} < $5::timestamptz AND {at} > coalesce($6::timestamptz, '-infinity') "
+            "AND $2::text IS NOT NULL AND $3::text IS NOT NULL"
+        )
+        unseen = f"{unit} AND {same} AND {alive} AND {named_or_ruled} <= $4::timestamptz"
+        key = row_key(spec, "t")
+        both = (
+            f"SELECT {key} AS key FROM {table} AS t WHERE {elsewhere} UNION "
+            f"SELECT u.record_key FROM {suspects} AS u JOIN {table} AS t ON {same} WHERE {unseen}"
+        )
+        return cls(
+            mark=(
+                f"{mark} {at} WHERE {elsewhere}",
+                f"WITH given AS (SELECT {typed}) "
+                f"{mark} {named_or_ruled} FROM {suspects} AS u WHERE {unseen}",
+                drop_known,
+            ),
+            recall=(
+                f"UPDATE {table} AS t SET _updated_at = now(), _xid = {XID}, _expired_at = NULL "
+                "WHERE t.project_id = $1::bigint AND t._expired_at > $2::timestamptz"
+            ),
+            count=f"SELECT count(*) FROM ({both}) AS e",
+            # By a hash, so that it is not only the oldest or the youngest.
+            sample=(
+                f"SELECT e.key FROM ({both}) AS e "
+                "ORDER BY pg_catalog.hashtextextended(e.key, 0) LIMIT $7::bigint"
+            ),
+        )

@@ -8,14 +8,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, false, func, or_, select, update
-from sqlalchemy.dialects.postgresql import distinct_on, insert
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, distinct_on, insert
 
+from etl.core.clocks import PastRun
 from etl.core.coverage import Coverage, Span
 from etl.core.forecast import Forecast
-from etl.core.stream import Stream
+from etl.core.stream import Stream, TableSpec
 from etl.errors import DestinationError
 from etl.loaders.database import Database
+from etl.loaders.driver import driver_of
 from etl.loaders.leases import Lease, Unit
+from etl.loaders.statements import expires_by_rule, quoted
 from etl.loaders.tables import Tables
 
 OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num has it
@@ -89,6 +92,34 @@ class History:
             traits=row.traits,
         )
 
+    async def past_runs(self, unit: Unit) -> Sequence[PastRun]:
+        """Return the unit's runs that have ended, the latest first."""
+        runs = self._tables.runs
+        query = (
+            select(runs.c.started_at, runs.c.status, runs.c.records_read)
+            .where(unit.of(runs), runs.c.ended_at.is_not(None))
+            .order_by(runs.c.started_at.desc())
+        )
+        async with self._database.transaction() as connection:
+            found = await connection.execute(query)
+            return [PastRun(at, status == "succeeded", read) for at, status, read in found]
+
+    async def cut_back(self, unit: Unit, until: datetime | None) -> None:
+        """Forget what is known complete after `until`; None: all of it. Safe to repeat."""
+        table = self._tables.watermarks
+        kept = func.tstzmultirange(func.tstzrange(None, until), type_=TSTZMULTIRANGE())
+        empty = func.tstzmultirange(type_=TSTZMULTIRANGE())
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                update(table)
+                .where(table.c.project_id == unit.project_id, table.c.stream == unit.stream)
+                .values(
+                    complete=empty if until is None else table.c.complete * kept,
+                    tail_until=None if until is None else func.least(table.c.tail_until, until),
+                    updated_at=func.now(),
+                )
+            )
+
     async def count_started(self, unit: Unit, stream: Stream, spans: Sequence[Span]) -> int:
         """Return how many stored records of the unit's project, not gone, start within `spans`."""
         table = self._tables.data[stream.tables[0].name]
@@ -100,6 +131,23 @@ class History:
         )
         async with self._database.transaction() as connection:
             return int((await connection.execute(query)).scalar_one())
+
+    async def count_expiring(
+        self, unit: Unit, spec: TableSpec, since: datetime, until: datetime
+    ) -> int:
+        """Return how many stored records of the unit's project expire within [since, until)."""
+        if spec.expiry is None:
+            return 0
+        by_rule = expires_by_rule(spec.expiry, "t", f"t.{quoted(spec.expiry.days)}")
+        expires = f"coalesce(t.{quoted(spec.expiry.at)}, {by_rule})"
+        query = (
+            f"SELECT count(*) FROM {quoted(self._tables.schema)}.{quoted(spec.name)} AS t "
+            "WHERE t.project_id = $1::bigint AND t._deleted_at IS NULL "
+            f"AND {expires} >= $2::timestamptz AND {expires} < $3::timestamptz"
+        )
+        async with self._database.transaction() as connection:
+            driver = await driver_of(connection)
+            return int(await driver.fetchval(query, unit.project_id, since, until))
 
     async def read_since(self, project_id: int, stream: str, at: datetime) -> set[str]:
         """Return the windows of which a reading began after `at` and came to its end."""

@@ -42,15 +42,17 @@ class CutRecord(NamedTuple):
 class Commit:
     """Everything one transaction writes beside the rows.
 
-    observed_at: when the request of the batch went out, by the database's clock; source_at: by the
-    source's own, None when nothing was asked. position: where a later run goes on, None when the
-    reading is at its end. requests and bytes_read are counted since the last commit. sighting:
-    what the page says about stored records that are not on it. gone: keys of records that were
-    asked for and are not there. checked: keys of resources that had their turn. follow_parents:
-    mark what belongs to parents that are gone. asked: the (date_from, date_to) of the request: a
-    record that these cut does not replace the stored one, it is noted instead (`Loader.cut`).
-    settled: cut records that were asked for by key. resolved: keys in the rejects table that this
-    batch replays and that are to be marked resolved unless Postgres refuses their rows again.
+    observed_at: when the request of the batch went out, by the database's clock; source_at: what
+    clocks agreed on then, None where nothing was asked or no two agreed. position: where a later
+    run goes on, None when the reading is at its end. requests and bytes_read are counted since the
+    last commit. sighting: what the page says about stored records that are not on it. gone: keys of
+    records that were asked for and are not there. checked: keys of resources that had their
+    turn, or of suspects that were asked for by their key and are not gone; tried: of those that
+    were asked about in vain and stay due. follow_parents: mark what belongs to parents that are
+    gone. asked: the (date_from, date_to) of the request: a record that these cut does not replace
+    the stored one, it is noted instead (`Loader.cut`). settled: cut records that were asked for by
+    key. resolved: keys in the rejects table that this batch replays and that are to be marked
+    resolved unless Postgres refuses their rows again.
     """
 
     observed_at: datetime
@@ -61,6 +63,7 @@ class Commit:
     sighting: Sighting | None = None
     gone: Sequence[str] = ()
     checked: Sequence[str] = ()
+    tried: Sequence[str] = ()
     follow_parents: bool = False
     closing: Closing | None = None
     asked: tuple[datetime, datetime] | None = None
@@ -70,22 +73,58 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a batch changed; `rejected` counts only records not set aside before."""
+    """What a batch changed; `rejected` counts only records not set aside before.
+
+    new_records: of the rows inserted, those of the records themselves.
+    """
 
     inserted: int = 0
     updated: int = 0
     rejected: int = 0
+    new_records: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """Which records have expired: those that the unit's reading did not show, and past their time.
+
+    now: what clocks agree on. Besides, those that start before `started_before`, where the reading
+    shows nothing, and whose time has come after `after` (None: ever). What a reading has shown
+    after its time lives on. started_before None: none besides. recalls: whether what was marked
+    before its time, by a wrong clock, is to be found and lives on, too.
+    """
+
+    now: datetime
+    started_before: datetime | None = None
+    after: datetime | None = None
+    recalls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Absence:
     """How many stored records the unit's reading did not show, of how many that are not gone.
 
-    alive is only counted where there are suspects.
+    unasked: those among them that were never asked for by their key since they vanished. lost: how
+    many records were marked deleted within a day, whatever command did it. alive and lost are only
+    counted where there are suspects.
     """
 
     suspects: int
     alive: int
+    unasked: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Expiring:
+    """How many records are past their time and not marked, of how many that are not gone.
+
+    sample: keys of some of them.
+    """
+
+    rows: int
+    alive: int
+    sample: Sequence[str]
 
 
 class Loader(Protocol):
@@ -101,10 +140,19 @@ class Loader(Protocol):
         """Load one batch. Raises LeaseLost (nothing was written) and DestinationError."""
         ...
 
-    async def expire(self, lease: Lease, source_now: datetime) -> Absence:
-        """Mark what the source has dropped by its own rule, and weigh what else was not seen.
+    async def expire(self, lease: Lease, outdated: Outdated, most: int | None) -> Expiring | None:
+        """Mark what the source has dropped by its own rule; None when that is done.
 
-        Safe to repeat. Raises LeaseLost and DestinationError.
+        most: where more records than this would be marked, none is, and they are returned. None:
+        however many. Safe to repeat. Raises LeaseLost and DestinationError.
+        """
+        ...
+
+    async def weigh(self, lease: Lease, accepted_at: datetime | None) -> Absence:
+        """Weigh what the unit's reading did not show.
+
+        accepted_at: what was marked deleted before is not counted as lost. Safe to repeat. Raises
+        LeaseLost and DestinationError.
         """
         ...
 
@@ -117,6 +165,18 @@ class Loader(Protocol):
 
         A record that comes again cut in the same way is not among them.
         """
+        ...
+
+    async def due(self, lease: Lease, limit: int, failed: Sequence[str]) -> Sequence[str]:
+        """Return keys of suspects to ask for: first those that were never asked for.
+
+        One that was asked for within a day, and was there or hidden, is not among them; nor are
+        those in `failed`, which are left to the next run.
+        """
+        ...
+
+    async def known(self, lease: Lease, limit: int) -> Sequence[str]:
+        """Return keys of stored records that are not gone and no suspects, the latest first."""
         ...
 
     async def withhold(self, lease: Lease) -> None:

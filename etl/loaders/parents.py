@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     FromClause,
     Select,
     Text,
     and_,
     cast,
+    exists,
+    false,
     func,
     literal,
     or_,
@@ -77,27 +81,45 @@ class ParentRows:
     ) -> list[Parent]:
         """Return the `limit` parents whose turn it is; fewer when others were asked of late.
 
-        Half of them are the youngest that are new, or have changed since they were asked about; the
-        others those that were asked about the longest ago, so that every one has its turn however
-        many new ones there are.
+        First those that are watched, at every sync, but for a part that is kept for the others: a
+        quarter for the youngest that are new, or have changed since they were asked about, and an
+        eighth for those that have waited longest. What the watched ones leave is shared by these
+        two, so that every one has its turn however many new ones there are. One that was asked
+        about in vain stays due, behind those that were not.
         """
         table, query = self._with_checks(project_id, stream, parents)
-        checked_at = self._tables.checks.c.checked_at
-        news = or_(checked_at.is_(None), table.c._updated_at > checked_at)
+        checks = self._tables.checks.c
+        news = self._news(table)
         ((name, column),) = parents.fields.items()
+        asked_at = func.greatest(checks.checked_at, checks.tried_at)
+        for_news, for_oldest = math.ceil(limit / 4), math.ceil(limit / 8)
+        turn = await self._answer(
+            query.where(self._is_watched(project_id, table, parents))
+            .order_by(asked_at.nulls_first(), table.c[column])
+            .limit(max(0, limit - for_news - for_oldest)),
+            parents,
+        )
+        left = limit - len(turn)
+
+        def others() -> ColumnElement[bool]:
+            return table.c[column].not_in([parent[name] for parent in turn])
+
         # After a first load all are news, and the order of loading says nothing.
         age = table.c[TABLE_SPECS[parents.table].started or "_updated_at"]
-        latest = query.where(news).order_by(age.desc().nulls_last(), table.c[column])
-        first = await self._answer(latest.limit(limit // 2), parents)
-        waiting = (
-            query.where(
-                or_(news, checked_at <= func.now() - recheck_after),
-                table.c[column].not_in([parent[name] for parent in first]),
-            )
-            .order_by(func.coalesce(checked_at, table.c._first_seen_at), table.c[column])
-            .limit(limit - len(first))
+        in_vain = checks.tried_at > func.coalesce(checks.checked_at, table.c._first_seen_at)
+        turn += await self._answer(
+            query.where(news, others(), in_vain.is_not(True))
+            .order_by(age.desc().nulls_last(), table.c[column])
+            .limit(min(max(for_news, left // 2), left - 1)),
+            parents,
         )
-        return first + await self._answer(waiting, parents)
+        turn += await self._answer(
+            query.where(or_(news, checks.checked_at <= func.now() - recheck_after), others())
+            .order_by(func.coalesce(asked_at, table.c._first_seen_at), table.c[column])
+            .limit(limit - len(turn)),
+            parents,
+        )
+        return turn
 
     async def turns(
         self, project_id: int, stream: str, parents: Parents, recheck_after: timedelta
@@ -105,15 +127,43 @@ class ParentRows:
         """Return how far the rotation is."""
         table, query = self._with_checks(project_id, stream, parents)
         checked_at = self._tables.checks.c.checked_at
-        news = or_(checked_at.is_(None), table.c._updated_at > checked_at)
+        due = or_(
+            self._news(table),
+            checked_at <= func.now() - recheck_after,
+            self._is_watched(project_id, table, parents),
+        )
         counted = query.with_only_columns(
             func.count(),
-            func.count().filter(or_(news, checked_at <= func.now() - recheck_after)),
+            func.count().filter(due),
             func.count().filter(checked_at.is_(None)),
             func.min(checked_at),
         )
         async with self._database.transaction() as connection:
             return Turns(*(await connection.execute(counted)).one())
+
+    def _news(self, table: FromClause) -> ColumnElement[bool]:
+        """Return the condition that a parent is new, or has changed since its last turn."""
+        checked_at = self._tables.checks.c.checked_at
+        return or_(checked_at.is_(None), table.c._updated_at > checked_at)
+
+    def _is_watched(
+        self, project_id: int, table: FromClause, parents: Parents
+    ) -> ColumnElement[bool]:
+        """Return the condition that a parent is asked about at every sync."""
+        if parents.watched is None:
+            return false()
+        held = self._tables.data[parents.watched.table].alias("w")
+        named = [
+            held.c[name] == cast(table.c[column], held.c[name].type)
+            for name, column in parents.fields.items()
+        ]
+        named += [held.c[name] == value for name, value in parents.constant.items()]
+        return exists().where(
+            held.c.project_id == project_id,
+            *named,
+            held.c[parents.watched.column],
+            *alive(held),
+        )
 
     def _with_checks(
         self, project_id: int, stream: str, parents: Parents

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, null, select, update
+from sqlalchemy import func, null, select, text, update
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,7 +19,15 @@ from etl.loaders.cuts import CutRecords
 from etl.loaders.database import Database, translated
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Lease
-from etl.loaders.loader import Absence, Closing, Commit, CutRecord, Loaded
+from etl.loaders.loader import (
+    Absence,
+    Closing,
+    Commit,
+    CutRecord,
+    Expiring,
+    Loaded,
+    Outdated,
+)
 from etl.loaders.rejects import RejectsTable
 from etl.loaders.statements import PLAN_SETTINGS, load_statements
 from etl.loaders.table_load import TableLoad
@@ -41,7 +49,7 @@ class PostgresLoader:
             (spec, load_statements(spec, tables.schema, tables.bookkeeping))
             for spec in resource.tables
         ]
-        self._absent = AbsentRecords(resource.tables[0], tables.schema, tables.bookkeeping)
+        self._absent = AbsentRecords(resource, tables.schema, tables.bookkeeping)
         spec, statements = self._statements[0]
         self._cut = CutRecords(spec, statements.staging, tables.schema, tables.bookkeeping)
         self._orphans = orphan_statements(resource, tables.schema)
@@ -63,7 +71,8 @@ class PostgresLoader:
         """Load the batch once; what its COMMIT would make true is in `sent` before that goes."""
         project_id = lease.unit.project_id
         async with self._database.transaction(PLAN_SETTINGS) as connection:
-            inserted, updated, refused = await self._load_rows(connection, lease, batch, commit)
+            found = await self._load_rows(connection, lease, batch, commit)
+            inserted, new_records, updated, refused = found
             rejected = [*batch.rejected, *refused]
             new = await self._rejects.set_aside(connection, project_id, rejected)
             loaded_keys = {*self._keys(batch), *commit.resolved} - {item.key for item in rejected}
@@ -73,7 +82,7 @@ class PostgresLoader:
             await self._check_off(connection, lease, commit)
             if commit.follow_parents:
                 updated += await self._follow_parents(connection, lease)
-            loaded = Loaded(inserted, updated, new)
+            loaded = Loaded(inserted, updated, new, new_records)
             await self._count(connection, lease, batch, commit, loaded)
             if commit.closing is not None:
                 await self._close_window(connection, lease, commit.closing)
@@ -81,12 +90,23 @@ class PostgresLoader:
             sent.append(loaded)
         return loaded
 
-    async def expire(self, lease: Lease, source_now: datetime) -> Absence:
-        """Mark what expired and weigh what was not seen; see `Loader`."""
+    async def expire(self, lease: Lease, outdated: Outdated, most: int | None) -> Expiring | None:
+        """Mark what expired; see `Loader`."""
+
+        async def work() -> Expiring | None:
+            async with self._database.transaction(PLAN_SETTINGS) as connection:
+                too_many = await self._absent.expire(connection, lease.unit, outdated, most)
+                await self._hold(connection, lease)
+            return too_many
+
+        return await self._database.repeat(work)
+
+    async def weigh(self, lease: Lease, accepted_at: datetime | None) -> Absence:
+        """Weigh what was not seen; see `Loader`."""
 
         async def work() -> Absence:
             async with self._database.transaction(PLAN_SETTINGS) as connection:
-                absence = await self._absent.expire(connection, lease.unit, source_now)
+                absence = await self._absent.weigh(connection, lease.unit, accepted_at)
                 await self._hold(connection, lease)
             return absence
 
@@ -120,10 +140,30 @@ class PostgresLoader:
 
         return await self._database.repeat(work)
 
+    async def due(self, lease: Lease, limit: int, failed: Sequence[str]) -> Sequence[str]:
+        """Return the suspects to ask for; see `Loader`."""
+
+        async def work() -> Sequence[str]:
+            async with self._database.transaction() as connection:
+                return await self._absent.due(connection, lease.unit, limit, failed)
+
+        return await self._database.repeat(work)
+
+    async def known(self, lease: Lease, limit: int) -> Sequence[str]:
+        """Return records that are there; see `Loader`."""
+
+        async def work() -> Sequence[str]:
+            async with self._database.transaction() as connection:
+                return await self._absent.known(connection, lease.unit, limit)
+
+        return await self._database.repeat(work)
+
     async def _load_rows(
         self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit
-    ) -> tuple[int, int, list[Rejected]]:
-        """Return how many rows were inserted and updated, and what Postgres refused.
+    ) -> tuple[int, int, int, list[Rejected]]:
+        """Return how many rows were inserted, how many of these are records, how many updated.
+
+        And what Postgres refused.
 
         Nearly always that is nothing, so a savepoint for each step is worth its cost only after
         all steps together have failed.
@@ -143,7 +183,7 @@ class PostgresLoader:
         commit: Commit,
         *,
         careful: bool,
-    ) -> tuple[int, int, list[Rejected]]:
+    ) -> tuple[int, int, int, list[Rejected]]:
         loads = [
             (
                 spec,
@@ -186,7 +226,9 @@ class PostgresLoader:
             for _, statements in self._statements:
                 await driver.execute(statements.forget, lease.unit.project_id)
         updated = swept + sum(t.updated for t in tables)
-        return sum(t.inserted for t in tables), updated, refused
+        main = self._resource.tables[0].name
+        records = sum(table.inserted for spec, table in loads if spec.name == main)
+        return sum(t.inserted for t in tables), records, updated, refused
 
     async def _sweep(
         self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit
@@ -211,26 +253,27 @@ class PostgresLoader:
         return count
 
     async def _check_off(self, connection: AsyncConnection, lease: Lease, commit: Commit) -> None:
-        """Note which resources had their turn."""
-        if not commit.checked:
-            return
+        """Note which resources had their turn, and which were asked about in vain."""
         table = self._tables.checks
-        row = insert(table).values(
-            [
-                {
-                    "project_id": lease.unit.project_id,
-                    "stream": lease.unit.stream,
-                    "record_key": key,
-                    "checked_at": commit.observed_at,
-                }
-                for key in sorted(set(commit.checked))
-            ]
-        )
-        await connection.execute(
-            row.on_conflict_do_update(
-                constraint="checks_pkey", set_={"checked_at": row.excluded.checked_at}
+        for column, keys in (("checked_at", commit.checked), ("tried_at", commit.tried)):
+            if not keys:
+                continue
+            row = insert(table).values(
+                [
+                    {
+                        "project_id": lease.unit.project_id,
+                        "stream": lease.unit.stream,
+                        "record_key": key,
+                        column: commit.observed_at,
+                    }
+                    for key in sorted(set(keys))
+                ]
             )
-        )
+            await connection.execute(
+                row.on_conflict_do_update(
+                    constraint="checks_pkey", set_={column: row.excluded[column]}
+                )
+            )
 
     async def _meet_others(self, connection: AsyncConnection, lease: Lease) -> bool:
         """Tell whether other runs read this stream now, and let one of us write at a time.
@@ -318,7 +361,10 @@ class PostgresLoader:
                     "complete": table.c.complete + new.complete,
                     "tail_until": func.greatest(table.c.tail_until, new.tail_until),
                     "swept": func.coalesce(new.swept, table.c.swept),
-                    "traits": new.traits,
+                    # Key by key: units that close at once keep what the others found.
+                    "traits": func.coalesce(table.c.traits, text("'{}'::jsonb")).op("||")(
+                        new.traits
+                    ),
                     "updated_at": func.now(),
                 },
             )

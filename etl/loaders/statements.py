@@ -42,9 +42,10 @@ class LoadStatements:
     columns: of staging: a row's place in the batch (null: in any range), then the row.
     create_staging: safe to repeat; the table lives as long as the connection and is emptied at each
     commit. upsert: takes $1 project_id, $2 observed_at, the places from $3 to before $4, and, if
-    takes_source_at, $5 the source's clock when it answered; answers (inserted, updated). sight: $1
-    and $2 as before: keeps which rows of staging were seen without news. forget: $1 project_id.
-    sweep: $1 and $2 as before, $3 owners: marks what belongs to them and is not staged as deleted.
+    takes_source_at, $5 the instant that clocks agreed on when the source answered; answers
+    (inserted, updated). sight: $1 and $2 as before: keeps which rows of staging were seen without
+    news. forget: $1 project_id. sweep: $1 and $2 as before, $3 owners: marks what belongs to them
+    and is not staged as deleted.
     """
 
     staging: str
@@ -172,7 +173,8 @@ def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
         if spec.expiry is not None:
             named, days = value(source, spec.expiry.at), value(source, spec.expiry.days)
             expires_at = f"coalesce({named}, {expires_by_rule(spec.expiry, source, days)})"
-            changed += f" OR (t._expired_at IS NOT NULL AND {lives(source)})"
+            # What the source shows is alive, whatever its expiry says; a replay shows nothing.
+            changed += f" OR (t._expired_at IS NOT NULL AND {_SOURCE_AT} IS NOT NULL)"
             held_days = f"t.{quoted(spec.expiry.days)}"
             held_by_rule = expires_by_rule(spec.expiry, "t", held_days)
             held_until = f"coalesce(t.{quoted(spec.expiry.at)}, {held_by_rule})"
@@ -187,13 +189,9 @@ def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
         unseen = unseen_since(spec, sightings, observed_at)
         return f"t._observed_at <= {observed_at} AND ({changed}){whole} AND {unseen}"
 
-    def lives(source: str) -> str:
-        assert spec.expiry is not None
-        return f"coalesce({value(source, spec.expiry.at)} > {_SOURCE_AT}, true)"
-
     alive = ", _deleted_at = NULL"
     if spec.expiry is not None:
-        alive += f", _expired_at = CASE WHEN {lives('excluded')} THEN NULL ELSE t._expired_at END"
+        alive += f", _expired_at = CASE WHEN {_SOURCE_AT} IS NULL THEN t._expired_at END"
     key = ", ".join(quoted(name) for name in spec.key)
     names = ", ".join(quoted(name) for name in spec.columns)
     values = ", ".join(f"s.{quoted(name)}" for name in spec.columns)

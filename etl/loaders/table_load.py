@@ -41,6 +41,8 @@ class TableLoad:
 
     async def stage(self) -> list[tuple[int, str]]:
         """Copy the rows into staging; return place and reason of each one that was refused."""
+        # Outside of any savepoint: rolled back with the rows, it would be missing afterwards.
+        await (await driver_of(self._connection)).execute(self._statements.create_staging)
         return await self._bisect(self._stage, 0, len(self._rows))
 
     async def upsert(self) -> list[tuple[int, str]]:
@@ -72,7 +74,6 @@ class TableLoad:
         return bad + await self._bisect(step, middle, end)
 
     async def _stage(self, driver: Any, first: int, end: int) -> None:
-        await driver.execute(self._statements.create_staging)
         rows: Iterable[Row] = self._rows
         columns = self._statements.columns[1:]
         if self._careful:  # else all rows are staged and written together: no need for places

@@ -15,7 +15,7 @@ from etl.loaders.leases import Unit
 from etl.runs.report import FAILED, PAUSED, Report, ending_of, not_begun
 from etl.runs.sync import execute_unit
 from etl.runs.windows import Chain
-from etl.runs.work import Plan, Progress, Reached, Tools
+from etl.runs.work import Plan, Progress, Reached, Tools, sound_watermark
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +74,14 @@ async def backfill_stream(
     """
     try:
         tail = Unit(project_id, stream.name)
-        watermark = await tools.database.repeat(lambda: tools.history.watermark(tail))
+        watermark = await sound_watermark(tools, plan, stream, tail)
     except EtlError as exc:
         return [Report(project_id, stream.name, TAIL, ending_of(exc))]
     reports: list[Report] = []
     left = windows_left(past, watermark, tools.client.source_now)
     whole = _Whole(left, progress)
-    gone = 0
     for windows in chained(left):
-        chain = Chain(reach=windows[-1].since, gone=gone)
+        chain = Chain(reach=windows[-1].since)
         for window in windows:
             if stop.is_set():
                 ending = ending_of(not_begun())
@@ -97,7 +96,6 @@ async def backfill_stream(
                 return reports
             if chain.showed_everything:
                 return reports
-        gone = chain.gone
     return reports
 
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from etl.core.budget import CRUD
+from etl.core.clocks import TOLERANCE
 from etl.core.stream import Mode, Resource, Stream
 from etl.core.walk import Ask
 from etl.core.window import Window
@@ -35,8 +36,6 @@ from etl.extractors.protocol import (
 )
 from etl.settings import Settings
 
-# A clock further off than this is worth a word; windows go by the server's clock all the same.
-TOLERATED_SKEW_S = 300.0
 ATTEMPTS = 2
 # A doctor does not sit out a long wait, in seconds, but reports it.
 MAX_WAIT_S = 5.0
@@ -100,7 +99,7 @@ async def examine_key(client: Client) -> tuple[Finding, Sequence[str] | None]:
         )
         scopes = parse_object(answer.body).get("scopes")
     except SourceError as exc:
-        if exc.status in (403, 404):
+        if isinstance(exc, StreamUnavailable):
             return Finding("key", True, "the server does not tell its scopes"), None
         return trouble("key", exc), None
     if not isinstance(scopes, list):
@@ -109,17 +108,15 @@ async def examine_key(client: Client) -> tuple[Finding, Sequence[str] | None]:
 
 
 def examine_clock(client: Client) -> Finding:
-    """Return how far the server's clock and the database's are apart."""
-    seconds = client.source_ahead_s
-    if abs(seconds) <= TOLERATED_SKEW_S:
-        return Finding("clocks", True, f"server and database within {abs(seconds):.0f} s")
-    direction = "ahead of" if seconds > 0 else "behind"
-    return Finding(
-        "clocks",
-        True,
-        f"the server's clock is {timedelta(seconds=round(abs(seconds)))} {direction} the "
-        "database's; syncs go by the server's",
-    )
+    """Return whether the clocks agree: the database's, this machine's and the server's."""
+    clocks = client.clocks
+    if clocks.agreed is None:
+        said = f"No two clocks agree: {clocks}. Set them right; until then every sync is partial"
+        return Finding("clocks", False, said, EXIT_PARTIAL)
+    apart = clocks.latest - clocks.earliest
+    if apart <= TOLERANCE:
+        return Finding("clocks", True, f"within {apart.total_seconds():.0f} s of each other")
+    return Finding("clocks", True, f"{clocks}; syncs go by the two that agree")
 
 
 async def examine_stream(
@@ -174,7 +171,7 @@ async def _try_windows(client: Client, stream: Stream, project_id: int, prefix: 
         request = list_request(path, Ask(1), dates, resource.budget_classes)
         answer = await client.fetch(request, attempts=ATTEMPTS)
     except RequestRefused as exc:
-        if exc.status != 400:
+        if exc.status != 400 or exc.code is None:
             raise
         filters = False
         request = list_request(path, Ask(1), None, resource.budget_classes)

@@ -74,7 +74,7 @@ async def outlook(
         return [Outlook(project_id, stream.name, unit.window, None, None, 1, forecast, seconds)]
     stretches: list[tuple[Window, int]] = []
     if past is None:
-        age = plan.lookback.due(watermark.swept, now)
+        age = plan.lookback.due(watermark.swept, tools.client.source_now)
         window = moving_window(watermark.tail_until, plan.start, watermark.complete, age)
         stretches.append((window, 1))
     else:

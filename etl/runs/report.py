@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from etl.core.expected import RUNS_BEFORE_ACCEPTING, Lacking
 from etl.errors import (
     EXIT_FAILED,
     EXIT_PARTIAL,
@@ -18,7 +19,7 @@ from etl.errors import (
     Stopped,
     StreamUnavailable,
 )
-from etl.loaders.loader import Absence
+from etl.loaders.loader import Absence, Expiring
 
 SUCCEEDED, PARTIAL, PAUSED, FAILED, HELD = "succeeded", "partial", "paused", "failed", "held"
 
@@ -107,34 +108,76 @@ class Tally:
     """What a reading to the end has to own up to.
 
     complete: whether it vouches for every row. rejected: records newly set aside. withheld: what
-    vanished, when that was too much to believe. unjudged: whether something vanished that may also
+    vanished, when that was too much to believe; lasting: what would expire, likewise. unasked: how
+    many records that a list did not show are still to be asked for. unproven: whether the server
+    does not answer questions for single records. unjudged: whether something vanished that may also
     be a record that could not be read. cut: a list showed less than it has. passed_over: resources
-    that could not be asked about, and why the last one. ahead: why what is dated far ahead could
-    not be read.
+    or records that could not be asked about, and why the last one. clocks: what each one says, when
+    no two agree. lacking: of lists that show less than they count, how much less. miscounted: how
+    many rows more, or less, a list counts than was expected of what is new. ahead: why what is
+    dated far ahead could not be read.
     """
 
     complete: bool = True
     rejected: int = 0
     withheld: Absence | None = None
+    lasting: Expiring | None = None
+    unasked: int = 0
+    unproven: bool = False
     unjudged: bool = False
     cut: bool = False
     passed_over: tuple[int, str] | None = None
     ahead: str | None = None
+    clocks: str | None = None
+    lacking: Sequence[Lacking] = ()
+    miscounted: int = 0
 
 
 def honest_ending(tally: Tally, stream: str = "") -> Ending:
     """Return how a unit of `stream` ends that was read to its end and committed."""
     reasons = []
-    if not tally.complete:
+    if tally.lacking:
+        reasons.append(_lacking(tally.lacking, stream))
+    elif not tally.complete:
         reasons.append(
             "The list kept changing while it was read: no two passes agreed, so rows may be "
             "missing. The next run reads it again"
         )
-    if tally.withheld is not None:
+    if tally.miscounted:
+        more = "more" if tally.miscounted > 0 else "fewer"
         reasons.append(
-            f"{tally.withheld.suspects:,} of {tally.withheld.alive:,} records have vanished at "
-            "once, so none of them was marked deleted. If that is right, run "
+            f"The server counts {_rows(abs(tally.miscounted))} {more} than is explained by what is "
+            "new and what has expired. A sync reads everything again within 6 hours"
+        )
+    if tally.clocks is not None:
+        reasons.append(
+            f"No two clocks agree, so nobody knows as of when this is complete: {tally.clocks}. "
+            "Set them right"
+        )
+    if tally.withheld is not None:
+        lost, there = tally.withheld.lost, tally.withheld.alive + tally.withheld.lost
+        within = f"within a day, {lost:,} of them marked before" if lost else "at once"
+        reasons.append(
+            f"{tally.withheld.suspects + lost:,} of {there:,} records have vanished {within}, so "
+            f"{'no more' if lost else 'none'} of them was marked deleted. If that is right, run "
             f"`posthog-etl sync --accept-deletions {stream}`"
+        )
+    if tally.lasting is not None:
+        reasons.append(
+            f"{tally.lasting.rows:,} of {tally.lasting.alive:,} records would expire at once, and "
+            "the server still has some of them, so none was marked expired: a clock or their "
+            "expiry_time is wrong. If they have expired, run "
+            f"`posthog-etl sync --accept-deletions {stream}`"
+        )
+    if tally.unasked:
+        reasons.append(
+            f"{tally.unasked:,} records that the list did not show are still to be asked for by "
+            "their keys; the next runs go on"
+        )
+    if tally.unproven:
+        reasons.append(
+            "The server does not find even a record that is there by its key, so what the list did "
+            "not show was not marked deleted"
         )
     if tally.unjudged:
         reasons.append(
@@ -161,6 +204,26 @@ def honest_ending(tally: Tally, stream: str = "") -> Ending:
     if reasons:
         return Ending(PARTIAL, EXIT_PARTIAL, ". ".join(reasons))
     return Ending(SUCCEEDED, EXIT_SUCCEEDED)
+
+
+def _lacking(lacking: Sequence[Lacking], stream: str) -> str:
+    """Return what is to be said of lists that show less than they count."""
+    total = sum(each.rows for each in lacking)
+    said = (
+        f"The server counts {_rows(total)} more than it showed, so rows may be missing. The next "
+        "run reads it again"
+    )
+    runs = min(each.runs for each in lacking)
+    if runs >= RUNS_BEFORE_ACCEPTING:
+        said += (
+            f". It was the same in the last {runs} runs: if this server always counts so, run "
+            f"`posthog-etl sync --accept-count {stream}`"
+        )
+    return said
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" if count == 1 else f"{count:,} rows"
 
 
 def defect_ending(exc: BaseException) -> Ending:

@@ -18,7 +18,7 @@ from etl.errors import (
     StreamUnavailable,
 )
 from etl.extractors.client import Client
-from etl.extractors.protocol import Answer, is_about_the_stream, is_record_closed
+from etl.extractors.protocol import Answer, is_about_the_stream, is_record_closed, names_the_project
 from etl.extractors.snapshot import GATHERED_S, SnapshotExtractor
 from etl.loaders.loader import Closing, Commit
 from etl.loaders.parents import Parent, Turns
@@ -29,15 +29,17 @@ from etl.runs.work import Work, stopped
 ANSWERS_A_BATCH = 50
 # After so many failures one after the other it is the server, and not the resources.
 FAILURES_IN_A_ROW = 3
-# If so many resources and no fewer are refused at once, it is not only some that may not be seen.
+# If so many resources and no fewer are refused, or not found, and none is answered, it is not only
+# some.
 TELLING = 10
 
 
 class RotationWork(Work):
     """One execution of a rotation. Which resources had their turn commits with their rows."""
 
-    # What the pages that are fetched and not loaded yet are about, in their order.
-    _asked: deque[list[str]]
+    # What the pages that are fetched and not loaded yet are about, in their order: resources that
+    # had their turn, and those that were asked about in vain.
+    _asked: deque[tuple[list[str], list[str]]]
 
     async def run(self) -> Ending:
         """Ask for the resources whose turn it is. Raises EtlError."""
@@ -72,13 +74,18 @@ class RotationWork(Work):
             self._pages(extractor, turn, known=known), plan.buffer_bytes, self._stop
         ) as fetched:
             async for page in fetched:
-                asked = self._asked.popleft()
-                await self._commit(loader, page, resource.transform(page), checked=asked)
+                asked, tried = self._asked.popleft()
+                batch = resource.transform(page)
+                await self._commit(loader, page, batch, checked=asked, tried=tried)
         if self._stop.is_set():
             raise stopped()
         turns = await self._turns(parents)
         # Everything is known as of the oldest check, and not before each one had its turn.
         known_at = began_at if turns.resources == 0 else turns.oldest_check
+        if self._clocks_disagree():
+            known_at = None
+        elif known_at is not None:
+            known_at = min(known_at, tools.client.source_now)
         requests, bytes_read = self.spent()
         commit = Commit(
             observed_at=tools.client.now,
@@ -109,39 +116,55 @@ class RotationWork(Work):
     ) -> AsyncIterator[Page]:
         """Yield the answers for these resources, some at a time.
 
-        One that is refused or fails has had its turn, and keeps no other waiting, as soon as
-        anything is answered; until then it may be the stream that is not to be had. known: whether
-        anything was answered in an earlier turn. What is answered is kept whatever comes after it.
+        One that PostHog refuses has had its turn as soon as anything is answered; until then it may
+        be the stream that is not available. One whose request fails stays due and keeps no other
+        waiting. known: whether anything was answered in an earlier turn. What is answered is kept
+        whatever comes after it.
         """
         trouble = _Trouble(answered=known)
         (name,) = extractor.parent_fields
         part = _Part(self._tools.client)
         try:
             for parent in turn:
+                key = str(parent[name])
                 try:
                     found = await extractor.object_of(parent)
                 except (StreamUnavailable, SourceUnavailable, RequestRefused) as exc:
-                    trouble.note(exc)
+                    if names_the_project(exc) and await extractor.is_project_gone():
+                        raise
+                    self._note(trouble, exc, key, part)
                 else:
                     trouble.end()
+                    part.asked.append(key)
                     if found is not None:  # else its own stream finds out that it is gone
                         part.add(*found)
-                part.asked.append(str(parent[name]))
                 if trouble.answered and part.is_full:
-                    self._asked.append(part.asked)
+                    self._asked.append((part.asked, part.tried))
                     yield part.page()
                     part = _Part(self._tools.client)
             trouble.judge(len(turn))
         except EtlError as exc:
             about_all = isinstance(exc, SourceError) and is_about_the_stream(exc)
-            if part.asked and (trouble.answered or not (about_all or _is_closed(exc))):
-                self._asked.append(part.asked)
+            if not trouble.answered and (about_all or _is_closed(exc)):
+                part.asked.clear()
+            if part.asked or part.tried:
+                self._asked.append((part.asked, part.tried))
                 yield part.page()
             raise
+        # Where others were answered, an address that leads nowhere is that of one resource.
+        part.asked += trouble.unplaced
         self._tally.passed_over = trouble.passed_over
-        if part.asked:
-            self._asked.append(part.asked)
+        if part.asked or part.tried:
+            self._asked.append((part.asked, part.tried))
             yield part.page()
+
+    def _note(self, trouble: _Trouble, exc: SourceError, key: str, part: _Part) -> None:
+        """Note that a resource was not answered; raises `exc` when it is about all of them."""
+        if is_record_closed(exc):
+            part.asked.append(key)  # the key's owner may not see this one, and that is no fault
+        elif not is_about_the_stream(exc):
+            part.tried.append(key)
+        trouble.note(exc, key)
 
 
 class _Part:
@@ -154,6 +177,7 @@ class _Part:
         self._is_dirty = False
         self._size_bytes = 0
         self.asked: list[str] = []
+        self.tried: list[str] = []
 
     def add(self, record: Record, answer: Answer, dirty: bool) -> None:
         self._records.append(record)
@@ -162,7 +186,8 @@ class _Part:
 
     @property
     def is_full(self) -> bool:
-        return len(self.asked) >= ANSWERS_A_BATCH or time.monotonic() - self._began_s >= GATHERED_S
+        asked = len(self.asked) + len(self.tried)
+        return asked >= ANSWERS_A_BATCH or time.monotonic() - self._began_s >= GATHERED_S
 
     def page(self) -> Page:
         return Page(
@@ -177,28 +202,50 @@ class _Part:
 
 
 class _Trouble:
-    """Tells the trouble of one resource from that of the stream."""
+    """Tells the trouble of one resource from that of the stream.
+
+    answered: whether anything was, also in an earlier turn.
+    """
 
     def __init__(self, *, answered: bool) -> None:
         self.answered = answered
-        self.passed_over: tuple[int, str] | None = None
+        self._answered_now = False
+        self._failed: dict[str, SourceError] = {}
+        self._unplaced: dict[str, SourceError] = {}
         self._in_a_row = 0
         self._refused: list[SourceError] = []
 
     def end(self) -> None:
         """Note an answer."""
-        self.answered, self._in_a_row = True, 0
+        self.answered = self._answered_now = True
+        self._in_a_row = 0
 
-    def note(self, exc: SourceError) -> None:
+    def note(self, exc: SourceError, key: str) -> None:
         """Note a failure; raises it when it is the stream's, or the server's."""
         if is_record_closed(exc):
             self._refused.append(exc)
-            return  # the key's owner may not see this one, and that is no fault
+            return
+        if isinstance(exc, StreamUnavailable) and not is_about_the_stream(exc):
+            # PostHog says that there is nothing: of one resource, or of all, which others tell.
+            self._unplaced[key] = exc
+            if not self._answered_now and len(self._unplaced) >= TELLING:
+                raise exc
+            return
+        self._failed[key] = exc
         self._in_a_row += 1
         if is_about_the_stream(exc) or self._in_a_row >= FAILURES_IN_A_ROW:
             raise exc
-        count = 0 if self.passed_over is None else self.passed_over[0]
-        self.passed_over = (count + 1, exc.message)
+
+    @property
+    def unplaced(self) -> Sequence[str]:
+        """Resources whose address leads nowhere, where those of others were answered."""
+        return list(self._unplaced) if self.answered else ()
+
+    @property
+    def passed_over(self) -> tuple[int, str] | None:
+        """How many resources stay due, and why the last one; None when none does."""
+        left = self._failed if self.answered else {**self._failed, **self._unplaced}
+        return (len(left), list(left.values())[-1].message) if left else None
 
     def judge(self, resources: int) -> None:
         """Raise the last refusal when all of these resources were refused."""

@@ -2,7 +2,7 @@
 
 A list without a change marker does not say what changed, so all of it is read; unchanged rows are
 not touched. What a complete reading did not show is looked at once more before it is marked
-deleted: asked for by its key where the API offers that, else by a second reading.
+deleted: asked for by its key where the API offers that (`Resource.one`), else by a second reading.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from etl.core.expected import Lacking, accepted_of, lacking_after, lacking_of
 from etl.core.forecast import Forecast
 from etl.core.page import Batch, Page, Sighting
 from etl.core.stream import Resource
@@ -21,23 +22,34 @@ from etl.extractors.snapshot import Snapshot, SnapshotExtractor, fingerprint_of
 from etl.loaders.history import Watermark
 from etl.loaders.loader import Closing, Commit, Loader
 from etl.loaders.parents import Parent
+from etl.runs.judging import Accepted, Judging
 from etl.runs.prefetch import prefetched
 from etl.runs.report import Ending, honest_ending
-from etl.runs.work import Work, stopped
+from etl.runs.work import stopped
 
 _log = structlog.get_logger(__name__)
 
-# So many suspects are always asked for one by one, a count.
+# So many suspects are asked for before what was learnt is committed, a count.
 FEW = 20
 
 
-class SnapshotWork(Work):
+class SnapshotWork(Judging):
     """One execution of a snapshot: what is left of a broken one, else all of it."""
+
+    # By list: what it lacked in the last run, and how many rows it may count and not show.
+    _lacking: dict[str, Lacking]
+    _accepted_counts: dict[str, int]
 
     async def run(self) -> Ending:
         """Read and load every resource of the stream. Raises EtlError."""
         plan, client = self._plan, self._tools.client
         watermark = await self._watermark()
+        self.accepted = Accepted.of(watermark.traits)
+        self._lacking = lacking_of(watermark.traits)
+        self._accepted_counts = accepted_of(watermark.traits)
+        if self.stream.name in plan.accept_counts:
+            for name, lacking in self._lacking.items():
+                self._accepted_counts[name] = self._accepted_counts.get(name, 0) + lacking.rows
         fingerprint = fingerprint_of(self.stream, plan.prefix, plan.page_size_records)
         self._expect(await foresee(self._tools, self.stream, self.lease.unit.project_id, watermark))
         resumed = Snapshot.resume(self.lease.position, fingerprint, client.now)
@@ -81,6 +93,7 @@ class SnapshotWork(Work):
             prefix=self._plan.prefix,
             page_size_records=self._plan.page_size_records,
             next_parents=next_parents,
+            accepted=self._accepted_counts,
         )
 
     async def _read(
@@ -127,12 +140,16 @@ class SnapshotWork(Work):
         resource: Resource,
         snapshot: Snapshot,
     ) -> None:
-        """Mark what is gone: what this reading did not show, and a second look does not either."""
-        absence = await self._withheld(loader)
-        if self._tally.withheld is not None or not absence.suspects:
+        """Mark what is gone: what this reading did not show, and a second look does not either.
+
+        Where the API offers a request by key, each record is asked for by its own; only where it
+        offers none does a second reading decide.
+        """
+        table = resource.tables[0].name
+        absence = await self._weigh(loader, table)
+        if absence is None or not absence.suspects:
             return
-        # Where there are more than a second reading takes requests, that is the cheaper look.
-        asks = resource.one is not None and absence.suspects <= max(snapshot.pages, FEW)
+        asks = resource.one is not None
         position = snapshot.position(self._tools.client.now)
         if not asks or snapshot.records == 0:
             # Also an answer without any record is believed only when it is given twice.
@@ -141,22 +158,34 @@ class SnapshotWork(Work):
             snapshot.pages, snapshot.parents = first.pages, first.parents
             if not snapshot.complete:
                 return
-        if not asks and not snapshot.vouches:
+
+        async def take(page: Page, gone: Sequence[str], there: Sequence[str]) -> None:
+            batch = resource.transform(page)
+            sighting = Sighting([*_seen(resource, batch), *there])
+            page = replace(page, position=position, sighting=sighting)
+            await self._commit(loader, page, batch, gone=gone, checked=there)
+
+        if asks:
+            await self._ask_for(loader, table, absence, FEW, extractor.confirm, take)
+            return
+        if not snapshot.vouches:
             self._tally.unjudged = True
             return
         async for keys in self._suspects(loader):
-            page, gone = _nothing(self._tools.client.now), list(keys)
-            if asks:
-                page, gone = await extractor.confirm(keys)
-            batch = resource.transform(page)
-            sighting = Sighting([*_seen(resource, batch), *(set(keys) - set(gone))])
-            page = replace(page, position=position, sighting=sighting)
-            await self._commit(loader, page, batch, gone=gone)
+            await take(_nothing(self._tools.client.now), keys, ())
 
     async def _close(self, snapshot: Snapshot) -> None:
         """Say as of when everything is known; the watermark moves here and nowhere else."""
         self._tally.complete &= snapshot.complete
         self._tally.cut = snapshot.cut
+        lacking = lacking_after(self._lacking, snapshot.lacking)
+        self._tally.lacking = list(lacking.values())
+        if snapshot.passed_over:
+            why = "something other than PostHog answered"
+            self._tally.passed_over = (snapshot.passed_over, why)
+        known = snapshot.complete and not self._clocks_disagree()
+        began_at = min(snapshot.began_at, self._tools.client.source_now)
+        await self._note_accepted()
         loader = self._tools.loader(self.stream.name, self.stream.resources[-1])
         requests, bytes_read = self.spent()
         commit = Commit(
@@ -166,9 +195,14 @@ class SnapshotWork(Work):
             bytes_read=bytes_read,
             closing=Closing(
                 complete=[],
-                tail_until=snapshot.began_at if snapshot.complete else None,
+                tail_until=began_at if known else None,
                 swept=None,
-                traits={"took": snapshot.took},
+                traits={
+                    "took": snapshot.took,
+                    "lacking": {name: each.as_json() for name, each in lacking.items()},
+                    "accepted_count": self._accepted_counts,
+                    **self.accepted.traits(),
+                },
             ),
         )
         await loader.load(self.lease, Batch([]), commit)

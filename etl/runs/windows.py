@@ -10,7 +10,9 @@ from typing import Any
 
 import structlog
 
+from etl.core.clocks import TOLERANCE
 from etl.core.coverage import Span
+from etl.core.expected import Counted, accepted_of, lacking_after, lacking_of
 from etl.core.forecast import Forecast, by_cursor, by_offset
 from etl.core.outliers import (
     ahead_was_read,
@@ -21,7 +23,7 @@ from etl.core.outliers import (
     looked_before,
     window_ahead,
 )
-from etl.core.page import Batch, Page
+from etl.core.page import Batch, Page, Sighting
 from etl.core.stream import TAIL, Stream
 from etl.core.window import FAR_AHEAD, MARGIN, Window, moving_window
 from etl.errors import (
@@ -37,14 +39,18 @@ from etl.extractors.protocol import id_batches
 from etl.extractors.reading import Reading
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Lease
-from etl.loaders.loader import Closing, Commit, CutRecord
+from etl.loaders.loader import Closing, Commit, CutRecord, Outdated
+from etl.runs.judging import Accepted, Judging
 from etl.runs.prefetch import prefetched
 from etl.runs.report import Ending, Tally, honest_ending
-from etl.runs.work import Plan, Progress, Tools, Work, stopped
+from etl.runs.work import Plan, Progress, Tools, stopped
 
 _log = structlog.get_logger(__name__)
 
-_CUT_AT_ONCE = 1000
+# The only list of the stream, as traits name it.
+_LIST = ""
+# So many records are taken from the database at once, to be asked for, a count.
+_AT_ONCE = 1000
 
 
 @dataclass(slots=True)
@@ -53,14 +59,12 @@ class Chain:
 
     reach: where the oldest of them begins. extractor: has read the one before, None at first.
     rows: how many known rows are in what was read so far; requests: how many that was to take.
-    gone: how many records this backfill has marked deleted so far.
     """
 
     reach: datetime
     extractor: Extractor | None = None
     rows: int = 0
     requests: int = 0
-    gone: int = 0
 
     @property
     def broken(self) -> bool:
@@ -74,10 +78,10 @@ class Chain:
     def showed_everything(self) -> bool:
         """Whether the server does not filter, so that the last window held all there is."""
         reading = None if self.extractor is None else self.extractor.reading
-        return reading is not None and reading.complete and not reading.filters
+        return reading is not None and reading.complete and reading.everything
 
 
-class WindowsWork(Work):
+class WindowsWork(Judging):
     """One execution of a unit: an unfinished reading first, then what is new since."""
 
     def __init__(
@@ -98,6 +102,7 @@ class WindowsWork(Work):
     async def run(self) -> Ending:
         """Read and load until the unit is up to date. Raises EtlError."""
         watermark = await self._watermark()
+        self.accepted = Accepted.of(watermark.traits)
         extractor = self._extractor(watermark)
         left = extractor.resume(self.lease.position)
         if left is not None and left.window.is_ahead:
@@ -109,13 +114,27 @@ class WindowsWork(Work):
             # What was read before the break may have changed since, so the new end follows.
             await self._read(extractor, left.window, watermark, left)
             watermark, self._tally = await self._watermark(), Tally(rejected=self._tally.rejected)
-        age = self._plan.lookback.due(watermark.swept, self._tools.client.now)
-        await self._read(extractor, self._moving(watermark, age), watermark, None)
+        await self._read_moving_end(extractor, watermark)
         if not self._stop.is_set():
             await self._read_ahead(extractor, watermark)
         if not self._stop.is_set():
             await self._look_before(extractor)
         return honest_ending(self._tally, self.stream.name)
+
+    async def _read_moving_end(self, extractor: Extractor, watermark: Watermark) -> None:
+        """Read what is new, and once more everything when a server's count does not fit that."""
+        client = self._tools.client
+        age = self._plan.lookback.due(watermark.swept, client.source_now)
+        window = self._moving(watermark, age)
+        counted = Counted.of(extractor.traits)
+        front = counted is not None and counted.front_will_do(client.source_now)
+        await self._read(extractor, window, watermark, None, front=front)
+        counted = Counted.of(extractor.traits)
+        if counted is None or not counted.unaccounted or self._tally.withheld is not None:
+            return
+        if not counted.front_will_do(client.source_now):
+            _log.info("list.miscounted", unaccounted=counted.unaccounted)
+            await self._read(extractor, window, watermark, None)
 
     async def _read_ahead(self, extractor: Extractor, watermark: Watermark) -> None:
         """Read what lies ahead of the moving end, if it is due."""
@@ -183,10 +202,20 @@ class WindowsWork(Work):
             prefix=self._plan.prefix,
             page_size_records=self._plan.page_size_records,
             traits=watermark.traits,
+            accepted=self._accept_count(watermark),
         )
+        extractor.traits["accepted_count"] = {_LIST: extractor.accepted}
         if self._chain is not None:
             self._chain.extractor = extractor
         return extractor
+
+    def _accept_count(self, watermark: Watermark) -> int:
+        """Return how many rows the server may count that it does not list."""
+        if self.stream.name in self._plan.accept_counts:
+            lacking = lacking_of(watermark.traits).get(_LIST)
+            if lacking is not None:
+                return accepted_of(watermark.traits).get(_LIST, 0) + lacking.rows
+        return accepted_of(watermark.traits).get(_LIST, 0)
 
     def _window(self) -> Window:
         span = Span.parse(self.lease.unit.window)
@@ -196,13 +225,24 @@ class WindowsWork(Work):
         return moving_window(watermark.tail_until, self._plan.start, watermark.complete, age)
 
     async def _read(
-        self, extractor: Extractor, window: Window, watermark: Watermark, left: Reading | None
+        self,
+        extractor: Extractor,
+        window: Window,
+        watermark: Watermark,
+        left: Reading | None,
+        *,
+        front: bool = False,
     ) -> None:
-        """Read the window, or what is left of it, to its end, load it, and close it."""
+        """Read the window, or what is left of it, to its end, load it, and close it.
+
+        front: of a server that ignores dates, no more than that.
+        """
+        self._new_records = self._gone_records = 0
+        counted = Counted.of(extractor.traits)
         opened_at, requests = self._tools.client.now, self._tools.client.requests
         resumed = left or extractor.follow(window)
-        await self._foresee(window, watermark, left, follows=resumed is not None)
-        pages = extractor.pages(window, resumed)
+        await self._foresee(window, watermark, left, follows=resumed is not None, front=front)
+        pages = extractor.pages(window, resumed, front=front)
         _log.info("window.opened", since=window.since.isoformat(), until=_text(window.until))
         ended = resumed is not None and resumed.ended
         async with prefetched(pages, self._plan.buffer_bytes, self._stop) as fetched:
@@ -216,15 +256,58 @@ class WindowsWork(Work):
         reading = extractor.reading
         assert reading is not None
         await self._ask_for_cut(extractor, reading)
+        expired_until = _expired_until(watermark)
         if reading.complete:
-            await self._judge_absent(extractor, reading)
+            expired_until = await self._judge_absent(extractor, reading, watermark)
         if reading.window.is_ahead:
             took = self._tools.client.requests - requests
             extractor.traits.update(ahead_was_read(opened_at, took))
-        await self._close(extractor, reading, watermark, opened_at)
+        await self._compare_count(extractor, reading, counted)
+        await self._close(extractor, reading, watermark, opened_at, expired_until)
+
+    async def _compare_count(
+        self, extractor: Extractor, reading: Reading, before: Counted | None
+    ) -> None:
+        """Note what the server counts, and what of that was not met."""
+        lacking = lacking_after(lacking_of(extractor.traits), {_LIST: reading.unaccounted})
+        extractor.traits["lacking"] = {name: each.as_json() for name, each in lacking.items()}
+        self._tally.lacking = list(lacking.values())
+        if reading.filters or reading.count is None or not reading.complete:
+            return
+        now = self._tools.client.source_now
+        if reading.everything or before is None:
+            counted = Counted(reading.count, now, everything_at=min(reading.began_at, now))
+        else:
+            expiring = await self._tools.history.count_expiring(
+                self.lease.unit, self._resource.tables[0], *before.expiring(now)
+            )
+            counted = before.after_front(
+                reading.count,
+                now,
+                new=self._new_records,
+                gone=self._gone_records,
+                expiring=expiring,
+            )
+        extractor.traits["counted"] = counted.as_json()
+        self._tally.miscounted = counted.unaccounted
+
+    def _traits(self, extractor: Extractor, expired_until: datetime | None) -> dict[str, Any]:
+        """Return what is kept for the next run; what only a sync knows, only a sync keeps."""
+        ours = ("expired_until", "accepted")
+        traits = {name: value for name, value in extractor.traits.items() if name not in ours}
+        if self.lease.unit.window == TAIL:
+            traits["expired_until"] = _text(expired_until)
+            traits |= self.accepted.traits()
+        return traits
 
     async def _foresee(
-        self, window: Window, watermark: Watermark, left: Reading | None, *, follows: bool
+        self,
+        window: Window,
+        watermark: Watermark,
+        left: Reading | None,
+        *,
+        follows: bool,
+        front: bool,
     ) -> None:
         """Say beforehand how many requests it takes, from the rows that are known already.
 
@@ -238,7 +321,7 @@ class WindowsWork(Work):
             requests = by_cursor(ahead, 0, self._plan.page_size_records)
             self._expect(Forecast(requests, exact=left is None))
             return
-        if (watermark.traits or {}).get("envelope") == "count":
+        if (watermark.traits or {}).get("envelope") == "count" and not front:
             if left is not None:
                 self._expect(Forecast(0 if left.ended else 1, exact=False))
             return
@@ -257,15 +340,19 @@ class WindowsWork(Work):
         requests = by_cursor(chain.rows, older, self._plan.page_size_records)
         if left is not None and left.ended:
             requests = 0
-        exact = left is None and complete.covers(span) and complete.covers(below)
+        exact = left is None and not front and complete.covers(span) and complete.covers(below)
         self._expect(Forecast(requests - chain.requests, exact))
         chain.requests = requests
 
     async def _load(
-        self, page: Page, gone: Sequence[str] = (), settled: Sequence[CutRecord] = ()
+        self,
+        page: Page,
+        gone: Sequence[str] = (),
+        checked: Sequence[str] = (),
+        settled: Sequence[CutRecord] = (),
     ) -> None:
         batch = self._resource.transform(page)
-        await self._commit(self._loader, page, batch, gone=gone, settled=settled)
+        await self._commit(self._loader, page, batch, gone=gone, checked=checked, settled=settled)
         if page.forecast_records is not None and self.forecast is None:
             requests = by_offset(page.forecast_records, self._plan.page_size_records)
             self.forecast = Forecast(requests, exact=True)
@@ -275,51 +362,81 @@ class WindowsWork(Work):
 
         A record that the answer does not show stays as it is: what vanished is found elsewhere.
         """
-        while cut := await self._loader.cut(self.lease, _CUT_AT_ONCE):
+        while cut := await self._loader.cut(self.lease, _AT_ONCE):
             seen = {each.key: each for each in cut}
             for keys in id_batches(seen):
                 if self._stop.is_set():
                     raise stopped()
-                page, _ = await extractor.confirm(keys)
+                page = (await extractor.confirm(keys)).page
                 _log.info("cuts.asked", records=len(keys), found=len(page.records))
                 settled = [seen[key] for key in keys]
                 await self._load(replace(page, position=reading.position()), settled=settled)
 
-    async def _judge_absent(self, extractor: Extractor, reading: Reading) -> None:
-        """Ask for the stored records that the reading did not show, and mark those that are gone.
+    async def _judge_absent(
+        self, extractor: Extractor, reading: Reading, watermark: Watermark
+    ) -> datetime | None:
+        """Mark what has expired, and which of the records that the reading did not show are gone.
 
         Only after a complete reading, and each one by its own answer: a list that leaves something
-        out proves nothing yet.
+        out proves nothing yet. Returns up to when what has expired is marked.
         """
-        # Small windows are no way round the guard: what the ones before lost counts, too.
-        before = 0 if self._chain is None else self._chain.gone
-        await self._withheld(self._loader, before=before)
-        if self._tally.withheld is not None:
-            await self._loader.withhold(self.lease)
-            return
-        async for ids in self._suspects(self._loader):
-            page, gone = await extractor.confirm(ids)
-            await self._load(replace(page, position=reading.position()), gone)
-            if self._chain is not None:
-                self._chain.gone += len(gone)
+        loader = self._loader
+
+        async def take(page: Page, gone: Sequence[str], there: Sequence[str]) -> None:
+            seen = [*(page.sighting.keys if page.sighting else ()), *there]
+            page = replace(page, position=reading.position(), sighting=Sighting(seen))
+            await self._load(page, gone, there)
+
+        moving = self.lease.unit.window == TAIL
+        elsewhere = moving and not reading.everything
+        now, noted = self._tools.client.source_now, (watermark.traits or {}).get("expired_until")
+        outdated = Outdated(
+            now,
+            started_before=reading.window.reach if elsewhere else None,
+            after=_expired_until(watermark),
+            recalls=moving and (noted is None or datetime.fromisoformat(noted) > now + TOLERANCE),
+        )
+        expired = not self._clocks_disagree() and await self._expire(
+            loader, outdated, extractor.confirm, take
+        )
+        if expired:
+            table = self._resource.tables[0].name
+            absence = await self._weigh(loader, table)
+            if absence is not None and absence.suspects:
+                await self._ask_for(loader, table, absence, _AT_ONCE, extractor.confirm, take)
+        if not moving:
+            # The next sync goes on with what is left.
+            await loader.withhold(self.lease)
+        await self._note_accepted()
+        return outdated.now if expired else _expired_until(watermark)
 
     async def _close(
-        self, extractor: Extractor, reading: Reading, watermark: Watermark, opened_at: datetime
+        self,
+        extractor: Extractor,
+        reading: Reading,
+        watermark: Watermark,
+        opened_at: datetime,
+        expired_until: datetime | None,
     ) -> None:
-        """Say what is known complete now; the watermarks move here and nowhere else."""
-        window, began_at = reading.window, reading.began_at
+        """Say what is known complete now; the watermarks move here and nowhere else.
+
+        Where no two clocks agree nobody knows as of when, and they stay where they are.
+        """
+        window = reading.window
+        began_at = min(reading.began_at, self._tools.client.source_now)
         moving = window.until is None
         self._tally.complete &= reading.complete
-        # A server that does not filter has shown everything there is.
-        since = window.since if reading.filters else min(window.reach, self._plan.start)
+        known = reading.complete and not self._clocks_disagree()
+        # A server that does not filter has shown everything there is, unless it was left early.
+        since = min(window.reach, self._plan.start) if reading.everything else window.since
         until = began_at
         if window.until is not None and reading.filters:
             until = min(window.until, began_at)
         # So has one that began where the greatest age would: what is older is not ours to read.
         oldest = self._moving(watermark, self._plan.lookback.grades[-1].age).since
-        everything = not reading.filters or window.since <= oldest
+        everything = reading.everything or window.since <= oldest
         age = timedelta.max if everything else (watermark.tail_until or began_at) - window.since
-        swept = self._plan.lookback.sweep(watermark.swept, age, opened_at)
+        swept = self._plan.lookback.sweep(watermark.swept, age, began_at)
         requests, bytes_read = self.spent()
         commit = Commit(
             observed_at=opened_at,
@@ -327,10 +444,10 @@ class WindowsWork(Work):
             requests=requests,
             bytes_read=bytes_read,
             closing=Closing(
-                complete=[Span(since, until)] if reading.complete and since < until else [],
-                tail_until=began_at if reading.complete and moving else None,
-                swept=swept if reading.complete and moving else None,
-                traits=extractor.traits,
+                complete=[Span(since, until)] if known and since < until else [],
+                tail_until=began_at if known and moving else None,
+                swept=swept if known and moving else None,
+                traits=self._traits(extractor, expired_until),
             ),
         )
         await self._loader.load(self.lease, Batch([]), commit)
@@ -340,6 +457,12 @@ class WindowsWork(Work):
             until=until.isoformat(),
             complete=reading.complete,
         )
+
+
+def _expired_until(watermark: Watermark) -> datetime | None:
+    """Return up to when what expired is marked; None: nothing was ever."""
+    until = (watermark.traits or {}).get("expired_until")
+    return watermark.tail_until if until is None else datetime.fromisoformat(until)
 
 
 def _text(at: datetime | None) -> str | None:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from etl.core.clocks import TOLERANCE, written_since
 from etl.core.forecast import Forecast
 from etl.core.guard import Guard
 from etl.core.lookback import Lookback
@@ -21,8 +22,8 @@ from etl.extractors.protocol import id_batches
 from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database
 from etl.loaders.history import History, Watermark
-from etl.loaders.leases import Lease, Leases
-from etl.loaders.loader import Absence, Commit, CutRecord, Loaded, Loader
+from etl.loaders.leases import Lease, Leases, Unit
+from etl.loaders.loader import Commit, CutRecord, Loaded, Loader
 from etl.loaders.parents import ParentRows
 from etl.runs.report import Ending, Tally
 
@@ -68,8 +69,10 @@ class Plan:
     """How a stream is read: from where at first, how much again, in what portions.
 
     guard: how much may vanish at once. accept_deletions: streams that may vanish all the same.
-    rotation_requests: how many resources get their turn at once, a count; recheck_after: when one
-    is due again.
+    accept_counts: streams whose server may count as many rows too many as in the last run.
+    confirm_requests: how many requests a run may send for single records that its reading did not
+    show, a count. rotation_requests: how many resources get their turn at once, a count;
+    recheck_after: when one is due again.
     """
 
     start: datetime
@@ -79,6 +82,8 @@ class Plan:
     buffer_bytes: int
     guard: Guard
     accept_deletions: Collection[str] = ()
+    accept_counts: Collection[str] = ()
+    confirm_requests: int = 500
     rotation_requests: int = 200
     recheck_after: timedelta = timedelta(hours=6)
 
@@ -104,7 +109,7 @@ class Work(ABC):
         self._requests = tools.client.requests
         self._bytes_read = tools.client.bytes_read
         self._sent = tools.client.requests
-        self._records = 0
+        self._records = self._new_records = self._gone_records = 0
         self._tally = Tally()
         self.forecast: Forecast | None = None
 
@@ -123,8 +128,7 @@ class Work(ABC):
         self.forecast = forecast if self.forecast is None else self.forecast + forecast
 
     async def _watermark(self) -> Watermark:
-        history = self._tools.history
-        return await self._tools.database.repeat(lambda: history.watermark(self.lease.unit))
+        return await sound_watermark(self._tools, self._plan, self.stream, self.lease.unit)
 
     async def _commit(
         self,
@@ -135,6 +139,7 @@ class Work(ABC):
         gone: Sequence[str] = (),
         checked: Sequence[str] = (),
         settled: Sequence[CutRecord] = (),
+        tried: Sequence[str] = (),
     ) -> None:
         """Load what became of a page, with its position."""
         requests, bytes_read = self.spent()
@@ -149,9 +154,12 @@ class Work(ABC):
             checked=checked,
             asked=page.asked,
             settled=settled,
+            tried=tried,
         )
         loaded: Loaded = await loader.load(self.lease, batch, commit)
         self._records += len(page.records)
+        self._new_records += loaded.new_records + loaded.rejected
+        self._gone_records += len(gone)
         self._tally.rejected += loaded.rejected
         self._progress(self._reached(page))
         _log.debug(
@@ -174,17 +182,14 @@ class Work(ABC):
             share=None if not expected else min(1.0, self._records / expected),
         )
 
-    async def _withheld(self, loader: Loader, *, before: int = 0) -> Absence:
-        """Weigh what was not seen; keep it in the tally where it is too much to believe.
-
-        before: how many records were marked deleted in the same go.
-        """
-        absence = await loader.expire(self.lease, self._tools.client.source_now)
-        trips = self._plan.guard.trips(absence.suspects + before, absence.alive + before)
-        if trips and absence.suspects and self.stream.name not in self._plan.accept_deletions:
-            _log.warning("deletions.withheld", absent=absence.suspects, rows=absence.alive)
-            self._tally.withheld = absence
-        return absence
+    def _clocks_disagree(self) -> bool:
+        """Tell whether no two clocks agree; the run is then partial."""
+        clocks = self._tools.client.clocks
+        if clocks.agreed is not None:
+            return False
+        _log.warning("clocks.disagree", clocks=str(clocks))
+        self._tally.clocks = str(clocks)
+        return True
 
     async def _suspects(self, loader: Loader) -> AsyncIterator[list[str]]:
         """Yield the keys of what was not seen, as many as fit into a request."""
@@ -195,6 +200,33 @@ class Work(ABC):
                 if self._stop.is_set():
                     raise stopped()
                 yield batch
+
+
+async def sound_watermark(tools: Tools, plan: Plan, stream: Stream, unit: Unit) -> Watermark:
+    """Return the stream's watermarks, cut back where a wrong clock wrote them into the future.
+
+    A stretch that ends there is cut back to the start of the run that wrote it, so that what was
+    not read since is read, or shows as a hole. Safe to repeat. Raises DestinationError.
+    """
+    history = tools.history
+    watermark = await tools.database.repeat(lambda: history.watermark(unit))
+    latest = tools.client.clocks.latest + TOLERANCE
+    end, tail = watermark.complete.until, watermark.tail_until
+    if not any(at is not None and at > latest for at in (end, tail)):
+        return watermark
+    until = tail
+    if tail is not None and tail > latest:
+        runs = await tools.database.repeat(
+            lambda: history.past_runs(Unit(unit.project_id, stream.name, stream.unit))
+        )
+        until = written_since(tail, plan.lookback.grades[-1].age, runs)
+    _log.warning("watermark.cut_back", was=_text(tail or end), until=_text(until))
+    await tools.database.repeat(lambda: history.cut_back(unit, until))
+    return await tools.database.repeat(lambda: history.watermark(unit))
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 async def rows_now(tools: Tools, stream: Stream, project_id: int) -> Mapping[str, int]:

@@ -71,6 +71,9 @@ PLAYLISTS = Stream(
         Resource(
             lists=(Address("session_recording_playlists/{short_id}/recordings/"),),
             key=_ITEM,
+            order="start_time",
+            # Collections are read by the ids in them, whatever page is asked for.
+            repeats=True,
             budget_classes=(CLICKHOUSE,),
             # What a saved filter finds is no content of its own, and changes by itself.
             parents=Parents(

@@ -1,6 +1,6 @@
 """Who shared what: one sharing configuration for each recording and insight."""
 
-from etl.core.stream import Address, Mode, Parents, Resource, Stream
+from etl.core.stream import Address, Mode, Parents, Resource, Stream, Watched
 from etl.transformers import sharing
 
 
@@ -14,6 +14,8 @@ def _sharing(resource_type: str, table: str, *, expire: bool = False) -> Resourc
             {"resource_id": "id"},
             constant={"resource_type": resource_type},
             expire=expire,
+            # A link that was switched off must not be shown as open until its next turn.
+            watched=Watched(sharing.CONFIGURATIONS.name, "enabled"),
         ),
         tables=sharing.TABLES,
         redact=sharing.hide_tokens,

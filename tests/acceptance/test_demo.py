@@ -27,6 +27,11 @@ def of_the_demo(directory: Path) -> list[psutil.Process]:
     return found
 
 
+def _as_from_a_terminal() -> None:
+    """Let SIGHUP end a process, also when the tests run under nohup, which has it ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 async def start(directory: Path, *options: str) -> asyncio.subprocess.Process:
     """Start a small demo."""
     return await asyncio.create_subprocess_exec(
@@ -35,6 +40,7 @@ async def start(directory: Path, *options: str) -> asyncio.subprocess.Process:
         env=DEMO.environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=_as_from_a_terminal,
     )
 
 

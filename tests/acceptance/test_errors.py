@@ -565,8 +565,9 @@ SOURCE: dict[str, Trouble] = {
     ),
     "a web server that is no PostHog": Trouble(
         answer({"status": 404, "body": "html"}),
-        3,
-        rf"The API answered 404: a web page instead of JSON\. {UNREAD}",
+        1,
+        r"Something other than PostHog answered 404: a web page instead of JSON\. Check "
+        r"POSTHOG_HOST, and what a proxy or a firewall before it lets through",
     ),
     "a login page": Trouble(
         answer({"preset": "login_page"}),
@@ -596,7 +597,8 @@ SOURCE: dict[str, Trouble] = {
     "a long wait": Trouble(
         answer({"status": 429, "wait_s": 9000}),
         6,
-        r"The server asks us to wait 9000 seconds, until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC",
+        r"The server asks us to wait 9000 seconds, which count as an hour, until "
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC",
     ),
     "no answer in time": Trouble(
         answer({"hang": True}, POSTHOG_ETL_REQUEST_TIMEOUT_S="0.5"),

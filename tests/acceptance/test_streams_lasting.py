@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import StartSandbox
 from tests.support.pipeline import Pipeline
 from tests.support.sql import select
-from tests.support.streams import NOTHING, SMALL, asked, marked, put, remove, untruths
+from tests.support.streams import NOTHING, SMALL, asked, marked, put, remove, unshare, untruths
 from tests.support.truth import stored
 
 CLOSED = {"status": 403, "detail": "This action does not support personal API key access"}
@@ -74,24 +74,31 @@ async def test_where_every_parent_is_refused_the_run_does_not_succeed(
 
 
 @pytest.mark.parametrize(
-    "fault", [{"status": 500}, {"status": 404, "detail": "Endpoint not found."}]
+    ("fault", "stays_due"),
+    [
+        ({"status": 500}, True),
+        ({"status": 403, "body": "html"}, True),
+        ({"status": 404, "detail": "Endpoint not found."}, False),
+        ({"status": 404, "detail": "Project not found."}, False),
+    ],
 )
 async def test_a_resource_that_always_fails_costs_no_other_its_turn(
-    start_sandbox: StartSandbox, dsn: str, fault: dict[str, Any]
+    start_sandbox: StartSandbox, dsn: str, fault: dict[str, Any], stays_due: bool
 ) -> None:
-    """All others are asked, the run says how many were not, and it has waited its turn again."""
+    """All others are asked first. It stays due, unless PostHog itself says there is nothing."""
     sandbox = await start_sandbox(**{**NOTHING, "insights": 12})
+    unshare(sandbox)
     await Pipeline(sandbox, dsn, streams=("insights",)).sync()
     ids = [str(row["id"]) for row in sandbox.control.truth_rows("insights")]
     sandbox.control.add_faults({"match": {"path": f"/insights/{ids[-1]}/sharing"}, "fault": fault})
     pipeline = Pipeline(sandbox, dsn, streams=("insight_sharing",), sharing_requests=5)
-    partial = 0
-    for _ in ids:
+    for _ in range(4):
         report = await pipeline.sync()
-        partial += report.ending.exit_code == 3
         assert report.ending.exit_code in (0, 3)
-    assert partial == 1
+    assert (report.requests, report.ending.exit_code) == ((1, 3) if stays_due else (0, 0))
     assert len(await stored(dsn, "sharing_configurations")) == len(ids) - 1
+    sandbox.control.clear_faults()
+    assert (await pipeline.sync()).records_read == stays_due
 
 
 async def test_what_was_answered_before_the_server_broke_off_is_kept(
@@ -99,6 +106,7 @@ async def test_what_was_answered_before_the_server_broke_off_is_kept(
 ) -> None:
     """The server fails from the eighth request on: seven are stored, and not asked about again."""
     sandbox = await start_sandbox(**{**NOTHING, "insights": 14})
+    unshare(sandbox)
     await Pipeline(sandbox, dsn, streams=("insights",)).sync()
     sandbox.control.add_faults({"match": {"path": "/sharing"}, "from": 8, "fault": {"status": 500}})
     pipeline = Pipeline(sandbox, dsn, streams=("insight_sharing",))

@@ -10,7 +10,16 @@ from tests.conftest import StartSandbox
 from tests.support.command import Command
 from tests.support.pipeline import EVERY_STREAM, Pipeline
 from tests.support.sql import select, value
-from tests.support.streams import CHANGING, SMALL, endings, marked, put, remove, untruths
+from tests.support.streams import (
+    CHANGING,
+    SMALL,
+    endings,
+    marked,
+    put,
+    remove,
+    unshare,
+    untruths,
+)
 
 MARKS = 'SELECT count(*) FROM posthog."{}" WHERE _deleted_at IS NOT NULL'
 
@@ -45,6 +54,7 @@ async def test_each_trouble_is_its_streams_own_and_the_others_load(
 ) -> None:
     """Six streams are refused, each in its own way, after a first sync: what is there stays."""
     sandbox = await start_sandbox(**SMALL)
+    unshare(sandbox)
     pipeline = Pipeline(sandbox, dsn, streams=CHANGING)
     assert endings(await pipeline.sync_each()) == {}
     for path, fault, _, _ in TROUBLES.values():

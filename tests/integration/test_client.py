@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from etl.core.stream import Stream
 from etl.core.window import Window
 from etl.errors import (
     BudgetSpent,
+    ForeignAnswer,
     KeyRefused,
     ListingBroken,
     RequestRefused,
@@ -39,6 +41,11 @@ REQUEST = Request("/api/projects/1/things/", (("limit", "2"),), CLASSES)
 PATIENT = RetryPolicy(attempts=4, first_wait_s=0.01, longest_wait_s=0.02, throttled_attempts=4)
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def posthogs(detail: str) -> str:
+    """An error body in PostHog's form."""
+    return json.dumps({"type": "server_error", "code": "error", "detail": detail, "attr": None})
 
 
 class CountingBudget:
@@ -266,10 +273,25 @@ async def test_attempts_are_bounded(connect: Open) -> None:
 )
 async def test_a_refusal_is_final(connect: Open, status: int, kind: type[Exception]) -> None:
     """Asking again would only spend the budget."""
-    opened = await connect(says(status, '{"detail": "no"}'))
+    opened = await connect(says(status, posthogs("no")))
     with pytest.raises(kind):
         await opened.client.fetch(REQUEST)
     assert len(opened.server.seen) == 1
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 410])
+async def test_what_something_else_answers_is_no_refusal(connect: Open, status: int) -> None:
+    """A firewall's page is asked again, as a server that fails; sooner given up at first."""
+    page = says(status, "<html>blocked</html>")
+    opened = await connect(page)
+    with pytest.raises(ForeignAnswer, match="Something other than PostHog"):
+        await opened.client.fetch(REQUEST)
+    assert len(opened.server.seen) == FIRST_CONTACT_ATTEMPTS
+    opened = await connect(says(), page)
+    await opened.client.fetch(REQUEST)
+    with pytest.raises(ForeignAnswer):
+        await opened.client.fetch(REQUEST)
+    assert len(opened.server.seen) == 1 + PATIENT.attempts
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -321,6 +343,15 @@ async def test_a_wait_longer_than_we_are_willing_pauses(connect: Open) -> None:
     assert len(opened.server.seen) == 1
 
 
+async def test_a_wait_of_more_than_an_hour_counts_as_an_hour_and_is_named(connect: Open) -> None:
+    """Of a server that names a day nobody waits a day."""
+    opened = await connect(says(429, headers={"Retry-After": "86400"}), max_wait_s=60)
+    with pytest.raises(BudgetSpent, match="86400 seconds, which count as an hour, until") as caught:
+        await opened.client.fetch(REQUEST)
+    assert caught.value.wait_s == 3600
+    assert opened.budget.blocked == [(CLASSES, 3600.0)]
+
+
 # --- bodies and time --------------------------------------------------------------------------
 
 
@@ -333,10 +364,10 @@ async def test_a_body_without_end_is_not_read_to_its_end(connect: Open) -> None:
     assert len(opened.server.seen) == 1
 
 
-@pytest.mark.parametrize("status", [504, 512, 513])
+@pytest.mark.parametrize("status", [429, 504, 512, 513])
 async def test_an_overloaded_server_is_asked_for_less_at_once(connect: Open, status: int) -> None:
     """The same page again would take as long; one that cannot shrink is asked for again."""
-    opened = await connect(says(status))
+    opened = await connect(says(status, posthogs("Query timeout exceeded. Try again later.")))
     with pytest.raises(SourceOverloaded):
         await opened.client.fetch(REQUEST, shrinkable=True)
     assert len(opened.server.seen) == 1
@@ -370,7 +401,7 @@ async def test_a_server_that_is_not_there_is_named(connect: Open) -> None:
 
 async def test_a_key_that_the_server_quotes_is_not_repeated(connect: Open) -> None:
     """What a server says is logged and stored."""
-    opened = await connect(says(401, f'{{"detail": "The key {KEY} is not valid."}}'))
+    opened = await connect(says(401, posthogs(f"The key {KEY} is not valid.")))
     with pytest.raises(KeyRefused) as caught:
         await opened.client.fetch(REQUEST)
     assert "is not valid" in str(caught.value)

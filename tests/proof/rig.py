@@ -24,6 +24,7 @@ from etl.sandbox.server import running
 from etl.sandbox.world import Project
 from etl.settings import Settings, load_settings
 from etl.streams import SESSION_RECORDINGS
+from tests.support.clocks import following
 from tests.support.truth import TABLES
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class Rig:
         )  # fmt: skip
         sandbox = await self._stack.enter_async_context(running(options))
         self._url, self.control = sandbox.url, sandbox.control
+        self._stack.enter_context(following(lambda: self.now))
         self.project = sandbox.world.projects[1]
         self._database = await asyncpg.connect(self._dsn, statement_cache_size=0)
         self._stack.push_async_callback(self._database.close)

@@ -14,10 +14,13 @@ from typing import IO, Any
 from weakref import WeakKeyDictionary
 
 from etl.streams import STREAMS
+from tests.support.clocks import told
 from tests.support.forker import Forked, Forker
 
 Process = Spawned | Forked
 
+# What the process that forks is started under; each command brings the rest of its own.
+_FORKER_NEEDS = ("PATH", "HOME", "PYTHONPATH")
 _FORKERS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Forker]] = WeakKeyDictionary()
 
 TIMEOUT_S = 120.0
@@ -81,9 +84,10 @@ class Command:
         if {name for name in self.environment if name.startswith("PYTHON")} == {"PYTHONPATH"}:
             loop = asyncio.get_running_loop()
             if loop not in _FORKERS:
-                _FORKERS[loop] = loop.create_task(Forker.start(self.environment))
+                bare = {name: self.environment[name] for name in _FORKER_NEEDS}
+                _FORKERS[loop] = loop.create_task(Forker.start(bare))
             forker = await asyncio.shield(_FORKERS[loop])
-            return await forker.fork(arguments, self.environment, log)
+            return await forker.fork(arguments, {**self.environment, **told()}, log)
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "etl", *arguments),
             env=self.environment,

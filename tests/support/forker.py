@@ -26,6 +26,7 @@ _LONGEST_MESSAGE_BYTES = 1 << 20
 _IMPORTED = (
     *("etl.cli.look", "etl.cli.play", "etl.cli.service", "etl.cli.work", "etl.app", "etl.console"),
     *("etl.loaders.migrate", "etl.service.serve", "etl.service.queue", "etl.service.worker"),
+    "tests.support.clocks",
     *("alembic.command", "alembic.autogenerate", "asyncpg", "aiohttp.web", "etl.sandbox.server"),
 )
 
@@ -187,6 +188,7 @@ def serve(channel: socket.socket) -> list[str]:
         os.dup2(pipe, standard)
         os.close(pipe)
     arguments, environment = json.loads(message)
+    importlib.import_module("tests.support.clocks").move_by(environment)
     os.environ.clear()
     os.environ.update(environment)
     return list(arguments)

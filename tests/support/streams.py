@@ -52,6 +52,15 @@ async def untruths(
     return found
 
 
+def unshare(sandbox: RunningSandbox) -> None:
+    """Switch every sharing off: what is shared is asked about at each sync."""
+    for row in sandbox.control.truth_rows("sharing_configurations"):
+        if row["enabled"]:
+            kind, id = row["resource_type"], row["resource_id"]
+            named = {"resource_type": kind, "resource_id": int(id) if kind == "insight" else id}
+            sandbox.control.change(put("sharing", **named, enabled=False))
+
+
 def endings(reports: Sequence[Report]) -> dict[str, str]:
     """How each stream of one project ended, those that succeeded left out."""
     return {

@@ -34,8 +34,8 @@ TWINS = [
         name="nobody says how to fix it",
         promise="P12",
         file="etl/extractors/protocol.py",
-        find="StreamUnavailable(told, remedy=_stream_remedy(status, said), ",
-        replace="StreamUnavailable(told, ",
+        find="kind, remedy = StreamUnavailable, _stream_remedy(status, said)",
+        replace='kind, remedy = StreamUnavailable, ""',
         caught_by=_TESTS + "[402]",
     ),
 ]

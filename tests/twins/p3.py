@@ -51,4 +51,13 @@ TWINS = [
         caught_by="tests/acceptance/test_complete.py::"
         "test_a_refused_request_never_leads_to_one_without_dates_on_a_real_server",
     ),
+    Twin(
+        name="a closed terminal stops a command that nohup started",
+        promise="P3",
+        file="etl/cli/shared.py",
+        find="signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN",
+        replace="True",
+        caught_by="tests/unit/test_signals.py::"
+        "test_under_nohup_a_closed_terminal_changes_nothing[ignored]",
+    ),
 ]

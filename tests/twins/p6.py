@@ -29,8 +29,9 @@ TWINS = [
         name="a project that is not found is taken for a recording that is gone",
         promise="P6",
         file="etl/extractors/protocol.py",
-        find=' and not re.search("endpoint|project", said)',
-        replace="",
+        find="        and _OF_THE_PROJECT.search(error.message) is None\n    )\n\n\n"
+        "def is_record_closed",
+        replace="    )\n\n\ndef is_record_closed",
         caught_by=_TESTS + "test_a_question_that_is_not_answered_marks_nothing",
     ),
     Twin(

@@ -7,6 +7,23 @@ _SET_ASIDE = _TESTS + "test_a_record_that_cannot_be_stored_is_set_aside_once_and
 
 TWINS = [
     Twin(
+        name="the staging table goes with the row that is refused",
+        promise="P7",
+        file="etl/loaders/table_load.py",
+        find="        await (await driver_of(self._connection)).execute("
+        "self._statements.create_staging)\n"
+        "        return await self._bisect(self._stage, 0, len(self._rows))\n",
+        replace="""
+        async def create_and_stage(driver: Any, first: int, end: int) -> None:
+            await driver.execute(self._statements.create_staging)
+            await self._stage(driver, first, end)
+
+        return await self._bisect(create_and_stage, 0, len(self._rows))
+""",
+        caught_by="tests/adversary/test_refused_values.py::"
+        "test_the_only_person_of_a_first_batch_is_set_aside_and_the_rest_loads",
+    ),
+    Twin(
         name="rows that Postgres refuses take their page along",
         promise="P7",
         file="etl/loaders/table_load.py",

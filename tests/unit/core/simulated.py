@@ -28,8 +28,10 @@ class ChangingList:
     """Rows in the order of (rank, key); each request sees the list after some more changes.
 
     changes: one list for each request, then nothing moves any more. pages: the most rows that the
-    server answers, by turns. tie_break False: rows of one rank come in another order each time.
-    counts: whether the server counts the list. says_end: whether it marks the end at all.
+    server answers, by turns. tie_break False: rows of one rank come in another order each time;
+    ties_by_offset: in an order that depends on the offset asked for. counts: whether the server
+    counts the list; overcounts: by how many rows too many. says_end: whether it marks the end at
+    all. says_order: whether a row shows its rank.
     """
 
     ranks: list[int]
@@ -39,6 +41,9 @@ class ChangingList:
     counts: bool = False
     says_end: bool = True
     shuffle: random.Random = field(default_factory=random.Random)
+    ties_by_offset: bool = False
+    overcounts: int = 0
+    says_order: bool = True
     requests: int = 0
 
     def __post_init__(self) -> None:
@@ -70,6 +75,8 @@ class ChangingList:
         else:
             assert ask.after is None
             start = ask.offset or 0
+            if self.ties_by_offset:
+                order = self._order(start)
             keys, cursor = order[start : start + size], None
             more = start + len(keys) < len(order) if self.says_end else bool(keys)
         self.loaded |= set(keys)
@@ -78,13 +85,17 @@ class ChangingList:
             settled=[self.rows[key][1] for key in keys],
             more=more,
             cursor=cursor,
-            count=len(order) if self.counts else None,
+            count=len(order) + self.overcounts if self.counts else None,
+            order=[self.rows[key][0] for key in keys] if self.says_order else (),
         )
 
     def _place(self, key: str) -> str:
         return f"{self.rows[key][0]:04}/{key}"
 
-    def _order(self) -> list[str]:
+    def _order(self, offset: int = 0) -> list[str]:
+        if self.ties_by_offset:
+            ties = random.Random(offset)
+            return sorted(sorted(self.rows), key=lambda key: (self.rows[key][0], ties.random()))
         if self.tie_break:
             return sorted(self.rows, key=self._place)
         return sorted(self.rows, key=lambda key: (self.rows[key][0], self.shuffle.random()))
@@ -114,6 +125,7 @@ class End:
     complete: bool
     broken: bool
     requests: int
+    unaccounted: int | None = None
 
 
 def walk_through(
@@ -134,7 +146,7 @@ def walk_through(
             yield End(complete=False, broken=True, requests=source.requests)
             return
         if step.last:
-            yield End(complete=step.complete, broken=False, requests=source.requests)
+            yield End(step.complete, False, source.requests, step.unaccounted)
             return
         if resumes:
             walk = resume_walk(json.loads(json.dumps(walk.position())))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from etl.core.walk import Ask
 from etl.errors import (
+    ForeignAnswer,
     KeyRefused,
     RequestRefused,
     SourceError,
@@ -25,7 +26,11 @@ from etl.errors import (
 )
 from etl.extractors.protocol import (
     error_of,
+    is_about_the_stream,
+    is_record_closed,
+    is_record_gone,
     list_request,
+    names_the_project,
     parse_list,
     parse_object,
     source_clock,
@@ -197,29 +202,86 @@ STATUSES: list[tuple[int, type[SourceError]]] = [
     (302, RequestRefused),
     (308, RequestRefused),
 ]
-BODIES = [
-    said("Something is wrong."),
-    b'{"error": "Something is wrong."}',
+DECIDING = (401, 402, 403, 404, 410)
+FOREIGN = [
     b"",
-    b"<html>Bad gateway</html>",
+    b"<html>Not found: no such record</html>",
     b'["Something is wrong."]',
-    b'{"detail": {"nested": [1]}}',
+    b'{"detail": "Not found."}',
+    b'{"error": "Something is wrong."}',
+    b'{"detail": {"nested": [1]}, "code": "not_found", "type": "invalid_request"}',
+    b'{"type": "https://example.com/probs/gone", "code": "gone", "detail": "Not found."}',
+    b'{"type": "invalid_request", "detail": "Not found."}',
     b"\xff\xfe\x00",
 ]
 
 
 @pytest.mark.parametrize(("status", "kind"), STATUSES)
-@pytest.mark.parametrize("body", BODIES)
-def test_the_status_alone_says_what_is_to_be_done(
+@pytest.mark.parametrize("code", ["error", "not_found", "permission_denied"])
+def test_in_posthogs_form_the_status_alone_says_what_is_to_be_done(
+    status: int, kind: type[SourceError], code: str
+) -> None:
+    """Types and codes vary; the message is one line."""
+    error = error_of(status, {}, said("Something\nis wrong.", code))
+    assert type(error) is kind
+    assert (error.status, error.code) == (status, code)
+    assert "\n" not in str(error)
+    assert "Something is wrong" in str(error) or 300 <= status < 400
+
+
+@pytest.mark.parametrize(("status", "kind"), STATUSES)
+@pytest.mark.parametrize("body", FOREIGN)
+def test_another_form_decides_about_no_record_and_no_key(
     status: int, kind: type[SourceError], body: bytes
 ) -> None:
-    """Types and codes vary, and a proxy answers with HTML; the message is one line."""
+    """A proxy or a firewall has the same statuses; it is asked again, and never believed."""
     error = error_of(status, {}, body)
-    assert type(error) is kind
-    assert error.status == status
+    assert type(error) is (ForeignAnswer if status in DECIDING else kind)
+    assert (error.status, error.code) == (status, None)
     assert "\n" not in str(error)
-    if b"Something is wrong." in body and b"[" not in body and not 300 <= status < 400:
-        assert "Something is wrong" in str(error)
+    tells = (is_record_gone, is_record_closed, is_about_the_stream, names_the_project)
+    assert not any(tell(error) for tell in tells)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "detail", "meaning"),
+    [
+        (404, "not_found", "Not found.", is_record_gone),
+        (404, "not_found", "Recording not found", is_record_gone),
+        (404, "not_found", "No ProjectSecretAPIKey matches the given query.", is_record_gone),
+        (404, "not_found", "Endpoint not found.", None),
+        (404, "not_found", "Project not found.", names_the_project),
+        (404, "error", "Insight not found.", None),
+        (410, "not_found", "Recording has been deleted", None),
+        (403, "permission_denied", "You do not have viewer access to this.", is_record_closed),
+        (403, "permission_denied", "No explanation for you.", is_record_closed),
+        (403, "permission_denied", "API key missing required scope 'a:b'", is_about_the_stream),
+        (403, "permission_denied", "You don't have access to the project.", is_about_the_stream),
+        (402, "payment_required", "Not in your plan.", is_about_the_stream),
+        (401, "authentication_failed", "The key is invalid.", is_about_the_stream),
+    ],
+)
+def test_a_refusal_speaks_of_one_record_or_of_all(
+    status: int, code: str, detail: str, meaning: Any
+) -> None:
+    """Or of a project, which has to be confirmed, or of neither."""
+    error = error_of(status, {}, said(detail, code))
+    tells = (is_record_gone, is_record_closed, is_about_the_stream, names_the_project)
+    assert [tell for tell in tells if tell(error)] == ([meaning] if meaning else [])
+
+
+@pytest.mark.parametrize(
+    ("detail", "kind"),
+    [
+        ("Query timeout exceeded. Try again later.", SourceOverloaded),
+        ("ClickHouse is at capacity. Try again later.", Throttled),
+        ("Too many simultaneous queries. Try again later.", Throttled),
+        ("Request was throttled. Expected available in 62 seconds.", Throttled),
+    ],
+)
+def test_a_429_about_a_slow_query_asks_for_less(detail: str, kind: type[SourceError]) -> None:
+    """To wait would be in vain; where the server has no room, it is not."""
+    assert type(error_of(429, {}, said(detail, "throttled"))) is kind
 
 
 @pytest.mark.parametrize(
@@ -276,9 +338,9 @@ WAITS: list[tuple[dict[str, str], str, float | None]] = [
     ({"Retry-After": http_date(NOON + timedelta(seconds=90)), "Date": http_date(NOON)}, "", 90.0),
     ({"Retry-After": http_date(NOON - timedelta(seconds=90)), "Date": http_date(NOON)}, "", None),
     ({"Retry-After": "Mon, 04 May 2026 12:01:30 -0000", "Date": http_date(NOON)}, "", 90.0),
-    ({"Retry-After": "9" * 400}, "", 86_400.0),
-    ({"Retry-After": "100000000000"}, "", 86_400.0),
-    ({}, f"Expected available in {'9' * 20} seconds.", 86_400.0),
+    ({"Retry-After": "9" * 400}, "", 3_600.0),
+    ({"Retry-After": "3601"}, "", 3_600.0),
+    ({}, f"Expected available in {'9' * 20} seconds.", 3_600.0),
     ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 -0100", "Date": http_date(NOON)}, "", None),
 ]
 
@@ -289,6 +351,12 @@ def test_the_wait_of_a_429_comes_from_its_header_else_from_its_text(
 ) -> None:
     """Seconds or a date, by the server's own clock; nothing and 0 mean that it did not say."""
     assert error_of(429, headers, said(detail)).wait_s == wait_s
+
+
+def test_what_the_server_named_is_kept_where_it_counts_as_an_hour() -> None:
+    """For the log, and for who waits."""
+    error = error_of(429, {"Retry-After": "7200"}, said(THROTTLED))
+    assert (error.wait_s, error.named_wait_s) == (3_600.0, 7_200.0)
 
 
 def test_a_date_without_a_clock_beside_it_is_measured_by_ours() -> None:

@@ -1,0 +1,156 @@
+"""Finds out which of the stored records that a complete reading did not show are gone.
+
+Absence is a suspicion. Each suspect is asked for by its key where the API offers that; only a list
+whose records have no address of their own is read a second time instead (see `runs.snapshot`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from etl.core.page import Confirmed, Page
+from etl.errors import SourceError
+from etl.extractors.protocol import id_batches
+from etl.loaders.loader import Absence, Loader, Outdated
+from etl.runs.work import Work, stopped
+
+_log = structlog.get_logger(__name__)
+
+# So many records that are there show whether the server answers by key.
+_WITNESSES = 3
+
+Ask = Callable[[Sequence[str], Sequence[str]], Awaitable[Confirmed]]
+# Loads a page of what was asked for: page, keys that are gone, keys that were asked for singly.
+Take = Callable[[Page, Sequence[str], Sequence[str]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Accepted:
+    """What a user has accepted to vanish (`sync --accept-deletions`), as traits keep it.
+
+    at: what was marked deleted until then counts no more. left: by table, how many of the suspects
+    that were accepted are still to be asked for, counts.
+    """
+
+    at: datetime | None = None
+    left: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, traits: Mapping[str, Any] | None) -> Accepted:
+        """Return what is in `traits`."""
+        kept = (traits or {}).get("accepted") or {}
+        at = kept.get("at")
+        return cls(None if at is None else datetime.fromisoformat(at), dict(kept.get("left") or {}))
+
+    def traits(self) -> dict[str, Any]:
+        """Return what traits keep of it: nothing where nothing was ever accepted."""
+        if self.at is None:
+            return {}
+        left = {table: count for table, count in self.left.items() if count}
+        return {"accepted": {"at": self.at.isoformat(), "left": left}}
+
+
+class Judging(Work):
+    """A way of reading after which absence is judged."""
+
+    accepted: Accepted
+
+    @property
+    def _accepts(self) -> bool:
+        return self.stream.name in self._plan.accept_deletions
+
+    async def _expire(self, loader: Loader, outdated: Outdated, ask: Ask, take: Take) -> bool:
+        """Mark what has expired; tell whether it was believed.
+
+        Where more would expire than the guard allows, some of it is asked for: what is still there
+        shows that a clock or the expiry is wrong.
+        """
+        guard = self._plan.guard
+        most = None if self._accepts else guard.rows
+        expiring = await loader.expire(self.lease, outdated, most)
+        if expiring is None:
+            return True
+        if guard.trips(expiring.rows, expiring.alive):
+            known = await loader.known(self.lease, _WITNESSES)
+            known = [key for key in known if key not in expiring.sample]
+            try:
+                found = await ask(expiring.sample, known)
+            except SourceError as exc:
+                # Nothing is known then, and other streams go on.
+                _log.warning("expiry.unconfirmed", reason=exc.message)
+                self._tally.lasting = expiring
+                return False
+            await take(found.page, (), ())
+            if set(found.gone) < set(expiring.sample):
+                _log.warning("expiry.withheld", rows=expiring.rows, alive=expiring.alive)
+                self._tally.lasting = expiring
+                return False
+        await loader.expire(self.lease, outdated, None)
+        return True
+
+    async def _weigh(self, loader: Loader, table: str) -> Absence | None:
+        """Return what the reading did not show; None if the guard does not believe it.
+
+        What the stream lost within a day counts, whatever commands did it. What is known to be
+        hidden has not vanished, and what was accepted does not count again.
+        """
+        absence = await loader.weigh(self.lease, self.accepted.at)
+        vanished = max(0, absence.unasked - self.accepted.left.get(table, 0))
+        if vanished and self._is_too_much(vanished, absence):
+            self._withhold(vanished, absence)
+            return None
+        return absence
+
+    async def _ask_for(
+        self, loader: Loader, table: str, absence: Absence, at_once: int, ask: Ask, take: Take
+    ) -> None:
+        """Ask for the suspects by their keys, as many as one run may, and mark those gone.
+
+        What is left is asked for by the next runs, before what was asked for already.
+        """
+        client, left = self._tools.client, self._plan.confirm_requests
+        known = await loader.known(self.lease, _WITNESSES)
+        allowed = self.accepted.left.get(table, 0)
+        gone, failed, why = 0, list[str](), ""
+        while left > 0 and (keys := await loader.due(self.lease, at_once, failed)):
+            if self._stop.is_set():
+                raise stopped()
+            before = client.requests
+            batch = next(id_batches(keys))[:left]
+            found = await ask(batch, known)
+            left -= max(1, client.requests - before)
+            failed, why = [*failed, *found.failed], found.why_failed or why
+            if not found.proven:
+                self._tally.unproven = True
+            lost = max(0, gone + len(found.gone) - allowed)
+            if found.gone and self._is_too_much(lost, absence):
+                self._withhold(lost, absence)
+                break
+            gone += len(found.gone)
+            await take(found.page, found.gone, found.there)
+            if not found.proven:
+                break
+        if failed:
+            self._tally.passed_over = (len(failed), why)
+        unasked = (await loader.weigh(self.lease, self.accepted.at)).unasked if left <= 0 else 0
+        self._tally.unasked += unasked
+        if self._accepts or unasked < allowed:
+            self.accepted.left[table] = unasked
+
+    async def _note_accepted(self) -> None:
+        """Note that what was marked deleted so far was accepted, where it was."""
+        if self._accepts:
+            self.accepted.at = await self._tools.history.database_now()
+
+    def _is_too_much(self, vanished: int, absence: Absence) -> bool:
+        trips = self._plan.guard.trips(vanished + absence.lost, absence.alive + absence.lost)
+        return trips and not self._accepts
+
+    def _withhold(self, vanished: int, absence: Absence) -> None:
+        _log.warning("deletions.withheld", absent=vanished, rows=absence.alive, lost=absence.lost)
+        self._tally.withheld = Absence(vanished, absence.alive, lost=absence.lost)

@@ -1,0 +1,154 @@
+"""Defects 5 and 20: who decides about a record, and what a rotation does with what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.adversary import foreign
+from tests.adversary.foreign import refused
+from tests.adversary.rows import insight, instant, playlist, recording, recordings, sharing
+from tests.adversary.server import Adversary, Asked
+from tests.support.command import Command
+from tests.support.pipeline import Pipeline
+from tests.support.sql import select, value
+
+SHARED = "SELECT resource_id FROM posthog.publicly_shared_now ORDER BY 1"
+CHECKED = "SELECT count(*) FROM posthog_etl.checks WHERE checked_at IS NOT NULL"
+GONE = "Project not found."
+
+
+def sharing_of(*ids: int) -> set[str]:
+    """Return where the sharing of these insights is asked for."""
+    return {f"insights/{id}/sharing/" for id in ids}
+
+
+def asks_for(paths: set[str]) -> foreign.Predicate:
+    """Return what is true of the requests for these."""
+
+    def matches(asked: Asked) -> bool:
+        return asked.path in paths
+
+    return matches
+
+
+async def shared(dsn: str) -> Sequence[str]:
+    """Return what anyone with a link can open, as the view says."""
+    return [row["resource_id"] for row in await select(dsn, SHARED)]
+
+
+async def test_resources_that_a_firewall_refuses_stay_due(
+    adversary: Adversary, command: Command, dsn: str
+) -> None:
+    """25 of 30 are refused with its page: none of them had its turn, and the run says so."""
+    adversary.insights.rows = [insight(number) for number in range(1, 31)]
+    adversary.shares = {f"insights/{number}": sharing("token") for number in range(1, 31)}
+    blocked = sharing_of(*range(1, 26))
+    adversary.when(asks_for(blocked), foreign.page(403))
+    impatient = command.with_settings(
+        POSTHOG_ETL_REQUEST_ATTEMPTS="1", POSTHOG_ETL_DISABLED_STREAMS=""
+    )
+
+    result = await impatient.run("sync", "insights", "insight_sharing", "--json")
+    answered = {asked.path for asked in adversary.requests} & sharing_of(*range(26, 31))
+
+    assert result.code == 1
+    assert "Something other than PostHog answered 403: a web page" in result.out
+    assert await value(dsn, CHECKED) == len(answered)
+    adversary.rules.clear()
+    assert (await impatient.run("sync", "insights", "insight_sharing")).code == 0
+    assert len(await shared(dsn)) == await value(dsn, CHECKED) == 30
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 410, 429])
+async def test_a_page_of_another_machine_never_decides(
+    adversary: Adversary, command: Command, dsn: str, status: int
+) -> None:
+    """Whatever its status: the run fails, the key is not refused, and nothing is gone."""
+    adversary.add(*recordings(5, adversary.now))
+    settings = {"POSTHOG_ETL_REQUEST_ATTEMPTS": "1", "POSTHOG_ETL_MAX_WAIT_S": "1"}
+    impatient = command.with_settings(**settings)
+    await impatient.run("sync")
+    adversary.recordings.popitem()
+    adversary.when("session_recordings/r", foreign.page(status))
+    adversary.when(lambda asked: "session_ids" in asked.query, foreign.page(status))
+
+    result = await impatient.run("sync")
+
+    assert result.code == (6 if status == 429 else 1)
+    deleted = "SELECT count(*) FROM posthog.session_recordings WHERE _deleted_at IS NOT NULL"
+    assert await value(dsn, deleted) == 0
+
+
+async def test_a_404_that_names_the_project_is_believed_when_the_project_is_gone(
+    adversary: Adversary, dsn: str
+) -> None:
+    """The project is asked for once: it is there, so the others have their turn."""
+    adversary.insights.rows = [insight(number) for number in range(1, 13)]
+    said = refused(404, "not_found", GONE)
+    adversary.when(asks_for(sharing_of(3, 4, 5, 6, 7)), said)
+    await Pipeline(adversary, dsn, streams=("insights",)).sync()
+    pipeline = Pipeline(adversary, dsn, streams=("insight_sharing",))
+
+    report = await pipeline.sync()
+
+    assert (report.ending.exit_code, report.records_read) == (0, 7)
+    assert len(adversary.asked("")) - len([a for a in adversary.requests if a.path]) == 1
+
+
+async def test_a_project_that_is_gone_stops_the_rotation(adversary: Adversary, dsn: str) -> None:
+    """And its remedy is named."""
+    adversary.insights.rows = [insight(number) for number in range(1, 13)]
+    await Pipeline(adversary, dsn, streams=("insights",)).sync()
+    adversary.when(lambda asked: True, refused(404, "not_found", GONE))
+    before = len(adversary.requests)
+
+    report = await Pipeline(adversary, dsn, streams=("insight_sharing",)).sync()
+
+    assert (report.ending.exit_code, len(adversary.requests) - before) == (3, 2)
+    assert "POSTHOG_PROJECT_ID" in (report.ending.reason or "")
+
+
+async def test_a_playlist_that_a_firewall_keeps_closed_blocks_no_other(
+    adversary: Adversary, dsn: str
+) -> None:
+    """The others are read and judged; what is in that one is not, and the run says so."""
+    now = adversary.now
+    adversary.add(*(recording(name, now) for name in "abc"))
+    adversary.playlists.rows = [playlist(name) for name in ("p1", "p2", "p3")]
+    adversary.collections = "pages"
+    adversary.items = {"p1": ["a"], "p2": ["b"], "p3": ["c"]}
+    pipeline = Pipeline(adversary, dsn, streams=("playlists",))
+    assert (await pipeline.sync()).ending.exit_code == 0
+    adversary.when("session_recording_playlists/p2/recordings/", foreign.page(403))
+    adversary.items = {"p1": ["b"], "p2": [], "p3": ["c"]}
+
+    report = await pipeline.sync()
+
+    assert report.ending.exit_code == 3
+    assert "something other than PostHog answered" in (report.ending.reason or "")
+    items = "SELECT short_id, recording_id FROM posthog.session_recording_playlist_items"
+    left = await select(dsn, f"{items} WHERE _deleted_at IS NULL ORDER BY 1")
+    assert [tuple(row.values()) for row in left] == [("p1", "b"), ("p2", "b"), ("p3", "c")]
+
+
+async def test_a_share_that_was_switched_off_is_not_listed_after_the_next_sync(
+    adversary: Adversary, command: Command, dsn: str
+) -> None:
+    """However many new insights came meanwhile: a quarter of the turn is theirs."""
+    adversary.insights.rows = [insight(number) for number in range(1, 9)]
+    adversary.shares = {"insights/3": sharing("a"), "insights/5": sharing("b")}
+    few = command.with_settings(POSTHOG_ETL_SHARING_REQUESTS="8", POSTHOG_ETL_DISABLED_STREAMS="")
+    assert (await few.run("sync", "insights", "insight_sharing")).code == 0
+    assert await shared(dsn) == ["3", "5"]
+    created_at = instant(adversary.now)
+    adversary.shares["insights/3"] = sharing("a", enabled=False)
+    adversary.insights.rows += [insight(n, created_at=created_at) for n in range(100, 120)]
+    before = len(adversary.requests)
+
+    assert (await few.run("sync", "insights", "insight_sharing")).code == 0
+
+    assert await shared(dsn) == ["5"]
+    asked = {each.path for each in adversary.requests[before:]}
+    assert len(asked & sharing_of(*range(100, 120))) == 6
