@@ -6,7 +6,7 @@ from alembic import op
 from etl.loaders.migrate import schemas
 
 revision = "0009"
-down_revision = "0005"
+down_revision = "0007"
 
 
 def upgrade() -> None:
