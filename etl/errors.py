@@ -111,6 +111,10 @@ class ListingBroken(SourceError):
     exit_code = EXIT_PARTIAL
 
 
+class DatesIgnored(ListingBroken):
+    """Asked only for what lies far ahead, the server lists everything: there is nothing to it."""
+
+
 class BudgetSpent(EtlError):
     """The next request may not go for longer than we are willing to wait."""
 

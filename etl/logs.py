@@ -6,7 +6,7 @@ a request its id. They are:
 run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
 snapshot.closed, snapshot.restarted, page.fetched (debug), page.shrunk, page.unreadable,
 request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed, clocks.disagree,
-window.shortened, cut.asked_for, ahead.failed, recordings.before_start, look_before.failed,
+window.shortened, cuts.asked, ahead.failed, recordings.omitted, probe.failed,
 confirmation.halved, list.miscounted, watermark.cut_back, batch.loaded (debug), record.rejected,
 record.unanswered, deletions.withheld, expiry.withheld, expiry.unconfirmed,
 confirmation.distrusted, lease.lost, lease.inherited, database.unavailable, database.migrated,
@@ -47,6 +47,8 @@ ABOUT_A_REQUEST = frozenset(
         "clock.skewed",
         "record.unanswered",
         "confirmation.distrusted",
+        "confirmation.halved",
+        "window.shortened",
     }
 )
 # What is bound for a whole run: on a terminal it comes last, behind what the event itself says.

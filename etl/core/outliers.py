@@ -18,18 +18,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from etl.core.coverage import Coverage, Span
-from etl.core.window import FAR_AHEAD, LONG_AGO, Window
+from etl.core.window import AHEAD, FAR_AHEAD, LONG_AGO, Window
 
 _AHEAD, _BEFORE = "ahead", "before_start"
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _TICK = timedelta(microseconds=1)
+_OVERLAP = timedelta(minutes=10)
 
 Traits = Mapping[str, Any]
 
 
-def window_ahead(since: datetime) -> Window:
-    """Return what lies ahead of a moving end that asked up to `since`."""
-    return Window(since, FAR_AHEAD)
+def window_ahead(began_at: datetime) -> Window:
+    """Return what lies ahead of a moving end that was read from `began_at` on.
+
+    It begins a little below, since the server's clock is known to the second at best.
+    """
+    return Window(min(began_at + AHEAD - _OVERLAP, FAR_AHEAD - _DAY), FAR_AHEAD)
 
 
 def is_ahead_due(traits: Traits | None, now: datetime) -> bool:
@@ -84,10 +88,11 @@ def known_before(traits: Traits | None, start: datetime, complete: Coverage) -> 
 
 def hint_before(stream: str, start: datetime) -> str:
     """Return the words that say so, and how to load them."""
+    until = start.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return (
-        f"There are recordings from before {start:%Y-%m-%d}, where `start` begins; they are not "
+        f"There are recordings from before {start:%Y-%m-%d} (the setting `start`) that are not "
         f"loaded. Load them with: posthog-etl backfill {stream} --since {LONG_AGO:%Y-%m-%d} "
-        f"--until {start:%Y-%m-%dT%H:%M:%SZ} --window 5200w"
+        f"--until {until} --window 5200w"
     )
 
 

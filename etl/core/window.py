@@ -86,7 +86,9 @@ class Window:
         if self.is_ahead:
             return Span(self.since, FAR_AHEAD)
         until = source_now + AHEAD if self.until is None else self.until + MARGIN
-        return Span(self.reach - MARGIN, until)
+        # No session begins before 1970, and not every server could compare such a date.
+        since = min(self.reach, max(self.reach - MARGIN, LONG_AGO))
+        return Span(since, until)
 
 
 def moving_window(

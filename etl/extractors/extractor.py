@@ -21,6 +21,7 @@ from etl.core.stretch import first_stretch, shorter
 from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk
 from etl.core.window import FAR_AHEAD, LONG_AGO, Window
 from etl.errors import (
+    DatesIgnored,
     ListingBroken,
     RequestRefused,
     SourceOverloaded,
@@ -355,6 +356,8 @@ class Extractor:
         keys = [_key(record, self._resource.key[0]) for record in listed.records]
         filtered = reading.filters
         self._judge_filter(reading, starts, by_cursor=listed.by_cursor)
+        if reading.window.is_ahead and not reading.filters:
+            raise DatesIgnored("The server lists everything, whatever dates it is asked for")
         if filtered and not reading.filters and not begins:
             # Pages before this one were chosen by a filter that is none.
             return self._start_over(reading, ask, answer, listed, keys)

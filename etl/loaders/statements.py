@@ -85,7 +85,7 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
             f"INSERT INTO {sightings} AS g SELECT $1::bigint, {literal(spec.name)}, "
             f"{row_key(spec, 't')}, $2::timestamptz "
             f"FROM pg_temp.{quoted(staging)} AS s JOIN {table} AS t "
-            f"ON t.project_id = $1::bigint AND {same_key(spec)} "
+            f"ON t.project_id = $1::bigint AND {_same_key(spec)} "
             f"WHERE t._observed_at < $2::timestamptz ORDER BY {row_key(spec, 't')} "
             "ON CONFLICT ON CONSTRAINT sightings_pkey DO UPDATE SET "
             "observed_at = excluded.observed_at WHERE g.observed_at < excluded.observed_at"
@@ -99,7 +99,7 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
             "_observed_at = $2::timestamptz FROM unnest($3::text[]) AS o (owner) "
             f"WHERE t.project_id = $1::bigint AND {key_is(spec, spec.key[:-1], 'o.owner')} "
             "AND t._deleted_at IS NULL AND t._observed_at <= $2::timestamptz "
-            f"AND NOT EXISTS (SELECT FROM pg_temp.{quoted(staging)} AS s WHERE {same_key(spec)}) "
+            f"AND NOT EXISTS (SELECT FROM pg_temp.{quoted(staging)} AS s WHERE {_same_key(spec)}) "
             f"AND {unseen_since(spec, sightings, '$2::timestamptz')}"
         ),
     )
@@ -110,8 +110,7 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def same_key(spec: TableSpec) -> str:
-    """Return the condition that rows `t` and `s` have the same key, project aside."""
+def _same_key(spec: TableSpec) -> str:
     return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in spec.key)
 
 
@@ -203,7 +202,7 @@ WITH written AS (
         (project_id, {names}, _observed_at, _first_seen_at, _updated_at, _xid)
     SELECT $1::bigint, {values}, $2::timestamptz, now(), now(), {XID}
     FROM pg_temp.{quoted(staging)} AS s
-    LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {same_key(spec)}
+    LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {_same_key(spec)}
     WHERE coalesce(s.{_PLACE} >= $3::integer AND s.{_PLACE} < $4::integer, true)
         AND (t.project_id IS NULL OR ({news("s", "$2::timestamptz")}))
     ORDER BY {", ".join(f"s.{quoted(name)}" for name in spec.key)}

@@ -28,6 +28,7 @@ from etl.core.stream import TAIL, Stream
 from etl.core.window import FAR_AHEAD, MARGIN, Window, moving_window
 from etl.errors import (
     BudgetSpent,
+    DatesIgnored,
     ListingBroken,
     RequestRefused,
     SourceError,
@@ -142,13 +143,14 @@ class WindowsWork(Judging):
         """Read what lies ahead of the moving end, if it is due."""
         reading = extractor.reading
         assert reading is not None
-        asked_until = None if reading.asked is None else reading.asked[1]
-        if asked_until is None or asked_until >= FAR_AHEAD:
-            return
-        if not is_ahead_due(extractor.traits, self._tools.client.now):
+        if reading.asked is None or not is_ahead_due(extractor.traits, self._tools.client.now):
             return
         try:
-            await self._read(extractor, window_ahead(asked_until), watermark, None)
+            window = window_ahead(reading.began_at)
+            await self._read(extractor, window, watermark, None)
+        except DatesIgnored:
+            # So the moving end has shown what lies ahead, too.
+            await self._keep(extractor, {})
         except (RequestRefused, SourceUnavailable, ListingBroken) as exc:
             # The moving end is read. A server that refuses such dates has none to show.
             _log.warning("ahead.failed", reason=exc.message)
@@ -168,14 +170,15 @@ class WindowsWork(Judging):
         dates = dates_before(self._plan.start, watermark.complete)
         if dates is None or not await self._tools.budget.has_room(classes):
             return
+        self._expect(Forecast(1, exact=True))
         found, answered = None, False
         try:
             found, answered = await extractor.newest_start(dates), True
         except (SourceError, BudgetSpent) as exc:
-            _log.warning("look_before.failed", reason=exc.message)
+            _log.warning("probe.failed", reason=exc.message)
         if found is not None:
             _log.warning(
-                "recordings.before_start",
+                "recordings.omitted",
                 hint=hint_before(self.stream.name, self._plan.start),
                 newest=found.isoformat(),
             )
@@ -274,10 +277,12 @@ class WindowsWork(Judging):
         lacking = lacking_after(lacking_of(extractor.traits), {_LIST: reading.unaccounted})
         extractor.traits["lacking"] = {name: each.as_json() for name, each in lacking.items()}
         self._tally.lacking = list(lacking.values())
-        if reading.filters or reading.count is None or not reading.complete:
+        if reading.count is None or not reading.complete:
             return
+        if reading.filters and not reading.exhausted:
+            return  # what a server counts is not compared where it leaves out what is older
         now = self._tools.client.source_now
-        if reading.everything or before is None:
+        if not reading.leaves_early or before is None:
             counted = Counted(reading.count, now, everything_at=min(reading.began_at, now))
         else:
             expiring = await self._tools.history.count_expiring(
@@ -370,7 +375,7 @@ class WindowsWork(Judging):
                 if self._stop.is_set():
                     raise stopped()
                 page = (await extractor.confirm(keys)).page
-                _log.info("cut.asked_for", records=len(keys), found=len(page.records))
+                _log.info("cuts.asked", records=len(keys), found=len(page.records))
                 settled = [seen[key] for key in keys]
                 await self._load(replace(page, position=reading.position()), settled=settled)
 

@@ -10,7 +10,14 @@ import pytest
 
 from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
-from tests.support.pipeline import LIST, Pipeline, midnight, now_of, truth_starts
+from tests.support.pipeline import (
+    LIST,
+    Pipeline,
+    midnight,
+    now_of,
+    questions,
+    truth_starts,
+)
 from tests.support.sql import select
 from tests.support.truth import differences_from_truth, stored
 
@@ -117,6 +124,8 @@ async def test_the_lookback_of_a_sync_cuts_no_session(
         report = await Pipeline(sandbox, dsn, lookback=lookback).sync()
         assert (report.ending.exit_code, report.rows_updated) == (0, 0)
     assert await differences_from_truth(dsn, sandbox.control.truth()) == []
+    # The margin made them whole: none was asked for by its id.
+    assert questions(sandbox) == []
 
 
 async def test_a_session_whose_start_a_late_piece_moves_out_of_what_is_read_loads_whole(

@@ -69,6 +69,8 @@ async def test_a_window_that_is_too_slow_is_read_in_shorter_stretches(
     refused_first = [hours_of(each) for each in asked[2:] if hours_of(each) > 74]
     assert refused_first == sorted(set(refused_first), reverse=True)
     assert len({tuple(sorted(each.items())) for each in asked}) == len(asked)
+    (ahead,) = [each.query for each in server.pages if each.query["date_to"][:4] == "2100"]
+    assert datetime.fromisoformat(ahead["date_from"]) > now + 23 * HOUR
     again = await pipeline.sync()
     assert (again.ending.exit_code, again.rows_inserted, again.rows_updated) == (0, 0, 0)
     assert (await pipeline.status())["holes"] == ()
@@ -76,14 +78,14 @@ async def test_a_window_that_is_too_slow_is_read_in_shorter_stretches(
 
 async def test_stretches_outlast_the_run_that_began_them(adversary: Adversary, dsn: str) -> None:
     """Each run stops after a page; the next goes on there, with the length that worked."""
-    now = adversary.now
+    now, manages = adversary.now, MARGINS + 26 * HOUR
     adversary.add(*recordings(200, now, HOUR))
-    adversary.when(longer_than(MARGINS + DAY), TOO_SLOW)
+    adversary.when(longer_than(manages), TOO_SLOW)
     pipeline = Pipeline(adversary, dsn, start=now - 8 * DAY, page_size_records=100, lookback="26h")
     refusals = 0
     for run in range(40):
         await pipeline.stopped_sync()
-        before, refusals = refusals, sum(map(longer_than(MARGINS + DAY), adversary.requests))
+        before, refusals = refusals, sum(map(longer_than(manages), adversary.requests))
         assert run == 0 or refusals == before
         if (await pipeline.status())["complete"].spans:
             break

@@ -37,7 +37,11 @@ async def an_hour_passes(dsn: str) -> None:
 
 def ahead(server: Adversary) -> list[dict[str, str]]:
     """The requests for what lies ahead."""
-    return [each.query for each in server.pages if each.query.get("date_to", "")[:4] == "2100"]
+    return [
+        each.query
+        for each in server.pages
+        if each.query.get("date_to", "")[:4] == "2100" and each.query["date_from"][:4] != "1970"
+    ]
 
 
 async def test_recordings_years_ahead_are_loaded_within_the_hour_and_delay_nothing(
@@ -131,7 +135,7 @@ async def test_recordings_before_start_leave_a_hint_and_its_command_loads_them(
 ) -> None:
     """One of them is from 1970: a clock that began anew."""
     now = adversary.now
-    start = (now - 9 * DAY).replace(microsecond=0)
+    start = now - 9 * DAY
     command = command.with_settings(POSTHOG_ETL_START=start.isoformat())
     adversary.add(
         *recordings(5, now),
@@ -160,3 +164,17 @@ async def test_other_servers_that_filter_show_what_lies_ahead_too(
     server.add(*recordings(25, server.now), *(recording(f"f{n}", FAR_OFF) for n in range(3)))
     assert (await Pipeline(server, dsn).sync()).ending.exit_code == 0
     assert await ids(dsn) == set(server.recordings)
+
+
+async def test_a_server_that_ignores_dates_shows_what_lies_ahead_by_itself(
+    start_adversary: StartAdversary, dsn: str
+) -> None:
+    """A question, and the same again lest it was a cache that answered, find that out."""
+    server = await start_adversary(envelope="documented", dates="ignored")
+    server.add(*recordings(60, server.now), recording("far", FAR_OFF))
+    pipeline = Pipeline(server, dsn)
+    for _ in range(2):
+        assert (await pipeline.sync()).ending.exit_code == 0
+        await an_hour_passes(dsn)
+    assert await ids(dsn) == set(server.recordings)
+    assert len(ahead(server)) == 2
