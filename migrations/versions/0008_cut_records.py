@@ -5,11 +5,7 @@ from alembic import op
 
 from etl.loaders.migrate import schemas
 
-<<<<<<< HEAD:migrations/versions/0008_cut_records.py
 revision = "0008"
-=======
-revision = "0009"
->>>>>>> w-e:migrations/versions/0009_cut_records.py
 down_revision = "0007"
 
 
