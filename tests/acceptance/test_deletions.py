@@ -308,7 +308,10 @@ async def test_small_windows_are_no_way_round_the_guard(
 async def test_a_recording_past_its_time_is_expired_and_left_alone(
     start_sandbox: StartSandbox, dsn: str, server: str
 ) -> None:
-    """The clock moves past the expiry of most: none is marked deleted, none is asked for."""
+    """The clock moves past the expiry of most: none is marked deleted.
+
+    At most a sample is asked for, in one request, where so many expire at once.
+    """
     sandbox = await start_sandbox(recordings=60, days=8.0, **SERVERS[server])
     sandbox.control.change({"op": "set_retention", "days": 30})
     pipeline = Pipeline(sandbox, dsn, **WHOLE_PAST)
@@ -321,7 +324,7 @@ async def test_a_recording_past_its_time_is_expired_and_left_alone(
     report = await pipeline.sync()
     assert report.ending.exit_code == 0, report.ending
     assert (await marked(dsn), await marked(dsn, "_expired_at")) == (set(), expired)
-    assert questions(sandbox) == []
+    assert len(questions(sandbox)) <= (1 if server == "cloud" else 21)
     assert await recordings_differ(dsn, sandbox) == []
     again = await pipeline.sync()
     assert (again.ending.exit_code, again.rows_updated) == (0, 0)

@@ -441,6 +441,15 @@ def test_a_row_that_moves_to_the_middle_of_what_was_read_is_not_taken_for_a_new_
     assert set(source.rows) <= source.loaded
 
 
+def test_a_row_that_moves_is_missed_by_its_count_though_another_one_vanished_before() -> None:
+    """The two together leave the seams where they were, but not the count."""
+    changes: list[list[Change]] = [[] for _ in range(7)]
+    changes[3], changes[6] = [Change("delete", 20)], [Change("move", 630, 150)]
+    source = ChangingList(list(range(100, 800)), changes, pages=[100], counts=True)
+    end = end_of(OffsetWalk(), source, 100)
+    assert not end.complete or set(source.rows) <= source.loaded
+
+
 def test_a_server_that_counts_more_than_it_lists_is_named_after_two_passes() -> None:
     """And believed after one, once the difference is accepted."""
     source = ChangingList(list(range(500)), pages=[100], counts=True, overcounts=3)
@@ -464,23 +473,29 @@ def test_ties_that_fit_a_page_are_shown_again_whole() -> None:
 def test_a_walk_that_is_left_early_vouches_by_its_seams_and_counts() -> None:
     """And reads the stretch again, shifted, when a row has moved meanwhile."""
 
-    def left_after(pages: int, counts: Sequence[int]) -> tuple[bool, int]:
+    def left_after(
+        pages: int, counts: Sequence[int], moves_at: int | None = None
+    ) -> tuple[bool, int]:
         walk = OffsetWalk(may_enlarge=False)
         for number in range(20):
             ask = walk.ask(10)
             at = ask.offset or 0
-            keys = [f"k{row}" for row in range(at, at + 10)]
+            # From that request on one row less stands before those that are read.
+            at += moves_at is not None and number >= moves_at
+            rows = range(at, at + 10)
+            keys = [f"k{row}" for row in rows]
             enough = at + 10 >= pages * 5
             count = counts[min(number, len(counts) - 1)]
-            order = [f"{row:05}" for row in range(at, at + 10)]
-            listing = Listing(keys, [row < 20 for row in range(at, at + 10)], True, None, count)
-            step = walk.take(ask, replace(listing, enough=enough, order=order))
+            settled = [row < 20 for row in rows]
+            listing = Listing(keys, settled, more=True, count=count, enough=enough)
+            step = walk.take(ask, listing)
             if step.last:
                 return step.complete, walk.pass_number
         raise AssertionError("no end")
 
     assert left_after(5, [100]) == (True, 1)
     assert left_after(5, [100, 100, 99]) == (True, 2)
+    assert left_after(5, [100], moves_at=2) == (True, 2)
 
 
 @given(st.lists(st.text(max_size=3), max_size=60), st.integers(1, 9))
