@@ -231,6 +231,7 @@ class OffsetWalk:
     interrupted: bool = False
     ever_interrupted: bool = False
     stepped_back: bool = False
+    slid: int = 0
     looks_at_front: bool = False
     may_enlarge: bool = True
     clamped: bool = False
@@ -251,9 +252,8 @@ class OffsetWalk:
         """Return the next request: it begins before the place reached, by the overlap."""
         if self.looks_at_front:
             return Ask(limit=limit, offset=0)
-        offset = max(
-            0, self.seen - len(self.tail) - (self._step(limit) if self.stepped_back else 0)
-        )
+        back = self._step(limit) if self.stepped_back else 0
+        offset = max(0, self.seen - len(self.tail) + self.slid - back)
         if self._fits_one_answer() and (self.seen or self.pass_number > 1):
             assert self.count is not None
             return Ask(limit=max(limit, self.count - offset + OVERLAP_ROWS), offset=offset)
@@ -282,8 +282,12 @@ class OffsetWalk:
             return self._end_pass_at_front(keys, listing.count)
         order = list(places.values())
         shift, among_ties = self._find_tail(keys, order, asked_from)
+        if shift is None and not among_ties and self._may_slide(keys):
+            # So many rows have appeared before it that the tail is further down.
+            self.slid += len(keys) - len(self.tail)
+            return Step(last=False)
         if shift is None and not self.stepped_back:
-            self.stepped_back = True
+            self.stepped_back, self.slid = True, 0
             return Step(last=False)
         if not keys:
             return self._take_nothing(more=more, asked_from=asked_from)
@@ -335,8 +339,9 @@ class OffsetWalk:
     ) -> tuple[int | None, bool]:
         """Return how far the tail has moved down the list, None where the page does not show it.
 
-        The second value tells whether ties explain that: nothing has moved, but rows that have one
-        place in the order came in another one.
+        Rows may have appeared within it: the page shows them, too. The second value tells whether
+        ties explain that: nothing has moved, but rows that have one place in the order came in
+        another one.
         """
         tail = self.tail
         if not tail:
@@ -344,19 +349,33 @@ class OffsetWalk:
         expected = self.seen - len(tail) - asked_from
         if keys and len(keys) < len(tail) and list(keys) == tail[: len(keys)]:
             return 0, False  # a page too short for the whole tail
-        found = min((keys.index(key) for key in self.groups[0] if key in keys), default=-1)
-        at = found
+        places = {key: place for place, key in enumerate(keys)}
+        # A tail of nothing but rows that tie has to come as it was, one behind the other.
+        all_tie = self.tie is not None and not self.open_group
+        found, at = None, 0
         for group in self.groups:
-            if found < 0 or set(keys[at : at + len(group)]) != set(group):
-                # Without groups the tail may hold nothing but rows that tie.
-                return None, not self.open_group and self.tie is not None and self.tie in order
-            at += len(group)
-        if not set(self.open_group) <= set(keys[at:]):
+            at_places = [places.get(key, -1) for key in group]
+            if min(at_places) < at or (all_tie and found is not None and min(at_places) > at):
+                return None, all_tie and self.tie in order
+            found = min(at_places) if found is None else found
+            at = max(at_places) + 1
+        assert found is not None
+        if any(places.get(key, -1) < at for key in self.open_group):
             return None, found == expected
         return found - expected, False
 
+    def _may_slide(self, keys: Sequence[str]) -> bool:
+        """Tell whether a page lies before the tail: it ends with rows that were read before it."""
+        return (
+            not self.stepped_back
+            and len(keys) > len(self.tail)
+            and keys[-1] in self.latest_page
+            and self.tail[-1] not in keys
+            and self.slid < ONE_ANSWER_ROWS
+        )
+
     def _note_seam(self, shift: int | None, count: int | None, *, among_ties: bool) -> None:
-        self.stepped_back = False
+        self.stepped_back, self.slid = False, 0
         if shift is None:
             self.whole, shift = False, 0
             self.calm &= among_ties
@@ -486,7 +505,7 @@ class OffsetWalk:
         self.calm &= self.steady
         self.steady = self.whole = True
         self.digest, self.counted, self.rows = "", 0, 0
-        self.interrupted, self.stepped_back = False, False
+        self.interrupted, self.stepped_back, self.slid = False, False, 0
         self.page_mark, self.latest_page, self.cycle = "", frozenset(), CycleDetector()
         if self.distinct_of_all is None:
             self.distinct_of_all, self.distinct = self.distinct, DistinctKeys()

@@ -9,7 +9,13 @@ import structlog
 
 from etl.errors import RequestRefused, SourceError, SourceUnavailable, StreamUnavailable
 from etl.extractors.client import Client
-from etl.extractors.protocol import Answer, Request, is_record_closed, is_record_gone
+from etl.extractors.protocol import (
+    Answer,
+    Request,
+    is_record_closed,
+    is_record_gone,
+    names_the_project,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -54,14 +60,17 @@ async def ask_singly(
             continue
         try:
             singles.found.append(await client.fetch(request))
-        except StreamUnavailable as exc:
+        except (StreamUnavailable, SourceUnavailable, RequestRefused) as exc:
             if is_record_gone(exc):
                 singles.gone.append(key)
-            elif is_record_closed(exc):
+                in_a_row = 0
+                continue
+            if is_record_closed(exc):
                 singles.hidden.append(key)
-            else:
+                in_a_row = 0
+                continue
+            if isinstance(exc, StreamUnavailable) and not names_the_project(exc):
                 raise
-        except (SourceUnavailable, RequestRefused) as exc:
             in_a_row, last = in_a_row + 1, exc
             if in_a_row >= FAILURES_IN_A_ROW:
                 raise

@@ -549,4 +549,6 @@ def test_positions_survive_json_whatever_the_keys_hold(keys: list[str], cursor: 
         step = walk.take(walk.ask(5), Listing(keys, [True] * len(keys), more=True, cursor=more))
         assert step == Step(last=False)
         position = json.loads(json.dumps(walk.position()))
-        assert resume_walk(position).position() == walk.position()
+        resumed = resume_walk(position)
+        assert resume_walk(resumed.position()).position() == resumed.position()
+        assert resumed.ask(5) == walk.ask(5)
