@@ -8,7 +8,7 @@ server's `count` with what is expected: the count of the reading before, and wha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,17 +20,33 @@ EXPIRY_TOLERANCE = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """How a stream has changed since a reading, counts.
+
+    new: records that were stored or set aside since. gone: those found deleted since. expiring:
+    those that may have expired since.
+    """
+
+    new: int
+    gone: int
+    expiring: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counted:
     """What the last reading of a list was found to count.
 
-    rows: the server's count, at the instant `at`. everything_at: when all of it was last read.
-    unaccounted: by how many rows the server's count is larger than what was expected; negative when
-    it is smaller.
+    rows: the server's count, at the instant `at`; loaded_at: the same by the database's clock.
+    everything_at: when all of it was last read. tried_at: when that was last tried in vain, None if
+    it was read since. unaccounted: by how many rows the server's count is larger than what was
+    expected; negative when it is smaller.
     """
 
     rows: int
     at: datetime
+    loaded_at: datetime
     everything_at: datetime
+    tried_at: datetime | None = None
     unaccounted: int = 0
 
     def as_json(self) -> dict[str, Any]:
@@ -43,10 +59,13 @@ class Counted:
         """Return what the traits hold, None where that is nothing or cannot be read."""
         state: Any = (traits or {}).get("counted")
         try:
+            tried_at = state["tried_at"]
             return cls(
                 rows=int(state["rows"]),
                 at=datetime.fromisoformat(state["at"]),
+                loaded_at=datetime.fromisoformat(state["loaded_at"]),
                 everything_at=datetime.fromisoformat(state["everything_at"]),
+                tried_at=tried_at and datetime.fromisoformat(tried_at),
                 unaccounted=int(state["unaccounted"]),
             )
         except (KeyError, TypeError, ValueError):
@@ -54,28 +73,23 @@ class Counted:
 
     def front_will_do(self, now: datetime) -> bool:
         """Tell whether the next sync need not read everything."""
-        longest = LOOK_AGAIN_AFTER if self.unaccounted else EVERYTHING_EVERY
-        return timedelta(0) <= now - self.everything_at < longest
+        in_doubt = self.unaccounted or self.tried_at is not None
+        longest = LOOK_AGAIN_AFTER if in_doubt else EVERYTHING_EVERY
+        return timedelta(0) <= now - (self.tried_at or self.everything_at) < longest
 
     def expiring(self, now: datetime) -> tuple[datetime, datetime]:
         """Return between which expiries a row may have left the list since."""
         return self.at - EXPIRY_TOLERANCE, now + EXPIRY_TOLERANCE
 
-    def after_front(
-        self, rows: int, now: datetime, *, new: int, gone: int, expiring: int
-    ) -> Counted:
-        """Return what is known after the front was read.
-
-        rows: the server's count now. new: keys met that were not known before. gone: how many of
-        the known ones were found deleted. expiring: how many may have expired since.
-        """
-        most = self.rows + new - gone
-        least = most - expiring
+    def after_front(self, rows: int, now: datetime, loaded_at: datetime, change: Change) -> Counted:
+        """Return what is known after the front was read, when the server counts `rows` rows."""
+        most = self.rows + change.new - change.gone
+        least = most - change.expiring
         if least <= rows <= most:
-            return Counted(rows, now, self.everything_at)
-        unaccounted = rows - most if rows > most else rows - least
+            return Counted(rows, now, loaded_at, self.everything_at, self.tried_at)
         # What is not explained stays so until everything is read.
-        return Counted(most, now, self.everything_at, unaccounted)
+        unaccounted = rows - most if rows > most else rows - least
+        return replace(self, unaccounted=unaccounted)
 
 
 @dataclass(frozen=True, slots=True)

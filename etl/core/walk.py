@@ -201,7 +201,8 @@ class OffsetWalk:
     The place: `seen` is how far into the list the last answer reached. Its last keys are the tail,
     which the next page must show again: first `groups`, one after the other, each of them rows with
     one place in the order, then the rows of `open_group`, which may have more of their kind behind
-    them; `tie` is their place in the order. first_key is the first key of the list.
+    them; `tie` is their place in the order; all_tie: the tail holds nothing else. first_key is the
+    first key of the list.
 
     What a pass notes: `count` is the server's last count, `first_count` its first one, `moved` how
     far the seams have moved down the list, `appeared` by how many rows more than that the count has
@@ -216,6 +217,7 @@ class OffsetWalk:
     groups: list[list[str]] = field(default_factory=list)
     open_group: list[str] = field(default_factory=list)
     tie: Any = None
+    all_tie: bool = False
     first_key: str | None = None
     pass_number: int = 1
     count: int | None = None
@@ -277,6 +279,7 @@ class OffsetWalk:
         more = listing.more and not listing.enough
         if asked_from == 0 and not listing.more and len(keys) >= (listing.count or 0):
             # One answer holds the whole list, so nothing can have moved meanwhile.
+            self.accepted = 0
             return Step(last=True)
         if self.looks_at_front:
             return self._end_pass_at_front(keys, listing.count)
@@ -351,12 +354,13 @@ class OffsetWalk:
             return 0, False  # a page too short for the whole tail
         places = {key: place for place, key in enumerate(keys)}
         # A tail of nothing but rows that tie has to come as it was, one behind the other.
-        all_tie = self.tie is not None and not self.open_group
         found, at = None, 0
         for group in self.groups:
             at_places = [places.get(key, -1) for key in group]
-            if min(at_places) < at or (all_tie and found is not None and min(at_places) > at):
-                return None, all_tie and self.tie in order
+            torn = self.all_tie and found is not None and min(at_places) > at
+            if min(at_places) < at or torn:
+                # Without an open group the tail may hold many rows that tie.
+                return None, not self.open_group and self.tie is not None and self.tie in order
             found = min(at_places) if found is None else found
             at = max(at_places) + 1
         assert found is not None
@@ -433,10 +437,11 @@ class OffsetWalk:
             # Too many tie, or nobody knows: the plain overlap has to come in the same order.
             begin = rows - overlap
             self.groups, self.open_group = [[key] for key in keys[begin:]], []
+            self.all_tie = self.tie is not None and ties <= begin
         else:
             pairs = zip(order[begin:ties], keys[begin:ties], strict=True)
             self.groups = [[key for _, key in group] for _, group in groupby(pairs, itemgetter(0))]
-            self.open_group = list(keys[ties:])
+            self.open_group, self.all_tie = list(keys[ties:]), False
 
     def _end_pass(self, *, left: bool) -> Step:
         """Say whether this pass vouches for every row, or begin another one."""
@@ -476,6 +481,7 @@ class OffsetWalk:
             # All passes together have met every row of a list that did not move.
             return Step(last=True)
         if agree and not lacking:
+            self.accepted -= self._surplus(left=this.left)
             return Step(last=True)
         if agree or self.pass_number >= MAX_PASSES:
             return Step(last=True, complete=False, unaccounted=lacking)
@@ -484,6 +490,17 @@ class OffsetWalk:
         self._begin_pass()
         return Step(last=False)
 
+    def _surplus(self, *, left: bool) -> int:
+        """Return how many of the accepted rows the server does list, or does not count any more."""
+        if self.count is None or left:
+            return 0
+        missing = self.count - self._met()
+        return max(0, self.accepted - max(0, missing))
+
+    def _met(self) -> int:
+        known = self.distinct if self.distinct_of_all is None else self.distinct_of_all
+        return self.rows if self.ever_interrupted else known.count()
+
     def _lacking(self, *, left: bool) -> int | None:
         """Return how many rows the server counts and no pass has met, None where it says nothing.
 
@@ -491,9 +508,7 @@ class OffsetWalk:
         """
         if self.count is None or left:
             return None
-        known = self.distinct if self.distinct_of_all is None else self.distinct_of_all
-        met = self.rows if self.ever_interrupted else known.count()
-        return max(0, self.count - self.accepted - met)
+        return max(0, self.count - self.accepted - self._met())
 
     def _pass_end(self, *, left: bool) -> PassEnd:
         return PassEnd(self.digest, self.counted, self.whole, left)

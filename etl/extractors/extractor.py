@@ -259,7 +259,7 @@ class Extractor:
             self.traits.clear()  # known from an older server; this one filters
             return await self._begin_anew(window)
         outside = _outside(self._starts(answer[2]), reading.asked)
-        if outside and self.traits.get("date_filter") == "honoured" and not window.is_ahead:
+        if outside and self.traits.get("date_filter") == "honoured":
             # It filtered before. One answer may be another question's, out of a cache.
             answer = await self._ask(reading)
         clocks = self._client.clocks
@@ -379,9 +379,13 @@ class Extractor:
                 order=[None if at is None else at.isoformat() for at in starts],
             ),
         )
-        if isinstance(reading.walk, OffsetWalk) and reading.walk.clamp is not None:
-            self.traits["clamp"] = reading.walk.clamp
-        reading.unaccounted, reading.count = step.unaccounted, listed.count
+        if isinstance(reading.walk, OffsetWalk):
+            if reading.walk.clamp is not None:
+                self.traits["clamp"] = reading.walk.clamp
+            self.accepted = reading.walk.accepted
+        reading.count = listed.count
+        if step.unaccounted is not None:
+            reading.unaccounted = (reading.unaccounted or 0) + step.unaccounted
         reading.ended, reading.complete = step.last, reading.complete and step.complete
         reading.exhausted = step.last and not listed.more
         reading.source_ahead_s = self._client.source_ahead_s

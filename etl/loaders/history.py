@@ -24,6 +24,7 @@ from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, distinct_on, insert
 
 from etl.core.clocks import PastRun
 from etl.core.coverage import Coverage, Span
+from etl.core.expected import Change, Counted
 from etl.core.forecast import Forecast
 from etl.core.standing import failures, standing
 from etl.core.stream import Stream, TableSpec
@@ -146,22 +147,32 @@ class History:
         async with self._database.transaction() as connection:
             return int((await connection.execute(query)).scalar_one())
 
-    async def count_expiring(
-        self, unit: Unit, spec: TableSpec, since: datetime, until: datetime
-    ) -> int:
-        """Return how many stored records of the unit's project expire within [since, until)."""
-        if spec.expiry is None:
-            return 0
-        by_rule = expires_by_rule(spec.expiry, "t", f"t.{quoted(spec.expiry.days)}")
-        expires = f"coalesce(t.{quoted(spec.expiry.at)}, {by_rule})"
+    async def change_since(
+        self, unit: Unit, spec: TableSpec, counted: Counted, now: datetime
+    ) -> Change:
+        """Return how the records of the unit's stream have changed since they were counted."""
+        expires = "NULL::timestamptz"
+        if spec.expiry is not None:
+            by_rule = expires_by_rule(spec.expiry, "t", f"t.{quoted(spec.expiry.days)}")
+            expires = f"coalesce(t.{quoted(spec.expiry.at)}, {by_rule})"
         query = (
-            f"SELECT count(*) FROM {quoted(self._tables.schema)}.{quoted(spec.name)} AS t "
-            "WHERE t.project_id = $1::bigint AND t._deleted_at IS NULL "
-            f"AND {expires} >= $2::timestamptz AND {expires} < $3::timestamptz"
+            "SELECT count(*) FILTER (WHERE t._first_seen_at > $2::timestamptz), count(*) FILTER "
+            "(WHERE t._deleted_at > $2::timestamptz), count(*) FILTER (WHERE t._deleted_at IS NULL "
+            f"AND {expires} >= $3::timestamptz AND {expires} < $4::timestamptz), (SELECT count(*) "
+            f"FROM {quoted(self._tables.bookkeeping)}.rejects AS r WHERE r.project_id = $1::bigint "
+            "AND r.stream = $5::text AND r.resolved_at IS NULL "
+            "AND r.first_seen_at > $2::timestamptz) "
+            f"FROM {quoted(self._tables.schema)}.{quoted(spec.name)} AS t "
+            "WHERE t.project_id = $1::bigint"
         )
+        since, until = counted.expiring(now)
         async with self._database.transaction() as connection:
             driver = await driver_of(connection)
-            return int(await driver.fetchval(query, unit.project_id, since, until))
+            row = await driver.fetchrow(
+                query, unit.project_id, counted.loaded_at, since, until, unit.stream
+            )
+        new, gone, expiring, set_aside = row
+        return Change(new=new + set_aside, gone=gone, expiring=expiring)
 
     async def read_since(self, project_id: int, stream: str, at: datetime) -> set[str]:
         """Return the windows of which a reading began after `at` and came to its end."""

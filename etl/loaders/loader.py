@@ -73,15 +73,11 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a batch changed; `rejected` counts only records not set aside before.
-
-    new_records: of the rows inserted, those of the records themselves.
-    """
+    """What a batch changed; `rejected` counts only records not set aside before."""
 
     inserted: int = 0
     updated: int = 0
     rejected: int = 0
-    new_records: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,7 @@ class PostgresLoader:
         """Load the batch once; what its COMMIT would make true is in `sent` before that goes."""
         project_id = lease.unit.project_id
         async with self._database.transaction(PLAN_SETTINGS) as connection:
-            found = await self._load_rows(connection, lease, batch, commit)
-            inserted, new_records, updated, refused = found
+            inserted, updated, refused = await self._load_rows(connection, lease, batch, commit)
             rejected = [*batch.rejected, *refused]
             new = await self._rejects.set_aside(connection, project_id, rejected)
             loaded_keys = {*self._keys(batch), *commit.resolved} - {item.key for item in rejected}
@@ -82,7 +81,7 @@ class PostgresLoader:
             await self._check_off(connection, lease, commit)
             if commit.follow_parents:
                 updated += await self._follow_parents(connection, lease)
-            loaded = Loaded(inserted, updated, new, new_records)
+            loaded = Loaded(inserted, updated, new)
             await self._count(connection, lease, batch, commit, loaded)
             if commit.closing is not None:
                 await self._close_window(connection, lease, commit.closing)
@@ -169,10 +168,8 @@ class PostgresLoader:
 
     async def _load_rows(
         self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit
-    ) -> tuple[int, int, int, list[Rejected]]:
-        """Return how many rows were inserted, how many of these are records, how many updated.
-
-        And what Postgres refused.
+    ) -> tuple[int, int, list[Rejected]]:
+        """Return how many rows were inserted and updated, and what Postgres refused.
 
         Nearly always that is nothing, so a savepoint for each step is worth its cost only after
         all steps together have failed.
@@ -192,7 +189,7 @@ class PostgresLoader:
         commit: Commit,
         *,
         careful: bool,
-    ) -> tuple[int, int, int, list[Rejected]]:
+    ) -> tuple[int, int, list[Rejected]]:
         loads = [
             (
                 spec,
@@ -235,9 +232,7 @@ class PostgresLoader:
             for _, statements in self._statements:
                 await driver.execute(statements.forget, lease.unit.project_id)
         updated = swept + sum(t.updated for t in tables)
-        main = self._resource.tables[0].name
-        records = sum(table.inserted for spec, table in loads if spec.name == main)
-        return sum(t.inserted for t in tables), records, updated, refused
+        return sum(t.inserted for t in tables), updated, refused
 
     async def _sweep(
         self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit

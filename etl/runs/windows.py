@@ -135,7 +135,7 @@ class WindowsWork(Judging):
         counted = Counted.of(extractor.traits)
         if counted is None or not counted.unaccounted or self._tally.withheld is not None:
             return
-        if not counted.front_will_do(client.source_now):
+        if front and not counted.front_will_do(client.source_now):
             _log.info("list.miscounted", unaccounted=counted.unaccounted)
             await self._read(extractor, window, watermark, None)
 
@@ -207,7 +207,6 @@ class WindowsWork(Judging):
             traits=watermark.traits,
             accepted=self._accept_count(watermark),
         )
-        extractor.traits["accepted_count"] = {_LIST: extractor.accepted}
         if self._chain is not None:
             self._chain.extractor = extractor
         return extractor
@@ -240,7 +239,6 @@ class WindowsWork(Judging):
 
         front: of a server that ignores dates, no more than that.
         """
-        self._new_records = self._gone_records = 0
         counted = Counted.of(extractor.traits)
         opened_at, requests = self._tools.client.now, self._tools.client.requests
         resumed = left or extractor.follow(window)
@@ -272,40 +270,41 @@ class WindowsWork(Judging):
         self, extractor: Extractor, reading: Reading, before: Counted | None
     ) -> None:
         """Note what the server counts, and what of that was not met."""
-        if reading.window.is_ahead:
-            return  # it is no part of what the count is compared with
-        lacking = lacking_after(lacking_of(extractor.traits), {_LIST: reading.unaccounted})
-        extractor.traits["lacking"] = {name: each.as_json() for name, each in lacking.items()}
-        self._tally.lacking = list(lacking.values())
-        if reading.count is None or not reading.complete:
-            return
-        if reading.filters and not reading.exhausted:
-            return  # what a server counts is not compared where it leaves out what is older
-        now = self._tools.client.source_now
-        if not reading.leaves_early or before is None:
-            counted = Counted(reading.count, now, everything_at=min(reading.began_at, now))
+        if reading.window.is_ahead or self.lease.unit.window != TAIL:
+            return  # no count of everything is compared with these
+        traits, client = extractor.traits, self._tools.client
+        if not reading.leaves_early:
+            lacking = lacking_after(lacking_of(traits), {_LIST: reading.unaccounted})
+            traits["lacking"] = {name: each.as_json() for name, each in lacking.items()}
+            traits["accepted_count"] = {_LIST: extractor.accepted}
+            self._tally.lacking = list(lacking.values())
+        if reading.count is None:
+            traits["counted"] = None
+        elif not reading.complete:
+            if before is not None:
+                traits["counted"] = replace(before, tried_at=client.source_now).as_json()
+        elif not reading.leaves_early or before is None:
+            # What a server counts that leaves out what is older is compared with nothing.
+            if not reading.filters or reading.exhausted:
+                now = client.source_now
+                counted = Counted(reading.count, now, client.now, min(reading.began_at, now))
+                traits["counted"] = counted.as_json()
         else:
-            expiring = await self._tools.history.count_expiring(
-                self.lease.unit, self._resource.tables[0], *before.expiring(now)
+            change = await self._tools.history.change_since(
+                self.lease.unit, self._resource.tables[0], before, client.source_now
             )
-            counted = before.after_front(
-                reading.count,
-                now,
-                new=self._new_records,
-                gone=self._gone_records,
-                expiring=expiring,
-            )
-        extractor.traits["counted"] = counted.as_json()
-        self._tally.miscounted = counted.unaccounted
+            counted = before.after_front(reading.count, client.source_now, client.now, change)
+            traits["counted"] = counted.as_json()
+        found = Counted.of(traits)
+        self._tally.miscounted = 0 if found is None or reading.filters else found.unaccounted
 
     def _traits(self, extractor: Extractor, expired_until: datetime | None) -> dict[str, Any]:
         """Return what is kept for the next run; what only a sync knows, only a sync keeps."""
-        ours = ("expired_until", "accepted")
-        traits = {name: value for name, value in extractor.traits.items() if name not in ours}
-        if self.lease.unit.window == TAIL:
-            traits["expired_until"] = _text(expired_until)
-            traits |= self.accepted.traits()
-        return traits
+        if self.lease.unit.window != TAIL:
+            learnt = ("envelope", "date_filter", "clamp")
+            return {name: extractor.traits[name] for name in learnt if name in extractor.traits}
+        traits = {name: value for name, value in extractor.traits.items() if name != "accepted"}
+        return {**traits, "expired_until": _text(expired_until), **self.accepted.traits()}
 
     async def _foresee(
         self,
@@ -395,7 +394,7 @@ class WindowsWork(Judging):
             await self._load(page, gone, there)
 
         moving = self.lease.unit.window == TAIL
-        elsewhere = moving and not reading.everything
+        elsewhere = moving and not (reading.everything or reading.window.is_ahead)
         now, noted = self._tools.client.source_now, (watermark.traits or {}).get("expired_until")
         outdated = Outdated(
             now,

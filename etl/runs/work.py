@@ -110,7 +110,7 @@ class Work(ABC):
         self._requests = tools.client.requests
         self._bytes_read = tools.client.bytes_read
         self._sent = tools.client.requests
-        self._records = self._new_records = self._gone_records = 0
+        self._records = 0
         self._tally = Tally()
         self.forecast: Forecast | None = None
 
@@ -159,8 +159,6 @@ class Work(ABC):
         )
         loaded: Loaded = await loader.load(self.lease, batch, commit)
         self._records += len(page.records)
-        self._new_records += loaded.new_records + loaded.rejected
-        self._gone_records += len(gone)
         self._tally.rejected += loaded.rejected
         self._progress(self._reached(page))
         _log.debug(

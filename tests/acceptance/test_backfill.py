@@ -226,7 +226,7 @@ async def test_status_names_the_command_that_closes_a_hole(
 async def test_a_server_without_a_date_filter_is_read_once_whatever_was_asked(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """One full pass, and `status` says that incremental reading is not to be had."""
+    """One full pass, and `status` says that the server ignores dates."""
     sandbox = await start_sandbox(recordings=110, days=30.0, flavour="docs")
     pipeline = Pipeline(sandbox, dsn)
     (report,) = await pipeline.backfill(midnight(sandbox, 20), midnight(sandbox, 10), "1d")
@@ -234,7 +234,7 @@ async def test_a_server_without_a_date_filter_is_read_once_whatever_was_asked(
     assert len(lists(sandbox)) == 2
     assert await differences_from_truth(dsn, sandbox.control.truth()) == []
     said = (await Command(sandbox.url, dsn).run("status")).out
-    assert "incremental reading is not to be had" in said
+    assert "this server ignores dates" in said
     assert await pipeline.backfill(midnight(sandbox, 30), midnight(sandbox, 0)) == []
 
 

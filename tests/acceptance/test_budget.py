@@ -112,7 +112,7 @@ async def test_a_wait_that_the_server_names_is_kept(
     assert result.report["waited_s"] >= 1.5
 
 
-@pytest.mark.parametrize("preset", ["429_bare", "429_capacity", "429_timeout"])
+@pytest.mark.parametrize("preset", ["429_bare", "429_capacity"])
 async def test_without_a_named_wait_we_back_off_by_ourselves(
     start_sandbox: StartSandbox, dsn: str, preset: str
 ) -> None:

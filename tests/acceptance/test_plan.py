@@ -12,6 +12,7 @@ from etl.runs.backfill import Past
 from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
 from tests.support.pipeline import Pipeline, lists, midnight
+from tests.support.sql import counted_earlier
 
 
 def spread(sandbox: RunningSandbox, per_day: int, days: int) -> None:
@@ -86,6 +87,7 @@ async def test_a_server_that_counts_is_forecast_from_its_count(
     pipeline = Pipeline(sandbox, dsn, **size)
     for _ in range(2):  # until it is known what kind of server this is
         await pipeline.sync()
+    await counted_earlier(dsn, hours=25)  # everything is due
     (outlook,) = await pipeline.plan()
     sandbox.control.reset_requests()
     report = await pipeline.sync()

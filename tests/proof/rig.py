@@ -211,6 +211,15 @@ class Rig:
         """Do what time would do to what the source said with a 429."""
         self.execute("DELETE FROM posthog_etl.request_blocks")
 
+    def count_earlier(self, hours: float) -> None:
+        """Do what time would do to what syncs noted of the server's count."""
+        for name in ("at", "everything_at"):
+            self.execute(
+                "UPDATE posthog_etl.watermarks SET traits = jsonb_set(traits, "
+                f"'{{counted,{name}}}', to_jsonb(((traits #>> '{{counted,{name}}}')::timestamptz "
+                f"- interval '{hours} hours')::text)) WHERE traits -> 'counted' ? 'at'"
+            )
+
     def stored(self, table: str) -> list[dict[str, Any]]:
         """Return all rows of a data table."""
         assert table in TABLES

@@ -33,3 +33,14 @@ async def watermark(dsn: str) -> Any:
         "SELECT upper(complete) FROM posthog_etl.watermarks "
         "WHERE project_id = 1 AND stream = 'session_recordings'",
     )
+
+
+async def counted_earlier(dsn: str, hours: float) -> None:
+    """What syncs have noted of the server's count, they noted so many hours earlier."""
+    for name in ("at", "everything_at"):
+        await select(
+            dsn,
+            f"UPDATE posthog_etl.watermarks SET traits = jsonb_set(traits, '{{counted,{name}}}', "
+            f"to_jsonb(((traits #>> '{{counted,{name}}}')::timestamptz - interval '{hours} hours')"
+            "::text)) WHERE traits -> 'counted' ? 'at'",
+        )
