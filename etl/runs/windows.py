@@ -395,7 +395,7 @@ class WindowsWork(Judging):
             await self._load(page, gone, there)
 
         moving = self.lease.unit.window == TAIL
-        elsewhere = moving and not reading.everything
+        elsewhere = moving and not (reading.everything or reading.window.is_ahead)
         now, noted = self._tools.client.source_now, (watermark.traits or {}).get("expired_until")
         outdated = Outdated(
             now,
@@ -411,6 +411,9 @@ class WindowsWork(Judging):
             absence = await self._weigh(loader, table)
             if absence is not None and absence.suspects:
                 await self._ask_for(loader, table, absence, _AT_ONCE, extractor.confirm, take)
+            oldest = self._moving(watermark, self._plan.lookback.grades[-1].age).since
+            if elsewhere and reading.window.since <= oldest:
+                await self._expire_outlived(loader, outdated, extractor.confirm, take)
         if not moving:
             # The next sync goes on with what is left.
             await loader.withhold(self.lease)
