@@ -69,7 +69,13 @@ class AbsentRecords:
         driver, statements = await driver_of(connection), self._statements
         if outdated.recalls and statements.recall is not None:
             await driver.execute(statements.recall, unit.project_id, outdated.now)
-        given = (*unit.key.values(), outdated.now, outdated.started_before, outdated.after)
+        given = (
+            *unit.key.values(),
+            outdated.now,
+            outdated.started_before,
+            outdated.after,
+            list(outdated.gone),
+        )
         if most is not None and statements.count_expiring is not None:
             ((rows,),) = await driver.fetch(statements.count_expiring, *given)
             if rows > most:
@@ -135,8 +141,8 @@ class AbsenceStatements:
     between and is none of the keys. doubt_all: $4 and $5: suspects all that is stored between.
     doubt_everything: whatever its start. doubt_nothing: forgets all suspects. clear: $4 keys: these
     were seen. clear_owned: $4 the beginning of a key: whatever begins so.
-    expire: $4, $5 and $6 as `Outdated` has them: marks what expired, and clears it; count_expiring
-    and sample_expiring ($7 how many): the same before it is marked, None where nothing expires.
+    expire: $4 to $7 as `Outdated` has them: marks what expired, and clears it; count_expiring
+    and sample_expiring ($8 how many): the same before it is marked, None where nothing expires.
     recall: $1 and $2 the instant now: takes back what was marked before its time. count_alive: only
     $1. forget_checks: forgets which records were asked for that are no suspects. count: answers
     (suspects, unasked). weigh: $4 an instant: answers (suspects, alive, unasked, lost). withhold:
@@ -313,7 +319,7 @@ class Expired:
     ) -> Expired:
         """Return the statements for `spec`. Parameters are those of `expire`."""
         alive = " AND ".join(f"{mark} IS NULL" for mark in marks)
-        typed = "$4::timestamptz, $5::timestamptz, $6::timestamptz"
+        typed = "$4::timestamptz, $5::timestamptz, $6::timestamptz, $7::text[]"
         drop_known = (
             f"WITH given AS (SELECT {typed}) DELETE FROM {suspects} AS u USING {table} AS t "
             f"WHERE {unit} AND {same} AND NOT ({alive})"
@@ -325,13 +331,14 @@ class Expired:
             f"coalesce({at}, {expires_by_rule(spec.expiry, 't', f't.{quoted(spec.expiry.days)}')})"
         )
         mark = f"UPDATE {table} AS t SET _updated_at = now(), _xid = {XID}, _expired_at = "
+        key = row_key(spec, "t")
         elsewhere = (
             f"t.project_id = $1::bigint AND {alive} AND {at} <= $4::timestamptz "
-            f"AND {started} < $5::timestamptz AND {at} > coalesce($6::timestamptz, '-infinity') "
+            f"AND {started} < $5::timestamptz AND ({at} > coalesce($6::timestamptz, '-infinity') "
+            f"OR {key} = ANY ($7::text[])) "
             "AND $2::text IS NOT NULL AND $3::text IS NOT NULL"
         )
         unseen = f"{unit} AND {same} AND {alive} AND {named_or_ruled} <= $4::timestamptz"
-        key = row_key(spec, "t")
         both = (
             f"SELECT {key} AS key FROM {table} AS t WHERE {elsewhere} UNION "
             f"SELECT u.record_key FROM {suspects} AS u JOIN {table} AS t ON {same} WHERE {unseen}"
@@ -348,9 +355,10 @@ class Expired:
                 "WHERE t.project_id = $1::bigint AND t._expired_at > $2::timestamptz"
             ),
             count=f"SELECT count(*) FROM ({both}) AS e",
-            # By a hash, so that it is not only the oldest or the youngest.
+            # By a hash, so that it is not only the oldest or the youngest, nor the same every time.
             sample=(
                 f"SELECT e.key FROM ({both}) AS e "
-                "ORDER BY pg_catalog.hashtextextended(e.key, 0) LIMIT $7::bigint"
+                "ORDER BY pg_catalog.hashtextextended("
+                "e.key, extract(epoch FROM $4::timestamptz)::bigint) LIMIT $8::bigint"
             ),
         )

@@ -85,14 +85,16 @@ class Outdated:
     """Which records have expired: those that the unit's reading did not show, and past their time.
 
     now: what clocks agree on. Besides, those that start before `started_before`, where the reading
-    shows nothing, and whose time has come after `after` (None: ever). What a reading has shown
-    after its time lives on. started_before None: none besides. recalls: whether what was marked
-    before its time, by a wrong clock, is to be found and lives on, too.
+    shows nothing, and whose time has come after `after` (None: ever) or that are among `gone`, the
+    keys of what the server does not have. What a reading has shown after its time lives on.
+    started_before None: none besides. recalls: whether what was marked before its time, by a wrong
+    clock, is to be found and lives on, too.
     """
 
     now: datetime
     started_before: datetime | None = None
     after: datetime | None = None
+    gone: Sequence[str] = ()
     recalls: bool = False
 
 

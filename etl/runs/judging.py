@@ -7,7 +7,7 @@ whose records have no address of their own is read a second time instead (see `r
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -59,6 +59,8 @@ class Judging(Work):
     """A way of reading after which absence is judged."""
 
     accepted: Accepted
+    # How many requests for single records this run has sent.
+    _questions = 0
 
     @property
     def _accepts(self) -> bool:
@@ -83,15 +85,47 @@ class Judging(Work):
             except SourceError as exc:
                 # Nothing is known then, and other streams go on.
                 _log.warning("expiry.unconfirmed", reason=exc.message)
-                self._tally.lasting = expiring
+                self._tally.expiry_withheld = expiring
                 return False
             await take(found.page, (), ())
             if set(found.gone) < set(expiring.sample):
                 _log.warning("expiry.withheld", rows=expiring.rows, alive=expiring.alive)
-                self._tally.lasting = expiring
+                self._tally.expiry_withheld = expiring
                 return False
         await loader.expire(self.lease, outdated, None)
         return True
+
+    async def _expire_outlived(
+        self, loader: Loader, outdated: Outdated, ask: Ask, take: Take
+    ) -> None:
+        """Mark what was shown after its time, where no reading shows it again, and is gone now.
+
+        Each by its own answer, some at a time, and on with the next while all of them are gone: a
+        server may go on to list what has expired.
+        """
+        outlived, client = replace(outdated, after=None), self._tools.client
+        known = None
+        while self._questions < self._plan.confirm_requests:
+            if self._stop.is_set():
+                raise stopped()
+            some = await loader.expire(self.lease, outlived, 0)
+            if some is None:
+                return
+            if known is None:
+                known = await loader.known(self.lease, _WITNESSES)
+            sample = some.sample[: self._plan.confirm_requests - self._questions]
+            before = client.requests
+            try:
+                found = await ask(sample, [key for key in known if key not in sample])
+            except SourceError as exc:
+                # It is asked again the next time, and nothing else hangs on it.
+                _log.warning("expiry.unconfirmed", reason=exc.message)
+                return
+            self._questions += max(1, client.requests - before)
+            await take(found.page, (), ())
+            await loader.expire(self.lease, replace(outdated, gone=found.gone), None)
+            if set(found.gone) < set(sample):
+                return  # the server still has what has expired
 
     async def _weigh(self, loader: Loader, table: str) -> Absence | None:
         """Return what the reading did not show; None if the guard does not believe it.
@@ -113,22 +147,22 @@ class Judging(Work):
 
         What is left is asked for by the next runs, before what was asked for already.
         """
-        client, left = self._tools.client, self._plan.confirm_requests
+        client, most = self._tools.client, self._plan.confirm_requests
         known = None if self._accepts else await loader.known(self.lease, _WITNESSES)
         allowed = self.accepted.left.get(table, 0)
         gone, failed, why = 0, list[str](), ""
-        while left > 0 and (keys := await loader.due(self.lease, at_once, failed)):
+        while self._questions < most and (keys := await loader.due(self.lease, at_once, failed)):
             if self._stop.is_set():
                 raise stopped()
             before = client.requests
-            batch = next(id_batches(keys))[:left]
+            batch = next(id_batches(keys))[: most - self._questions]
             found = await ask(batch, known)
-            left -= max(1, client.requests - before)
+            self._questions += max(1, client.requests - before)
             failed, why = [*failed, *found.failed], found.why_failed or why
             if not found.proven:
                 self._tally.unproven = True
             lost = max(0, gone + len(found.gone) - allowed)
-            if found.gone and self._is_too_much(lost, absence):
+            if found.gone and lost and self._is_too_much(lost, absence):
                 self._withhold(lost, absence)
                 break
             gone += len(found.gone)
@@ -137,10 +171,15 @@ class Judging(Work):
                 break
         if failed:
             self._tally.passed_over = (len(failed), why)
-        unasked = await loader.unasked(self.lease) if left <= 0 else 0
-        self._tally.unasked += unasked
-        if self._accepts or unasked < allowed:
+        unasked = await loader.unasked(self.lease)
+        self._tally.unasked = unasked if self._questions >= most else 0
+        if self._accepts:
             self.accepted.left[table] = unasked
+        elif allowed:
+            self.accepted.left[table] = max(0, min(unasked, allowed - gone))
+            if gone:
+                # Or what was accepted would count as lost.
+                self.accepted.at = await self._tools.history.database_now()
 
     async def _note_accepted(self) -> None:
         """Note that what was marked deleted so far was accepted, where it was."""

@@ -109,20 +109,20 @@ class Tally:
     """What a reading to the end has to own up to.
 
     complete: whether it vouches for every row. rejected: records newly set aside. withheld: what
-    vanished, when that was too much to believe; lasting: what would expire, likewise. unasked: how
-    many records that a list did not show are still to be asked for. unproven: whether the server
-    does not answer questions for single records. unjudged: whether something vanished that may also
-    be a record that could not be read. cut: a list showed less than it has. passed_over: resources
-    or records that could not be asked about, and why the last one. clocks: what each one says, when
-    no two agree. lacking: of lists that show less than they count, how much less. miscounted: how
-    many rows more, or less, a list counts than was expected of what is new. ahead: why what is
-    dated far ahead could not be read.
+    vanished, when that was too much to believe; expiry_withheld: what would expire, likewise.
+    unasked: how many records that a list did not show are still to be asked for. unproven: whether
+    the server does not answer questions for single records. unjudged: whether something vanished
+    that may also be a record that could not be read. cut: a list showed less than it has.
+    passed_over: resources or records that could not be asked about, and why the last one. clocks:
+    what each one says, when no two agree. lacking: of lists that show less than they count, how
+    much less. miscounted: how many rows more, or less, a list counts than was expected of what is
+    new. ahead: why what is dated far ahead could not be read.
     """
 
     complete: bool = True
     rejected: int = 0
     withheld: Absence | None = None
-    lasting: Expiring | None = None
+    expiry_withheld: Expiring | None = None
     unasked: int = 0
     unproven: bool = False
     unjudged: bool = False
@@ -163,11 +163,11 @@ def honest_ending(tally: Tally, stream: str = "") -> Ending:
             f"{'no more' if lost else 'none'} of them was marked deleted. If that is right, run "
             f"`posthog-etl sync --accept-deletions {stream}`"
         )
-    if tally.lasting is not None:
+    if tally.expiry_withheld is not None:
         reasons.append(
-            f"{tally.lasting.rows:,} of {tally.lasting.alive:,} records would expire at once, and "
-            "the server still has some of them, so none was marked expired: a clock or their "
-            "expiry_time is wrong. If they have expired, run "
+            f"{tally.expiry_withheld.rows:,} of {tally.expiry_withheld.alive:,} records would "
+            "expire at once, and the server still has some of them, so none was marked expired: a "
+            "clock or their expiry_time is wrong. If they have expired, run "
             f"`posthog-etl sync --accept-deletions {stream}`"
         )
     if tally.unasked:

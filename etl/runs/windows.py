@@ -410,6 +410,9 @@ class WindowsWork(Judging):
             absence = await self._weigh(loader, table)
             if absence is not None and absence.suspects:
                 await self._ask_for(loader, table, absence, _AT_ONCE, extractor.confirm, take)
+            oldest = self._moving(watermark, self._plan.lookback.grades[-1].age).since
+            if elsewhere and reading.window.since <= oldest:
+                await self._expire_outlived(loader, outdated, extractor.confirm, take)
         if not moving:
             # The next sync goes on with what is left.
             await loader.withhold(self.lease)

@@ -225,6 +225,69 @@ async def test_what_was_accepted_does_not_count_again(adversary: Adversary, dsn:
     assert len(await marked(dsn, "insights")) == 55
 
 
+async def test_what_was_accepted_is_marked_over_several_syncs_and_accepted_once(
+    adversary: Adversary, dsn: str
+) -> None:
+    """Two hundred of three hundred, forty questions a sync: the guard does not trip over its own.
+
+    What vanishes besides is not accepted by that.
+    """
+    adversary.insights.rows = [insight(n) for n in range(1, 301)]
+    pipeline = Pipeline(adversary, dsn, streams=INSIGHTS, confirm_requests=40)
+    await pipeline.sync()
+    adversary.insights.rows = adversary.insights.rows[200:]
+    assert "200 of 300 records have vanished" in ((await pipeline.sync()).ending.reason or "")
+    await pipeline.sync(accept_deletions=INSIGHTS)
+    codes = [(await pipeline.sync()).ending.exit_code for _ in range(5)]
+
+    assert codes == [3, 3, 3, 3, 0]
+    assert await marked(dsn, "insights") == {str(n) for n in range(1, 201)}
+
+    adversary.insights.rows = adversary.insights.rows[40:]
+    report = await pipeline.sync()
+    assert "40 of 100 records have vanished at once" in (report.ending.reason or "")
+
+
+async def test_a_question_that_failed_leaves_the_others_accepted(
+    adversary: Adversary, dsn: str
+) -> None:
+    """What was accepted stays so until it could be asked for."""
+    adversary.insights.rows = [insight(n) for n in range(1, 61)]
+    pipeline = Pipeline(
+        adversary, dsn, streams=INSIGHTS, deletion_guard_share=0.0, deletion_guard_rows=1
+    )
+    await pipeline.sync()
+    adversary.insights.rows = adversary.insights.rows[10:]
+    for n in (3, 7):
+        adversary.when(f"insights/{n}/", foreign.page(403), times=1)
+    await pipeline.sync(accept_deletions=INSIGHTS)
+    assert len(await marked(dsn, "insights")) == 8
+
+    report = await pipeline.sync()
+
+    assert (report.ending.exit_code, len(await marked(dsn, "insights"))) == (0, 10), report.ending
+
+
+async def test_the_readings_of_one_sync_share_the_questions_that_it_may_ask(
+    start_adversary: StartAdversary, dsn: str
+) -> None:
+    """The moving end and what lies ahead: ten and a witness, and what is left is told once."""
+    server = await start_adversary(envelope="documented")
+    server.add(*recordings(60, server.now - HOUR, HOUR / 20))
+    pipeline = Pipeline(server, dsn, confirm_requests=10, deletion_guard_share=1.0)
+    await pipeline.sync()
+    for each in sorted(server.recordings)[:30]:
+        del server.recordings[each]
+    await value(dsn, "UPDATE posthog_etl.watermarks SET traits = traits - 'ahead'")
+    server.requests.clear()
+
+    report = await pipeline.sync()
+
+    assert len(singles(server, RECORDINGS)) == 10 + 1
+    left = await value(dsn, "SELECT count(*) FROM posthog_etl.suspects")
+    assert (report.ending.reason or "").startswith(f"{left} records that the list did not show")
+
+
 # Expiry
 
 
@@ -250,6 +313,27 @@ async def test_what_the_server_lists_is_alive_whatever_its_expiry_says(
     report = await Pipeline(server, dsn, **WHOLE_PAST).sync()
     assert (report.ending.exit_code, await marked(dsn)) == (0, set()), report.ending
     assert await marked(dsn, mark="_expired_at") == {"young", "old"}
+
+
+async def test_what_was_listed_after_its_time_is_marked_once_the_server_drops_it(
+    start_adversary: StartAdversary, dsn: str
+) -> None:
+    """No sync reads so far back again, so it is asked for; one that is still there lives on."""
+    server = await start_adversary(lists_expired=True)
+    old = [recording(f"old{n}", server.now - (3 + n) * DAY, retention_days=1) for n in range(30)]
+    server.add(recording("new", server.now - HOUR), *old)
+    pipeline = Pipeline(server, dsn, lookback="26h")
+    for _ in range(2):
+        assert (await pipeline.sync()).ending.exit_code == 0
+    assert await marked(dsn, mark="_expired_at") == set()
+
+    server.lists_expired = False
+    old[7].retention_days = 365
+    for _ in range(2):
+        assert (await pipeline.sync()).ending.exit_code == 0
+
+    assert await marked(dsn, mark="_expired_at") == {each.id for each in old} - {"old7"}
+    assert await marked(dsn) == set()
 
 
 async def many_at_their_end(server: Adversary, dsn: str) -> Pipeline:

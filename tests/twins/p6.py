@@ -124,8 +124,8 @@ TWINS = [
         name="what is listed expires when its time has come",
         promise="P6",
         file=_ABSENCE,
-        find="AND {started} < $5::timestamptz AND {at} > coalesce($6::timestamptz, '-infinity') ",
-        replace="AND coalesce($5::timestamptz, $6::timestamptz, now()) IS NOT NULL ",
+        find="AND {started} < $5::timestamptz AND ({at} > coalesce($6::timestamptz, '-infinity') ",
+        replace="AND (coalesce($5::timestamptz, $6::timestamptz, now()) IS NOT NULL ",
         caught_by=_LISTED,
     ),
     Twin(
@@ -157,8 +157,10 @@ TWINS = [
         name="the questions of one sync have no limit",
         promise="P6",
         file=_JUDGING,
-        find="            left -= max(1, client.requests - before)\n",
-        replace="            left -= client.requests - client.requests\n",
+        find="            found = await ask(batch, known)\n"
+        "            self._questions += max(1, client.requests - before)\n",
+        replace="            found = await ask(batch, known)\n"
+        "            self._questions += client.requests - client.requests\n",
         caught_by=_SEVERAL,
     ),
     Twin(
@@ -201,5 +203,37 @@ TWINS = [
         find="        proven = proven or await finds_one(self._client, self._one, known or ())\n",
         replace="        proven = True\n",
         caught_by=_WITNESS.format("insights"),
+    ),
+    Twin(
+        name="what was accepted and is marked by a later sync trips the guard",
+        promise="P6",
+        file=_JUDGING,
+        find="            if found.gone and lost and self._is_too_much(lost, absence):\n",
+        replace="            if found.gone and self._is_too_much(lost, absence):\n",
+        caught_by=_SEEN + "test_what_was_accepted_is_marked_over_several_syncs_and_accepted_once",
+    ),
+    Twin(
+        name="what was accepted is forgotten when a question fails",
+        promise="P6",
+        file=_JUDGING,
+        find="            self.accepted.left[table] = unasked\n",
+        replace="            self.accepted.left[table] = self._tally.unasked\n",
+        caught_by=_SEEN + "test_a_question_that_failed_leaves_the_others_accepted",
+    ),
+    Twin(
+        name="each reading of a sync has questions of its own",
+        promise="P6",
+        file=_JUDGING,
+        find='        gone, failed, why = 0, list[str](), ""\n',
+        replace='        gone, failed, why = 0, list[str](), ""\n        self._questions = 0\n',
+        caught_by=_SEEN + "test_the_readings_of_one_sync_share_the_questions_that_it_may_ask",
+    ),
+    Twin(
+        name="what was listed after its time lives for ever where no sync reads again",
+        promise="P6",
+        file=_SYNC,
+        find="            if elsewhere and reading.window.since <= oldest:\n",
+        replace="            if False:\n",
+        caught_by=_SEEN + "test_what_was_listed_after_its_time_is_marked_once_the_server_drops_it",
     ),
 ]
