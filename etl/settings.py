@@ -152,8 +152,9 @@ class Settings(BaseSettings):
     keep_fields: tuple[str, ...] = Field(
         (),
         description="Fields of streams with secrets whose text is kept although the catalogue does "
-        "not know them, as TABLE.FIELD with commas, such as subscriptions.new_field. Of any other "
-        "unknown text there only a hash and the length are kept.",
+        "not know them, as TABLE.FIELD with commas, such as subscriptions.new_field or, within a "
+        "JSON field, subscriptions.ai_config.model. Of any other unknown text there only a hash "
+        "and the length are kept.",
     )
     sharing_requests: int = Field(
         200,

@@ -38,6 +38,8 @@ class Field:
     volatile: moves by itself; stored with the next real change, left out of every comparison.
     null_keeps: null or absent means "the server does not say" and never overwrites a value.
     lenient: a value that does not fit the column is kept in `extra`, and the row loads.
+    plain: the names in a JSON column whose text is kept where records hold secrets; of any other
+    text in it only hash and length are.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Field:
     volatile: bool = False
     null_keeps: bool = False
     lenient: bool = False
+    plain: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,13 @@ SUBSCRIPTION_TABLE = TableSpec(
             null_keeps=True,
         ),
         Field("prompt", Kind.TEXT, "Prompt of a text made for it.", null_keeps=True),
-        Field("ai_config", Kind.JSON, "How that text is made, as JSON.", null_keeps=True),
+        # What stands in it is documented nowhere.
+        Field(
+            "ai_config",
+            Kind.JSON,
+            "How that text is made, as JSON; of text in it only hash and length.",
+            null_keeps=True,
+        ),
         Field("enabled", Kind.BOOLEAN, "Whether it is sent.", null_keeps=True),
         Field("integration_id", Kind.BIGINT, "Id of the Slack integration.", null_keeps=True),
         Field("summary_enabled", Kind.BOOLEAN, "Whether a summary is sent.", null_keeps=True),

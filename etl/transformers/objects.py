@@ -9,6 +9,7 @@ from etl.core.page import Batch, Page
 from etl.core.stream import Field, Kind, TableSpec
 from etl.errors import InvalidRecord
 from etl.transformers.fields import REPLACEMENT, FieldReader, to_bigint, to_json
+from etl.transformers.secrets import plain_names, withhold_text
 from etl.transformers.transformer import Collector, transform_page
 
 USERS = TableSpec(
@@ -23,12 +24,20 @@ USERS = TableSpec(
         Field("last_name", Kind.TEXT, "Last name.", null_keeps=True),
         Field("email", Kind.TEXT, "Email address.", null_keeps=True),
         Field("is_email_verified", Kind.BOOLEAN, "Whether it is verified.", null_keeps=True),
-        Field("hedgehog_config", Kind.JSON, "The user's hedgehog, as JSON.", null_keeps=True),
+        Field(
+            "hedgehog_config",
+            Kind.JSON,
+            "The user's hedgehog, as JSON; of text beside colour, skin, accessories and direction "
+            "only hash and length.",
+            null_keeps=True,
+            plain=("color", "skin", "accessories", "fixed_direction"),
+        ),
         Field("role_at_organization", Kind.TEXT, "Role, as the user named it.", null_keeps=True),
     ),
 )
 
 _read_user = FieldReader(USERS.fields).read
+_OF_USERS = {each.name: plain_names(each) for each in USERS.fields if each.kind is Kind.JSON}
 
 
 def object_rows(
@@ -76,14 +85,20 @@ def _user(
     """Add the user; return its id, and what no column is for, which the record itself keeps.
 
     Several streams show the same user, and not all of them everything: the row must not change
-    from one to the next. Older servers give only the id, and a deleted user is null.
+    from one to the next, so what some withhold is withheld in all. Older servers give only the id,
+    and a deleted user is null.
     """
     if value is None:
         return None, {}
     try:
         if not isinstance(value, dict):
             return to_bigint(value), {}
-        values, extra = _read_user(value)
+        withheld = {
+            name: withhold_text(value[name], known)
+            for name, known in _OF_USERS.items()
+            if name in value
+        }
+        values, extra = _read_user({**value, **withheld})
         if values[0] is None:
             raise InvalidRecord("id: missing")
     except InvalidRecord as exc:

@@ -2,8 +2,8 @@
 
 A secret may stand where no documentation has it: inside another field, in a link, in a record that
 is none. So it goes by name at every depth, what stood there goes wherever else it stands, and what
-is no object is not kept at all. It may also stand under a name that the catalogue does not know: of
-all text there only a hash and the length are kept.
+is no object is not kept at all. It may also stand under a name that the catalogue does not know, or
+in a JSON field: of all text there only a hash and the length are kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from etl.core.document import Unreadable
-from etl.core.stream import Kind, Known, Secrets, TableSpec
+from etl.core.stream import Field, Kind, Known, Secrets, TableSpec
 from etl.transformers.fields import sha256
 
 HIDDEN = "***"
@@ -95,16 +95,29 @@ def known_fields(spec: TableSpec, **objects: TableSpec) -> Known:
 
     objects: fields that hold an object, or a list of objects, and the table that these fill.
     """
-    known: dict[str, Kind | Known] = {field.name: field.kind for field in spec.fields}
+    known: dict[str, Kind | Known] = {
+        field.name: plain_names(field) if field.kind is Kind.JSON else field.kind
+        for field in spec.fields
+    }
     return known | {name: known_fields(each) for name, each in objects.items()}
+
+
+def plain_names(field: Field) -> Known:
+    """Return what the catalogue knows of the objects in a JSON field."""
+    return dict.fromkeys(field.plain, Kind.TEXTS)
+
+
+def withhold_text(value: Any, known: Known) -> Any:
+    """Return the value of a JSON field without text under names that are not `known`."""
+    return _field(value, known, (), frozenset(), _LEVELS)
 
 
 def withhold(record: Any, secrets: Secrets, admitted: Collection[Path] = ()) -> Any:
     """Return a record without secrets, and without text under names that nobody knows.
 
-    Of such a text stays its hash and its length; numbers, booleans, null and all names stay. Of a
-    record that is no object only a hash stays. admitted: fields that are kept all the same. Safe to
-    repeat.
+    Of such a text stays its hash and its length, also in a JSON field; numbers, booleans, null and
+    all names stay. Of a record that is no object only a hash stays. admitted: fields that are kept
+    all the same, as the names that lead there. Safe to repeat.
     """
     if not isinstance(record, dict):
         return _withheld(record)
@@ -123,10 +136,10 @@ def _object(
 def _field(
     value: Any, known: Kind | Known | None, path: Path, admitted: frozenset[Path], levels: int
 ) -> Any:
-    if path in admitted or known is Kind.JSON:
+    if path in admitted:
         return value
     if isinstance(value, str):
-        is_kept = known is not None or not value or is_hash(value)
+        is_kept = _is_known(value, known) or not value or is_hash(value)
         return value if is_kept else f"{sha256(value)}:{len(value)}"
     if not isinstance(value, list | dict):
         return value
@@ -137,6 +150,12 @@ def _field(
         return [_field(each, inner, path, admitted, levels - 1) for each in value]
     within: Known = known if isinstance(known, Mapping) else {}
     return _object(value, within, path, admitted, levels)
+
+
+def _is_known(text: str, known: Kind | Known | None) -> bool:
+    if isinstance(known, Mapping):  # an object, which older servers give by its id
+        return "id" in known and text.isascii() and text.isdigit()
+    return known is not None
 
 
 def _withheld(record: Any) -> Any:

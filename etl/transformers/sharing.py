@@ -29,7 +29,13 @@ CONFIGURATIONS = TableSpec(
             Kind.TEXT,
             "SHA-256 of the token in the link, in hexadecimal; null where nothing is shared.",
         ),
-        Field("settings", Kind.JSON, "How it is shown, as JSON.", null_keeps=True),
+        # All that PostHog knows there is true or false.
+        Field(
+            "settings",
+            Kind.JSON,
+            "How it is shown, as JSON; of text in it only hash and length.",
+            null_keeps=True,
+        ),
         Field("password_required", Kind.BOOLEAN, "Whether it asks a password.", null_keeps=True),
         Field("user_access_level", Kind.TEXT, "What the key's owner may do.", null_keeps=True),
     ),

@@ -1,4 +1,4 @@
-"""Which resources were asked about in vain, and what some columns of recordings can tell."""
+"""Which resources were asked about in vain, and what some columns can tell."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,15 +9,28 @@ revision = "0006"
 down_revision = "0005"
 
 _COMMENTS = {
-    "snapshot_source": (
+    ("session_recordings", "snapshot_source"): (
         "web, mobile or unknown; from PostHog's own servers always web, since their list does "
         "not load it.",
         "web, mobile or unknown.",
     ),
-    "snapshot_library": (
+    ("session_recordings", "snapshot_library"): (
         "Library that recorded; from PostHog's own servers always null, since their list does "
         "not load it.",
         "Library that recorded.",
+    ),
+    ("subscriptions", "ai_config"): (
+        "How that text is made, as JSON; of text in it only hash and length.",
+        "How that text is made, as JSON.",
+    ),
+    ("sharing_configurations", "settings"): (
+        "How it is shown, as JSON; of text in it only hash and length.",
+        "How it is shown, as JSON.",
+    ),
+    ("users", "hedgehog_config"): (
+        "The user's hedgehog, as JSON; of text beside colour, skin, accessories and direction "
+        "only hash and length.",
+        "The user's hedgehog, as JSON.",
     ),
 }
 _CHECKED = (
@@ -39,8 +52,8 @@ def upgrade() -> None:
         schema=book,
     )
     op.alter_column("checks", "checked_at", nullable=True, comment=_CHECKED[0], schema=book)
-    for name, (comment, _) in _COMMENTS.items():
-        op.alter_column("session_recordings", name, comment=comment, schema=data)
+    for (table, column), (comment, _) in _COMMENTS.items():
+        op.alter_column(table, column, comment=comment, schema=data)
 
 
 def downgrade() -> None:
@@ -49,5 +62,5 @@ def downgrade() -> None:
     op.execute(sa.delete(checks).where(checks.c.checked_at.is_(None)))
     op.alter_column("checks", "checked_at", nullable=False, comment=_CHECKED[1], schema=book)
     op.drop_column("checks", "tried_at", schema=book)
-    for name, (_, comment) in _COMMENTS.items():
-        op.alter_column("session_recordings", name, comment=comment, schema=data)
+    for (table, column), (_, comment) in _COMMENTS.items():
+        op.alter_column(table, column, comment=comment, schema=data)

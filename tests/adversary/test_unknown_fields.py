@@ -1,9 +1,9 @@
-"""Defect 11: a secret under a name that the catalogue does not know is stored nowhere."""
+"""Defect 11: a secret where the catalogue does not know what stands there is stored nowhere."""
 
 from __future__ import annotations
 
 from tests.acceptance.test_secrets import dump
-from tests.adversary.rows import insight, secret_key, sharing, subscription
+from tests.adversary.rows import insight, secret_key, sharing, subscription, user
 from tests.adversary.server import Adversary
 from tests.support.command import Command
 from tests.support.sql import select, value
@@ -52,3 +52,45 @@ async def test_unknown_text_is_a_hash_where_secrets_are(
     await kept.run("sync", "subscriptions")
     (row,) = await select(dsn, "SELECT extra FROM posthog.subscriptions WHERE id = 1")
     assert (row["extra"]["was"], row["extra"]["delivery"]) == (HOOK, delivery)
+
+
+async def test_text_inside_a_json_field_is_a_hash_where_secrets_are(
+    adversary: Adversary, command: Command, dsn: str
+) -> None:
+    """In the column and in rejects; known words, ids and what a setting admits stay.
+
+    A user whom a stream without secrets shows, too, is the same in both.
+    """
+    config = {"model": "small", "webhook_url": HOOK, "deep": [{"token": KEY}], "tries": 3}
+    maker = {**user(), "hedgehog_config": {"color": "red", "accessories": ["hat"], "api": KEY}}
+    fields = {"ai_config": config, "created_by": maker, "dashboard_export_insights": [1, 2]}
+    adversary.subscriptions.rows = [
+        subscription(1, **fields),
+        subscription(2, **fields, interval="often"),
+        subscription(3, created_by=HOOK),
+    ]
+    adversary.secret_keys.rows = [secret_key("k1", created_by=maker, scopes=7)]
+    adversary.insights.rows = [insight(1, created_by=maker, last_modified_by=maker)]
+    settings = {"legend": True, "link": TOKEN}
+    adversary.shares = {"insights/1": sharing("a", settings=settings)}
+    every = command.with_settings(POSTHOG_ETL_DISABLED_STREAMS="")
+
+    result = await every.run("sync", *STREAMS, "--debug")
+
+    assert result.code == 3
+    assert await value(dsn, "SELECT count(*) FROM posthog_etl.rejects") == 3
+    everywhere = await dump(dsn) + result.out + result.err
+    assert [secret for secret in SECRETS if secret in everywhere] == []
+    (row,) = await select(dsn, "SELECT * FROM posthog.subscriptions WHERE id = 1")
+    assert row["dashboard_export_insights"] == [1, 2]
+    assert row["ai_config"]["tries"] == 3
+    assert row["ai_config"]["webhook_url"].endswith(f":{len(HOOK)}")
+    hedgehog = await value(dsn, "SELECT hedgehog_config FROM posthog.users")
+    assert (hedgehog["color"], hedgehog["accessories"]) == ("red", ["hat"])
+    shown = await value(dsn, "SELECT settings FROM posthog.sharing_configurations")
+    assert shown["legend"] is True
+
+    kept = every.with_settings(POSTHOG_ETL_KEEP_FIELDS="subscriptions.ai_config.model")
+    await kept.run("sync", "subscriptions")
+    found = await value(dsn, "SELECT ai_config FROM posthog.subscriptions WHERE id = 1")
+    assert found == {**row["ai_config"], "model": "small"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.core.stream import TableSpec
+from etl.core.stream import Kind, TableSpec
 from etl.loaders.loader import Loaded
 from etl.streams import SESSION_RECORDINGS, TABLE_SPECS
 from etl.streams.groups import entries_of
@@ -41,6 +42,8 @@ USERS = {
     "session_recording_playlists": ("created_by", "last_modified_by"),
     "project_secret_api_keys": ("created_by",),
 }
+# The only text in a JSON field that is kept where secrets are.
+HEDGEHOG = dict.fromkeys(("color", "skin", "accessories", "fixed_direction"), Kind.TEXTS)
 # Never kept, not even of what is set aside.
 LEFT_OUT = {"insights": ("result", "hasMore"), "project_secret_api_keys": ("value",)}
 
@@ -109,6 +112,9 @@ def rows_of(table: str, sent: Any) -> list[tuple[str, Row]]:
         if (user := record.get(name)) is None:
             continue
         if isinstance(user, dict):
+            if "hedgehog_config" in user:
+                veiled = unknown_hidden(user["hedgehog_config"], HEDGEHOG)
+                user = {**user, "hedgehog_config": veiled}
             row = table_row(TABLE_SPECS["users"], user)
             extra = row.pop("extra")
             if row["id"] is None:
@@ -169,6 +175,17 @@ def without_secrets(table: str, record: Any) -> Any:
         is_plain = record.get("target_type") in ("email", "slack") and isinstance(target, str)
         if not is_plain or WEBHOOK in target or "/" in target:
             record["target_value"] = hashed(target)
+    if table in ("subscriptions", "project_secret_api_keys"):
+        known = {**shape(table), "created_by": shape("users")}
+        record = {name: unknown_hidden(item, known.get(name)) for name, item in record.items()}
+    if table == "sharing_configurations":
+        listed = record.get("share_passwords")
+        if isinstance(listed, str) and listed != "string":
+            record["share_passwords"] = json.loads(listed)
+        known = {**shape(table), "access_token": Kind.TEXT, "share_passwords": Kind.TEXT}
+        if isinstance(record.get("share_passwords"), list):
+            known["share_passwords"] = shape("share_passwords")
+        record = {name: unknown_hidden(item, known.get(name)) for name, item in record.items()}
     if table == "session_recording_playlist_items":
         record = {name: record[name] for name in ("id", "short_id") if name in record}
     if table.endswith("_values"):
@@ -183,6 +200,31 @@ def hashed(value: Any) -> str:
     if not isinstance(value, str):
         value = json.dumps(clean(value), separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def shape(table: str) -> dict[str, Any]:
+    """The names that a record of a table may have, with their kinds; in JSON there are none."""
+    kinds = {each.name: each.kind for each in TABLE_SPECS[table].fields}
+    inside = {"hedgehog_config": HEDGEHOG}
+    return {
+        name: inside.get(name, {}) if kind is Kind.JSON else kind for name, kind in kinds.items()
+    }
+
+
+def unknown_hidden(value: Any, known: Any) -> Any:
+    """A value with a hash and the length in place of each text whose name is not known."""
+    if isinstance(value, list):
+        inner = known if known is Kind.TEXTS or isinstance(known, dict) else None
+        return [unknown_hidden(each, inner) for each in value]
+    if isinstance(value, dict):
+        names = known if isinstance(known, dict) else {}
+        return {name: unknown_hidden(each, names.get(name)) for name, each in value.items()}
+    if value == "" or not isinstance(value, str) or isinstance(known, Kind):
+        return value
+    is_id = isinstance(known, dict) and "id" in known and re.fullmatch("[0-9]+", value)
+    if is_id or re.fullmatch("sha256:[0-9a-f]{64}(:[0-9]+)?", value):
+        return value
+    return f"{hashed(value)}:{len(value)}"
 
 
 def records_of(table: str, sent: Sent) -> list[Any]:

@@ -39,10 +39,28 @@ TWINS = [
         name="text under a name that nobody knows is stored where secrets are",
         promise="P11",
         file="etl/transformers/secrets.py",
-        find="is_kept = known is not None or not value or is_hash(value)",
+        find="is_kept = _is_known(value, known) or not value or is_hash(value)",
         replace="is_kept = True",
         caught_by="tests/adversary/test_unknown_fields.py::"
         "test_unknown_text_is_a_hash_where_secrets_are",
+    ),
+    Twin(
+        name="text inside a JSON field is stored where secrets are",
+        promise="P11",
+        file="etl/transformers/secrets.py",
+        find="    if path in admitted:\n",
+        replace='    if path in admitted or (isinstance(known, Mapping) and "id" not in known):\n',
+        caught_by="tests/adversary/test_unknown_fields.py::"
+        "test_text_inside_a_json_field_is_a_hash_where_secrets_are",
+    ),
+    Twin(
+        name="text in a user's hedgehog is stored by the streams that have no secrets",
+        promise="P11",
+        file="etl/transformers/objects.py",
+        find="_read_user({**value, **withheld})",
+        replace="_read_user(value)",
+        caught_by="tests/adversary/test_unknown_fields.py::"
+        "test_text_inside_a_json_field_is_a_hash_where_secrets_are",
     ),
     Twin(
         name="a resumed snapshot skips the parent in hand",

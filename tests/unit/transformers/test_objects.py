@@ -352,7 +352,7 @@ def test_a_user_that_was_repaired_is_marked_by_its_own_fields() -> None:
         ({"email": "x@example.com"}, "created_by: id: missing"),
         ({"id": 7, "uuid": "none"}, "created_by: uuid: expected a UUID, got 'none'"),
         (True, "created_by: expected a 64-bit integer, got True"),
-        ("Ada", "created_by: expected a 64-bit integer, got 'Ada'"),
+        ({"id": "Ada"}, "created_by: id: expected a 64-bit integer, got 'Ada'"),
     ],
 )
 def test_a_user_that_cannot_be_stored_costs_its_record(user: Any, reason: str) -> None:

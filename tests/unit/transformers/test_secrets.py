@@ -20,7 +20,7 @@ TABLE = TableSpec(
         Field("id", Kind.BIGINT, "About."),
         Field("title", Kind.TEXT, "About."),
         Field("tags", Kind.TEXTS, "About."),
-        Field("config", Kind.JSON, "About."),
+        Field("config", Kind.JSON, "About.", plain=("color", "parts")),
     ),
 )
 KNOWN: Known = known_fields(TABLE, owner=USER)
@@ -32,13 +32,19 @@ KEPT = f"{sha256(TEXT)}:{len(TEXT)}"
 @pytest.mark.parametrize(
     ("record", "left"),
     [
-        ({"title": TEXT, "tags": [TEXT], "config": {"a": [TEXT]}}, None),
+        ({"title": TEXT, "tags": [TEXT], "config": {"color": TEXT, "parts": [TEXT]}}, None),
+        ({"config": {"a": [TEXT, 1], "on": True}}, {"config": {"a": [KEPT, 1], "on": True}}),
+        ({"config": {"a": {"color": TEXT}}}, {"config": {"a": {"color": KEPT}}}),
+        ({"config": {"color": {"a": TEXT}}}, {"config": {"color": {"a": KEPT}}}),
+        ({"config": [TEXT, {"color": TEXT}]}, {"config": [KEPT, {"color": TEXT}]}),
+        ({"config": TEXT}, {"config": KEPT}),
         ({"new": 3, "other": 1.5, "yes": True, "no": None, "empty": ""}, None),
         ({"new": TEXT}, {"new": KEPT}),
         ({"new": {"a": [TEXT, 1, {"b": TEXT}]}}, {"new": {"a": [KEPT, 1, {"b": KEPT}]}}),
         ({"owner": {"id": 3, "title": TEXT}}, {"owner": {"id": 3, "title": KEPT}}),
         ({"owner": [{"id": "3", "x": TEXT}]}, {"owner": [{"id": "3", "x": KEPT}]}),
         ({"owner": "3"}, None),
+        ({"owner": TEXT}, {"owner": KEPT}),
         ({"title": {"a": TEXT}}, {"title": {"a": KEPT}}),
         ({"title": [TEXT]}, {"title": [KEPT]}),
         ({"tags": [{"a": TEXT}]}, {"tags": [{"a": KEPT}]}),
@@ -55,12 +61,18 @@ def test_of_text_that_the_catalogue_does_not_know_hash_and_length_stay(
 
 def test_a_field_that_is_admitted_is_kept_with_all_that_is_in_it() -> None:
     """The field of that name at that place, and no other."""
-    record = {"new": {"a": TEXT}, "owner": {"new": TEXT, "other": TEXT}, "other": {"new": TEXT}}
-    found = withhold(record, SECRETS, [("new",), ("owner", "new")])
+    record = {
+        "new": {"a": TEXT},
+        "owner": {"new": TEXT, "other": TEXT},
+        "other": {"new": TEXT},
+        "config": {"new": TEXT, "other": TEXT},
+    }
+    found = withhold(record, SECRETS, [("new",), ("owner", "new"), ("config", "new")])
     assert found == {
         "new": {"a": TEXT},
         "owner": {"new": TEXT, "other": KEPT},
         "other": {"new": KEPT},
+        "config": {"new": TEXT, "other": KEPT},
     }
 
 
