@@ -25,8 +25,9 @@ _log = structlog.get_logger(__name__)
 _WITNESSES = 3
 
 Ask = Callable[[Sequence[str], Sequence[str] | None], Awaitable[Confirmed]]
-# Loads a page of what was asked for: page, keys that are gone, keys that were asked for singly.
-Take = Callable[[Page, Sequence[str], Sequence[str]], Awaitable[None]]
+# Loads a page of what was asked for: page, keys that are gone, keys that were asked for singly,
+# keys that were asked for in vain.
+Take = Callable[[Page, Sequence[str], Sequence[str], Sequence[str]], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -85,7 +86,7 @@ class Judging(Work):
                 _log.warning("expiry.unconfirmed", reason=exc.message)
                 self._tally.lasting = expiring
                 return False
-            await take(found.page, (), ())
+            await take(found.page, (), (), ())
             if set(found.gone) < set(expiring.sample):
                 _log.warning("expiry.withheld", rows=expiring.rows, alive=expiring.alive)
                 self._tally.lasting = expiring
@@ -132,11 +133,11 @@ class Judging(Work):
                 self._withhold(lost, absence)
                 break
             gone += len(found.gone)
-            await take(found.page, found.gone, found.there)
+            await take(found.page, found.gone, found.there, found.failed)
             if not found.proven:
                 break
         if failed:
-            self._tally.passed_over = (len(failed), why)
+            self._pass_over(failed, why)
         unasked = await loader.unasked(self.lease) if left <= 0 else 0
         self._tally.unasked += unasked
         if self._accepts or unasked < allowed:
