@@ -148,16 +148,19 @@ class Extractor:
         """
         reading = self.reading
         assert reading is not None
-        witnesses = [*(known or ())] if reading.witness is None else [reading.witness]
+        just_shown = [] if reading.witness is None else [reading.witness]
+        witnesses = [*dict.fromkeys([*just_shown, *(known or ())])]
         if self.traits.get("envelope") == "cursor" and witnesses:
             witness = witnesses[0]
             asked = [*dict.fromkeys([*keys, witness])]
             request = ids_request(self._path, asked, self._resource.budget_classes)
             try:
                 answer = await self._client.fetch(request, shrinkable=len(keys) > 1)
-            except SourceOverloaded as exc:
-                if len(keys) == 1:
-                    raise
+            except (SourceUnavailable, RequestRefused) as exc:
+                if len(keys) == 1 or not isinstance(exc, SourceOverloaded):
+                    # One of them may be what it cannot answer for.
+                    _log.warning("confirmation.failed", keys=len(keys), reason=exc.message)
+                    return await self._retrieve(keys, witnesses, believed=known is None)
                 _log.warning("confirmation.halved", keys=len(keys), reason=exc.message)
                 half = len(keys) // 2
                 first = await self.confirm(keys[:half], known)

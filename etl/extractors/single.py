@@ -19,7 +19,7 @@ from etl.extractors.protocol import (
 
 _log = structlog.get_logger(__name__)
 
-# After so many failures one after the other it is the server, not the records.
+# After so many failures one after the other a record that is there tells whether it is the server.
 FAILURES_IN_A_ROW = 3
 
 
@@ -47,12 +47,12 @@ async def ask_singly(
     """Ask for each record; one whose request fails does not keep the others from being asked for.
 
     request_of: None for a key that cannot stand in an address. known: keys of records that are
-    there; where only these are answered, the failures are the records' own. Safe to repeat. Raises
+    there; where one of these is answered, the failures are the records' own. Safe to repeat. Raises
     BudgetSpent, and a SourceError that is not one record's.
     """
     singles = Singles()
     last: SourceError | None
-    in_a_row, last = 0, None
+    in_a_row, last, witnesses, answers = 0, None, list(known), False
     for key in keys:
         request = request_of(key)
         if request is None:
@@ -60,6 +60,7 @@ async def ask_singly(
             continue
         try:
             singles.found.append(await client.fetch(request))
+            witnesses.append(key)
         except (StreamUnavailable, SourceUnavailable, RequestRefused) as exc:
             if is_record_gone(exc):
                 singles.gone.append(key)
@@ -72,14 +73,18 @@ async def ask_singly(
             if isinstance(exc, StreamUnavailable) and not names_the_project(exc):
                 raise
             in_a_row, last = in_a_row + 1, exc
-            if in_a_row >= FAILURES_IN_A_ROW:
-                raise
             singles.failed.append(key)
             _log.warning("record.unanswered", reason=exc.message)
+            if in_a_row >= FAILURES_IN_A_ROW:
+                others = [each for each in witnesses if each not in singles.failed]
+                answers = await finds_one(client, request_of, others)
+                if not answers:
+                    raise
+                in_a_row = 0
             continue
         in_a_row = 0
     if last is not None:
-        answered = singles.found or singles.gone or singles.hidden
+        answered = answers or singles.found or singles.gone or singles.hidden
         if not answered and not await finds_one(client, request_of, known):
             raise last
         singles.why_failed = last.message

@@ -60,7 +60,7 @@ SMALLEST_PAGE_RECORDS = 50
 # session_recording_playlist_api.py), so one that shows fewer is not cut.
 COLLECTION_CUT = 50
 UNREADABLE_ATTEMPTS = 4
-# If something else answers for so many parents, it is not one of them.
+# If something else answers for so many parents one after the other, it is not one of them.
 FOREIGN_PARENTS = 3
 
 Parent = Mapping[str, Any]
@@ -304,11 +304,14 @@ class SnapshotExtractor:
     async def _lists(self, snapshot: Snapshot) -> AsyncIterator[Page]:
         """Yield the pages of every list of every parent, from the place of `snapshot` on."""
         refused: SourceError | None = None
+        # Not kept with the place, so that a later run gets past parents that are neighbours.
+        foreign = 0
         async for parent in self._parents(snapshot):
             try:
                 for number in range(snapshot.list_number, len(self._resource.lists)):
                     snapshot.list_number = number
                     async for page in self._list(snapshot, self._resource.lists[number], parent):
+                        foreign = 0
                         yield page
                     snapshot.walk = None
             except (StreamUnavailable, ForeignAnswer) as exc:
@@ -318,9 +321,10 @@ class SnapshotExtractor:
                 # firewall lets nothing through for it: what belongs to it is not judged this time.
                 refused, snapshot.walk = exc, None
                 snapshot.refused += 1
-                if isinstance(exc, ForeignAnswer):
+                foreign = foreign + 1 if isinstance(exc, ForeignAnswer) else 0
+                if foreign:
                     snapshot.passed_over += 1
-                    if snapshot.passed_over >= FOREIGN_PARENTS:
+                    if foreign >= FOREIGN_PARENTS:
                         raise
                 _log.info("parent.refused", reason=exc.message)
                 yield self._page(snapshot, [], self._unjudged(parent))

@@ -190,7 +190,8 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
     check = "c.project_id = $1::bigint AND c.stream = $2::text AND c.record_key = u.record_key"
     absent = (
         "SELECT count(*) AS n, count(*) FILTER (WHERE NOT EXISTS "
-        f"(SELECT FROM {checks} AS c WHERE {check})) AS unasked FROM {suspects} AS u WHERE {unit}"
+        f"(SELECT FROM {checks} AS c WHERE {check} AND c.checked_at IS NOT NULL)) AS unasked "
+        f"FROM {suspects} AS u WHERE {unit}"
     )
     outdated = Expired.of(spec, table, suspects, unit, same, marks)
     # A table without a start is only doubted as a whole.
@@ -247,7 +248,8 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
             f"WHERE {unit} AND (c.checked_at IS NULL "
             f"OR c.checked_at <= now() - interval '{ASKED_AGAIN_AFTER}') "
             "AND NOT u.record_key = ANY ($5::text[]) "
-            "ORDER BY c.checked_at NULLS FIRST, u.record_key LIMIT $4::bigint"
+            "ORDER BY greatest(c.checked_at, c.tried_at) NULLS FIRST, u.record_key "
+            "LIMIT $4::bigint"
         ),
         known=(
             f"SELECT {key} FROM {table} AS t WHERE t.project_id = $1::bigint AND {alive} "

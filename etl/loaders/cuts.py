@@ -42,12 +42,15 @@ class CutRecords:
         keys, seen = [each.key for each in settled], [each.seen for each in settled]
         await driver.execute(self._statements.settle, unit.project_id, unit.stream, keys, seen)
 
-    async def owed(self, connection: AsyncConnection, unit: Unit, limit: int) -> list[CutRecord]:
+    async def owed(
+        self, connection: AsyncConnection, unit: Unit, limit: int, failed: Sequence[str]
+    ) -> list[CutRecord]:
         """Return which are to be asked for by their key."""
         if self._statements is None:
             return []
         driver = await driver_of(connection)
-        found = await driver.fetch(self._statements.owed, unit.project_id, unit.stream, limit)
+        given = (unit.project_id, unit.stream, limit, list(failed))
+        found = await driver.fetch(self._statements.owed, *given)
         return [CutRecord(key, seen) for key, seen in found]
 
 
@@ -55,7 +58,8 @@ class CutRecords:
 class CutStatements:
     """What it takes to keep cut rows out. Parameters begin with $1 project_id, $2 stream.
 
-    withhold: also $3 and $4, the dates asked for. settle: $3 keys, $4 hashes. owed: $3 how many.
+    withhold: also $3 and $4, the dates asked for. settle: $3 keys, $4 hashes. owed: $3 how many, $4
+    keys: those that are none of these.
     """
 
     withhold: str
@@ -107,6 +111,7 @@ def cut_statements(
         ),
         owed=(
             f"SELECT record_key, seen FROM {cuts} WHERE project_id = $1::bigint "
-            "AND stream = $2::text AND owed ORDER BY record_key LIMIT $3::bigint"
+            "AND stream = $2::text AND owed AND NOT record_key = ANY ($4::text[]) "
+            "ORDER BY record_key LIMIT $3::bigint"
         ),
     )

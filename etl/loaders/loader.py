@@ -159,15 +159,16 @@ class Loader(Protocol):
         """Return the next keys after `after` of records that the unit's reading did not show."""
         ...
 
-    async def cut(self, lease: Lease, limit: int) -> Sequence[CutRecord]:
+    async def cut(self, lease: Lease, limit: int, failed: Sequence[str]) -> Sequence[CutRecord]:
         """Return records of the stream that came cut and are to be asked for by key.
 
-        A record that comes again cut in the same way is not among them.
+        A record that comes again cut in the same way is not among them; nor are those in `failed`,
+        which are left to the next run.
         """
         ...
 
     async def due(self, lease: Lease, limit: int, failed: Sequence[str]) -> Sequence[str]:
-        """Return keys of suspects to ask for: first those that were never asked for.
+        """Return keys of suspects to ask for: first those that were never asked for, or in vain.
 
         One that was asked for within a day, and was there or hidden, is not among them; nor are
         those in `failed`, which are left to the next run.

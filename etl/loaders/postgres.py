@@ -130,12 +130,12 @@ class PostgresLoader:
 
         return await self._database.repeat(work)
 
-    async def cut(self, lease: Lease, limit: int) -> Sequence[CutRecord]:
+    async def cut(self, lease: Lease, limit: int, failed: Sequence[str]) -> Sequence[CutRecord]:
         """Return which records came cut; see `Loader`."""
 
         async def work() -> Sequence[CutRecord]:
             async with self._database.transaction() as connection:
-                return await self._cut.owed(connection, lease.unit, limit)
+                return await self._cut.owed(connection, lease.unit, limit, failed)
 
         return await self._database.repeat(work)
 

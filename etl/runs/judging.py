@@ -25,8 +25,9 @@ _log = structlog.get_logger(__name__)
 _WITNESSES = 3
 
 Ask = Callable[[Sequence[str], Sequence[str] | None], Awaitable[Confirmed]]
-# Loads a page of what was asked for: page, keys that are gone, keys that were asked for singly.
-Take = Callable[[Page, Sequence[str], Sequence[str]], Awaitable[None]]
+# Loads a page of what was asked for: page, keys that are gone, keys that were asked for singly,
+# keys that were asked for in vain.
+Take = Callable[[Page, Sequence[str], Sequence[str], Sequence[str]], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ class Judging(Work):
                 _log.warning("expiry.unconfirmed", reason=exc.message)
                 self._tally.expiry_withheld = expiring
                 return False
-            await take(found.page, (), ())
+            await take(found.page, (), (), ())
             if set(found.gone) < set(expiring.sample):
                 _log.warning("expiry.withheld", rows=expiring.rows, alive=expiring.alive)
                 self._tally.expiry_withheld = expiring
@@ -122,7 +123,7 @@ class Judging(Work):
                 _log.warning("expiry.unconfirmed", reason=exc.message)
                 return
             self._questions += max(1, client.requests - before)
-            await take(found.page, (), ())
+            await take(found.page, (), (), ())
             await loader.expire(self.lease, replace(outdated, gone=found.gone), None)
             if set(found.gone) < set(sample):
                 return  # the server still has what has expired
@@ -166,11 +167,11 @@ class Judging(Work):
                 self._withhold(lost, absence)
                 break
             gone += len(found.gone)
-            await take(found.page, found.gone, found.there)
+            await take(found.page, found.gone, found.there, found.failed)
             if not found.proven:
                 break
         if failed:
-            self._tally.passed_over = (len(failed), why)
+            self._pass_over(failed, why)
         unasked = await loader.unasked(self.lease)
         self._tally.unasked = unasked if self._questions >= most else 0
         if self._accepts:

@@ -160,11 +160,13 @@ class SnapshotWork(Judging):
             if not snapshot.complete:
                 return
 
-        async def take(page: Page, gone: Sequence[str], there: Sequence[str]) -> None:
+        async def take(
+            page: Page, gone: Sequence[str], there: Sequence[str], failed: Sequence[str]
+        ) -> None:
             batch = resource.transform(page)
             sighting = Sighting([*_seen(resource, batch), *there])
             page = replace(page, position=position, sighting=sighting)
-            await self._commit(loader, page, batch, gone=gone, checked=there)
+            await self._commit(loader, page, batch, gone=gone, checked=there, tried=failed)
 
         if asks:
             await self._ask_for(loader, table, absence, FEW, extractor.confirm, take)
@@ -173,7 +175,7 @@ class SnapshotWork(Judging):
             self._tally.unjudged = True
             return
         async for keys in self._suspects(loader):
-            await take(_nothing(self._tools.client.now), keys, ())
+            await take(_nothing(self._tools.client.now), keys, (), ())
 
     async def _close(self, snapshot: Snapshot) -> None:
         """Say as of when everything is known; the watermark moves here and nowhere else."""
@@ -183,7 +185,7 @@ class SnapshotWork(Judging):
         self._tally.lacking = list(lacking.values())
         if snapshot.passed_over:
             why = "something other than PostHog answered"
-            self._tally.passed_over = (snapshot.passed_over, why)
+            self._tally.passed_over = (snapshot.passed_over + len(self._unanswered), why)
         known = snapshot.complete and not self._clocks_disagree()
         began_at = min(snapshot.began_at, self._tools.client.source_now)
         await self._note_accepted()

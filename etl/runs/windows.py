@@ -51,6 +51,8 @@ _log = structlog.get_logger(__name__)
 _LIST = ""
 # So many records are taken from the database at once, to be asked for, a count.
 _AT_ONCE = 1000
+# So many records that are there show whether the server answers by key.
+_WITNESSES = 3
 
 
 @dataclass(slots=True)
@@ -100,6 +102,8 @@ class WindowsWork(Judging):
         self._loader = tools.loader(stream.name, self._resource)
         # How many rows the server gives at most, where that is known to be less than a page.
         self._clamp: int | None = None
+        # The cut records that could not be asked about in this run, and why.
+        self._cut_left: dict[str, str] = {}
 
     async def run(self) -> Ending:
         """Read and load until the unit is up to date. Raises EtlError."""
@@ -356,9 +360,12 @@ class WindowsWork(Judging):
         gone: Sequence[str] = (),
         checked: Sequence[str] = (),
         settled: Sequence[CutRecord] = (),
+        tried: Sequence[str] = (),
     ) -> None:
         batch = self._resource.transform(page)
-        await self._commit(self._loader, page, batch, gone=gone, checked=checked, settled=settled)
+        await self._commit(
+            self._loader, page, batch, gone=gone, checked=checked, settled=settled, tried=tried
+        )
         if page.forecast_records is not None and self.forecast is None:
             requests = by_offset(page.forecast_records, self._plan.page_size_records, self._clamp)
             self.forecast = Forecast(requests, exact=True)
@@ -366,17 +373,33 @@ class WindowsWork(Judging):
     async def _ask_for_cut(self, extractor: Extractor, reading: Reading) -> None:
         """Ask by key for the records that the dates of a request cut, and load them whole.
 
-        A record that the answer does not show stays as it is: what vanished is found elsewhere.
+        A record that is gone stays as it is: what vanished is found elsewhere. One that could not
+        be asked about is left to the next run, and so are all when nothing is answered.
         """
-        while cut := await self._loader.cut(self.lease, _AT_ONCE):
+        left = self._cut_left
+        while cut := await self._loader.cut(self.lease, _AT_ONCE, list(left)):
             seen = {each.key: each for each in cut}
+            known = await self._loader.known(self.lease, _AT_ONCE)
+            known = [key for key in known if key not in seen][:_WITNESSES]
+            rest = set(seen)
             for keys in id_batches(seen):
                 if self._stop.is_set():
                     raise stopped()
-                page = (await extractor.confirm(keys)).page
+                try:
+                    found = await extractor.confirm(keys, known)
+                except (SourceUnavailable, RequestRefused) as exc:
+                    left |= dict.fromkeys(rest, exc.message)
+                    break
+                rest -= set(keys)
+                page, why = found.page, found.why_failed or "none is found by its key"
                 _log.info("cuts.asked", records=len(keys), found=len(page.records))
-                settled = [seen[key] for key in keys]
+                shown = page.sighting.keys if page.sighting else ()
+                answered = {*shown, *found.gone, *found.there}
+                left |= {key: why for key in keys if key not in answered}
+                settled = [seen[key] for key in keys if key in answered]
                 await self._load(replace(page, position=reading.position()), settled=settled)
+        if left:
+            self._pass_over(left, [*left.values()][-1])
 
     async def _judge_absent(
         self, extractor: Extractor, reading: Reading, watermark: Watermark
@@ -388,10 +411,12 @@ class WindowsWork(Judging):
         """
         loader = self._loader
 
-        async def take(page: Page, gone: Sequence[str], there: Sequence[str]) -> None:
+        async def take(
+            page: Page, gone: Sequence[str], there: Sequence[str], failed: Sequence[str]
+        ) -> None:
             seen = [*(page.sighting.keys if page.sighting else ()), *there]
             page = replace(page, position=reading.position(), sighting=Sighting(seen))
-            await self._load(page, gone, there)
+            await self._load(page, gone, there, tried=failed)
 
         moving = self.lease.unit.window == TAIL
         elsewhere = moving and not (reading.everything or reading.window.is_ahead)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -112,6 +112,7 @@ class Work(ABC):
         self._sent = tools.client.requests
         self._records = 0
         self._tally = Tally()
+        self._unanswered = set[str]()
         self.forecast: Forecast | None = None
 
     @abstractmethod
@@ -124,6 +125,12 @@ class Work(ABC):
         spent = (client.requests - self._requests, client.bytes_read - self._bytes_read)
         self._requests, self._bytes_read = client.requests, client.bytes_read
         return spent
+
+    def _pass_over(self, keys: Iterable[str], why: str) -> None:
+        """Note records that could not be asked about; each counts once, however often it is."""
+        self._unanswered.update(keys)
+        if self._unanswered:
+            self._tally.passed_over = (len(self._unanswered), why)
 
     def _expect(self, forecast: Forecast) -> None:
         self.forecast = forecast if self.forecast is None else self.forecast + forecast

@@ -19,6 +19,7 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 WHOLE_PAST = {"lookback": "400d"}
 INSIGHTS = ("insights",)
 RECORDINGS = "session_recordings"
+BOOM = foreign.refused(500, "server_error", "Boom")
 NOT_FOUND = foreign.refused(404, "not_found", "Not found.")
 
 
@@ -133,6 +134,56 @@ async def test_a_recording_that_is_hidden_from_a_documented_server_s_list_stays(
     report = await pipeline.sync()
 
     assert (report.ending.exit_code, await marked(dsn)) == (0, set()), report.ending
+
+
+async def test_insights_that_always_fail_keep_none_of_the_others_from_being_marked(
+    adversary: Adversary, dsn: str
+) -> None:
+    """Three of ten, the first ones: a record that is there shows that it is not the server."""
+    adversary.insights.rows = [insight(n) for n in range(1, 61)]
+    pipeline = Pipeline(adversary, dsn, streams=INSIGHTS)
+    await pipeline.sync()
+    adversary.insights.rows = adversary.insights.rows[10:]
+    for number in (1, 10, 2):
+        adversary.when(f"insights/{number}/", BOOM)
+
+    report = await pipeline.sync()
+
+    assert "3 could not be asked about" in (report.ending.reason or ""), report.ending
+    assert await marked(dsn, "insights") == {str(n) for n in range(3, 10)}
+
+
+async def test_what_was_asked_for_in_vain_comes_after_what_was_not_asked_for(
+    adversary: Adversary, dsn: str
+) -> None:
+    """Three questions a sync, and the first two always fail: the others have their turn."""
+    adversary.insights.rows = [insight(n) for n in range(1, 61)]
+    pipeline = Pipeline(adversary, dsn, streams=INSIGHTS, confirm_requests=3)
+    await pipeline.sync()
+    adversary.insights.rows = adversary.insights.rows[7:]
+    for number in (1, 2):
+        adversary.when(f"insights/{number}/", BOOM)
+
+    reasons = [(await pipeline.sync()).ending.reason or "" for _ in range(3)]
+
+    assert reasons[0].startswith("6 records that the list did not show"), reasons
+    assert await marked(dsn, "insights") == {str(n) for n in range(3, 8)}
+
+
+async def test_recordings_are_asked_for_singly_where_the_question_by_ids_always_fails(
+    adversary: Adversary, dsn: str
+) -> None:
+    """One of the two that vanished is what the server cannot answer for."""
+    adversary.add(*recordings(12, adversary.now - HOUR))
+    pipeline = Pipeline(adversary, dsn, **WHOLE_PAST)
+    await pipeline.sync()
+    del adversary.recordings["r000003"], adversary.recordings["r000004"]
+    adversary.when(lambda asked: "r000003" in asked.query.get("session_ids", ""), BOOM)
+    adversary.when(f"{RECORDINGS}/r000003/", BOOM)
+
+    report = await pipeline.sync()
+
+    assert (report.ending.exit_code, await marked(dsn)) == (3, {"r000004"}), report.ending
 
 
 # Witnesses

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
+from tests.adversary import foreign
 from tests.adversary.conftest import StartAdversary
 from tests.adversary.rows import Recording, recording
 from tests.adversary.server import Adversary
 from tests.support.command import Command
 from tests.support.pipeline import Pipeline
-from tests.support.sql import select
+from tests.support.sql import select, value
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+TAIL_UNTIL = "SELECT tail_until FROM posthog_etl.watermarks"
+BOOM = foreign.refused(500, "server_error", "Boom")
 
 
 def far_apart(id: str, *starts: datetime, clicks: int = 1) -> Recording:
@@ -107,3 +110,101 @@ async def test_a_run_that_stops_before_the_question_leaves_it_to_the_next(
     assert (await stored(dsn))["far"] != whole(session)["far"]
     await pipeline.backfill(*window)
     assert (await stored(dsn))["far"] == whole(session)["far"]
+
+
+async def test_a_cut_session_whose_question_fails_is_asked_for_again(
+    start_adversary: StartAdversary, dsn: str
+) -> None:
+    """One 500 for it: the run says so, and the next one loads it whole."""
+    server = await start_adversary(envelope="documented")
+    now = server.now
+    session = far_apart("far", now - 6 * DAY, now - 5 * DAY, now - 2 * HOUR)
+    server.add(session, recording("other", now - HOUR))
+    pipeline = Pipeline(server, dsn, lookback="26h")
+    await pipeline.sync()
+    session.pieces.append(far_apart("late", now - HOUR, clicks=5).pieces[0])
+    server.when("session_recordings/far/", BOOM, 1)
+
+    first = await pipeline.sync()
+    assert (first.ending.exit_code, await stored(dsn) == whole(session)) == (3, False)
+    assert "1 could not be asked about" in (first.ending.reason or "")
+
+    assert (await pipeline.sync()).ending.exit_code == 0
+    assert (await stored(dsn))["far"] == whole(session)["far"]
+
+
+async def test_a_cut_session_that_is_not_found_beside_others_that_are_not_stays_owed(
+    start_adversary: StartAdversary, dsn: str
+) -> None:
+    """A server that finds no record by its key has not said that this one is gone."""
+    server = await start_adversary(envelope="documented")
+    now = server.now
+    session = far_apart("far", now - 6 * DAY, now - 5 * DAY, now - 2 * HOUR)
+    server.add(session, recording("other", now - HOUR))
+    pipeline = Pipeline(server, dsn, lookback="26h")
+    await pipeline.sync()
+    session.pieces.append(far_apart("late", now - HOUR, clicks=5).pieces[0])
+    server.when(
+        lambda asked: asked.path in ("session_recordings/far/", "session_recordings/other/"),
+        foreign.refused(404, "not_found", "Not found."),
+    )
+
+    assert (await pipeline.sync()).ending.exit_code == 3
+    server.rules.clear()
+
+    assert (await pipeline.sync()).ending.exit_code == 0
+    assert (await stored(dsn))["far"] == whole(session)["far"]
+
+
+@pytest.mark.parametrize("envelope", ["documented", "cursor"])
+async def test_cut_sessions_that_always_fail_keep_nothing_else_back(
+    start_adversary: StartAdversary, dsn: str, envelope: str
+) -> None:
+    """Three of four, by their ids together as well: the fourth is whole, and the tail moves on."""
+    server = await start_adversary(envelope=envelope)
+    now = server.now
+    far = [far_apart(f"far{n}", now - 6 * DAY, now - 5 * DAY, now - 2 * HOUR) for n in range(4)]
+    server.add(*far, recording("other", now - HOUR))
+    pipeline = Pipeline(server, dsn, lookback="26h")
+    await pipeline.sync()
+    for session in far:
+        session.pieces.append(far_apart("late", now - HOUR, clicks=5).pieces[0])
+    for name in ("far0", "far1", "far2"):
+        server.when(f"session_recordings/{name}/", BOOM)
+    server.when(lambda asked: "session_ids" in asked.query, BOOM)
+    before = await value(dsn, TAIL_UNTIL)
+
+    report = await pipeline.sync()
+
+    assert report.ending.exit_code == 3, report.ending
+    assert "3 could not be asked about" in (report.ending.reason or "")
+    assert await value(dsn, TAIL_UNTIL) > before
+    assert (await stored(dsn))["far3"] == whole(*far)["far3"]
+
+
+async def test_a_server_that_answers_by_no_key_keeps_back_cut_sessions_alone(
+    start_adversary: StartAdversary, dsn: str
+) -> None:
+    """All fail, and the record that is there, too: what is new is loaded, and the tail moves on."""
+    server = await start_adversary(envelope="documented")
+    now = server.now
+    far = [far_apart(f"far{n}", now - 6 * DAY, now - 5 * DAY, now - 2 * HOUR) for n in range(3)]
+    server.add(*far, recording("other", now - HOUR))
+    pipeline = Pipeline(server, dsn, lookback="26h")
+    await pipeline.sync()
+    for session in far:
+        session.pieces.append(far_apart("late", now - HOUR, clicks=5).pieces[0])
+    server.when(
+        lambda asked: (
+            asked.path.startswith("session_recordings/") and asked.path != "session_recordings/"
+        ),
+        BOOM,
+    )
+    before = await value(dsn, TAIL_UNTIL)
+
+    report = await pipeline.sync()
+
+    assert (report.ending.exit_code, await value(dsn, TAIL_UNTIL) > before) == (3, True)
+    server.rules.clear()
+    assert (await pipeline.sync()).ending.exit_code == 0
+    assert (await stored(dsn))["far1"] == whole(*far)["far1"]

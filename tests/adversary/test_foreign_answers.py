@@ -133,6 +133,41 @@ async def test_a_playlist_that_a_firewall_keeps_closed_blocks_no_other(
     assert [tuple(row.values()) for row in left] == [("p1", "b"), ("p2", "b"), ("p3", "c")]
 
 
+async def test_playlists_that_a_firewall_blocks_here_and_there_keep_no_other_back(
+    adversary: Adversary, dsn: str
+) -> None:
+    """Three of twelve, none beside another: the nine others are read at every sync."""
+    adversary.add(recording("a", adversary.now))
+    adversary.playlists.rows = [playlist(f"p{number:02}") for number in range(12)]
+    adversary.items = {f"p{number:02}": ["a"] for number in range(12)}
+    for number in (1, 4, 8):
+        adversary.when(f"session_recording_playlists/p{number:02}/recordings/", foreign.page(403))
+    pipeline = Pipeline(adversary, dsn, streams=("playlists",))
+
+    report = await pipeline.sync()
+
+    assert report.ending.exit_code == 3, report.ending
+    assert "3 could not be asked about" in (report.ending.reason or "")
+    assert await value(dsn, "SELECT count(*) FROM posthog.session_recording_playlist_items") == 9
+
+
+async def test_playlists_side_by_side_that_a_firewall_blocks_are_passed_over_by_the_next_sync(
+    adversary: Adversary, dsn: str
+) -> None:
+    """Three in a row may be the server, so the run fails; the next one goes on behind them."""
+    adversary.add(recording("a", adversary.now))
+    adversary.playlists.rows = [playlist(f"p{number:02}") for number in range(12)]
+    adversary.items = {f"p{number:02}": ["a"] for number in range(12)}
+    for number in (4, 5, 6):
+        adversary.when(f"session_recording_playlists/p{number:02}/recordings/", foreign.page(403))
+    pipeline = Pipeline(adversary, dsn, streams=("playlists",))
+
+    endings = [(await pipeline.sync()).ending.exit_code for _ in range(2)]
+
+    assert endings == [1, 3]
+    assert await value(dsn, "SELECT count(*) FROM posthog.session_recording_playlist_items") == 9
+
+
 async def test_a_share_that_was_switched_off_is_not_listed_after_the_next_sync(
     adversary: Adversary, command: Command, dsn: str
 ) -> None:

@@ -9,6 +9,7 @@ _ABSENCE = "etl/loaders/absence.py"
 _SNAPSHOTS = "etl/runs/snapshot.py"
 _TESTS = "tests/acceptance/test_deletions.py::"
 _SEEN = "tests/adversary/test_absence.py::"
+_CUT = "tests/adversary/test_cut_sessions.py::"
 _LISTED = _SEEN + "test_what_the_server_lists_is_alive_whatever_its_expiry_says[cursor]"
 _SEVERAL = _SEEN + "test_many_suspects_are_asked_for_over_several_syncs"
 _WITNESS = _SEEN + "test_a_server_that_finds_no_record_by_its_key_proves_nothing[{}]"
@@ -167,8 +168,8 @@ TWINS = [
         name="the next sync asks again for what the last one asked for",
         promise="P6",
         file=_SNAPSHOTS,
-        find="gone=gone, checked=there)\n",
-        replace="gone=gone)\n",
+        find="gone=gone, checked=there, tried=failed)\n",
+        replace="gone=gone, tried=failed)\n",
         caught_by=_SEVERAL,
     ),
     Twin(
@@ -184,8 +185,8 @@ TWINS = [
         name="what was accepted counts again",
         promise="P6",
         file=_JUDGING,
-        find="            self.accepted.at = await self._tools.history.database_now()\n",
-        replace="            pass\n",
+        find="        if self._accepts:\n            self.accepted.at = await",
+        replace="        if False:\n            self.accepted.at = await",
         caught_by=_SEEN + "test_what_was_accepted_does_not_count_again",
     ),
     Twin(
@@ -235,5 +236,59 @@ TWINS = [
         find="            if elsewhere and reading.window.since <= oldest:\n",
         replace="            if False:\n",
         caught_by=_SEEN + "test_what_was_listed_after_its_time_is_marked_once_the_server_drops_it",
+    ),
+    Twin(
+        name="a cut record whose question failed is settled",
+        promise="P5",
+        file=_SYNC,
+        find="                settled = [seen[key] for key in keys if key in answered]\n",
+        replace="                settled = [seen[key] for key in keys]\n",
+        caught_by=_CUT + "test_a_cut_session_whose_question_fails_is_asked_for_again",
+    ),
+    Twin(
+        name="a cut record that nothing is answered about fails the run",
+        promise="P12",
+        file=_SYNC,
+        find="                    left |= dict.fromkeys(rest, exc.message)\n"
+        "                    break\n",
+        replace="                    raise exc\n",
+        caught_by=_CUT + "test_a_server_that_answers_by_no_key_keeps_back_cut_sessions_alone",
+    ),
+    Twin(
+        name="three records that fail are taken for the server",
+        promise="P12",
+        file="etl/extractors/single.py",
+        find="                answers = await finds_one(client, request_of, others)\n",
+        replace="                answers = not others\n",
+        caught_by=_SEEN
+        + "test_insights_that_always_fail_keep_none_of_the_others_from_being_marked",
+    ),
+    Twin(
+        name="a question by ids that fails is not asked singly",
+        promise="P12",
+        file=_EXTRACTOR,
+        find="                if len(keys) == 1 or not isinstance(exc, SourceOverloaded):\n",
+        replace="                if not isinstance(exc, SourceOverloaded):\n"
+        "                    raise\n"
+        "                if len(keys) == 1:\n",
+        caught_by=_SEEN
+        + "test_recordings_are_asked_for_singly_where_the_question_by_ids_always_fails",
+    ),
+    Twin(
+        name="what is asked for in vain comes first each time",
+        promise="P6",
+        file=_ABSENCE,
+        find="ORDER BY greatest(c.checked_at, c.tried_at) NULLS FIRST",
+        replace="ORDER BY c.checked_at NULLS FIRST",
+        caught_by=_SEEN + "test_what_was_asked_for_in_vain_comes_after_what_was_not_asked_for",
+    ),
+    Twin(
+        name="blocked playlists count wherever they are",
+        promise="P12",
+        file="etl/extractors/snapshot.py",
+        find="                    if foreign >= FOREIGN_PARENTS:\n",
+        replace="                    if snapshot.passed_over >= FOREIGN_PARENTS:\n",
+        caught_by="tests/adversary/test_foreign_answers.py::"
+        "test_playlists_that_a_firewall_blocks_here_and_there_keep_no_other_back",
     ),
 ]
