@@ -6,7 +6,7 @@ a request its id. They are:
 run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
 snapshot.closed, snapshot.restarted, page.fetched (debug), page.shrunk, page.unreadable,
 request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed, clocks.disagree,
-window.shortened, cuts.asked, ahead.failed, recordings.omitted, probe.failed,
+window.shortened, cuts.asked, ahead.failed, recordings.omitted, probe.failed, confirmation.failed,
 confirmation.halved, list.miscounted, watermark.cut_back, batch.loaded (debug), record.rejected,
 record.unanswered, deletions.withheld, expiry.withheld, expiry.unconfirmed,
 confirmation.distrusted, lease.lost, lease.inherited, database.unavailable, database.migrated,
@@ -47,6 +47,7 @@ ABOUT_A_REQUEST = frozenset(
         "clock.skewed",
         "record.unanswered",
         "confirmation.distrusted",
+        "confirmation.failed",
         "confirmation.halved",
         "window.shortened",
     }

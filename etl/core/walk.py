@@ -287,6 +287,7 @@ class OffsetWalk:
         shift, among_ties = self._find_tail(keys, order, asked_from)
         if shift is None and not among_ties and self._may_slide(keys):
             # So many rows have appeared before it that the tail is further down.
+            self._refuse_repetition(keys, more=False)
             self.slid += len(keys) - len(self.tail)
             return Step(last=False)
         if shift is None and not self.stepped_back:

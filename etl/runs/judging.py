@@ -106,9 +106,7 @@ class Judging(Work):
         """
         outlived, client = replace(outdated, after=None), self._tools.client
         known = None
-        while self._questions < self._plan.confirm_requests:
-            if self._stop.is_set():
-                raise stopped()
+        while self._questions < self._plan.confirm_requests and not self._stop.is_set():
             some = await loader.expire(self.lease, outlived, 0)
             if some is None:
                 return
