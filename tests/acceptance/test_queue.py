@@ -352,7 +352,7 @@ async def test_a_list_that_takes_longer_than_a_turn_comes_to_its_end(
 ) -> None:
     """By limit and offset it begins anew each time, and another project always waits."""
     sandbox = await start_sandbox(recordings=10, insights=250, projects=(1, 2))
-    sandbox.control.add_faults({"match": {}, "fault": {"latency_s": 0.1, "clamp_limit": 20}})
+    sandbox.control.add_faults({"match": {}, "fault": {"latency_s": 0.2, "clamp_limit": 20}})
     settings = Pipeline(sandbox, dsn, project_id="1,2").settings
     await enqueue_sync(settings, [STREAMS["insights"]])
     command = Command(

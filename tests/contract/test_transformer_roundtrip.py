@@ -73,7 +73,7 @@ SILENT_NULLS = {
     "session_recordings": {
         "activity_score", "viewers", "snapshot_library", "retention_period_days", "expiry_time",
         "recording_ttl", "storage", "external_references", "has_summary", "summary_outcome",
-        "total_size", "event_count", "matches_filters", "matching_events", "email",
+        "total_size", "event_count", "matches_filters", "matching_events", "email", "ongoing",
     },
     "persons": {"properties", "last_seen_at", "is_identified"},
     "person_distinct_ids": set(),
