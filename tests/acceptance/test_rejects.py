@@ -87,12 +87,13 @@ async def test_a_record_that_cannot_be_stored_is_set_aside_once_and_the_page_loa
 ) -> None:
     """The first run ends with 3 and names it; the second finds no news; all others are true."""
     sandbox = await sandbox_with(start_sandbox)
-    sandbox.control.add_faults(
-        {"match": LIST, "every": 3, "fault": {"mutate": {"record": 4, **mutation}}}
-    )
+    fault = {"match": LIST, "at": 3, "fault": {"mutate": {"record": 4, **mutation}}}
+    sandbox.control.add_faults(fault)
     bad = _ids_in_order(sandbox)[2 * PAGE + 4]
     first = await paged(sandbox, dsn).run("sync", "--json")
     assert (first.code, first.report["status"], first.report["rejected"]) == (3, "partial", 1)
+    sandbox.control.clear_faults()
+    sandbox.control.add_faults(fault)
     second = await paged(sandbox, dsn).run("sync", "--json")
     assert (second.code, second.report["rejected"]) == (0, 0), second.out
     (set_aside,) = await quarantined(dsn)
