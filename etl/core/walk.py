@@ -470,9 +470,8 @@ class OffsetWalk:
             return False
         if left:
             return True
-        if self.interrupted:
+        if self.interrupted or self.first_count is None:
             return False
-        assert self.first_count is not None
         return self.distinct.count() == self.first_count + self.appeared - self.accepted
 
     def _weigh_passes(self, this: PassEnd, before: PassEnd | None) -> Step:

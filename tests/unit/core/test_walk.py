@@ -303,6 +303,15 @@ def test_empty_first_pages_with_a_promise_of_more_are_no_end() -> None:
     assert passes < MAX_PASSES
 
 
+def test_a_further_pass_that_begins_with_an_empty_page_certifies_nothing() -> None:
+    """The count is that of the pass before; here it has met one row of two."""
+    walk = OffsetWalk(may_enlarge=False)
+    assert not walk.take(walk.ask(1), Listing(["a"], [True], more=False, count=2)).last
+    assert walk.pass_number == 2
+    step = walk.take(walk.ask(1), Listing([], [], more=False, count=2))
+    assert not (step.last and step.complete)
+
+
 def test_a_list_that_never_agrees_with_itself_is_not_called_complete() -> None:
     """A settled row is exchanged for another at every request, so no two passes are the same."""
     changes = [[Change("delete", 1), Change("insert", 1, settled=True)]] * 1000
