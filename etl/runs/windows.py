@@ -282,7 +282,9 @@ class WindowsWork(Judging):
             traits["lacking"] = {name: each.as_json() for name, each in lacking.items()}
             traits["accepted_count"] = {_LIST: extractor.accepted}
             self._tally.lacking = list(lacking.values())
-        if reading.count is None:
+        tally = self._tally
+        if reading.count is None or tally.withheld is not None or tally.unasked:
+            # What is stored here and not there is not judged yet, so a count would prove nothing.
             traits["counted"] = None
         elif not reading.complete:
             if before is not None:
