@@ -88,12 +88,14 @@ def by_offset(call: Call, records: Sequence[Record], show: Callable[[Record], An
         more, following = True, wanted
     elif offset > len(records):
         more = False
+    # What is left out without a trace is not counted either.
+    left_out = {each % len(cut) for each in fault.omit} if cut else set()
     previous = None
     if offset > 0:
         previous = page_link(call, limit, max(0, offset - limit) or None)
     return json_response(
         {
-            "count": len(records),
+            "count": len(records) - len(left_out),
             "next": page_link(call, limit, following, fault.next_host) if more else None,
             "previous": previous,
             "results": bend(call, [show(record) for record in cut], _place(call)),
