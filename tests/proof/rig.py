@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Kill:
     late: bool = False
 
 
-class Rig:
+class Rig(ABC):
     """Everything a sequence acts on. Its methods return when all is done."""
 
     def __init__(self, dsn: str) -> None:
@@ -66,26 +67,26 @@ class Rig:
         self._url = ""
 
     @property
+    @abstractmethod
     def now(self) -> datetime:
         """The source's clock."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def start(self) -> datetime:
         """From when on everything is read."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _listen(self, seed: int) -> str:
         """Start the source until `_stack` ends it; return its address."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _hang_at(self, nth: int) -> None:
         """Let the nth request from now on go unanswered."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _hangs(self) -> bool:
         """Tell whether a request goes unanswered."""
-        raise NotImplementedError
 
     def open(self, seed: int) -> None:
         """Start the source and empty the database."""
