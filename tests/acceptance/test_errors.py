@@ -592,10 +592,13 @@ SOURCE: dict[str, Trouble] = {
         answer({"preset": "500_error_body"}), 1, r"The API answered 500: .*\. Run it again later.*"
     ),
     "too large a page, however small": Trouble(
-        answer({"preset": "513"}), 1, r"The API answered 513: .*memory limit\. Run it again later.*"
+        answer({"preset": "513"}),
+        1,
+        r"The server is too slow for 50 recordings of one hour, and less cannot be asked for: "
+        r"The API answered 513: .*memory limit.*\. Run it again when the server is less busy.*",
     ),
     "a long wait": Trouble(
-        answer({"status": 429, "wait_s": 9000}),
+        answer({"status": 429, "wait_s": 9000}, POSTHOG_ETL_MAX_WAIT_S="60"),
         6,
         r"The server asks us to wait 9000 seconds, which count as an hour, until "
         r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC",

@@ -17,6 +17,10 @@ from tests.support.sql import select, value
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 TAIL_UNTIL = "SELECT tail_until FROM posthog_etl.watermarks"
+TAIL_AN_HOUR_AGO = (
+    "UPDATE posthog_etl.watermarks SET tail_until = tail_until - interval '1 hour' "
+    "RETURNING tail_until"
+)
 BOOM = foreign.refused(500, "server_error", "Boom")
 
 
@@ -172,7 +176,7 @@ async def test_cut_sessions_that_always_fail_keep_nothing_else_back(
     for name in ("far0", "far1", "far2"):
         server.when(f"session_recordings/{name}/", BOOM)
     server.when(lambda asked: "session_ids" in asked.query, BOOM)
-    before = await value(dsn, TAIL_UNTIL)
+    before = await value(dsn, TAIL_AN_HOUR_AGO)
 
     report = await pipeline.sync()
 
@@ -200,7 +204,7 @@ async def test_a_server_that_answers_by_no_key_keeps_back_cut_sessions_alone(
         ),
         BOOM,
     )
-    before = await value(dsn, TAIL_UNTIL)
+    before = await value(dsn, TAIL_AN_HOUR_AGO)
 
     report = await pipeline.sync()
 

@@ -9,7 +9,7 @@ _CLOCKS = "tests/adversary/test_clocks.py::"
 _EDGES = "tests/acceptance/test_edges.py::"
 _CUTS = "etl/loaders/cuts.py"
 _CUT = "tests/adversary/test_cut_sessions.py::"
-_CLOCKS = "tests/adversary/test_wrong_clocks.py::"
+_AHEAD = "tests/adversary/test_wrong_clocks.py::"
 _WINDOWS = _EDGES + "test_sessions_at_the_edges_of_windows_are_whole_whatever_is_read_when"
 
 TWINS = [
@@ -112,7 +112,7 @@ TWINS = [
         file="etl/runs/windows.py",
         find="            await self._read_ahead(extractor, watermark)\n",
         replace="            pass\n",
-        caught_by=_CLOCKS
+        caught_by=_AHEAD
         + "test_recordings_years_ahead_are_loaded_within_the_hour_and_delay_nothing",
     ),
     Twin(
@@ -121,7 +121,7 @@ TWINS = [
         file="etl/extractors/reading.py",
         find="            highest = self.asked[1]  #",
         replace="            highest = _FAR  #",
-        caught_by=_CLOCKS + "test_one_that_vanishes_there_is_marked_and_the_others_are_not",
+        caught_by=_AHEAD + "test_one_that_vanishes_there_is_marked_and_the_others_are_not",
     ),
     Twin(
         name="what lies ahead is read at every sync",
@@ -129,7 +129,7 @@ TWINS = [
         file="etl/core/outliers.py",
         find="    return _is_due(mark, min(hours * _HOUR, _DAY), now)\n",
         replace="    return hours > 0\n",
-        caught_by=_CLOCKS + "test_what_lies_ahead_costs_one_request_an_hour_and_plan_knows_it",
+        caught_by=_AHEAD + "test_what_lies_ahead_costs_one_request_an_hour_and_plan_knows_it",
     ),
     Twin(
         name="nobody says that there are recordings before start",
@@ -137,7 +137,7 @@ TWINS = [
         file="etl/runs/windows.py",
         find="            await self._look_before(extractor)\n",
         replace="            pass\n",
-        caught_by=_CLOCKS + "test_recordings_before_start_leave_a_hint_and_its_command_loads_them",
+        caught_by=_AHEAD + "test_recordings_before_start_leave_a_hint_and_its_command_loads_them",
     ),
     Twin(
         name="nothing is read again",
