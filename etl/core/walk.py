@@ -297,9 +297,13 @@ class OffsetWalk:
             return self._take_nothing(more=more, asked_from=asked_from)
         if not self.stepped_back:
             self._refuse_repetition(keys, more=more)
+        reached, self.seen = self.seen, asked_from + len(keys)
+        if self.stepped_back and self.seen <= reached and shift is not None:
+            # The tail is where it was, and the page too short to show what follows it, so the
+            # page before it stands: rows that tie came in another order there.
+            shift, among_ties = None, shift == 0
         self._note_seam(shift, listing.count, among_ties=among_ties)
         self._note_rows(keys, settled)
-        reached, self.seen = self.seen, asked_from + len(keys)
         if more and len(keys) < ask.limit:
             self.may_enlarge, self.clamped = False, True
         self.page_rows = max(self.page_rows, len(keys))
