@@ -259,12 +259,16 @@ SHRINKING_ROWS = 120
 async def test_after_an_offset_list_that_had_to_be_given_up_nothing_is_marked(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """One insight goes with every answer, so no two passes agree: partial, and nothing judged."""
+    """One insight goes with every answer, so no two passes agree: partial, and nothing judged.
+
+    Nor is the one asked for that was gone before.
+    """
     sandbox = await start_sandbox(**{**NOTHING, "insights": SHRINKING_ROWS}, flavour="docs")
     pipeline = Pipeline(sandbox, dsn, streams=("insights",), page_size_records=60)
     assert (await pipeline.sync()).ending.exit_code == 0
     ids = [row["id"] for row in sandbox.control.truth_rows("insights")]
     lists = {"path": "/insights"}
+    sandbox.control.change(put("insight", id=ids[0], deleted=True))
     sandbox.control.add_faults({"match": lists, "fault": {"clamp_limit": 60}})
     sandbox.control.add_faults(
         *(
