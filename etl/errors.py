@@ -1,6 +1,6 @@
-"""The error tree: each class says what is to be done about it, and which exit code it earns.
+"""The error classes: each says what to do about the failure, and has an exit code.
 
-Every message is one line for a person: the cause, then the remedy. Nothing here holds a secret.
+Every message is one line for a person: the cause, then the remedy. No message holds a secret.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ EXIT_HELD = 4
 EXIT_KEY_REFUSED = 5
 EXIT_PAUSED = 6
 
-# When streams end differently, the first of these that occurred wins.
+# When streams end with different exit codes, the command exits with the first one in this list.
 EXIT_PRECEDENCE = (EXIT_KEY_REFUSED, EXIT_FAILED, EXIT_PAUSED, EXIT_HELD, EXIT_PARTIAL)
 
 
 class EtlError(Exception):
-    """A foreseen failure. `remedy` is what the reader can do about it."""
+    """A failure that the code expects. `remedy`: what the reader can do about it."""
 
     exit_code: ClassVar[int] = EXIT_FAILED
 
@@ -46,11 +46,12 @@ class ConfigurationError(EtlError):
 
 
 class SourceError(EtlError):
-    """The API answered with something other than a page, or not at all.
+    """The API did not answer, or answered with something other than a page.
 
-    `status` is the HTTP status, None when no answer came. `code` is PostHog's own word for the
-    error, None unless the answer has PostHog's form. `wait_s` is how long to wait as the server
-    asked, an hour at most, None when it did not say; `named_wait_s` is what it named.
+    status: the HTTP status; None if no answer came.
+    code: PostHog's name for the error; None if the answer is not in PostHog's form.
+    wait_s: how long the server asks us to wait, capped at an hour; None if it did not say.
+    named_wait_s: the same without the cap.
     """
 
     def __init__(
@@ -71,52 +72,52 @@ class SourceError(EtlError):
 
 
 class Throttled(SourceError):
-    """429: wait as long as the server says, else longer each time, and ask again."""
+    """429: wait as long as the server says, or longer each time if it does not; then ask again."""
 
 
 class SourceUnavailable(SourceError):
-    """5xx, a broken connection, a time-out, an unreadable answer: ask again, a few times."""
+    """5xx, a broken connection, a time-out or an unreadable answer: ask again a few times."""
 
 
 class SourceOverloaded(SourceUnavailable):
-    """The server ran out of time or memory over this page: ask again for a smaller one."""
+    """The server ran out of time or memory on this page: ask again for a smaller page."""
 
 
 class ForeignAnswer(SourceUnavailable):
-    """401, 402, 403, 404 or 410 in another form than PostHog's: a proxy or a firewall answered.
+    """401, 402, 403, 404 or 410 that is not in PostHog's form: a proxy or a firewall answered.
 
-    It says nothing about a record, a stream or the key: ask again, a few times.
+    It says nothing about a record, a stream or the key. Ask again a few times.
     """
 
 
 class RequestRefused(SourceError):
-    """400: the server does not take this request as it stands; asking again is useless."""
+    """400: the server refuses this request. Sending it again gives the same answer."""
 
 
 class KeyRefused(SourceError):
-    """401: the key is missing, wrong or revoked. No stream can be read with it."""
+    """401: the key is missing, wrong or revoked. It can read no stream."""
 
     exit_code = EXIT_KEY_REFUSED
 
 
 class StreamUnavailable(SourceError):
-    """402, 403, 404, 410: this stream is not to be had with this key; the others go on."""
+    """402, 403, 404 or 410: this key cannot read this stream. Other streams go on."""
 
     exit_code = EXIT_PARTIAL
 
 
 class ListingBroken(SourceError):
-    """A list that repeats itself, restarts or contradicts itself: reading on would loop or lie."""
+    """The list repeats, restarts or contradicts itself: reading on could loop or miss rows."""
 
     exit_code = EXIT_PARTIAL
 
 
 class DatesIgnored(ListingBroken):
-    """Asked only for what lies far ahead, the server lists everything: there is nothing to it."""
+    """Asked for recordings far in the future, the server lists everything: it ignores dates."""
 
 
 class BudgetSpent(EtlError):
-    """The next request may not go for longer than we are willing to wait."""
+    """The request budget is spent, and the wait would be longer than allowed."""
 
     exit_code = EXIT_PAUSED
 
@@ -129,7 +130,7 @@ class BudgetSpent(EtlError):
 
 
 class InvalidRecord(EtlError):
-    """One record that cannot become a row: set aside with this reason, the page goes on."""
+    """A record that cannot become a row. It is rejected with this reason; the page goes on."""
 
     exit_code = EXIT_PARTIAL
 
@@ -138,19 +139,19 @@ class InvalidRecord(EtlError):
 
 
 class DestinationError(EtlError):
-    """Postgres refused, and asking again would not help."""
+    """Postgres refused. Trying again does not help."""
 
 
 class DestinationUnavailable(DestinationError):
-    """Postgres cannot be reached, or broke off: the same batch may be sent again."""
+    """Postgres cannot be reached, or the connection broke: the same batch may be sent again."""
 
 
 class RowsRefused(DestinationError):
-    """Postgres refused the values themselves (SQLSTATE 22, 23, 54): bisect the rows."""
+    """Postgres refused the values themselves (SQLSTATE classes 22, 23, 54): bisect the batch."""
 
 
 class CommitsLost(DestinationError):
-    """Postgres does not know any more what this run has committed."""
+    """Postgres has lost transactions that this run had committed."""
 
 
 class LeaseHeld(EtlError):
@@ -160,11 +161,11 @@ class LeaseHeld(EtlError):
 
 
 class LeaseLost(LeaseHeld):
-    """We held this unit and another run has taken it over: nothing more may be committed."""
+    """This run held the unit and another run has taken it: this run may commit no more."""
 
 
 class Stopped(EtlError):
-    """The run was asked to stop; what was in hand is committed."""
+    """The run was asked to stop. The batch in hand is committed."""
 
     exit_code = EXIT_PARTIAL
 

@@ -1,7 +1,7 @@
-"""structlog set-up: for people on a terminal, JSON lines otherwise; always on stderr.
+"""Set up structlog: readable lines on a terminal, JSON lines otherwise; always on stderr.
 
-Events are named as past facts; docs/logs.md has their fields. A run binds its id and its unit,
-a request its id. They are:
+An event is named after what happened; docs/logs.md describes its fields. Events of a run carry its
+id and its unit, events about a request carry the id of the request. They are:
 
 run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
 snapshot.closed, snapshot.restarted, page.fetched (debug), page.shrunk, page.unreadable,
@@ -33,8 +33,8 @@ import structlog
 
 HIDDEN = "•••"
 
-# Events about one request: they carry its `request_id`. It stays bound until the next request of
-# the same task, so it is taken off the others.
+# Events about one request carry its `request_id`. The id stays bound until the task sends its next
+# request, so other events drop it.
 ABOUT_A_REQUEST = frozenset(
     {
         "page.fetched",
@@ -52,14 +52,14 @@ ABOUT_A_REQUEST = frozenset(
         "window.shortened",
     }
 )
-# What is bound for a whole run: on a terminal it comes last, behind what the event itself says.
+# Bound for a whole run. On a terminal these come last, after the event's own fields.
 _BOUND = ("request_id", "stream", "unit", "project_id", "run_id")
 _SHORT_ID_LENGTH = 8
 _IN_WORDS = re.compile(r"password\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s&]+))", re.IGNORECASE)
 
 
 class Redactor:
-    """Keeps known secrets out of text: the password of a database address, keys and tokens."""
+    """Replaces known secrets in text: the password of a database address, keys and tokens."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Redactor:
             *_forms([database_password or ""]),
             *(text or "" for text in others),
         }
-        # A short word is no secret worth hiding, and would blot out half of every line.
+        # Hiding a very short secret would replace parts of unrelated words.
         self._hidden = sorted((word for word in hidden if len(word) >= 4), key=len, reverse=True)
 
     def text(self, text: str) -> str:
@@ -95,7 +95,7 @@ class Redactor:
             return [self.value(item) for item in value]
         if value is None or isinstance(value, bool | int | float):
             return value
-        return self.text(str(value))  # an exception, a path, an address: as it would be shown
+        return self.text(str(value))  # an exception, a path, an address: redact what would be shown
 
     def __call__(
         self, _logger: Any, _method: str, event: MutableMapping[str, Any]
@@ -130,7 +130,7 @@ def configure_logs(redactor: Redactor, *, debug: bool = False) -> None:
             *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger("debug" if debug else "info"),
-        # Looked up each time: a progress bar puts its own in the place of stderr meanwhile.
+        # Looked up at each event, because a progress bar replaces stderr while it is shown.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
@@ -147,7 +147,7 @@ def _only_about_a_request(
 def _for_people(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Return the event in the order a person reads it, without what says nothing."""
+    """Return the event in the order a person reads it, without empty fields."""
     bound = {name: event.pop(name) for name in _BOUND if name in event}
     if "run_id" in bound:
         bound["run_id"] = str(bound["run_id"])[:_SHORT_ID_LENGTH]
@@ -159,12 +159,12 @@ def _dumps(event: Any, **_: Any) -> str:
 
 
 def _passwords(address: str) -> set[str]:
-    """Return the password of a database address, in every form it may be shown in."""
+    """Return the password of a database address, in every form in which it may appear."""
     found: list[str] = [a or b for a, b in _IN_WORDS.findall(address)]
     if "://" in address:
         with contextlib.suppress(ValueError):
             found.append(urlsplit(address).password or "")
-        # Unencoded characters may make the address read otherwise than it was meant.
+        # Characters that are not percent-encoded can make urlsplit find another password.
         before_host = address.split("://", 1)[1].rsplit("@", 1)
         if len(before_host) == 2 and ":" in before_host[0]:
             found.append(before_host[0].split(":", 1)[1])
@@ -173,10 +173,10 @@ def _passwords(address: str) -> set[str]:
 
 
 def _forms(found: list[str]) -> set[str]:
-    """Return each word in every form it may be shown in."""
+    """Return each word in every form in which it may appear."""
     raw = {form for word in found for form in (word, unquote(word))}
     encoded = {quote(word, safe=safe, errors="replace") for word in raw for safe in ("", " +", "/")}
     encoded |= {quote_plus(word, errors="replace") for word in raw}
-    # What repr and JSON make of it.
+    # As repr and JSON write it.
     escaped = {repr(word)[1:-1] for word in raw} | {json.dumps(word)[1:-1] for word in raw}
     return raw | encoded | escaped

@@ -1,9 +1,9 @@
-"""How many requests the API allows, and when the next one may go.
+"""How many requests the API allows, and when the next one may be sent.
 
-The server counts over sliding windows and all limits of a class apply at once (PostHog source,
-rate_limit.py and settings/session_replay.py). The documentation says that the limits are for the
-whole organisation, the source counts per key: we plan for the stricter reading and count every
-request of every process that shares one database.
+The server counts requests over sliding windows, and all limits of a class apply together (PostHog
+source, rate_limit.py and settings/session_replay.py). By the documentation a limit holds for the
+organisation, by the source for one key. We assume the stricter one: all requests of all processes
+that share one database are counted together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CLICKHOUSE = "clickhouse"
 CRUD = "crud"
 
 
-# A request reaches the server a little after we counted it, and not always equally late.
+# A request reaches the server a little after we count it, and the delay varies.
 SLACK = timedelta(milliseconds=250)
 
 
@@ -49,10 +49,11 @@ def wait_s(
     spent: Sequence[tuple[Limit, datetime | None]],
     blocked_until: datetime | None,
 ) -> float:
-    """Return how many seconds the next request has to wait; 0.0 means that it may go now.
+    """Return how many seconds the next request has to wait; 0.0 if it may be sent now.
 
-    `spent` pairs each limit with the instant of its `requests`-th latest request, None when there
-    were fewer. `blocked_until` is what the server itself said with its last 429.
+    spent: each limit with the instant of its `requests`-th latest request, None if there were
+    fewer.
+    blocked_until: until when the server's last 429 told us to wait; None if there was none.
     """
     free_at = [
         at + timedelta(seconds=limit.window_s) + SLACK for limit, at in spent if at is not None

@@ -1,4 +1,4 @@
-"""No clock is trusted alone: the database's, this process's and the source's vote (P5)."""
+"""Take the time from three clocks (database, process, source), because each may be wrong (P5)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-# Clocks that are closer than this agree.
+# Clocks that differ by no more than this agree.
 TOLERANCE = timedelta(minutes=5)
 
-# The lookback, the margin around what is asked for, and how far ahead a sync asks.
+# Covers the margin around the dates asked for, and how far ahead a sync asks.
 _AROUND = timedelta(days=3)
 
 
@@ -18,8 +18,9 @@ _AROUND = timedelta(days=3)
 class Clocks:
     """The three clocks, read at one instant.
 
-    process: the clock of the machine this process is on. source: the `Date` header of the latest
-    answer, carried on; None before the first one, and where the server sends none.
+    process: the clock of the machine this process runs on.
+    source: the `Date` header of the latest answer, plus the time since; None before the first
+    answer, and if the server sends no such header.
     """
 
     database: datetime
@@ -28,21 +29,21 @@ class Clocks:
 
     @property
     def agreed(self) -> datetime | None:
-        """The earliest clock that another one agrees with, None if no two agree.
+        """The earliest clock that another clock agrees with; None if no two agree.
 
-        The earliest, because what is known as of too early an instant is only read again.
+        Too early an instant only makes a later sync read more than needed.
         """
         pairs = pairwise(sorted(self._known))
         return next((low for low, high in pairs if high - low <= TOLERANCE), None)
 
     @property
     def earliest(self) -> datetime:
-        """The clock that is the furthest behind."""
+        """The clock with the earliest time."""
         return min(self._known)
 
     @property
     def latest(self) -> datetime:
-        """The clock that is the furthest ahead."""
+        """The clock with the latest time."""
         return max(self._known)
 
     @property
@@ -60,7 +61,7 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """A run of a stream's sync: when it began, whether it succeeded, what it read (a count)."""
+    """A past run of a stream's sync. `records_read` is a count."""
 
     started_at: datetime
     succeeded: bool
@@ -68,12 +69,14 @@ class PastRun:
 
 
 def written_since(end: datetime, age: timedelta, runs: Iterable[PastRun]) -> datetime | None:
-    """Return the start of the run that wrote a stretch which ends at `end`, in the future.
+    """Return the start of the run that set the watermark `end`, which lies in the future.
 
-    age: the greatest age of the lookback. runs: those of the stream's sync, the latest first. From
-    that run on each sync began to read at `end` less the lookback, where nothing was yet, so it
-    read no record until that instant had come. An earlier run costs some reading and loses nothing.
-    None: no run on record can have been it, so nothing is known.
+    From that run on, each sync began to read at `end` less the lookback. Nothing was there yet, so
+    no record was read until that instant had come. If an earlier run is returned, some records are
+    read again and none is lost. None if no recorded run can have set it.
+
+    age: the greatest age of the lookback.
+    runs: the runs of the stream's sync, the latest first.
     """
     blind = end - age - _AROUND
     known = list(runs)
@@ -84,7 +87,7 @@ def written_since(end: datetime, age: timedelta, runs: Iterable[PastRun]) -> dat
     )
     if place is None:
         return first.started_at if first is not None and first.records_read else None
-    # What a broken run had read may have been closed by the next one.
+    # A failed run may have read what the next run then closed.
     while place + 1 < len(known) and not known[place + 1].succeeded:
         place += 1
     return known[place].started_at

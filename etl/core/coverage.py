@@ -1,7 +1,7 @@
 """Which stretches of time are known complete, and which holes are between them.
 
-A pure value. The destination keeps it as a multirange and unites it in SQL, so that two units that
-close at once lose nothing of each other.
+A pure value. The database keeps it as a multirange and unites it in SQL, so when two units close
+at once, both results are kept.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Span(NamedTuple):
-    """Half-open [since, until), both aware."""
+    """A half-open range [since, until). Both instants are aware."""
 
     since: datetime
     until: datetime
@@ -24,14 +24,14 @@ class Span(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Span:
-        """Read what `str` writes. Raises ValueError."""
+        """Parse what `str` returns. Raises ValueError."""
         since, until = (datetime.fromisoformat(part) for part in text.split("/"))
         return cls(since, until)
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Spans that neither overlap nor touch, the earliest first."""
+    """Complete spans, the earliest first. They neither overlap nor touch."""
 
     spans: tuple[Span, ...] = ()
 
@@ -50,12 +50,12 @@ class Coverage:
         return any(held.since <= span.since and span.until <= held.until for held in self.spans)
 
     def within(self, span: Span) -> tuple[Span, ...]:
-        """Return what of `span` is known complete, the earliest first."""
+        """Return the parts of `span` that are known complete, the earliest first."""
         cut = (Span(max(s.since, span.since), min(s.until, span.until)) for s in self.spans)
         return tuple(part for part in cut if part.since < part.until)
 
     def holes(self, within: Span) -> tuple[Span, ...]:
-        """Return what of `within` is not known complete, the earliest first."""
+        """Return the parts of `within` that are not known complete, the earliest first."""
         holes = []
         reached = within.since
         for span in self.spans:
@@ -69,10 +69,10 @@ class Coverage:
 
 
 def split(span: Span, length: timedelta) -> tuple[Span, ...]:
-    """Cut `span` at the multiples of `length` since 1970, the earliest piece first.
+    """Cut `span` at the multiples of `length` since 1970; the earliest piece comes first.
 
-    On a fixed grid, so that a later call with other ends cuts at the same instants and finds the
-    checkpoints of the first.
+    The grid is fixed, so a later call with other ends cuts at the same instants and finds the
+    checkpoints of an earlier call. Raises ValueError if `length` is not positive.
     """
     if length <= timedelta(0):
         raise ValueError("a window has a length")

@@ -14,18 +14,19 @@ _BUCKETS = 256
 
 
 class DistinctKeys:
-    """A set of keys that can only be added to and counted.
+    """A set of keys that only grows and is only counted.
 
-    It keeps a digest of 16 bytes per key. Beyond `most_in_memory` digests it writes them, sorted,
-    to an unnamed temporary file, which vanishes with the process. `count` reads them back in 256
-    buckets, so memory holds at most the larger of `most_in_memory` and a 256th of all digests.
+    It keeps a digest of 16 bytes per key. When there are more than `most_in_memory` digests, it
+    writes them, sorted, to an unnamed temporary file, which disappears with the process. `count`
+    reads them back in 256 buckets, so memory holds at most `most_in_memory` digests or a 256th of
+    all digests, whichever is larger.
     """
 
     def __init__(self, most_in_memory: int = MOST_IN_MEMORY) -> None:
         self._most = most_in_memory
         self._held: set[bytes] = set()
         self._spilled: IO[bytes] | None = None
-        # For each sorted run in the file: where each bucket begins, as a number of digests.
+        # For each sorted run in the file: where each bucket begins, in digests.
         self._runs: list[list[int]] = []
         self._written = 0
 
@@ -36,7 +37,7 @@ class DistinctKeys:
             self._spill()
 
     def count(self) -> int:
-        """Return how many different keys were added. Raises OSError."""
+        """Return how many different keys were added. Raises OSError if the file cannot be used."""
         if self._spilled is None:
             return len(self._held)
         if self._held:
@@ -76,5 +77,5 @@ class DistinctKeys:
 
 
 def key_digest(key: str) -> bytes:
-    """Return a digest of a key, 16 bytes. A key is any text, half surrogates included."""
+    """Return the digest of a key, 16 bytes. A key is any text; lone surrogates are allowed."""
     return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).digest()

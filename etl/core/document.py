@@ -1,13 +1,16 @@
-"""Bytes to records, one record at a time when it has to be.
+"""Parse an answer: all at once if possible, record by record if necessary.
 
-The fast way reads the whole answer at once and is right for nearly every answer. It is not used
-where it would be wrong: a lone surrogate or a NaN (the server's JSON writer is not strict) makes
-the fast reader refuse the page, a very long integer would silently become a float, and a NUL is
-valid JSON that Postgres does not hold. Such an answer is dirty: the standard library reads it, and
-the transformer looks through each of its records.
+The fast parser reads the whole answer at once and suits nearly every answer. Some answers it would
+refuse or change:
 
-The records of a list need no such reading where their stream knows how to type them: `decode_list`
-only finds where each one begins and ends, and hands over the bytes.
+- a lone surrogate or a NaN: it refuses the page (the server's JSON writer is not strict);
+- a very long integer: it silently returns a float;
+- a NUL: valid JSON, but Postgres cannot store it.
+
+Such an answer is *dirty*: the standard library parses it, and the transformer inspects each record.
+
+If the stream can type its records, `decode_list` does not parse them: it only finds where each
+record begins and ends, and returns the bytes.
 """
 
 from __future__ import annotations
@@ -26,19 +29,19 @@ _NUL = rb"\u0000"
 _LONG_NUMBER = re.compile(rb"-[0-9]{19}|[0-9]{20}")
 _DIGITS_AS_ZEROS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0 for byte in range(256))
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}:,]', re.DOTALL)
-_LONGEST_INTEGER = 4000  # digits; the interpreter refuses to read much longer ones
+_LONGEST_INTEGER = 4000  # digits; Python refuses to parse much longer integers
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A record that is not JSON, as the text it came in, inside an answer that otherwise is."""
+    """A record that is not JSON, inside an answer that is. `text`: the record as received."""
 
     text: str
     reason: str
 
 
 class _Envelope(Struct):
-    """What a list answer says beside its records."""
+    """The fields of a list answer."""
 
     results: list[Raw]
     has_next: Any = UNSET
@@ -55,16 +58,16 @@ _split = Decoder(_Envelope).decode
 
 
 def decode_list(body: bytes, read: Callable[[Raw], Any]) -> tuple[Any, bool]:
-    """Return a list answer as `decode` does, its records as `read` returns them.
+    """Return what `decode` returns for a list answer, but with each record as `read` returns it.
 
-    Where that is None they are decoded; one that turns out to be dirty stays Raw, and
-    `decode_record` says so. Raises ValueError: not JSON at all.
+    If `read` returns None, the record is decoded here. A dirty record stays Raw, and
+    `decode_record` then tells that it is dirty. Raises ValueError if the body is not JSON.
     """
     if _NUL not in body:
         try:
             document = _split(body).document()
         except (ValueError, RecursionError):
-            pass  # another envelope, or not JSON throughout
+            pass  # the answer has another form, or is not JSON throughout
         else:
             document["results"] = [read(raw) or _clean(raw) for raw in document["results"]]
             return document, False
@@ -77,7 +80,7 @@ def _clean(raw: Raw) -> Any:
 
 
 def decode_record(raw: Raw) -> tuple[Any, bool]:
-    """Return the record, an Unreadable if it is too deep, and whether it is dirty."""
+    """Return the record (an Unreadable if it is nested too deeply) and whether it is dirty."""
     body = bytes(raw)
     if not _is_suspect(body):
         try:
@@ -88,13 +91,14 @@ def decode_record(raw: Raw) -> tuple[Any, bool]:
 
 
 def decode(body: bytes) -> tuple[Any, bool]:
-    """Return the document in `body` and whether it is dirty. Raises ValueError: not JSON at all."""
+    """Return the document in `body` and whether it is dirty. Raises ValueError if it is no JSON."""
     if not _is_suspect(body):
         try:
             return orjson.loads(body), False
         except orjson.JSONDecodeError:
             pass
-    # surrogateescape keeps bytes that are not UTF-8 as lone surrogates, to be repaired and marked.
+    # surrogateescape keeps bytes that are not UTF-8 as lone surrogates; the transformer repairs
+    # them.
     text = body.decode("utf-8", "surrogateescape")
     try:
         return _loads(text), True
@@ -103,7 +107,7 @@ def decode(body: bytes) -> tuple[Any, bool]:
 
 
 def _is_suspect(body: bytes) -> bool:
-    # The pattern alone would take three times as long as reading the answer.
+    # Searching by the pattern alone would take three times as long as parsing the answer.
     return _NUL in body or (
         b"0" * 19 in body.translate(_DIGITS_AS_ZEROS) and _LONG_NUMBER.search(body) is not None
     )
@@ -118,7 +122,7 @@ def _integer(digits: str) -> int | float:
 
 
 def _decode_by_record(text: str) -> Any:
-    """Read the envelope and each of its records apart from the others."""
+    """Parse the envelope, and each of its records separately."""
     span = _results_span(text)
     if span is None:
         raise ValueError("not JSON")
@@ -138,9 +142,9 @@ def _decode_record(text: str) -> Any:
 
 
 def _results_span(text: str) -> tuple[int, int] | None:
-    """Return where the list of records opens and closes.
+    """Return where the list of records begins and ends.
 
-    It is the document itself, or stands under its top-level key `results`.
+    The list is the document itself, or the value of its top-level key `results`.
     """
     depth, level, opened = 0, 0, 0
     key = previous = ""
@@ -162,7 +166,7 @@ def _results_span(text: str) -> tuple[int, int] | None:
 
 
 def _elements(text: str, opened: int) -> Iterator[str]:
-    """Yield the text of each element of the list that opens at `opened`."""
+    """Yield the text of each element of the list that begins at `opened`."""
     depth, start = 0, opened + 1
     for token in _TOKEN.finditer(text, opened):
         mark = token.group()

@@ -1,8 +1,8 @@
-"""How many rows a list should count now, where only its front is read.
+"""How many rows a list should count now, if only its front is read.
 
-A server that ignores the dates it is asked for shows everything at every sync. Reading all of it
-each time would waste the budget, so a sync reads the front, down to the lookback, and compares the
-server's `count` with what is expected: the count of the reading before, and what was new since.
+A server that ignores dates returns the whole list at every sync. Reading all of it each time would
+waste the budget, so a sync reads only the front, down to the lookback. It then compares the
+server's `count` with the expected one: the last count, changed by what is new or gone since.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-# Everything is read this often in any case, and this often at most when the count does not fit.
+# The whole list is read at least once a day; at most every six hours if the count does not fit.
 EVERYTHING_EVERY = timedelta(days=1)
 LOOK_AGAIN_AFTER = timedelta(hours=6)
-# A row may leave the list so long before or after its expiry, as far as we can tell.
+# How far before or after its expiry a row may leave the list.
 EXPIRY_TOLERANCE = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a stream has changed since a reading, counts.
+    """How a stream has changed since a reading, in records.
 
-    new: records that were stored or set aside since. gone: those found deleted since. expiring:
-    those that may have expired since.
+    new: stored or rejected since.
+    gone: found deleted since.
+    expiring: may have expired since.
     """
 
     new: int
@@ -34,12 +35,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What the last reading of a list was found to count.
+    """What the last reading of a list counted.
 
-    rows: the server's count, at the instant `at`; loaded_at: the same by the database's clock.
-    everything_at: when all of it was last read. tried_at: when that was last tried in vain, None if
-    it was read since. unaccounted: by how many rows the server's count is larger than what was
-    expected; negative when it is smaller.
+    rows: the server's count.
+    at: the instant of that count; loaded_at is the same instant by the database's clock.
+    everything_at: when the whole list was last read.
+    tried_at: when reading the whole list last failed; None if it has succeeded since.
+    unaccounted: the server's count less the expected count; negative if the server counts fewer.
     """
 
     rows: int
@@ -50,13 +52,13 @@ class Counted:
     unaccounted: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as a trait of the server."""
+        """Return it as JSON, to be kept in `traits`."""
         state = asdict(self)
         return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in state.items()}
 
     @classmethod
     def of(cls, traits: Mapping[str, Any] | None) -> Counted | None:
-        """Return what the traits hold, None where that is nothing or cannot be read."""
+        """Return what the traits hold; None if they hold nothing or it cannot be read."""
         state: Any = (traits or {}).get("counted")
         try:
             tried_at = state["tried_at"]
@@ -72,63 +74,63 @@ class Counted:
             return None
 
     def front_will_do(self, now: datetime) -> bool:
-        """Tell whether the next sync need not read everything."""
+        """Tell whether the next sync may read only the front."""
         in_doubt = self.unaccounted or self.tried_at is not None
         longest = LOOK_AGAIN_AFTER if in_doubt else EVERYTHING_EVERY
         return timedelta(0) <= now - (self.tried_at or self.everything_at) < longest
 
     def expiring(self, now: datetime) -> tuple[datetime, datetime]:
-        """Return between which expiries a row may have left the list since."""
+        """Return the range of expiry times of rows that may have left the list since."""
         return self.at - EXPIRY_TOLERANCE, now + EXPIRY_TOLERANCE
 
     def after_front(self, rows: int, now: datetime, loaded_at: datetime, change: Change) -> Counted:
-        """Return what is known after the front was read, when the server counts `rows` rows."""
+        """Return the state after the front was read and the server counted `rows` rows."""
         most = self.rows + change.new - change.gone
         least = most - change.expiring
         if least <= rows <= most:
             return Counted(rows, now, loaded_at, self.everything_at, self.tried_at)
-        # What is not explained stays so until everything is read.
+        # An unexplained difference stays until the whole list is read.
         unaccounted = rows - most if rows > most else rows - least
         return replace(self, unaccounted=unaccounted)
 
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """By how many rows a list shows less than it counts, and in how many runs in a row it did."""
+    """How many rows fewer than its count a list shows, and in how many runs in a row."""
 
     rows: int
     runs: int = 1
 
     def as_json(self) -> list[int]:
-        """Return it as a trait of the server."""
+        """Return it as JSON, to be kept in `traits`."""
         return [self.rows, self.runs]
 
 
-# After so many runs with the same difference it may be accepted.
+# A difference that is the same in this many runs may be accepted.
 RUNS_BEFORE_ACCEPTING = 3
 
 
 def lacking_of(traits: Mapping[str, Any] | None) -> dict[str, Lacking]:
-    """Return for each list, by its address, what it lacked in the last run."""
+    """Return how many rows each list lacked in the last run, by the list's address."""
     return {name: Lacking(*each) for name, each in ((traits or {}).get("lacking") or {}).items()}
 
 
 def unaccounted_of(traits: Mapping[str, Any] | None) -> int:
-    """Return how many rows differ between what a server counts and what is explained."""
+    """Return the difference between the server's counts and the expected ones, in rows."""
     counted = Counted.of(traits)
     lacking = sum(each.rows for each in lacking_of(traits).values())
     return lacking + (0 if counted is None else abs(counted.unaccounted))
 
 
 def accepted_of(traits: Mapping[str, Any] | None) -> dict[str, int]:
-    """Return for each list how many rows may be counted that it does not show."""
+    """Return, for each list, the accepted number of rows that it counts and does not show."""
     return dict((traits or {}).get("accepted_count") or {})
 
 
 def lacking_after(
     before: Mapping[str, Lacking], now: Mapping[str, int | None]
 ) -> dict[str, Lacking]:
-    """Return what lists lack after a run in which they lacked `now`; None and 0 are nothing."""
+    """Return what lists lack after a run that found `now` (None and 0: nothing lacks)."""
     after = {}
     for name, rows in now.items():
         if rows:

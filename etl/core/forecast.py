@@ -1,4 +1,4 @@
-"""How many requests a reading takes, and how long the budget makes it last. Before it runs."""
+"""Forecast how many requests a reading takes, and how long the budget makes it last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS_BELOW = 2
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """`requests` expected; a lower bound where not `exact`, because rows are not counted yet."""
+    """How many requests are expected. Not `exact`: a lower bound, as rows are not counted yet."""
 
     requests: int
     exact: bool
@@ -27,17 +27,17 @@ class Forecast:
 
 
 def by_cursor(rows: int, older: int, page_rows: int) -> int:
-    """Return the requests for the `rows` rows of a window, newest first.
+    """Return the requests for the `rows` rows of a window, read newest first.
 
-    older: how many rows the list goes on with; two of them show that the window is passed.
+    older: how many rows the list holds after the window; two of them end the reading.
     """
     return max(1, ceil((rows + min(older, ROWS_BELOW)) / page_rows))
 
 
 def by_offset(rows: int, page_rows: int, clamp: int | None = None) -> int:
-    """Return the requests for a list of `rows` rows that is counted, in overlapping pages.
+    """Return the requests for a counted list of `rows` rows, read in overlapping pages.
 
-    clamp: how many rows the server gives at most, None where it gives as many as are asked for.
+    clamp: the most rows the server gives per page; None if it gives as many as asked for.
     """
     if clamp is not None:
         page_rows = min(page_rows, clamp)
@@ -56,9 +56,9 @@ def duration_s(
     spent: Mapping[str, Sequence[datetime]],
     now: datetime,
 ) -> float:
-    """Return the seconds until the last of `requests` may go, other processes being still.
+    """Return the seconds until the last of `requests` may be sent, if no other process sends any.
 
-    spent: when the requests of the last hour went out, by class.
+    spent: when the requests of the last hour were sent, by class.
     """
     logs = [
         (limit, deque(sorted(spent.get(name, ()))[-limit.requests :], maxlen=limit.requests))

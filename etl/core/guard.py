@@ -1,4 +1,4 @@
-"""How much may vanish at once before it looks like a mistake rather than like deletions."""
+"""Decide how many deletions at once are too many to believe."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Trips when more than `share` of a stream, and more than `rows` rows, vanish at once.
+    """Trips when more than `share` of a stream and more than `rows` rows vanish at once.
 
-    The floor is for small projects, in which a few deletions are a large share.
+    `rows` is for small projects, in which a few deletions are a large share.
     """
 
     share: float = 0.2

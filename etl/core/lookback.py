@@ -1,10 +1,10 @@
-"""How far back a sync reads again: young recordings at every sync, older ones more seldom.
+"""How far back a sync reads again: young recordings at every sync, older ones less often.
 
-Nothing in the API says when a recording changed (PostHog source, session_recording_api.py: no
-updated_at), so the only way to see a change is to read again. Most changes come while a session
-goes on and in the hours after; a person, a viewer or a late piece may come days later. So a
-lookback has grades: each names an age and how often recordings up to that age are read again.
-What is older than the last grade is left alone.
+The API does not say when a recording changed (PostHog source, session_recording_api.py: no
+updated_at), so only reading it again shows a change. Most changes come while a session goes on and
+in the hours after it. A person, a viewer or a late piece may come days later. So a lookback has
+grades: each names an age, and how often recordings up to that age are read again. Recordings older
+than the last grade are not read again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST = timedelta(days=3650)
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """Recordings up to `age` are read again once `every` has passed; zero means at every sync."""
+    """Recordings up to `age` are read again when `every` has passed; zero means at every sync."""
 
     age: timedelta
     every: timedelta
@@ -32,13 +32,13 @@ class Grade:
 
 @dataclass(frozen=True, slots=True)
 class Lookback:
-    """Grades by rising age; the first one is due at every sync."""
+    """Grades by rising age. The first one is due at every sync."""
 
     grades: tuple[Grade, ...]
 
     @classmethod
     def parse(cls, text: str) -> Lookback:
-        """Read "26h, 7d every 6h, 30d every 1d". Raises ValueError saying what is wrong."""
+        """Parse "26h, 7d every 6h, 30d every 1d". Raises ValueError, which names the mistake."""
         grades = []
         for part in text.split(","):
             found = _GRADE.fullmatch(part.strip())
@@ -61,14 +61,14 @@ class Lookback:
         return cls(tuple(grades))
 
     def due(self, swept: Mapping[str, datetime], now: datetime) -> timedelta:
-        """Return the greatest age that is to be read again now.
+        """Return the greatest age that is due to be read again.
 
-        swept: for each age, when recordings up to that age were last read again (see `sweep`).
+        swept: for each age, when recordings up to that age were last read (see `sweep`).
         """
         ages = [self.grades[0].age]
         for grade in self.grades[1:]:
             at = _last(swept, grade.age)
-            # One in the future was noted by a wrong clock.
+            # A wrong clock wrote a time in the future.
             if at is None or at + grade.every <= now or at > now + TOLERANCE:
                 ages.append(grade.age)
         return max(ages)
@@ -76,9 +76,9 @@ class Lookback:
     def sweep(
         self, swept: Mapping[str, datetime], read: timedelta, began_at: datetime
     ) -> dict[str, datetime]:
-        """Return `swept` after everything up to the age `read` was read, beginning at `began_at`.
+        """Return `swept` after a reading of everything up to the age `read`, begun at `began_at`.
 
-        Grades that are no longer configured are forgotten.
+        Grades that are no longer configured are dropped.
         """
         ages = {
             grade.age: began_at if grade.age <= read else _last(swept, grade.age)
@@ -95,7 +95,7 @@ def _duration(number: str, unit: str) -> timedelta:
 
 
 def _last(swept: Mapping[str, datetime], age: timedelta) -> datetime | None:
-    """Return when everything up to `age` was last read, be it along with older recordings."""
+    """Return when everything up to `age` was last read, alone or with older recordings."""
     covering = [at for name, at in swept.items() if int(name) >= age.total_seconds()]
     return max(covering, default=None)
 
@@ -105,7 +105,7 @@ def _name(age: timedelta) -> str:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read "12h", "30d" and the like. Raises ValueError."""
+    """Parse "12h", "30d" and the like. Raises ValueError."""
     found = re.fullmatch(r"([0-9]{1,6})([mhdw])", text.strip())
     if found is None or int(found[1]) == 0:
         raise ValueError(f"{text!r} is no length of time; write for example 12h, 7d or 4w")

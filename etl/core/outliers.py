@@ -1,14 +1,14 @@
-"""Recordings that no window of a sync asks for: dated far ahead of now, or before `start`.
+"""Recordings that no window of a sync asks for: far ahead of now, or before `start`.
 
-Clients with wrong clocks date recordings years ahead. A sync asks up to a day ahead, so what lies
-beyond is a stretch of its own: read once an hour, after the moving end, so that it delays nothing.
-If it takes more requests than one, it is read as many hours later: one request an hour on average,
-but at least once a day.
+Clients with wrong clocks date recordings years ahead. A sync asks up to a day ahead. Everything
+later is read as a window of its own, once an hour and after the tail, so it does not delay the
+tail. If it takes several requests, it is read every so many hours: on average one request an hour,
+and at least one reading a day.
 
-What lies before `start` is not loaded. Once a day one request looks whether there is anything, so
-that `status` can say so.
+Recordings before `start` are not loaded. One request a day checks whether there are any, and
+`status` reports them.
 
-What was read when is kept among the traits of the stream's watermarks.
+The times of these readings are kept in the stream's `watermarks.traits`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ Traits = Mapping[str, Any]
 
 
 def window_ahead(began_at: datetime) -> Window:
-    """Return what lies ahead of a moving end that was read from `began_at` on.
+    """Return the window ahead of a tail whose reading began at `began_at`.
 
-    It begins a little below, since the server's clock is known to the second at best.
+    It begins a little earlier, because the server's clock is known to the second at best.
     """
     return Window(min(began_at + AHEAD - _OVERLAP, FAR_AHEAD - _DAY), FAR_AHEAD)
 
 
 def is_ahead_due(traits: Traits | None, now: datetime) -> bool:
-    """Tell whether what lies ahead is to be read. Not from a server that ignores dates."""
+    """Tell whether to read what lies ahead. Never if the server ignores dates."""
     known = traits or {}
     if known.get("date_filter") in ("refused", "ignored"):
         return False
@@ -48,12 +48,12 @@ def is_ahead_due(traits: Traits | None, now: datetime) -> bool:
 
 
 def ahead_was_read(now: datetime, requests: int) -> dict[str, Any]:
-    """Return the traits that say so. requests: how many it took."""
+    """Return the traits that record this reading. requests: how many it took."""
     return {_AHEAD: {"at": now.isoformat(), "requests": requests}}
 
 
 def is_look_before_due(traits: Traits | None, now: datetime) -> bool:
-    """Tell whether to look for recordings before `start`. A server that ignores dates shows all."""
+    """Tell whether to check for recordings before `start`. Never if the server ignores dates."""
     known = traits or {}
     if known.get("date_filter") in ("refused", "ignored"):
         return False
@@ -61,7 +61,7 @@ def is_look_before_due(traits: Traits | None, now: datetime) -> bool:
 
 
 def dates_before(start: datetime, complete: Coverage) -> Span | None:
-    """Return the dates to look at: all before `start` and before what is complete there."""
+    """Return the dates to check: all before `start` and before what is complete there."""
     until = start
     for span in reversed(complete.spans):
         if span.since < until <= span.until:
@@ -72,14 +72,14 @@ def dates_before(start: datetime, complete: Coverage) -> Span | None:
 def looked_before(
     traits: Traits | None, now: datetime, found: datetime | None, *, answered: bool
 ) -> dict[str, Any]:
-    """Return the traits that say what was found; without an answer, what was found before."""
+    """Return the traits after the check. Without an answer they keep what was found before."""
     held = _mark(traits or {}, _BEFORE).get("found")
     new = None if found is None else found.isoformat()
     return {_BEFORE: {"at": now.isoformat(), "found": new if answered else held}}
 
 
 def known_before(traits: Traits | None, start: datetime, complete: Coverage) -> datetime | None:
-    """Return the start of a recording before `start` that is not loaded, None if none is known."""
+    """Return the start of a recording before `start` that is not loaded; None if none is known."""
     found = _instant(_mark(traits or {}, _BEFORE).get("found"))
     if found is None or found >= start or complete.covers(Span(found, found + _TICK)):
         return None
@@ -87,7 +87,7 @@ def known_before(traits: Traits | None, start: datetime, complete: Coverage) -> 
 
 
 def hint_before(stream: str, start: datetime) -> str:
-    """Return the words that say so, and how to load them."""
+    """Return a sentence that reports such recordings and names the command that loads them."""
     until = start.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return (
         f"There are recordings from before {start:%Y-%m-%d} (the setting `start`) that are not "
@@ -103,7 +103,7 @@ def _mark(traits: Traits, name: str) -> Mapping[str, Any]:
 
 def _is_due(mark: Mapping[str, Any], every: timedelta, now: datetime) -> bool:
     at = _instant(mark.get("at"))
-    # A mark from the future comes from a clock that was wrong.
+    # A wrong clock wrote a time in the future.
     return at is None or at > now or at + every <= now
 
 

@@ -1,6 +1,6 @@
-"""(error, attempt) -> seconds to wait before asking again, or None to stop.
+"""Decide whether to send a request again, and after how many seconds.
 
-The one place that says retry or stop. Attempts and waits are both bounded.
+This is the only place that decides so. Attempts and waits are both limited.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from etl.errors import SourceError, SourceUnavailable, Throttled
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How patient we are.
+    """Limits of retrying.
 
-    attempts: how often one request is sent when the server fails. first_wait_s doubles with each
-    attempt up to longest_wait_s. throttled_attempts: how many 429 in a row are obeyed, each
-    first_throttled_wait_s and doubling when the server names no wait.
+    attempts: how often one request is sent when the server fails.
+    first_wait_s: the first wait; it doubles with each attempt, up to longest_wait_s.
+    throttled_attempts: how many answers 429 in a row are waited for.
+    first_throttled_wait_s: the first wait after a 429 that names no wait; it doubles each time.
     """
 
     attempts: int = 6
@@ -30,10 +31,11 @@ class RetryPolicy:
 def retry_wait_s(
     error: SourceError, attempt: int, policy: RetryPolicy, jitter: float
 ) -> float | None:
-    """Return the seconds to wait before attempt + 1, or None when `error` is final.
+    """Return the seconds to wait before attempt + 1; None if `error` is final.
 
-    `attempt` counts the failures of this kind so far, from 1. `jitter` in [0, 1) spreads the
-    waits of several processes. A wait the server names is kept to the second, never shortened.
+    attempt: how many failures of this kind there were so far, from 1.
+    jitter: a number in [0, 1) that spreads the waits of several processes.
+    A wait that the server names is never shortened.
     """
     if isinstance(error, Throttled):
         if attempt >= policy.throttled_attempts:

@@ -1,4 +1,4 @@
-"""When a stream is due: a cron expression in a time zone, and what was missed. Pure."""
+"""Decide when a stream is due: a cron expression in a time zone, and missed ticks. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
-# Words that cron has for what is asked for most often.
+# Cron's words for common expressions.
 WORDS = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -21,21 +21,21 @@ WORDS = {
     "@monthly": "0 0 1 * *",
 }
 _FIELDS = 5
-# Any instant will do, as long as it is always the same.
+# Any fixed instant.
 _SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 _GAPS_LOOKED_AT = 100
-# How far back the latest tick is looked for: no more ticks are counted than in the first stretch
-# that has one.
+# How far back to look for the latest tick. Ticks are counted in the first range that has one, so
+# that few are counted.
 _BACK = tuple(timedelta(hours=hours) for hours in (1, 24, 200, 800, 8_784, 8_784 * 9))
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Which streams are brought up to date when. No streams: all that are on.
+    """When which streams are synced. Empty `streams`: all enabled streams.
 
-    Ticks behave across a change of clocks as those of Debian's cron: what has a fixed hour comes
-    once that day, also when its hour is left out or comes twice; what has a star in minute or hour
-    comes as often as the time on the wall says so.
+    Across a change of clocks ticks behave as in Debian's cron. A tick at a fixed hour comes once
+    that day, also if its hour is skipped or comes twice. An expression with a star in minute or
+    hour follows the local time.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Schedule:
         return next(self._ticks(at))
 
     def latest(self, after: datetime, until: datetime) -> datetime | None:
-        """Return the last tick after `after` and not after `until`; None when there is none."""
+        """Return the last tick in (after, until]; None if there is none."""
         for span in _BACK:
             begin = max(after, until - span)
             found = None
@@ -86,14 +86,14 @@ class Schedule:
         return None
 
     def count(self, after: datetime, until: datetime) -> int:
-        """Return how many ticks there are after `after` and not after `until`."""
+        """Return the number of ticks in (after, until]."""
         return sum(1 for _ in takewhile(lambda tick: tick <= until, self._ticks(after)))
 
     def _ticks(self, after: datetime) -> Iterator[datetime]:
-        """Yield the ticks after an instant, each once and in order."""
+        """Yield the ticks after an instant, each once, in order."""
         last = after
         for tick in CronSim(self.cron, after.astimezone(ZoneInfo(self.time_zone))):
-            # Begun in an hour that comes twice, it also counts those of the hour's first time.
+            # If it starts in an hour that comes twice, it also yields ticks of the first such hour.
             if (at := tick.astimezone(UTC)) > last:
                 last = at
                 yield at
@@ -104,10 +104,10 @@ class Schedule:
 
 
 def read_zone(name: str) -> ZoneInfo:
-    """Return the time zone of this name. Raises ValueError."""
+    """Return the time zone of this name. Raises ValueError if there is none."""
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # also: it is a directory
+    except (KeyError, ValueError, OSError):  # OSError: the name is a directory
         near = difflib.get_close_matches(name, available_timezones(), n=1)
         meant = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(
@@ -116,7 +116,7 @@ def read_zone(name: str) -> ZoneInfo:
 
 
 def parse_jitter(text: str) -> timedelta:
-    """Read "90s", "5m" or "1h"; "0" is none. Raises ValueError."""
+    """Parse "90s", "5m" or "1h"; "0" means none. Raises ValueError."""
     if text.strip() == "0":
         return timedelta()
     found = re.fullmatch(r"([0-9]{1,5})([smh])", text.strip())

@@ -1,4 +1,4 @@
-"""Which failures still count: one does until the same unit has been read without fault. Pure."""
+"""Decide which failures still count: until the same unit was read without a fault. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED = "failed", "partial", "paused", "running", "succeeded"
 # The unit of `rejects retry`, beside the units that are read.
 REJECTS = "rejects"
-# How a run ends whose only fault is a record that could not be stored.
+# Begins the reason of a run whose only fault is rejected records.
 SET_ASIDE = "Records that could not be stored: "
 DIED = "The process ended without a word; the next run goes on"
 _WORST_FIRST = (FAILED, PARTIAL, PAUSED)
@@ -22,7 +22,7 @@ _WORST_FIRST = (FAILED, PARTIAL, PAUSED)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A unit whose latest run failed or was partial. retry: the command that reads it again."""
+    """A unit whose latest run failed or was partial. `retry`: the command that reads it again."""
 
     unit: str
     status: str
@@ -32,7 +32,7 @@ class Failure:
 
     @property
     def about(self) -> str:
-        """What was to be done, in words."""
+        """What the failed run was to do, in words."""
         if self.unit == REJECTS:
             return "The replay of what was set aside"
         span = _span(self.unit)
@@ -47,9 +47,9 @@ def failures(
 ) -> list[Failure]:
     """Return the failures of a stream that still count, the newest first.
 
-    latest: the latest run of each unit, with `held`: whether it still holds the unit. rejects: how
-    many records are set aside now. filters: whether the server filters by date; where it does not,
-    a sync reads what a window would.
+    latest: the latest run of each unit; `held` tells whether it still holds the unit.
+    rejects: how many records are rejected now.
+    filters: whether the server filters by date. If it does not, a sync reads what a window would.
     """
     found = []
     for run in sorted(latest, key=lambda run: run["started_at"], reverse=True):
@@ -67,7 +67,7 @@ def failures(
 
 
 def standing(row: Row, found: Sequence[Failure]) -> dict[str, Any]:
-    """Return `status` and `reason` of a stream: of its last run, or of the worst failure.
+    """Return `status` and `reason` of a stream: those of its last run or of its worst failure.
 
     row: the last run, with `held`.
     """
@@ -84,7 +84,7 @@ def standing(row: Row, found: Sequence[Failure]) -> dict[str, Any]:
 
 
 def _read_since(run: Row, latest: Sequence[Row], *, filters: bool) -> bool:
-    """Tell whether later runs have read all that a window was to read, without fault."""
+    """Tell whether later runs have read all of the failed run's window without a fault."""
     span = _span(run["unit"])
     if span is None:
         return False
@@ -100,7 +100,7 @@ def _read_since(run: Row, latest: Sequence[Row], *, filters: bool) -> bool:
 
 
 def _united(spans: Sequence[Span]) -> tuple[Span, ...]:
-    """Join what overlaps or touches; `spans` are sorted."""
+    """Join spans that overlap or touch. `spans` are sorted."""
     united: list[Span] = []
     for span in spans:
         if united and span.since <= united[-1].until:
@@ -122,7 +122,7 @@ def _retry(stream: str, unit: str, complete: Coverage) -> str:
 
 
 def _span(unit: str) -> Span | None:
-    """Return the time of a window, None of any other unit."""
+    """Return the time range of a window; None for other units."""
     try:
         return Span.parse(unit)
     except ValueError:

@@ -1,6 +1,6 @@
-"""What a stream is: a value that says where its records come from and what they become.
+"""What a stream is: a value that says where records come from and which rows they become.
 
-A wrong entry fails when the catalogue is imported, not at three in the morning.
+A wrong entry raises when the catalogue is imported, before any run starts.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Kind(Enum):
 class Field:
     """One column, under the API's own name.
 
-    volatile: moves by itself; stored with the next real change, left out of every comparison.
-    null_keeps: null or absent means "the server does not say" and never overwrites a value.
+    volatile: changes by itself; stored with the next real change, and ignored by every comparison.
+    null_keeps: null or absent means "the server does not say", so it never overwrites a value.
     lenient: a value that does not fit the column is kept in `extra`, and the row loads.
-    plain: the names in a JSON column whose text is kept where records hold secrets; of any other
-    text in it only hash and length are.
+    plain: for a JSON column of records with secrets: the names in it whose text is kept. Of all
+    other text only hash and length are kept.
     """
 
     name: str
@@ -55,9 +55,9 @@ class Field:
 class Expiry:
     """How long the source keeps a row, by columns of its table.
 
-    at: when it expires. Where that is null: at midnight at the beginning of the day of `started`,
-    plus `days`, or `default_days` where that is null, too (PostHog source,
-    session_recording_list_from_query.py).
+    at: the column with the instant at which the row expires. If it is null, the row expires `days`
+    after midnight at the beginning of the day of `started`; if `days` is null, `default_days` after
+    it (PostHog source, session_recording_list_from_query.py).
     """
 
     at: str
@@ -68,10 +68,11 @@ class Expiry:
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """One table of the destination; `project_id` stands before `key` in its primary key.
+    """One table of the destination. Its primary key is `project_id`, then `key`.
 
-    started: the column that windows go by, indexed. ended: the one that says where a row ends, None
-    where rows are instants. expiry: how long the source keeps a row, None for ever.
+    started: the column by which windows are cut; it has an index.
+    ended: the column with the end of what a row describes; None if rows are instants.
+    expiry: how long the source keeps a row; None if for ever.
     """
 
     name: str
@@ -104,16 +105,16 @@ class TableSpec:
         return (*(field.name for field in self.fields), "extra", "_repaired")
 
 
-# The moving end of a stream that is read in windows.
+# The unit of a sync of a stream that is read in windows.
 TAIL = "tail"
 
 
 class Mode(Enum):
     """How a stream is kept current.
 
-    WINDOWS: stretches of time, with a lookback. SNAPSHOT: all of it at every sync, for lists that
-    do not say what changed. ROTATION: some resources at every sync, each one by a request of its
-    own.
+    WINDOWS: a sync reads a window of time, with a lookback.
+    SNAPSHOT: a sync reads the whole list, because the list does not say what changed.
+    ROTATION: a sync reads some resources, each by a request of its own.
     """
 
     WINDOWS = "windows"
@@ -122,9 +123,9 @@ class Mode(Enum):
 
 
 def key_text(values: Sequence[Any]) -> str:
-    """Return a key as one text: the value itself, or several as a JSON array.
+    """Return a key as one text: the value itself, or several values as a JSON array.
 
-    Postgres writes the same text for the same key, see `row_key`.
+    The SQL of `row_key` in `loaders/statements.py` writes the same text for the same key.
     """
     if len(values) == 1:
         return str(values[0])
@@ -133,9 +134,9 @@ def key_text(values: Sequence[Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where something is asked for, below `/api/projects/:id/`; `{name}` is filled in.
+    """The address of a list or of one record, below `/api/projects/:id/`; `{name}` is filled in.
 
-    prefix: the only one under which it answers, None where it does not matter.
+    prefix: the only prefix under which it answers; None if every prefix works.
     """
 
     path: str
@@ -147,14 +148,14 @@ class Address:
             raise ValueError(f"{self.path}: the path is relative and ends with a slash")
 
     def takes(self, values: Mapping[str, Any]) -> bool:
-        """Tell whether these values can stand in the path: `..` would lead to another one."""
+        """Tell whether the path can hold these values; `..` would lead to another path."""
         parts = self.path.split("/")
         return not any(
             f"{{{name}}}" in parts and str(value) in (".", "..") for name, value in values.items()
         )
 
     def fill(self, values: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
-        """Return path and parameters for these values, of which it `takes` all."""
+        """Return path and parameters for these values. All of them must pass `takes`."""
         quoted = {name: quote(str(value), safe="") for name, value in values.items()}
         plain = {name: str(value) for name, value in values.items()}
         params = [(name, text.format_map(plain)) for name, text in self.params]
@@ -163,9 +164,9 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Which parents are asked about at every sync: those whose row in `table` has a true `column`.
+    """Which parents every sync asks about: those whose row in `table` has true in `column`.
 
-    It is the row whose columns equal the fields that a record of the parent is given.
+    That row is the one whose columns equal the `fields` of the parent.
     """
 
     table: str
@@ -174,12 +175,13 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Parents:
-    """The stored rows for each of which a resource is asked for.
+    """The stored rows for which a resource is asked for, one request or list per row.
 
-    fields: what each record is given, from which column of `table`, in the order of its key.
-    constant: what it is given besides. where: an SQL condition on the row `t`. expire: the source
-    drops them by a rule of its own. watched: which of them are asked about at every sync of a
-    rotation.
+    fields: what each record is given: field name to column of `table`, in the order of its key.
+    constant: further fields that each record is given.
+    where: an SQL condition on the row `t`.
+    expire: whether the source drops these rows by a rule of its own.
+    watched: the rows that every sync of a rotation asks about.
     """
 
     table: str
@@ -191,22 +193,22 @@ class Parents:
 
 
 def results_of(document: Any) -> list[Any] | None:
-    """Return the records of a list answer, in either form; None when it is no list."""
+    """Return the records of a list answer, in either form; None if it is no list."""
     if isinstance(document, dict):
         document = document.get("results")
     return document if isinstance(document, list) else None
 
 
-# What the catalogue knows of an object: the kind of a field, or what it knows of the objects in it.
+# What the catalogue knows of an object: per field its kind, or the same for the objects in it.
 Known = Mapping[str, "Kind | Known"]
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What makes the records of a resource secret, and what may be kept of them as it is.
+    """What is secret in the records of a resource, and what may be kept unchanged.
 
-    hide: returns a record without its secrets; safe to repeat. known: the fields whose text is
-    kept; of any other text only hash and length are.
+    hide: returns a record without its secrets; safe to repeat.
+    known: the fields whose text is kept. Of all other text only hash and length are kept.
     """
 
     hide: Callable[[dict[str, Any]], dict[str, Any]]
@@ -215,21 +217,26 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Something the API offers, and the tables that its records fill.
+    """One kind of record that the API offers, and the tables that these records fill.
 
-    lists: where to read it; together they show everything there is. one: where to ask for a single
-    record by its key; None where the API does not offer it. The first of `tables` holds the records
-    themselves: what vanishes from the lists is marked deleted there, if `mirrors`. key: the fields
-    of a record that name it, in the order of that table's key.
-    budget_classes: the limits that a list request draws from, retrieve_classes those of a request
-    for one record. paged: whether the list comes in pages. created: the field that says since when
-    a record is there. order: the field by which the list comes, where that is another one; rows in
-    which it is equal may come in any order. repeats: the server may ignore the cursor and show the
-    same page again. parents: it is asked for once for each of these.
-    records: the records in a document. redact: takes out of a record what is not kept. secrets:
-    what is secret in a record, None where nothing is. Both apply before anything else sees it.
-    transform: Page -> Batch. read: the fast way from the bytes of a record, None where it is not
-    for that record.
+    lists: the addresses to read; together they show every record.
+    tables: the first holds the records themselves.
+    key: the fields of a record that name it, in the order of the key of the first table.
+    transform: Page -> Batch.
+    one: the address of a single record by its key; None if the API has none.
+    budget_classes: the limits that a list request draws from.
+    retrieve_classes: the limits that a request for one record draws from.
+    paged: whether the list comes in pages.
+    mirrors: whether a record that vanishes from the lists is marked deleted in the first table.
+    created: the field with the instant since which a record exists.
+    order: the field by which the list is ordered, if that is not `created`. Rows with equal values
+    may come in any order.
+    repeats: whether the server may ignore the cursor and return the same page again.
+    parents: the resource is asked for once for each of these.
+    records: returns the records in a document.
+    redact: removes what is not kept from a record, before anything else sees it.
+    secrets: what is secret in a record, removed before anything else sees it; None if nothing is.
+    read: turns the bytes of a record into rows directly; returns None if it cannot.
     """
 
     lists: tuple[Address, ...]
@@ -264,10 +271,11 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What is read together, under one name: one resource, or several that build on each other.
+    """What is read together under one name: one resource, or several that build on each other.
 
-    scope: what the key needs. started: the field that windows go by. off: not read unless it is
-    named or switched on.
+    scope: the scope that the key needs.
+    started: the field by which windows are cut.
+    off: whether it is read only if it is named or enabled.
     """
 
     name: str
@@ -286,17 +294,17 @@ class Stream:
 
     @property
     def unit(self) -> str:
-        """The unit that a sync works on, beside project and stream (P10)."""
+        """The unit of a sync, within project and stream (P10)."""
         return TAIL if self.mode is Mode.WINDOWS else self.mode.value
 
     @property
     def tables(self) -> tuple[TableSpec, ...]:
-        """Every table it fills, in the order of its resources."""
+        """Every table that the stream fills, in the order of its resources."""
         tables = (table for resource in self.resources for table in resource.tables)
         return tuple(dict.fromkeys(tables))
 
     @property
     def budget_classes(self) -> tuple[str, ...]:
-        """Every limit that its lists draw from."""
+        """Every limit that requests for its lists draw from."""
         classes = (name for resource in self.resources for name in resource.budget_classes)
         return tuple(dict.fromkeys(classes))

@@ -1,8 +1,8 @@
-"""A window read in stretches, because the server is too slow for all of it at once.
+"""Read a window in stretches, if the server is too slow for all of it at once.
 
-The server's work grows with the time it is asked about, so the newer half is asked for first, with
-margins of its own, then the rest in stretches of that length. The reading stays one: its position
-names the stretch in hand, and the window is complete when the oldest stretch is.
+The server's work grows with the range of dates. So the newer half is asked for first, with its own
+margins, then the rest in stretches of the same length. It remains one reading: its position names
+the current stretch, and the window is complete after the oldest stretch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from etl.core.window import Window
 
-# With its margins, such a stretch asks about two days: a shorter one would spare the server little.
+# With its margins this asks for about two days of dates. A shorter stretch would hardly cost less.
 SHORTEST = timedelta(hours=1)
 _TICK = timedelta(microseconds=1)
 
@@ -25,7 +25,7 @@ def first_stretch(window: Window, longest: timedelta | None, now: datetime) -> W
 
 
 def next_stretch(window: Window, read: Window, longest: timedelta) -> Window | None:
-    """Return the stretch of `window` that follows `read`, None after the oldest."""
+    """Return the stretch of `window` that follows `read`; None after the oldest."""
     if read.since <= window.reach:
         return None
     return Window(max(window.reach, read.since - longest), read.since)
@@ -34,10 +34,10 @@ def next_stretch(window: Window, read: Window, longest: timedelta) -> Window | N
 def shorter(
     stretch: Window, low: datetime | None, now: datetime
 ) -> tuple[Window, timedelta] | None:
-    """Return the newest part of what is left of `stretch`, and the length that is now the longest.
+    """Return the newest part of the unread rest of `stretch`, and the new longest length.
 
-    That is half of the length that was too long; None if it cannot be shorter. low: everything that
-    starts after it was read, None if nothing is known to be.
+    That length is half of the length that was too slow. None if it cannot be shorter.
+    low: everything that starts after it was read; None if that is not known of any instant.
     """
     length = _top(stretch, now) - stretch.reach
     if stretch.is_ahead or length <= SHORTEST:

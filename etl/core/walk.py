@@ -1,26 +1,28 @@
-"""Walking a list to its end: what to ask next, and which rows of the answer are new.
+"""Walk a list to its end: decide what to ask next, and which rows of the answer are new.
 
-A walk never trusts a page to be full: a list ends at the server's own end mark or at an empty
-page. Two ways of walking exist. By cursor, the server keeps our place.
+A short page proves nothing: a list ends at the server's own end mark or at an empty page. There are
+two ways to walk. By cursor, the server keeps our place.
 
-By limit and offset it does not: rows that are added or removed while we page move the others. So
-neighbouring pages overlap, and the seam between them is checked: the next page has to show the
-whole end of the one before, in its order. A pass through the list certifies itself when
+By limit and offset it does not: rows that are added or removed while we page move the other rows.
+So neighbouring pages overlap, and the *seam* between them is checked: the next page must show all
+the last rows (the *tail*) of the page before, in their order. One pass over the list is enough if
 
 - every seam showed its tail,
-- the server's `count` grew by as much as the seams moved, or by more (rows that appeared behind),
-- the distinct keys of the pass are as many as the server counted at first, and these,
-- and, where seams moved, a look at the front shows just so many new rows.
+- the server's `count` grew by at least as much as the seams moved (more rows may have appeared
+  behind them),
+- the pass met as many distinct keys as the server counted at first, and the same ones,
+- and, if seams moved, a request for the front shows exactly that many new rows.
 
-Then one pass is enough. One hole remains: between two requests a row moves from the unread into the
-read part, while one row vanishes before it and one appears behind it. The next reading closes it.
+One hole remains: between two requests a row moves from the unread into the read part, while one row
+vanishes before it and one appears behind it. The next reading finds that row.
 
-A pass that does not certify itself is followed by others, whose pages begin elsewhere, until two
-agree on the set of keys, or all passes together have met as many keys as the server always counted.
-A list that is left early has no end to count to: its seams and counts vouch for what was read.
+If a pass does not prove itself in this way, others follow, whose pages begin elsewhere. They end
+when two passes agree on the set of keys, or when all passes together have met as many keys as the
+server counted each time. A list that is left early is not read to its count: its seams and counts
+vouch for what was read.
 
-A walk is pure and serialisable: `position` goes into the checkpoint with the rows read so far, and
-`resume_walk` goes on from it in another process.
+A walk is pure and serialisable: `position` is committed with the rows read so far, and
+`resume_walk` continues from it in another process.
 """
 
 from __future__ import annotations
@@ -39,16 +41,15 @@ OVERLAP_ROWS = 20
 MAX_PASSES = 5
 MAX_EMPTY_PAGES = 3
 WITNESSES = 3
-# Up to this many rows, the rest of a list is asked for at once. It is also the most rows ever held
-# in memory as one page.
+# A remaining list of up to this many rows is asked for at once. No page in memory holds more rows.
 ONE_ANSWER_ROWS = 4_000
-# Rows that tie at the end of a page are shown again by the next one, up to this many.
+# The next page repeats rows that tie at the end of a page, up to this many.
 MOST_TIES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What the next request asks for: `after` and `offset` are never both set."""
+    """What the next request asks for. At most one of `after` and `offset` is set."""
 
     limit: int
     after: str | None = None
@@ -59,12 +60,15 @@ class Ask:
 class Listing:
     """What an answer says about the list.
 
-    keys: one per row, in order. settled: per row, whether it was there before the reading began
-    (only those have to be in every pass). more: the server's end mark says there is more. cursor:
-    its place for us, if it keeps one. count: its own count of the whole list, if it gives one.
-    enough: what comes after this page is not wanted, by the order of the list. order: per row, the
-    value by which the list is ordered; rows with equal values may come in any order. Empty where
-    it is not known.
+    keys: one per row, in order.
+    settled: per row, whether it existed before the reading began. Only such rows must be in every
+    pass.
+    more: whether the server's end mark says that there is more.
+    cursor: the server's place for us, if it keeps one.
+    count: the server's count of the whole list, if it gives one.
+    enough: whether the order of the list shows that nothing after this page is wanted.
+    order: per row, the value by which the list is ordered; empty if it is not known. Rows with
+    equal values may come in any order.
     """
 
     keys: Sequence[str]
@@ -78,12 +82,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an answer means: `last` ends the reading.
+    """What an answer means.
 
-    complete is False when the reading ends without being able to vouch for every row. unaccounted:
-    how many rows the server then counts that were not met, None where it does not say. Every row of
-    every answer is to be loaded, also where pages overlap: a server without a tie-break may show a
-    row there for the first time.
+    Every row of every answer is to be loaded, also rows of the overlap: a server without a
+    tie-break may show a row there for the first time.
+
+    last: the reading ends here.
+    complete: False if the reading ends and cannot vouch for every row.
+    unaccounted: how many rows the server then counts that were not met; None if it does not count.
     """
 
     last: bool
@@ -92,7 +98,7 @@ class Step:
 
 
 class Walk(Protocol):
-    """A way through a list. `take` raises ListingBroken when reading on would loop or lie."""
+    """A way through a list. `take` raises ListingBroken if reading on could loop or miss rows."""
 
     def ask(self, limit: int) -> Ask:
         """Return the next request, for pages of `limit` rows."""
@@ -103,20 +109,20 @@ class Walk(Protocol):
         ...
 
     def position(self) -> Mapping[str, Any]:
-        """Return the place after the last answer, as JSON."""
+        """Return the place after the last answer, as JSON values."""
         ...
 
 
 @dataclass(slots=True)
 class CycleDetector:
-    """Brent's algorithm: notices a sequence that repeats, in constant memory."""
+    """Brent's algorithm: detects that a sequence repeats, in constant memory."""
 
     tortoise: str = ""
     power: int = 1
     steps: int = 0
 
     def repeats(self, mark: str) -> bool:
-        """Note the next mark; True when the sequence has come round to an earlier one."""
+        """Add the next mark; return True if the sequence has returned to an earlier mark."""
         if mark == self.tortoise:
             return True
         self.steps += 1
@@ -127,10 +133,10 @@ class CycleDetector:
 
 @dataclass(slots=True)
 class CursorWalk:
-    """By the server's cursor, sent as `after` and never together with an offset.
+    """Walk by the server's cursor, sent as `after` and never together with an offset.
 
-    witnesses are the first keys of the list: a server that silently starts anew at page one
-    (PostHog's group list does so with a cursor it cannot read) shows them again.
+    witnesses: the first keys of the list. A server that silently restarts at page one shows them
+    again (PostHog's group list does so if it cannot read the cursor).
     """
 
     after: str | None = None
@@ -181,8 +187,10 @@ class CursorWalk:
 class PassEnd:
     """What the pass before found.
 
-    digest and counted: of the settled rows it met, a sum that no order of rows changes, and how
-    many. whole: every seam showed its tail. left: it was left before the end of the list.
+    digest: a sum over the settled rows that does not depend on their order.
+    counted: how many settled rows it met.
+    whole: every seam showed its tail.
+    left: the pass ended before the end of the list.
     """
 
     digest: str
@@ -193,23 +201,30 @@ class PassEnd:
 
 @dataclass(slots=True)
 class OffsetWalk:
-    """By limit and offset, in overlapping pages; see the module for when a pass is enough.
+    """Walk by limit and offset, in overlapping pages. The module says when a pass is enough.
 
-    accepted: how many rows the server always counts and does not list. may_enlarge: larger pages
-    than we were told to ask for may be asked for.
+    accepted: how many rows the server always counts and does not list.
+    may_enlarge: whether it may ask for larger pages than it was told to.
 
-    The place: `seen` is how far into the list the last answer reached. Its last keys are the tail,
-    which the next page must show again: first `groups`, one after the other, each of them rows with
-    one place in the order, then the rows of `open_group`, which may have more of their kind behind
-    them; `tie` is their place in the order; all_tie: the tail holds nothing else. first_key is the
-    first key of the list.
+    The place in the list:
+    seen: how far into the list the last answer reached, in rows.
+    groups, open_group: the tail, which are the last keys of the answer and must come again on the
+    next page. First come the groups in order; rows of one group tie. Then come rows that tie with
+    the last row of the page, where more of them may follow.
+    tie: the order value of open_group.
+    all_tie: the tail holds only open_group.
+    first_key: the first key of the list.
 
-    What a pass notes: `count` is the server's last count, `first_count` its first one, `moved` how
-    far the seams have moved down the list, `appeared` by how many rows more than that the count has
-    grown. steady: neither ever fell. whole: every seam showed its tail. calm: in no pass has
-    anything moved, and seams were only lost among ties. digest, counted: see `PassEnd`. rows: how
-    many rows it met, settled or not. interrupted: the distinct keys of this pass are not known,
-    because another process read a part of it.
+    What the pass has found so far:
+    count, first_count: the server's last and first count.
+    moved: how far the seams have moved down the list, in rows.
+    appeared: by how many more rows the count has grown.
+    steady: neither of these ever fell.
+    whole: every seam showed its tail.
+    calm: in no pass did anything move, and seams were lost only among rows that tie.
+    digest, counted: see `PassEnd`.
+    rows: how many rows it met, settled or not.
+    interrupted: another process read a part of this pass, so its distinct keys are not known.
     """
 
     accepted: int = 0
@@ -247,11 +262,11 @@ class OffsetWalk:
 
     @property
     def tail(self) -> list[str]:
-        """The last keys of the last answer, which the next page must show again."""
+        """The last keys of the last answer. The next page must show them again."""
         return [*chain.from_iterable(self.groups), *self.open_group]
 
     def ask(self, limit: int) -> Ask:
-        """Return the next request: it begins before the place reached, by the overlap."""
+        """Return the next request. It begins before the place reached, by the overlap."""
         if self.looks_at_front:
             return Ask(limit=limit, offset=0)
         back = self._step(limit) if self.stepped_back else 0
@@ -260,11 +275,11 @@ class OffsetWalk:
             assert self.count is not None
             return Ask(limit=max(limit, self.count - offset + OVERLAP_ROWS), offset=offset)
         if self.seen == 0 and self.pass_number > 1:
-            # Every page of this pass begins elsewhere than in the passes before.
+            # Pages of this pass begin elsewhere than in earlier passes.
             share = _FIRST_PAGES[self.pass_number % len(_FIRST_PAGES)]
             return Ask(limit=max(1, int(self._page_rows(limit) * share)), offset=0)
         if self.may_enlarge:
-            # A long tail leaves room for half a page of news.
+            # With a long tail, half a page is still left for new rows.
             limit = max(limit, len(self.tail) + limit // 2)
         return Ask(limit=limit, offset=offset)
 
@@ -272,13 +287,13 @@ class OffsetWalk:
         """Note a page; see `Walk`."""
         places: dict[str, Any] = {}
         for key, place in zip(listing.keys, listing.order or repeat(None), strict=False):
-            # A row that the answer shows twice fills one place of the list.
+            # A row that comes twice in one answer takes one place in the list.
             places.setdefault(key, place)
         settled = dict(zip(listing.keys, listing.settled, strict=True))
         keys, asked_from = list(places), ask.offset or 0
         more = listing.more and not listing.enough
         if asked_from == 0 and not listing.more and len(keys) >= (listing.count or 0):
-            # One answer holds the whole list, so nothing can have moved meanwhile.
+            # One answer holds the whole list, so no row can have moved between requests.
             self.accepted = 0
             return Step(last=True)
         if self.looks_at_front:
@@ -286,7 +301,7 @@ class OffsetWalk:
         order = list(places.values())
         shift, among_ties = self._find_tail(keys, order, asked_from)
         if shift is None and not among_ties and self._may_slide(keys):
-            # So many rows have appeared before it that the tail is further down.
+            # Many rows have appeared before the page, so the tail is further down.
             self._refuse_repetition(keys, more=False)
             self.slid += len(keys) - len(self.tail)
             return Step(last=False)
@@ -299,8 +314,8 @@ class OffsetWalk:
             self._refuse_repetition(keys, more=more)
         reached, self.seen = self.seen, asked_from + len(keys)
         if self.stepped_back and self.seen <= reached and shift is not None:
-            # The tail is where it was, and the page too short to show what follows it, so the
-            # page before it stands: rows that tie came in another order there.
+            # The tail has not moved, and the page is too short to show what follows it. So the page
+            # before counts: rows that tie came in another order there.
             shift, among_ties = None, shift == 0
         self._note_seam(shift, listing.count, among_ties=among_ties)
         self._note_rows(keys, settled)
@@ -310,22 +325,22 @@ class OffsetWalk:
         if not more:
             return self._end_pass(left=listing.more)
         if shift is None and self.seen <= reached:
-            self.seen, self.groups, self.open_group = reached, [], []  # go on behind the lost seam
+            self.seen, self.groups, self.open_group = reached, [], []  # go on after the lost seam
         else:
             self._keep_tail(keys, order)
         return Step(last=False)
 
     @property
     def clamp(self) -> int | None:
-        """How many rows the server gives at most, None where it gave as many as were asked for."""
+        """The most rows the server gives per page; None if it gave as many as asked for."""
         return None if self.may_enlarge or not self.clamped else self.page_rows
 
     def give_up_large_pages(self) -> None:
-        """Note that the server cannot manage pages larger than we were told to ask for."""
+        """Note that the server is too slow for pages larger than we were told to ask for."""
         self.may_enlarge = False
 
     def position(self) -> Mapping[str, Any]:
-        """Return the place after the last page, without what grows with the page or the list."""
+        """Return the place after the last page, without anything that grows with page or list."""
         names = [f.name for f in fields(self) if f.name not in _NOT_KEPT]
         state = {name: getattr(self, name) for name in names}
         state["cycle"] = asdict(self.cycle)
@@ -336,7 +351,7 @@ class OffsetWalk:
         return self.may_enlarge and self.count is not None and self.count <= ONE_ANSWER_ROWS
 
     def _step(self, limit: int) -> int:
-        """Return by how much a page that should show a lost seam begins earlier."""
+        """Return how many rows earlier the next page begins, to show a lost seam."""
         return max(1, (self._page_rows(limit) - len(self.tail)) // 2)
 
     def _page_rows(self, limit: int) -> int:
@@ -345,20 +360,19 @@ class OffsetWalk:
     def _find_tail(
         self, keys: Sequence[str], order: Sequence[Any], asked_from: int
     ) -> tuple[int | None, bool]:
-        """Return how far the tail has moved down the list, None where the page does not show it.
+        """Return by how many rows the tail has moved down; None if the page does not show it.
 
-        Rows may have appeared within it: the page shows them, too. The second value tells whether
-        ties explain that: nothing has moved, but rows that have one place in the order came in
-        another one.
+        Rows may have appeared within the tail; the page then shows them too. The second value is
+        True if nothing has moved and only rows that tie came in another order.
         """
         tail = self.tail
         if not tail:
             return 0, False
         expected = self.seen - len(tail) - asked_from
         if keys and len(keys) < len(tail) and list(keys) == tail[: len(keys)]:
-            return 0, False  # a page too short for the whole tail
+            return 0, False  # the page is too short for the whole tail
         places = {key: place for place, key in enumerate(keys)}
-        # A tail of nothing but rows that tie has to come as it was, one behind the other.
+        # If all rows of the tail tie, they must come again unchanged, one after the other.
         found, at = None, 0
         for group in self.groups:
             at_places = [places.get(key, -1) for key in group]
@@ -374,7 +388,7 @@ class OffsetWalk:
         return found - expected, False
 
     def _may_slide(self, keys: Sequence[str]) -> bool:
-        """Tell whether a page lies before the tail: it ends with rows that were read before it."""
+        """Tell whether a page lies before the tail: its last rows were read before the tail."""
         return (
             not self.stepped_back
             and len(keys) > len(self.tail)
@@ -415,7 +429,7 @@ class OffsetWalk:
 
     def _take_nothing(self, *, more: bool, asked_from: int) -> Step:
         if self.tail:
-            # The list has shrunk past our place, and half a page before it.
+            # The list has shrunk to more than half a page before our place.
             self.whole = self.calm = False
         if more and asked_from == 0:
             self.whole = self.calm = False
@@ -439,7 +453,8 @@ class OffsetWalk:
             begin -= 1
         longest = MOST_TIES if self.may_enlarge else 3 * rows // 4
         if begin == 0 or rows - begin > longest or self.tie is None:
-            # Too many tie, or nobody knows: the plain overlap has to come in the same order.
+            # Too many rows tie, or the order is unknown: the plain overlap must come in the same
+            # order.
             begin = rows - overlap
             self.groups, self.open_group = [[key] for key in keys[begin:]], []
             self.all_tie = self.tie is not None and ties <= begin
@@ -449,12 +464,12 @@ class OffsetWalk:
             self.open_group, self.all_tie = list(keys[ties:]), False
 
     def _end_pass(self, *, left: bool) -> Step:
-        """Say whether this pass vouches for every row, or begin another one."""
+        """Return the end if this pass vouches for every row, or begin another pass."""
         if self._certifies_itself(left=left):
             if self.moved == 0:
                 return Step(last=True)
-            # The list has grown at its front. A look there shows these rows, and whether they are
-            # all that moved the rest: a row that moved to another place would be missing.
+            # The list has grown at its front. A request for the front shows these rows. If it shows
+            # fewer, a row has moved to another place.
             self.looks_at_front = True
             self.previous = self._pass_end(left=left)
             return Step(last=False)
@@ -482,7 +497,7 @@ class OffsetWalk:
         agree = this.whole and this == before
         lacking = self._lacking(left=this.left)
         if lacking == 0 and self.calm and not self.ever_interrupted:
-            # All passes together have met every row of a list that did not move.
+            # The list did not move, and all passes together have met every row.
             return Step(last=True)
         if agree and not lacking:
             self.accepted -= self._surplus(left=this.left)
@@ -495,7 +510,7 @@ class OffsetWalk:
         return Step(last=False)
 
     def _surplus(self, *, left: bool) -> int:
-        """Return how many of the accepted rows the server does list, or does not count any more."""
+        """Return how many of the accepted rows the server lists, or no longer counts."""
         if self.count is None or left:
             return 0
         missing = self.count - self._met()
@@ -506,9 +521,9 @@ class OffsetWalk:
         return self.rows if self.ever_interrupted else known.count()
 
     def _lacking(self, *, left: bool) -> int | None:
-        """Return how many rows the server counts and no pass has met, None where it says nothing.
+        """Return how many rows the server counts and no pass has met; None if it does not count.
 
-        Where another process read a part, rows met twice may hide some that were not met.
+        If another process read a part, rows met twice may hide rows that were not met.
         """
         if self.count is None or left:
             return None
@@ -537,14 +552,14 @@ class OffsetWalk:
         self.counted += 1
 
 
-# What a position leaves out: it grows with the page or with the list.
+# A position leaves these out: they grow with the page or with the list.
 _NOT_KEPT = frozenset({"latest_page", "distinct", "distinct_of_all"})
-# With which share of a page each further pass begins.
+# The share of a page with which each further pass begins.
 _FIRST_PAGES = (0.75, 0.4, 0.5, 0.25, 0.6)
 
 
 def resume_walk(position: Mapping[str, Any]) -> CursorWalk | OffsetWalk:
-    """Return the walk that `position` was taken from. Raises ValueError when it is not one."""
+    """Return the walk that `position` was taken from. Raises ValueError if it is no position."""
     state = dict(position)
     try:
         kind: type[CursorWalk | OffsetWalk] = {"cursor": CursorWalk, "offset": OffsetWalk}[

@@ -15,7 +15,7 @@ from etl.streams.session_properties import SESSION_PROPERTIES
 from etl.streams.sharing import INSIGHT_SHARING, RECORDING_SHARING
 from etl.streams.subscriptions import SUBSCRIPTIONS
 
-# In the order in which they are read: what another one builds on comes first.
+# In the order in which they are read: a stream comes after those that it builds on.
 STREAMS: Mapping[str, Stream] = {
     stream.name: stream
     for stream in (

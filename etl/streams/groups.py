@@ -23,7 +23,7 @@ from etl.errors import InvalidRecord
 from etl.transformers.fields import scalar_text, sha256
 from etl.transformers.objects import object_rows
 
-# The interpreter reads no longer numbers than some; an index has one digit.
+# Python refuses to parse very long integers; a real index has one digit.
 _INDEX = re.compile("[0-9]{1,9}")
 _BARE = (str, int, float, bool, NoneType, list)
 
@@ -101,27 +101,30 @@ GROUP_ACTIVITY_TABLE = TableSpec(
 
 
 def definitions_of(document: Any) -> list[Any] | None:
-    """Return the records of `{"0": [{name, count}, ...], ...}`; None when it is none."""
+    """Return the records of `{"0": [{name, count}, ...], ...}`; None if it has another form."""
     if not isinstance(document, dict):
         return None
     records: list[Any] = []
     for index, found in document.items():
         if not isinstance(found, list):
             return None
-        # As a number, as everywhere else: a record set aside is known by its key.
+        # A number, as in other answers: the key of a rejected record must be the same.
         at = {"group_type_index": int(index) if _INDEX.fullmatch(index) else index}
         records += [{**each, **at} if isinstance(each, dict) else each for each in found]
     return records
 
 
 def values_of(document: Any) -> list[Any] | None:
-    """Return the values of a property, each with its text; older servers send a bare array."""
+    """Return the values of a property as records; None if there is no list of them.
+
+    Older servers send a bare array.
+    """
     found = results_of(document)
     return None if found is None else [_value(each) for each in found]
 
 
 def _value(each: Any) -> Any:
-    """Return the record of a value; as it came what is none, for the transformer to refuse."""
+    """Return the record of a value. Malformed values are returned unchanged, to be rejected."""
     try:
         if not isinstance(each, dict):
             return {"value": scalar_text(each)} if isinstance(each, _BARE) else each
@@ -134,7 +137,7 @@ def _value(each: Any) -> Any:
 
 
 def entries_of(document: Any) -> list[Any] | None:
-    """Return the entries of an activity log, each with a hash that names it."""
+    """Return the entries of an activity log, each with a hash as its key."""
     found = results_of(document)
     if found is None:
         return None
@@ -149,7 +152,7 @@ def _entry(record: Mapping[str, Any]) -> str:
 
 _PER_TYPE = Parents("group_types", {"group_type_index": "group_type_index"})
 _OF_TYPE = ("group_type_index", "{group_type_index}")
-# To the server an empty parameter is a missing one, and that a bad request.
+# The server treats an empty parameter as a missing one and answers 400.
 _NAMED = "t.{} <> ''"
 
 GROUPS = Stream(
@@ -159,7 +162,8 @@ GROUPS = Stream(
     mode=Mode.SNAPSHOT,
     resources=(
         Resource(
-            # Under the other prefix it is not registered (PostHog source, rest_router.py).
+            # The server does not register it under the other prefix (PostHog source,
+            # rest_router.py).
             lists=(Address("groups_types/", prefix="projects"),),
             key=("group_type_index",),
             paged=False,
@@ -168,7 +172,7 @@ GROUPS = Stream(
         ),
         Resource(
             lists=(Address("groups/", params=(_OF_TYPE,)),),
-            # The last parameter keeps a read from making a notebook (ee/clickhouse/views/groups).
+            # Without the last parameter a read creates a notebook (ee/clickhouse/views/groups).
             one=Address(
                 "groups/find/",
                 params=(

@@ -1,4 +1,4 @@
-"""Insights: what they are, without their results."""
+"""Insights, without their results."""
 
 from typing import Any
 
@@ -84,12 +84,12 @@ _RESULTS = (
 
 
 def drop_results(record: dict[str, Any]) -> dict[str, Any]:
-    """Return an insight without its results, and what comes with them."""
+    """Return an insight without its results and the fields about them."""
     return {name: value for name, value in record.items() if name not in _RESULTS}
 
 
-# Without `basic` every insight brings its last result along, which may be megabytes (PostHog
-# source, posthog/api/insight.py). A server that does not know it ignores it.
+# Without `basic` every insight comes with its last result, which may have megabytes (PostHog
+# source, posthog/api/insight.py). A server that does not know the parameter ignores it.
 _BASIC = (("basic", "true"),)
 
 INSIGHTS = Stream(

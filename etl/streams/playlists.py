@@ -1,4 +1,4 @@
-"""Playlists of recordings, and what is in them."""
+"""Playlists of recordings, and their items."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ _ITEM = ("short_id", "id")
 
 
 def only_id(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what names an item: the recording itself is read by its own stream."""
+    """Return only the key of an item: another stream reads the recording itself."""
     return {name: value for name, value in record.items() if name in _ITEM}
 
 
@@ -72,10 +72,10 @@ PLAYLISTS = Stream(
             lists=(Address("session_recording_playlists/{short_id}/recordings/"),),
             key=_ITEM,
             order="start_time",
-            # Collections are read by the ids in them, whatever page is asked for.
+            # The server finds the items of a collection by their ids, whatever page is asked for.
             repeats=True,
             budget_classes=(CLICKHOUSE,),
-            # What a saved filter finds is no content of its own, and changes by itself.
+            # What a saved filter finds changes by itself, so it is not read as items.
             parents=Parents(
                 "session_recording_playlists",
                 {"short_id": "short_id"},

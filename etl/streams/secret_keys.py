@@ -1,4 +1,4 @@
-"""A project's secret API keys, without what makes them secret."""
+"""A project's secret API keys, without their values."""
 
 from typing import Any
 

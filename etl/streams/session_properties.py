@@ -1,4 +1,4 @@
-"""The properties that sessions have, and values of them."""
+"""Properties of sessions, and examples of their values."""
 
 from etl.core.budget import CLICKHOUSE
 from etl.core.stream import Address, Field, Kind, Mode, Parents, Resource, Stream, TableSpec

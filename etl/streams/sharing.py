@@ -14,7 +14,7 @@ def _sharing(resource_type: str, table: str, *, expire: bool = False) -> Resourc
             {"resource_id": "id"},
             constant={"resource_type": resource_type},
             expire=expire,
-            # A link that was switched off must not be shown as open until its next turn.
+            # A link that was switched off must not be shown as open until its next check.
             watched=Watched(sharing.CONFIGURATIONS.name, "enabled"),
         ),
         tables=sharing.TABLES,

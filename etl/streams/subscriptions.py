@@ -65,7 +65,7 @@ SUBSCRIPTION_TABLE = TableSpec(
             null_keeps=True,
         ),
         Field("prompt", Kind.TEXT, "Prompt of a text made for it.", null_keeps=True),
-        # What stands in it is documented nowhere.
+        # PostHog does not document its content.
         Field(
             "ai_config",
             Kind.JSON,
@@ -81,7 +81,7 @@ SUBSCRIPTION_TABLE = TableSpec(
 
 
 def hide_webhook(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a subscription without the address of a webhook, which anyone could post to.
+    """Return a subscription without the address of a webhook, to which anyone could post.
 
     Safe to repeat.
     """
@@ -96,7 +96,7 @@ def _with_hash(each: dict[str, Any]) -> dict[str, Any]:
 
 
 def _has_webhook(each: dict[str, Any]) -> bool:
-    """Tell whether it is sent to a webhook, or may be."""
+    """Tell whether it is sent to a webhook, or may be sent to one."""
     target = each.get("target_value")
     if target in (None, ""):
         return False
@@ -114,8 +114,9 @@ SUBSCRIPTIONS = Stream(
     mode=Mode.SNAPSHOT,
     resources=(
         Resource(
-            # Without `deleted` the list leaves out what was deleted, with it the rest (PostHog
-            # source, ee/api/subscription.py). A server that ignores it answers the same twice.
+            # Without `deleted` the list leaves out deleted ones; with it, all others (PostHog
+            # source, ee/api/subscription.py). A server that ignores the parameter answers the same
+            # twice.
             lists=(
                 Address("subscriptions/"),
                 Address("subscriptions/", params=(("deleted", "true"),)),

@@ -1,7 +1,7 @@
-"""One JSON value -> one column value, or InvalidRecord.
+"""Convert one JSON value into one column value, or raise InvalidRecord.
 
-Every documented version of a value is accepted: a number may come as text, an integer as 3.0, an
-instant with or without a zone (then it is UTC, as PostHog's own serialisers take it).
+Every documented form of a value is accepted: a number as text, an integer as 3.0, an instant with
+or without a zone (without one it is UTC, as PostHog's own serialisers read it).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _BIGINT = range(-(2**63), 2**63)
 
-# Deeper values are refused everywhere alike: the interpreter's own limit moves with its version and
-# with how much of the stack is in use.
+# Deeper values are refused. Python's own limit depends on its version and on the stack in use, so a
+# fixed limit gives the same result everywhere.
 DEEPEST = 250
 CUT_OFF = "…"
 
@@ -39,14 +39,14 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def to_text(value: Any) -> str:
-    """Accept text only: a number here would hide that the field changed its meaning."""
+    """Accept text only: accepting a number would hide that the field changed its meaning."""
     if type(value) is str:
         return value
     raise InvalidRecord(f"expected text, got {_shown(value)}")
 
 
 def to_bigint(value: Any) -> int:
-    """Accept an integer, also as 3.0 or "3", of at most 64 bits."""
+    """Accept an integer of at most 64 bits, also as 3.0 or "3"."""
     if (type(value) is float and value.is_integer()) or (
         type(value) is str and _INTEGER.fullmatch(value)
     ):
@@ -57,7 +57,7 @@ def to_bigint(value: Any) -> int:
 
 
 def to_double(value: Any) -> float:
-    """Accept a finite number, also as text (old servers sent durations so)."""
+    """Accept a finite number, also as text (old servers sent durations as text)."""
     try:
         if type(value) in (int, float) or (type(value) is str and _NUMBER.fullmatch(value)):
             number = float(value)
@@ -78,8 +78,8 @@ def to_boolean(value: Any) -> bool:
 def to_instant(value: Any) -> datetime:
     """Accept ISO 8601 text; without a zone it is UTC.
 
-    What RFC 3339 allows is read as the fast way reads it (nanoseconds are rounded, as Postgres
-    would), the rest of ISO 8601 by the standard library.
+    RFC 3339 text is read as the fast reader reads it (nanoseconds are rounded, as Postgres does);
+    other ISO 8601 text is read by the standard library.
     """
     if type(value) is str:
         try:
@@ -96,7 +96,7 @@ def to_instant(value: Any) -> datetime:
 
 
 def to_uuid(value: Any) -> str:
-    """Accept a UUID in any usual form; the canonical one is stored."""
+    """Accept a UUID in any usual form; return the canonical form."""
     if type(value) is str:
         if CANONICAL_UUID.fullmatch(value):
             return value
@@ -106,10 +106,10 @@ def to_uuid(value: Any) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Accept anything but what is nested deeper than DEEPEST levels; the result is JSON text."""
+    """Accept any value nested up to DEEPEST levels; return JSON text."""
     try:
         return orjson.dumps(value).decode()
-    except TypeError:  # integers beyond 64 bits, or nesting that the fast writer refuses
+    except TypeError:  # integers beyond 64 bits, or nesting that orjson refuses
         return json.dumps(repair(value)[0], ensure_ascii=False)
 
 
@@ -132,19 +132,19 @@ _CONVERTERS: Mapping[Kind, Callable[[Any], Any]] = {
 }
 
 
-# What needs no converting and no checking; worth a table, since it is a third of all values.
+# Values of these types need no conversion. The table pays, because they are a third of all values.
 _AS_IS: Mapping[Kind, type] = {Kind.TEXT: str, Kind.BOOLEAN: bool}
 
 
 def scalar_text(value: Any) -> str:
-    """Return a JSON value as a text that names it: text as it is, anything else as JSON."""
+    """Return a JSON value as the text that is its key: text unchanged, all else as JSON."""
     return value if type(value) is str else to_json(value)
 
 
 def sha256(value: Any, *, bare: bool = False) -> str:
-    """Return the SHA-256 of a secret in hexadecimal, which tells whether it is still the same.
+    """Return the SHA-256 of a secret in hexadecimal, by which a change of it can be seen.
 
-    Of any value at all: it never raises.
+    Accepts any value and never raises.
     """
     if type(value) is not str:
         value, _ = repair(value, cut=True)
@@ -153,9 +153,9 @@ def sha256(value: Any, *, bare: bool = False) -> str:
 
 
 class FieldReader:
-    """Turns an object into the values of `fields`, in their order, and what they do not cover.
+    """Turns an object into the values of `fields`, in their order, and the extra fields.
 
-    `known` names further keys of the object that are read elsewhere and so are not `extra`.
+    known: further keys of the object that other code reads, so they are not extra.
     """
 
     def __init__(self, fields: Sequence[Field], known: Sequence[str] = ()) -> None:
@@ -187,15 +187,15 @@ class FieldReader:
 
 
 def is_storable(text: str) -> bool:
-    """Tell whether Postgres can hold `text` as it is."""
+    """Tell whether Postgres can store `text` unchanged."""
     return _UNSTORABLE.search(text) is None
 
 
 def repair(value: Any, *, cut: bool = False, levels: int = DEEPEST) -> tuple[Any, bool]:
-    """Return `value` without what Postgres cannot hold, and whether anything was repaired.
+    """Return `value` without what Postgres cannot store, and whether anything was repaired.
 
-    NUL and half surrogates become U+FFFD, numbers that are not finite become null. What is nested
-    deeper than `levels` is cut off if `cut`, else InvalidRecord is raised.
+    NUL and lone surrogates become U+FFFD; numbers that are not finite become null. What is nested
+    deeper than `levels` is cut off if `cut` is true; otherwise it raises InvalidRecord.
     """
     if type(value) is str:
         repaired = _UNSTORABLE.sub(REPLACEMENT, value)
@@ -218,7 +218,7 @@ def repair(value: Any, *, cut: bool = False, levels: int = DEEPEST) -> tuple[Any
     )
 
 
-# Bounded in length and depth, whatever the value is.
+# Shortens any value, in length and in depth.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring = 3, 60
 

@@ -1,4 +1,4 @@
-"""Objects as they come: one row a record, and a row for each user that it names."""
+"""Turn objects into rows: one row per record, and one row for each user it names."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def object_rows(
 ) -> Callable[[Page], Batch]:
     """Return the transformer of records that are rows of `table`.
 
-    key: the fields that name a record, the table's own key unless given; a field of another name
-    fills the key column in its place. users: fields that hold a user, or its id; the column keeps
-    the id.
+    key: the fields that are the key of a record; by default the table's own key. A field with
+    another name fills the key column at the same place.
+    users: the fields that hold a user or a user's id; the column keeps the id.
     """
     names = tuple(key or table.key)
     columns = dict(zip(names, table.key, strict=True))
@@ -82,11 +82,11 @@ def object_rows(
 def _user(
     collector: Collector, name: str, value: Any, repaired: list[str]
 ) -> tuple[int | None, Mapping[str, Any]]:
-    """Add the user; return its id, and what no column is for, which the record itself keeps.
+    """Add the user. Return the user's id, and the fields without a column, for the record.
 
-    Several streams show the same user, and not all of them everything: the row must not change
-    from one to the next, so what some withhold is withheld in all. Older servers give only the id,
-    and a deleted user is null.
+    Several streams show the same user, and some leave out fields. The row must be the same from all
+    of them, so a field that any of them leaves out is left out of the row. Older servers give only
+    the id. A deleted user is null.
     """
     if value is None:
         return None, {}

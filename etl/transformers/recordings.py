@@ -1,8 +1,7 @@
-"""Recordings and the persons inside them.
+"""Turn recordings into rows, and the persons inside them.
 
-A recording carries its person as it is now, so the same person comes many times. Of several
-snapshots the one observed last wins: the later request, then the later start, then the greater
-recording id.
+A recording carries its person as the person is now, so the same person comes many times. The copy
+that was observed last wins: the later request, then the later start, then the greater recording id.
 """
 
 from __future__ import annotations
@@ -134,7 +133,7 @@ TABLES = (RECORDINGS, PERSONS, PERSON_DISTINCT_IDS)
 
 _PERSON_AT = RECORDINGS.columns.index("person_uuid")
 _START_AT = RECORDINGS.columns.index("start_time")
-# person_uuid is ours: a field of that name, from a server we do not know, belongs into `extra`.
+# person_uuid is our own column. If an unknown server sends a field of that name, `extra` keeps it.
 _read_recording = FieldReader(
     [field for field in RECORDINGS.fields if field.name != "person_uuid"], known=("person",)
 ).read
@@ -151,9 +150,9 @@ def transform(page: Page) -> Batch:
 
 
 def read(raw: Raw) -> TypedRecord | None:
-    """Return the rows of a recording without a surprise in it, straight from its bytes.
+    """Return the rows of an ordinary recording, directly from its bytes; None: decode it instead.
 
-    They are what `transform` makes of the decoded record. Pure; None: it has to be decoded.
+    The rows are the same as `transform` makes of the decoded record. Pure.
     """
     values = _read_raw_recording(raw)
     if values is None:
@@ -210,7 +209,7 @@ def _add_person(
     record: Mapping[str, Any],
     repaired: list[str],
 ) -> str | None:
-    """Add the person and the distinct ids; return the uuid, None when there is no such person."""
+    """Add the person and the distinct ids; return the uuid, None if PostHog knows no person."""
     if person.get("uuid") is None or _is_missing(person):
         return None
     try:
@@ -232,10 +231,10 @@ def _add_person(
 
 
 def _is_missing(person: Mapping[str, Any]) -> bool:
-    """Tell PostHog's made-up person from a real one.
+    """Tell whether PostHog made this person up.
 
-    It answers for an unknown distinct id with an object without id, name and created_at, with
-    empty properties and a uuid made from project and distinct id (PostHog source,
+    For an unknown distinct id PostHog returns an object without id, name and created_at, with empty
+    properties and a uuid computed from project and distinct id (PostHog source,
     models/person/missing_person.py).
     """
     return (
@@ -247,7 +246,7 @@ def _is_missing(person: Mapping[str, Any]) -> bool:
 
 
 def _distinct_ids(value: Any) -> list[str]:
-    """Accept an array, as servers send it, or one text, as the documentation says."""
+    """Accept an array, which servers send, or one text, which the documentation shows."""
     if value is None:
         return []
     if type(value) is str:

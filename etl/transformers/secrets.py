@@ -1,9 +1,12 @@
-"""Takes secrets out of records before anything else looks at them.
+"""Remove secrets from records before anything else sees them.
 
-A secret may stand where no documentation has it: inside another field, in a link, in a record that
-is none. So it goes by name at every depth, what stood there goes wherever else it stands, and what
-is no object is not kept at all. It may also stand under a name that the catalogue does not know, or
-in a JSON field: of all text there only a hash and the length are kept.
+A secret may appear where no documentation shows it: inside another field, in a link, or in an
+answer that is not an object. So
+
+- fields with a secret's name are removed at every depth;
+- the text of a secret is removed from all other texts;
+- of a record that is not an object only a hash is kept;
+- of text under unknown names, or in JSON fields, only hash and length are kept.
 """
 
 from __future__ import annotations
@@ -18,31 +21,31 @@ from etl.transformers.fields import sha256
 
 HIDDEN = "***"
 
-# Shorter ones are not looked for elsewhere: they might be a word.
+# Shorter secrets are not searched for in other text: they might be an ordinary word.
 _SHORTEST = 16
-# Deeper than anything that loads, see `fields.DEEPEST`.
+# Deeper than any record that loads (`fields.DEEPEST`).
 _LEVELS = 300
 
 _HASH = re.compile("sha256:[0-9a-f]{64}(:[0-9]+)?")
 
-# Where a field stands: its name, and before it those of the objects that it is in.
+# Where a field is: the names of the objects around it, then its own name.
 Path = tuple[str, ...]
 
 Object = dict[str, Any]
 
 
 def is_hash(value: Any) -> bool:
-    """Tell whether `value` is what `sha256` makes of a secret: that is not hashed again."""
+    """Tell whether `value` is a hash that `sha256` made; it is not hashed again."""
     return isinstance(value, str) and _HASH.fullmatch(value) is not None
 
 
 def objects_in(value: Any) -> Iterator[Object]:
-    """Yield every object in `value`, also itself, however deep."""
+    """Yield every object in `value` at any depth, also `value` itself."""
     return (each for each in _parts(value) if isinstance(each, dict))
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Yield every text in `value`, names of fields included."""
+    """Yield every text in `value`, also the names of fields."""
     return (each for each in _parts(value) if isinstance(each, str))
 
 
@@ -59,7 +62,7 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def drop_named(record: Object, names: Iterable[str]) -> Object:
-    """Return `record` without the fields of these names, and what they held nowhere else."""
+    """Return `record` without the fields of these names, and without their text elsewhere."""
     dropped = frozenset(names)
     held = [each[name] for each in objects_in(record) for name in dropped & each.keys()]
 
@@ -70,7 +73,7 @@ def drop_named(record: Object, names: Iterable[str]) -> Object:
 
 
 def rewritten(record: Object, change: Callable[[Object], Object], secrets: Iterable[str]) -> Object:
-    """Return `record` with each object in it changed, and without the `secrets` in any text."""
+    """Return `record` with each object in it changed, and without `secrets` in any text."""
     hidden = sorted({each for each in secrets if len(each) >= _SHORTEST}, key=len, reverse=True)
 
     def again(value: Any, levels: int) -> Any:
@@ -78,7 +81,7 @@ def rewritten(record: Object, change: Callable[[Object], Object], secrets: Itera
             for each in hidden:
                 value = value.replace(each, HIDDEN)
         elif isinstance(value, list | dict) and levels == 0:
-            return []  # such a record is refused, whatever is in there
+            return []  # the transformer rejects such a record, whatever this holds
         elif isinstance(value, list):
             return [again(each, levels - 1) for each in value]
         elif isinstance(value, dict):
@@ -93,7 +96,7 @@ def rewritten(record: Object, change: Callable[[Object], Object], secrets: Itera
 def known_fields(spec: TableSpec, **objects: TableSpec) -> Known:
     """Return what the catalogue knows of a record that fills `spec`.
 
-    objects: fields that hold an object, or a list of objects, and the table that these fill.
+    objects: fields that hold an object, or a list of objects, with the table that these fill.
     """
     known: dict[str, Kind | Known] = {
         field.name: plain_names(field) if field.kind is Kind.JSON else field.kind
@@ -113,11 +116,12 @@ def withhold_text(value: Any, known: Known) -> Any:
 
 
 def withhold(record: Any, secrets: Secrets, admitted: Collection[Path] = ()) -> Any:
-    """Return a record without secrets, and without text under names that nobody knows.
+    """Return a record without secrets and without text under unknown names.
 
-    Of such a text stays its hash and its length, also in a JSON field; numbers, booleans, null and
-    all names stay. Of a record that is no object only a hash stays. admitted: fields that are kept
-    all the same, as the names that lead there. Safe to repeat.
+    Hash and length of such a text are kept, also in a JSON field. Numbers, booleans, null and all
+    names are kept. If the record is not an object, only a hash is kept. Safe to repeat.
+
+    admitted: fields that are kept in any case, each as its path.
     """
     if not isinstance(record, dict):
         return _withheld(record)
@@ -144,7 +148,7 @@ def _field(
     if not isinstance(value, list | dict):
         return value
     if levels <= 0:
-        return []  # such a record is refused, whatever is in there
+        return []  # the transformer rejects such a record, whatever this holds
     if isinstance(value, list):
         inner = None if isinstance(known, Kind) and known is not Kind.TEXTS else known
         return [_field(each, inner, path, admitted, levels - 1) for each in value]
@@ -153,7 +157,7 @@ def _field(
 
 
 def _is_known(text: str, known: Kind | Known | None) -> bool:
-    if isinstance(known, Mapping):  # an object, which older servers give by its id
+    if isinstance(known, Mapping):  # an object; older servers give only its id
         return "id" in known and text.isascii() and text.isdigit()
     return known is not None
 

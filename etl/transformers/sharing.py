@@ -1,4 +1,4 @@
-"""Sharing configurations and their passwords. Access tokens are secrets and are hashed first."""
+"""Sharing configurations and their passwords. Access tokens are secrets: only hashes stay."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONFIGURATIONS = TableSpec(
             Kind.TEXT,
             "SHA-256 of the token in the link, in hexadecimal; null where nothing is shared.",
         ),
-        # All that PostHog knows there is true or false.
+        # Every key that PostHog defines there is true or false.
         Field(
             "settings",
             Kind.JSON,
@@ -64,14 +64,14 @@ _read_password = FieldReader(PASSWORDS.fields).read
 
 
 def hide_tokens(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a sharing configuration without its token and passwords.
+    """Return a sharing configuration without its token and passwords. Safe to repeat.
 
-    The token of what was never shared is made up anew for every answer (PostHog source,
-    posthog/api/sharing.py), so not even its hash says anything. Safe to repeat.
+    Before anything is shared, PostHog makes up another token for every answer (PostHog source,
+    posthog/api/sharing.py). Such a token is dropped, because its hash would say nothing.
     """
     passwords = _listed(record.get("share_passwords"))
     others = {name: value for name, value in record.items() if name != "share_passwords"}
-    if passwords is not None:  # else it says nothing, or is a text that nothing can be read from
+    if passwords is not None:  # else the field is missing, or holds text that is not a list
         others["share_passwords"] = [each if isinstance(each, dict) else None for each in passwords]
     hidden = drop_named(others, _SECRET)
     token = record.get("access_token")
@@ -86,7 +86,7 @@ SECRETS = Secrets(hide_tokens, known_fields(CONFIGURATIONS, share_passwords=PASS
 
 def transform(page: Page) -> Batch:
     """Return configurations and passwords of a page. Pure; safe to repeat."""
-    # Insights have a number for an id; as text, a record set aside is known by the key of its row.
+    # The id of an insight is a number. As text it equals the row's key, also for a rejected record.
     records = [_with_text_id(record) for record in page.records]
     return transform_page(replace(page, records=records), TABLES, CONFIGURATIONS.key, _add)
 
@@ -103,10 +103,10 @@ def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -
     row = (*values, to_json(extra) if extra else None, marks or None)
     key = (values[0], values[1])
     collector.add(CONFIGURATIONS.name, key, 0, row)
-    # Where it came as text, nobody has looked into it yet.
+    # If it came as text, its content has not been repaired yet.
     passwords, dirty = repair(record.get("share_passwords"))
     if passwords is None:
-        return  # older servers do not say
+        return  # older servers leave it out
     for each in passwords:
         if not isinstance(each, dict) or each.get("id") in (None, ""):
             raise InvalidRecord("share_passwords: a password without an id")
@@ -122,7 +122,7 @@ def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -
 
 
 def _listed(value: Any) -> list[Any] | None:
-    """Return the passwords; some documentation has them as text."""
+    """Return the list of passwords; some documentation shows it as text."""
     if isinstance(value, str):
         try:
             value = json.loads(value)

@@ -1,4 +1,4 @@
-"""Page -> Batch: what every stream shares. Decoding, repairing and rejecting are per record."""
+"""Page -> Batch: what all streams share. Records are decoded, repaired and rejected singly."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from etl.transformers.fields import repair, to_json
 
 _LONGEST_KEY = 200
 
-# Adds the rows of one record to the collector; `repaired` names its top-level fields repaired.
+# Adds the rows of one record to the collector; `repaired`: its top-level fields that were repaired.
 AddRecord = Callable[["Collector", Mapping[str, Any], list[str]], None]
 
 
 class Collector:
-    """Gathers the rows of a page; of several rows with one key the one of highest rank stays.
+    """Gathers the rows of a page. Of several rows with one key, the row of highest rank stays.
 
     As in the upsert, a null of a `null_keeps` field overwrites nothing.
     """
@@ -37,18 +37,18 @@ class Collector:
         self._whole: dict[str, list[str]] = {}
 
     def add(self, table: str, key: Any, rank: Any, row: Row) -> None:
-        """Add a row of the record in hand. Among equal ranks the later one stays."""
+        """Add a row of the current record. Of equal ranks the later row stays."""
         self._pending.append((table, key, rank, row))
 
     def whole(self, table: str, owner: str) -> None:
-        """Note that the record in hand shows all rows of `table` that belong to `owner`.
+        """Note that the current record shows all rows of `table` that belong to `owner`.
 
-        owner: their key but for its last column, as `key_text` writes it.
+        owner: the key of these rows without its last column, as `key_text` writes it.
         """
         self._pending_whole.append((table, owner))
 
     def keep(self, index: int) -> None:
-        """Take over the rows of the record in hand, which is the page's `index`-th."""
+        """Keep the rows of the current record, which is the page's `index`-th."""
         for table, key, rank, row in self._pending:
             self._put(table, key, rank, row, index)
         for table, owner in self._pending_whole:
@@ -56,10 +56,10 @@ class Collector:
         self.drop()
 
     def take(self, record: TypedRecord, index: int) -> None:
-        """Take over the rows of a record that has them ready, the page's `index`-th."""
+        """Keep the rows of a record that is typed already, the page's `index`-th."""
         for table, key, row in record.rows:
             held = self._rows[table].get(key)
-            # Nearly always it is a new key, or the same person again.
+            # The usual cases: a new key, or the same person again.
             if held is None or held[1] != row or held[0] <= record.rank:
                 self._put(table, key, record.rank, row, index)
 
@@ -74,7 +74,7 @@ class Collector:
             rows[key] = (held[0], self._filled(table, held[1], row), held[2])
 
     def _filled(self, table: str, row: Row, other: Row) -> Row:
-        """Return `row` with the values of `other` where a null says nothing."""
+        """Return `row` with nulls of `null_keeps` fields filled from `other`."""
         keeps = self._keeps[table]
         return tuple(
             other[place] if value is None and place in keeps else value
@@ -82,7 +82,7 @@ class Collector:
         )
 
     def drop(self) -> None:
-        """Forget the rows of the record in hand: it is rejected, or taken over."""
+        """Drop the rows of the current record: it is rejected, or its rows were kept."""
         self._pending.clear()
         self._pending_whole.clear()
 
@@ -102,10 +102,11 @@ class Collector:
 def transform_page(
     page: Page, tables: Sequence[TableSpec], key: Sequence[str], add: AddRecord
 ) -> Batch:
-    """Return the rows of a page and the records set aside. Pure; safe to repeat.
+    """Return the rows of a page, and its rejected records. Pure; safe to repeat.
 
-    `key` names the fields that a rejected record is known by. A record that raises InvalidRecord
-    is set aside with its reason, any other exception is a defect of ours and stops the stream.
+    key: the fields whose values are the key of a rejected record. A record that raises
+    InvalidRecord is rejected with this reason. Any other exception is a defect in our code and
+    stops the stream.
     """
     collector = Collector(tables)
     rejected: list[Rejected] = []
@@ -123,7 +124,7 @@ def transform_page(
 
 
 def reject(record: Record, key: Sequence[str], reason: str) -> Rejected:
-    """Return `record` as it goes to the rejects table: known by its key, else by its content."""
+    """Return `record` for the rejects table. Its key is its own key, or a hash of its content."""
     if isinstance(record, TypedRecord):
         record = record.raw
     if isinstance(record, Raw):
@@ -151,7 +152,7 @@ def _readable(
     if not isinstance(record, dict):
         raise InvalidRecord(f"expected an object, got {type(record).__name__}")
     for name in key:
-        # Part of a key may be empty: a property may have no name, and an empty value.
+        # Part of a longer key may be empty: a property may have an empty name or value.
         if record.get(name) is None or (len(key) == 1 and record[name] == ""):
             raise InvalidRecord(f"{name}: missing")
     if not dirty:

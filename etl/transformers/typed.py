@@ -1,9 +1,9 @@
-"""The fast way from a record's bytes to column values, for records as they nearly always are.
+"""The fast reader: from a record's bytes to column values, for records without a surprise.
 
-A struct made from the table's fields reads the bytes at once: no dictionary in between, and JSON
-columns keep the text they came as. Whatever it refuses (an unknown field, a number as text, an
-instant without a zone) is no verdict: `FieldReader` then reads that record and alone decides what
-is wrong with it. What both accept, both read alike; a property test holds them to it.
+A struct made from the table's fields parses the bytes directly, without a dictionary, and JSON
+columns keep their text. If it refuses a record (an unknown field, a number as text, an instant
+without a zone), that is no verdict: `FieldReader` reads the record and decides whether anything is
+wrong with it. A property test checks that both give the same values for what both accept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from etl.transformers.fields import CANONICAL_UUID, DEEPEST
 
 ABSENT = Raw(b"")
 
-# Raw covers null and absence itself; a pattern inside the struct would cost more than one outside.
+# Raw covers null and absence too. A pattern in the struct would cost more than one outside it.
 _TYPES: Mapping[Kind, Any] = {
     Kind.TEXT: str | None,
     Kind.BIGINT: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None,
@@ -35,10 +35,10 @@ _TYPES: Mapping[Kind, Any] = {
 
 
 class TypedReader:
-    """Reads the bytes of an object into the values of the fields of `spec`, in their order.
+    """Parses the bytes of an object into the values of the fields of `spec`, in their order.
 
-    `others` gives a column that is not read from its own name the name and type to read it from.
-    `more` are keys that belong to no column; their values follow the columns.
+    others: for a column that has another name in the object: that name, and its type.
+    more: keys that belong to no column; their values follow those of the columns.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class TypedReader:
         self._documents = [at for at, kind in own if kind is Kind.JSON]
 
     def read(self, record: Raw) -> list[Any] | None:
-        """Return the values; None: the fast way is not for this record."""
+        """Return the values; None if the fast reader cannot read this record."""
         try:
             values = list(astuple(self._decode(record)))
             for at in self._instants:
@@ -76,14 +76,15 @@ class TypedReader:
             for at in self._uuids:
                 if (uuid := values[at]) is not None and not CANONICAL_UUID.fullmatch(uuid):
                     return None
-        # A ValueError also for what is not UTF-8 in a JSON column, where the struct does not look.
+        # ValueError also for bytes in a JSON column that are not UTF-8; the struct does not check
+        # them.
         except (ValueError, OverflowError, RecursionError):
             return None
         return values
 
 
 def _json_text(raw: Raw) -> str | None:
-    """Return the JSON text of a value as it came. Raises ValueError: not for the fast way."""
+    """Return the JSON text of a value. Raises ValueError if the fast reader cannot take it."""
     body = bytes(raw)
     if body == b"null":
         return None

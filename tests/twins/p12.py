@@ -9,21 +9,21 @@ _TESTS = (
 
 TWINS = [
     Twin(
-        name="a stream that is not to be had is a failure",
+        name="an unavailable stream is a failure",
         promise="P12",
         file="etl/errors.py",
-        find='''to be had with this key; the others go on."""
+        find='''this key cannot read this stream. Other streams go on."""
 
     exit_code = EXIT_PARTIAL
 ''',
-        replace='''to be had with this key; the others go on."""
+        replace='''this key cannot read this stream. Other streams go on."""
 
     exit_code = EXIT_FAILED
 ''',
         caught_by=_TESTS + "[402]",
     ),
     Twin(
-        name="a stream that is not to be had ends the others",
+        name="an unavailable stream ends the others",
         promise="P12",
         file="etl/app.py",
         find="r.ending.exit_code == KeyRefused.exit_code",
