@@ -1,4 +1,4 @@
-"""What a reading did not show: suspects, those that expired, and those that are really gone."""
+"""Find out which stored records are gone: suspects, expired records, and deleted ones."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from etl.loaders.statements import (
 from etl.streams import TABLE_SPECS
 from etl.transformers.fields import is_storable
 
-# What a stream lost within this time counts together; see `etl.core.guard`.
+# Deletions of a stream within this time are counted together; see `etl.core.guard`.
 GUARDED = "1 day"
-# A record that was asked for by its key, and is not gone, is asked for again after this time.
+# After this time a suspect that was asked for by its key, and was not gone, is asked for again.
 ASKED_AGAIN_AFTER = "1 day"
-# So many of those that would expire are asked for before too many are believed, a count.
+# How many records are asked for if too many would expire at once.
 _SAMPLE = 20
 
 
 class AbsentRecords:
-    """The suspects among the records of one table; works in transactions that others open."""
+    """The suspects among the records of one table. Runs in transactions that others open."""
 
     def __init__(self, resource: Resource, schema: str, bookkeeping: str) -> None:
         self._statements = absence_statements(resource.tables[0], schema, bookkeeping)
         self._asks = resource.one is not None
 
     async def note(self, connection: AsyncConnection, unit: Unit, commit: Commit) -> int:
-        """Note which stored records the page did not show; mark those gone, and count them."""
+        """Note which stored records the page did not show. Mark those gone; return how many."""
         driver, key = await driver_of(connection), unit.key.values()
         seen, statements = commit.sighting, self._statements
         if seen is not None:
             keys = [each for each in seen.keys if is_storable(each)]
             known = [each for each in seen.known if is_storable(each)]
             if seen.begins and seen.span is None:
-                # All there is: nothing that an earlier reading left in doubt stays so.
+                # A new reading of the whole list: suspects of an earlier reading no longer count.
                 await driver.execute(statements.doubt_nothing, *key)
                 await driver.execute(statements.doubt_everything, *key)
             elif seen.begins and seen.span is not None:
@@ -65,7 +65,7 @@ class AbsentRecords:
     async def expire(
         self, connection: AsyncConnection, unit: Unit, outdated: Outdated, most: int | None
     ) -> Expiring | None:
-        """Mark what the source has dropped by its own rule, unless it is more than `most`."""
+        """Mark what the source dropped by its own rule; mark nothing if it is more than `most`."""
         driver, statements = await driver_of(connection), self._statements
         if outdated.recalls and statements.recall is not None:
             await driver.execute(statements.recall, unit.project_id, outdated.now)
@@ -89,7 +89,7 @@ class AbsentRecords:
     async def weigh(
         self, connection: AsyncConnection, unit: Unit, accepted_at: datetime | None
     ) -> Absence:
-        """Weigh what was not seen."""
+        """Count what was not seen."""
         driver, key = await driver_of(connection), unit.key.values()
         if self._asks:
             await driver.execute(self._statements.forget_checks, *key)
@@ -113,7 +113,7 @@ class AbsentRecords:
     async def due(
         self, connection: AsyncConnection, unit: Unit, limit: int, failed: Sequence[str]
     ) -> Sequence[str]:
-        """Return the keys whose turn it is to be asked for."""
+        """Return the keys that are to be asked for next."""
         driver = await driver_of(connection)
         found = await driver.fetch(self._statements.due, *unit.key.values(), limit, list(failed))
         return [key for (key,) in found]
@@ -125,7 +125,7 @@ class AbsentRecords:
         return int(unasked)
 
     async def known(self, connection: AsyncConnection, unit: Unit, limit: int) -> Sequence[str]:
-        """Return keys of records that are there."""
+        """Return keys of stored records that are neither suspect nor gone."""
         driver = await driver_of(connection)
         found = await driver.fetch(self._statements.known, *unit.key.values(), limit)
         return [key for (key,) in found]
@@ -133,22 +133,30 @@ class AbsentRecords:
 
 @dataclass(frozen=True, slots=True)
 class AbsenceStatements:
-    """What it takes to find out which stored records are gone from the source.
+    """The statements that find out which stored records are gone from the source.
 
     Parameters begin with $1 project_id, $2 stream and $3 unit.
 
-    doubt_span: also $4 and $5, two starts, both counted in, and $6, keys: suspects what is stored
-    between and is none of the keys. doubt_all: $4 and $5: suspects all that is stored between.
-    doubt_everything: whatever its start. doubt_nothing: forgets all suspects. clear: $4 keys: these
-    were seen. clear_owned: $4 the beginning of a key: whatever begins so.
-    expire: $4 to $7 as `Outdated` has them: marks what expired, and clears it; count_expiring
-    and sample_expiring ($8 how many): the same before it is marked, None where nothing expires.
-    recall: $1 and $2 the instant now: takes back what was marked before its time. count_alive: only
-    $1. forget_checks: forgets which records were asked for that are no suspects. count: answers
-    (suspects, unasked). weigh: $4 an instant: answers (suspects, alive, unasked, lost). withhold:
-    $4 a unit, whose suspects they become. next: $4 a key, $5 how many: the suspects after it. due:
-    $4 how many, $5 keys: the suspects to be asked for that are none of these. known: $4 how many:
-    what is no suspect. delete: $4 keys, $5 observed_at: marks them deleted, and clears them.
+    doubt_span: $4 and $5: two starts, both included; $6: keys. Makes suspects of the records that
+    start in between, except these keys.
+    doubt_all: $4 and $5: two starts. Makes suspects of all records that start in between.
+    doubt_everything: makes suspects of all records.
+    doubt_nothing: removes all suspects.
+    clear: $4: keys that were seen. They are no longer suspects.
+    clear_owned: $4: the beginning of a key. Suspects whose key begins so are removed.
+    expire: $4 to $7: as in `Outdated`. Marks what expired, and removes it from the suspects.
+    count_expiring: as expire, but only counts; None if records do not expire.
+    sample_expiring: as count_expiring; returns up to $8 keys.
+    recall: $1 project_id, $2 now. Removes expiry marks that lie in the future.
+    count_alive: $1 only.
+    forget_checks: forgets the checks of records that are no longer suspects.
+    count: returns (suspects, unasked).
+    weigh: $4: an instant. Returns (suspects, alive, unasked, lost).
+    withhold: $4: the unit that takes over the suspects.
+    next: $4: a key, $5: how many. Returns the suspects after that key.
+    due: $4: how many, $5: keys. Returns the suspects to ask for, except these keys.
+    known: $4: how many. Returns records that are not suspects.
+    delete: $4: keys, $5: observed_at. Marks them deleted, and removes them from the suspects.
     """
 
     doubt_span: str
@@ -180,8 +188,8 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
     same = f"t.project_id = $1::bigint AND {key_is(spec, spec.key, 'u.record_key')}"
     key = row_key(spec, "t")
     marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
-    # As two conditions it would be the predicate of the index by expiry, which the planner then
-    # takes instead of the one by start, and every page would go through all rows there are.
+    # Two conditions would equal the predicate of the index by expiry. The planner would then use
+    # that index instead of the one by start, and every page would scan all rows.
     alive = f"coalesce({', '.join(marks)}) IS NULL"
     begin = f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $3::text, {key} "
     begin += f"FROM {table} AS t WHERE t.project_id = $1::bigint AND {alive}"
@@ -194,7 +202,7 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
         f"FROM {suspects} AS u WHERE {unit}"
     )
     outdated = Expired.of(spec, table, suspects, unit, same, marks)
-    # A table without a start is only doubted as a whole.
+    # A table without a start column has no spans: all its records become suspects at once.
     started = f"t.{quoted(spec.started)}" if spec.started else "now()"
     first = spec.started or spec.key[0]
     latest = f"t.{quoted(first)} DESC NULLS LAST" if spec.started else f"t.{quoted(first)} DESC"
@@ -268,14 +276,14 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
 
 
 def orphan_statements(resource: Resource, schema: str) -> list[str]:
-    """Return the statements that mark the rows whose parents are gone.
+    """Return the statements that mark rows whose parents are gone. $1: project_id.
 
-    $1 project_id. What hangs on a parent that was never stored does not stay either.
+    Rows whose parent was never stored are marked deleted too.
     """
     parents = resource.parents
     if parents is None:
         return []
-    # The cast is on our side, so that the key of the parents' table can be looked up.
+    # Cast our side, so that the index on the parents' key can be used.
     kinds = {field.name: field.kind.value for field in TABLE_SPECS[parents.table].fields}
     theirs = " AND ".join(
         f"p.{quoted(column)} = t.{quoted(field)}::{kinds[column]}"
@@ -284,8 +292,8 @@ def orphan_statements(resource: Resource, schema: str) -> list[str]:
     ours = "".join(
         f" AND t.{quoted(field)} = {literal(value)}" for field, value in parents.constant.items()
     )
-    # One condition (see `absence_statements`), and a count instead of EXISTS, which would become a
-    # join: so it is one look at the parents' key for each row, whatever the statistics say.
+    # One condition: see `absence_statements`. A count instead of EXISTS, which would become a join:
+    # this is one index lookup per row, whatever the statistics say.
     alive = f"coalesce(p._deleted_at{', p._expired_at' if parents.expire else ''}) IS NULL"
     return [
         f"UPDATE {quoted(schema)}.{quoted(spec.name)} AS t SET _deleted_at = now(), "
@@ -299,9 +307,10 @@ def orphan_statements(resource: Resource, schema: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """The statements about what expired: by its own instant, or by the source's rule.
+    """The statements about expired records: by their own expiry time, or by the source's rule.
 
-    The rule counts only for what was not seen: servers that name no instant may keep for longer.
+    The rule applies only to records that were not seen: a server that names no expiry time may keep
+    them for longer.
     """
 
     mark: tuple[str, ...]
@@ -319,7 +328,7 @@ class Expired:
         same: str,
         marks: Sequence[str],
     ) -> Expired:
-        """Return the statements for `spec`. Parameters are those of `expire`."""
+        """Return the statements for `spec`. Their parameters are those of `expire`."""
         alive = " AND ".join(f"{mark} IS NULL" for mark in marks)
         typed = "$4::timestamptz, $5::timestamptz, $6::timestamptz, $7::text[]"
         drop_known = (
@@ -357,7 +366,7 @@ class Expired:
                 "WHERE t.project_id = $1::bigint AND t._expired_at > $2::timestamptz"
             ),
             count=f"SELECT count(*) FROM ({both}) AS e",
-            # By a hash, so that it is not only the oldest or the youngest, nor the same every time.
+            # Ordered by a hash, so that the sample is not only the oldest, and differs each time.
             sample=(
                 f"SELECT e.key FROM ({both}) AS e "
                 "ORDER BY pg_catalog.hashtextextended("

@@ -1,9 +1,9 @@
-"""The address of a Postgres: any form that one is handed out in, as SQLAlchemy and asyncpg want it.
+"""Read the address of a Postgres in any common form, for SQLAlchemy and asyncpg.
 
 Forms and parameters mean what they mean to libpq (PostgreSQL documentation, "Connection Strings"
-and "Parameter Key Words"), with two differences. Special characters in a password need no
-encoding where they can be told apart. And parameters of other drivers are no error, since
-hosting services add them to every address they show: `DatabaseAddress.ignored` names them.
+and "Parameter Key Words"), with two differences. Special characters in a password need no encoding
+if the address can be read without it. Parameters of other drivers are accepted, because hosting
+services add them to the addresses they show; `DatabaseAddress.ignored` names them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ENCODE = (
     "%3A for : and %25 for %"
 )
 
-# What gets pasted along: a line of a script or of a .env file, a command that a service shows.
+# Text that is often pasted along: a line of a script or a .env file, a command shown by a service.
 _WRAPPED = re.compile(
     r"""(?:export\s+)?(?:[A-Z_][A-Z0-9_]*\s*=)?\s*(?:psql\s+)?(["']?)(?P<text>.*?)\1""",
     re.DOTALL,
@@ -40,18 +40,19 @@ _WRAPPED = re.compile(
 _SCHEME = re.compile(r"(?:jdbc:)?(?P<name>[A-Za-z][A-Za-z0-9+.-]*)://")
 _POSTGRES = re.compile(r"postgres(?:ql)?(?:\+\w+)?", re.IGNORECASE)
 
-# What follows user:password@. No @ in host or database: so a password's own is not taken for it.
+# What follows user:password@. Host and database hold no @, so an @ in a password is not taken for
+# the one before the host.
 _HOST = r"(?:\[[^\]]*\]|[\w.%~-]*)(?::\d*)?"
 _PLACE = re.compile(
     rf"(?P<hosts>{_HOST}(?:,{_HOST})*)(?:/(?P<database>[^/@?\#]*))?(?:\?(?P<query>[^?\#]*))?"
 )
 _PARAMETER = re.compile(r"(?P<name>[A-Za-z_][\w.-]*)=(?P<value>.*)")
 
-# The other form that libpq takes, name=value; a value in single quotes may hold blanks.
+# libpq's other form, name=value. A value in single quotes may hold blanks.
 _PAIR = re.compile(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)+))(?:\s+|$)")
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-# The words of other drivers (JDBC's and Node's `ssl`) for the same.
+# Names that other drivers use (`ssl` of JDBC and Node) for sslmode.
 _SSL_SYNONYMS = {
     "true": "require",
     "1": "require",
@@ -60,7 +61,7 @@ _SSL_SYNONYMS = {
     "0": "disable",
 }
 _SSL_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-# asyncpg reads these, and gives them libpq's meaning, but takes them only within an address.
+# asyncpg gives these libpq's meaning, but accepts them only within an address.
 _READ_BY_ASYNCPG = (
     *_SSL_FILES,
     "sslpassword",
@@ -76,11 +77,13 @@ _SESSION_ATTRIBUTES = ("primary", "standby", "read-write", "read-only", "prefer-
 
 @dataclass(frozen=True, repr=False)
 class DatabaseAddress:
-    """Where the destination is: `url` and `connect_args` for SQLAlchemy's `create_async_engine`.
+    """Where the destination is.
 
-    `redacted` is the address for people and logs, as are `repr` and `str`: hosts, user and
-    database, and `***` for a password. `ignored` names the parameters that have no effect here,
-    `setting` where the address was given.
+    url, connect_args: for SQLAlchemy's `create_async_engine`.
+    redacted: the address for people and logs, with `***` for the password; `repr` and `str` return
+    it.
+    ignored: names of parameters that have no effect here.
+    setting: the setting that holds the address.
     """
 
     url: URL
@@ -93,20 +96,20 @@ class DatabaseAddress:
         return f"DatabaseAddress({self.redacted!r})"
 
     def with_password(self, password: str) -> DatabaseAddress:
-        """Return the address with this password, unless it has one of its own."""
+        """Return the address with this password, unless it already has one."""
         if self.url.password is not None:
             return self
         return replace(self, url=self.url.set(password=password))
 
 
 def parse_database_url(text: str) -> DatabaseAddress:
-    """Return the address that `text` stands for: a URL, or libpq's name=value pairs.
+    """Return the address in `text`: a URL, or libpq's name=value pairs.
 
-    No prepared statement is kept, by asyncpg or by SQLAlchemy, so that it works behind a pooler
-    that gives each transaction another connection.
+    Neither asyncpg nor SQLAlchemy keeps prepared statements, so it works behind a pooler that uses
+    another connection for each transaction. Checks that the certificate files exist.
 
-    Raises ConfigurationError, which never quotes `text`, when it is nothing of the kind or asks
-    for what cannot be done. Looks whether the certificate files it names are there.
+    Raises ConfigurationError if it is no address, or asks for what is not supported. The message
+    never quotes `text`.
     """
     wrapped = _WRAPPED.fullmatch(text.strip())
     text = wrapped["text"].strip() if wrapped else text.strip()
@@ -129,7 +132,7 @@ def _refuse(why: str, remedy: str = "") -> NoReturn:
 
 
 def _parse_url(text: str) -> dict[str, str]:
-    """Return what follows the scheme as libpq's parameters."""
+    """Return the address after the scheme as libpq's parameters."""
     account, place, query = _split_account(text)
     user, _, password = account.partition(":")
     places = [re.fullmatch(r"(.*?)(?::(\d*))?", host) for host in place["hosts"].split(",")]
@@ -145,11 +148,12 @@ def _parse_url(text: str) -> dict[str, str]:
 
 
 def _split_account(text: str) -> tuple[str, re.Match[str], dict[str, str]]:
-    """Return the user's part of an address, the server's, and the parameters.
+    """Return the user's part of an address, the server's part, and the parameters.
 
-    By the standard the server's part begins after the last @ before the first of / ? #. When what
-    begins there is none, a password holds one of these: then the one @ after which everything
-    fits is taken.
+    By the standard the server's part begins after the last @ before the first of / ? #. If that is
+    not
+    a server, the password holds one of these characters: then the @ after which everything matches
+    is used.
     """
     authority = re.split(r"[/?#]", text, maxsplit=1)[0]
     standard = authority.rfind("@")
@@ -166,7 +170,7 @@ def _split_account(text: str) -> tuple[str, re.Match[str], dict[str, str]]:
 
 
 def _parse_query(query: str) -> dict[str, str] | None:
-    """Return the parameters; None when this is no list of them. A plus stays a plus."""
+    """Return the parameters; None if this is not a list of them. A plus stays a plus."""
     found = [_PARAMETER.fullmatch(part) for part in query.split("&") if part]
     if not all(found):
         return None
@@ -174,7 +178,7 @@ def _parse_query(query: str) -> dict[str, str] | None:
 
 
 def _decode(text: str) -> str:
-    """Undo percent-encoding, where there is one: a bare % stands for itself."""
+    """Undo percent-encoding. A % that encodes nothing stays as it is."""
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
@@ -197,7 +201,7 @@ def _parse_pairs(text: str) -> dict[str, str]:
 
 
 def _build(parameters: dict[str, str]) -> DatabaseAddress:
-    """Give each parameter to whom it is for; what is left over is ignored."""
+    """Give each parameter to SQLAlchemy, asyncpg or the server; the rest is ignored."""
     take = parameters.pop
     if take("service", ""):
         _refuse("names a service, and no service file is read here", _EXPECTED)
@@ -216,7 +220,7 @@ def _build(parameters: dict[str, str]) -> DatabaseAddress:
     if not re.fullmatch(r"-?\d+", timeout):
         _refuse("has a connect_timeout that is no whole number of seconds")
     if int(timeout) > 0:
-        # libpq waits two seconds at least.
+        # libpq waits at least two seconds.
         arguments["timeout"] = float(max(2, int(timeout)))
     attributes = take("target_session_attrs", "any")
     if attributes not in ("any", *_SESSION_ATTRIBUTES):
@@ -224,7 +228,7 @@ def _build(parameters: dict[str, str]) -> DatabaseAddress:
     if attributes != "any":
         arguments["target_session_attrs"] = attributes
     name = take("application_name", "") or parameters.get("fallback_application_name")
-    # A plus is no blank to libpq, but means one here: no option has a plus in it.
+    # libpq does not read a plus as a blank. Here it is one, because no option contains a plus.
     options = take("options", "").replace("+", " ")
     settings = {"application_name": name, "options": options}
     if any(settings.values()):
@@ -255,7 +259,7 @@ def _redact(url: URL, hosts: list[str], ports: list[int | None]) -> str:
 
 
 def _places(hosts: str, ports: str) -> tuple[list[str], list[int | None]]:
-    """Return the hosts, none for libpq's usual places, and as many ports (at least one)."""
+    """Return the hosts (none means libpq's defaults) and as many ports, at least one."""
     names = hosts.split(",") if hosts else []
     numbers = [_port(port) for port in ports.split(",")]
     if len(numbers) == 1:
@@ -274,7 +278,7 @@ def _port(text: str) -> int | None:
 
 
 def _tls(parameters: dict[str, str]) -> dict[str, object]:
-    """Take what concerns encryption out of `parameters`, and return it as asyncpg wants it."""
+    """Take the parameters about encryption out of `parameters`; return them for asyncpg."""
     words = [parameters.pop(name, "") for name in ("sslmode", "ssl", "requiressl")]
     mode = next((word.lower() for word in words if word), "")
     mode = _SSL_SYNONYMS.get(mode, mode)
@@ -308,7 +312,7 @@ def _as_address(parameters: Mapping[str, str]) -> dict[str, object]:
 
 
 def _system_context(given: Mapping[str, str]) -> ssl.SSLContext:
-    """Verify against the authorities this machine trusts, which asyncpg cannot be told in words."""
+    """Verify against the authorities this machine trusts; asyncpg takes this only as a context."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["postgresql"])
     if "sslcert" in given:

@@ -1,7 +1,7 @@
-"""The request budget in Postgres: shared by every process, and it survives them.
+"""The request budget in Postgres: all processes share it, and it outlives them.
 
-A log of the last hour's requests, counted over the same sliding windows as the server counts. A
-token bucket would either let too many through at first or allow fewer in the long run.
+It logs the requests of the last hour and counts them over the same sliding windows as the server. A
+token bucket would let too many through at first, or fewer than allowed in the long run.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _KEPT = timedelta(hours=1)
 
 
 class PostgresBudget:
-    """Lets a request go when every class it draws from has room, else waits.
+    """Lets a request go when every class it draws from has room; until then it waits.
 
-    max_wait_s: longer than this we do not wait but pause the run.
+    max_wait_s: the longest wait, in seconds. If more is needed, the run pauses instead.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class PostgresBudget:
         self.waited_s = 0.0
 
     async def acquire(self, classes: Sequence[str]) -> None:
-        """Return when the next request may go; it is then counted as sent.
+        """Return when the next request may be sent; it is counted as sent.
 
-        Raises BudgetSpent when that is further off than `max_wait_s`. Cancelling a wait spends
-        nothing.
+        Raises BudgetSpent if the wait would be longer than `max_wait_s`. A wait that is cancelled
+        counts nothing.
         """
         while wait := await self._database.repeat(lambda: self._try_spend(classes)):
             if wait > self._max_wait_s:
@@ -53,18 +53,18 @@ class PostgresBudget:
             self.waited_s += wait
 
     async def has_room(self, classes: Sequence[str]) -> bool:
-        """Tell whether a request could go at once; spends nothing."""
+        """Tell whether a request could be sent at once. Counts nothing."""
         return not await self._database.repeat(lambda: self._try_spend(classes, spend=False))
 
     async def block(self, classes: Sequence[str], seconds: float) -> None:
-        """Hold back every request of `classes`, in all processes, as the server asked.
+        """Delay all requests of `classes`, in all processes, as the server asked.
 
-        Safe to repeat: of two waits the longer counts.
+        Safe to repeat: the longer of two waits counts.
         """
         await self._database.repeat(lambda: self._block(classes, seconds))
 
     async def spent(self, classes: Sequence[str]) -> Mapping[str, Sequence[datetime]]:
-        """Return when the requests of the last hour went out, by class."""
+        """Return when the requests of the last hour were sent, by class."""
         requests = self._tables.requests
         spent: dict[str, list[datetime]] = {name: [] for name in classes}
         async with self._database.transaction() as connection:
@@ -104,7 +104,7 @@ class PostgresBudget:
             if not counted:
                 now, blocked_until = (await connection.execute(blocked)).one()
                 return wait_s(now, [], blocked_until)
-            # One lock for all classes: no order to get wrong, and it is held for a millisecond.
+            # One lock for all classes cannot deadlock, and it is held for about a millisecond.
             await connection.execute(
                 select(
                     func.pg_advisory_xact_lock(

@@ -1,8 +1,8 @@
-"""Records that the dates of a request cut: noted, kept out of the table, asked for by their key.
+"""Cut records: keep them out of the table, note them, and say which to ask for by key.
 
-A server adds up only those pieces of a session that start within the dates it is asked for. Stored
-rows tell which answers are cut: the stored row reaches beyond the dates, and the answer ends short
-of it. The rule is applied to the staged rows, before any of them is written.
+The server adds up only the pieces of a session that start within the dates asked for. The stored
+row shows whether an answer is cut: the stored row reaches beyond these dates, and the answer does
+not reach as far. This is checked on the staged rows before any of them is written.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from etl.loaders.statements import quoted, row_key
 
 
 class CutRecords:
-    """The cut records of one table; works in transactions that others open."""
+    """The cut records of one table. Runs in transactions that others open."""
 
     def __init__(self, spec: TableSpec, staging: str, schema: str, bookkeeping: str) -> None:
         self._statements = cut_statements(spec, staging, schema, bookkeeping)
 
     async def withhold(self, connection: AsyncConnection, unit: Unit, commit: Commit) -> None:
-        """Take the cut records out of staging and note those that came otherwise before."""
+        """Remove the cut records from staging. Note each one that is new or came cut otherwise."""
         if self._statements is None or commit.asked is None:
             return
         driver = await driver_of(connection)
@@ -35,7 +35,7 @@ class CutRecords:
     async def settle(
         self, connection: AsyncConnection, unit: Unit, settled: Sequence[CutRecord]
     ) -> None:
-        """Note which were asked for by their key; one that came otherwise since stays owed."""
+        """Note which were asked for by key. One that came cut otherwise since stays owed."""
         if self._statements is None or not settled:
             return
         driver = await driver_of(connection)
@@ -45,7 +45,7 @@ class CutRecords:
     async def owed(
         self, connection: AsyncConnection, unit: Unit, limit: int, failed: Sequence[str]
     ) -> list[CutRecord]:
-        """Return which are to be asked for by their key."""
+        """Return records that are to be asked for by key."""
         if self._statements is None:
             return []
         driver = await driver_of(connection)
@@ -56,10 +56,11 @@ class CutRecords:
 
 @dataclass(frozen=True, slots=True)
 class CutStatements:
-    """What it takes to keep cut rows out. Parameters begin with $1 project_id, $2 stream.
+    """The statements about cut records. Parameters begin with $1 project_id, $2 stream.
 
-    withhold: also $3 and $4, the dates asked for. settle: $3 keys, $4 hashes. owed: $3 how many, $4
-    keys: those that are none of these.
+    withhold: $3 and $4: the dates asked for.
+    settle: $3: keys, $4: hashes.
+    owed: $3: how many, $4: keys. Returns owed records except these keys.
     """
 
     withhold: str
@@ -70,7 +71,10 @@ class CutStatements:
 def cut_statements(
     spec: TableSpec, staging: str, schema: str, bookkeeping: str
 ) -> CutStatements | None:
-    """Return the statements for `spec`; None if its rows have no beginning and end."""
+    """Return the statements for `spec`; None if its rows have no start and end.
+
+    Raises ValueError if the key of `spec` has several columns.
+    """
     if spec.started is None or spec.ended is None:
         return None
     table, cuts = f"{quoted(schema)}.{quoted(spec.name)}", f"{quoted(bookkeeping)}.cuts"
@@ -81,7 +85,7 @@ def cut_statements(
         raise ValueError(f"{spec.name}: a row that may be cut has one key column")
     key = quoted(spec.key[0])
     marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
-    # By an array of keys: a join would look at each key for itself, and take five times as long.
+    # As an array of keys. A join would look up each key separately and take five times as long.
     beyond = (
         f"SELECT t.{key}, t.{started}, t.{ended}, coalesce({', '.join(marks)}) IS NOT NULL AS gone "
         f"FROM {table} AS t WHERE t.project_id = $1::bigint "
@@ -93,7 +97,7 @@ def cut_statements(
         f"OR t.{ended} > $4::timestamptz AND (s.{ended} < t.{ended}) IS NOT FALSE"
     )
     return CutStatements(
-        # A row that is marked as gone comes back only by its key: its mark makes it another sight.
+        # A row marked gone returns only if asked for by key, so its mark is part of the hash.
         withhold=(
             f"WITH beyond AS MATERIALIZED ({beyond}), "
             f"cut AS (DELETE FROM pg_temp.{quoted(staging)} AS s USING beyond AS t "

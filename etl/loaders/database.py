@@ -1,6 +1,6 @@
-"""Connections, transactions, and the one place where Postgres errors become ours.
+"""Connections and transactions, and the one place that translates Postgres errors into ours.
 
-Nothing relies on a connection outliving its transaction: settings are local, locks belong to the
+Nothing needs a connection to outlive its transaction: settings are local, locks belong to the
 transaction, no prepared statement is kept. So it works behind a transaction-mode pooler.
 """
 
@@ -32,11 +32,11 @@ _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# Waits between attempts to reach a Postgres that is restarting, in seconds: about 40 in all.
+# Waits between attempts to reach a Postgres that restarts, in seconds; about 40 in total.
 RETRY_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 12.0, 12.0)
 
-# How long a server may take to let us in, in seconds, unless connect_timeout says otherwise: also
-# one that has to be woken up, but not the minute that asyncpg gives to one that is not there.
+# How long connecting may take, in seconds, unless connect_timeout says otherwise. A server that has
+# to wake up needs several; asyncpg's default of a minute is too long if there is no server.
 CONNECT_TIMEOUT_S = 20.0
 
 _BROKEN_OFF = ("08", "57P", "40")  # connection, shutdown or start-up, serialisation or deadlock
@@ -59,18 +59,18 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "3F000": ("A schema is missing", "Run `posthog-etl migrate`"),
     "53100": ("The disk of the Postgres server is full", "Make room; the next run goes on"),
 }
-# What a server says that lets nobody in without TLS, and what asyncpg says of one that has none,
-# or is no Postgres.
+# What a server says that requires TLS; what asyncpg says of a server without TLS, or of one that is
+# not Postgres.
 _WANTS_TLS = ("no encryption", "SSL off", "SSL required", "connection is insecure")
 _HAS_NO_TLS = "rejected SSL upgrade"
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Local to every transaction, in seconds.
+    """Settings of every transaction, in seconds.
 
-    idle_s ends the transaction of a runner that stands still, so that its locks do not outlive
-    its lease; lock_s is longer, so that whoever takes over waits for that.
+    idle_s: ends the transaction of a run that has stopped, so that its locks end before its lease.
+    lock_s: longer than idle_s, so that the next run waits until those locks are gone.
     """
 
     statement_s: float = 120.0
@@ -79,7 +79,7 @@ class Timeouts:
 
 
 class Database:
-    """A pool and the way to use it: short transactions, repeated when Postgres broke off."""
+    """A pool of connections. Opens short transactions, and repeats them if Postgres broke off."""
 
     def __init__(
         self,
@@ -104,17 +104,17 @@ class Database:
     async def transaction(
         self, settings: Mapping[str, str] | None = None
     ) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction with local `settings`; commits at the end, else rolls back.
+        """Open a transaction with local `settings`. Commits at the end; rolls back on an error.
 
-        Raises DestinationUnavailable when the same work may be tried again, RowsRefused when the
-        values are at fault, DestinationError otherwise.
+        Raises DestinationUnavailable if the same work may be tried again, RowsRefused if the values
+        are at fault, and DestinationError otherwise.
         """
         local = {
             "statement_timeout": _milliseconds(self._timeouts.statement_s),
             "idle_in_transaction_session_timeout": _milliseconds(self._timeouts.idle_s),
             "lock_timeout": _milliseconds(self._timeouts.lock_s),
-            # Up to Postgres 17 a plan forced by switching the others off counts as very costly,
-            # so the server compiles it anew for every batch: a second each, for milliseconds.
+            # Up to Postgres 17 a plan that is forced by disabling the others counts as very costly,
+            # so the server would compile every batch: a second each, to save milliseconds.
             "jit": "off",
             **(settings or {}),
         }
@@ -124,9 +124,9 @@ class Database:
                 yield connection
 
     async def repeat(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do `work`, again when Postgres broke off, about 40 seconds long. It must be repeatable.
+        """Call `work`; call it again for about 40 seconds if Postgres broke off.
 
-        Raises what `work` raises last.
+        `work` must be safe to repeat. Raises what `work` raised last.
         """
         for wait_s in RETRY_WAITS_S:
             try:
@@ -137,12 +137,12 @@ class Database:
         return await work()
 
     async def close(self) -> None:
-        """Close all connections; safe to repeat."""
+        """Close all connections. Safe to repeat."""
         await self.engine.dispose()
 
 
 class translated:
-    """Turns the errors of asyncpg, SQLAlchemy and the socket into ours, cause kept."""
+    """Translates errors of asyncpg, SQLAlchemy and the socket into ours. Keeps the cause."""
 
     def __enter__(self) -> None:
         pass
@@ -156,11 +156,11 @@ class translated:
 
 
 def translate(exc: BaseException) -> DestinationError | None:
-    """Return our error for one of the database's, None when it is none of them."""
+    """Return our error for an error of the database; None for any other error."""
     if isinstance(exc, DBAPIError) and exc.orig is not None:
         return translate(exc.orig.__cause__ or exc.orig) or DestinationError(_line(exc.orig))
     if isinstance(exc, SQLAlchemyError):
-        # Among them: a pool that waited too long for a connection.
+        # Also raised if waiting for a connection of the pool took too long.
         return DestinationUnavailable(f"The database did not answer: {_line(exc)}")
     state = getattr(exc, "sqlstate", None)
     if isinstance(exc, asyncpg.PostgresError | asyncpg.InterfaceError) and isinstance(state, str):
@@ -207,7 +207,7 @@ def _by_state(state: str, exc: BaseException) -> DestinationError:
 def _line(exc: BaseException) -> str:
     text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
     if isinstance(exc, OSError) and exc.errno and text.startswith("Connect call failed"):
-        text = os.strerror(exc.errno)  # which asyncio hides behind words of its own
+        text = os.strerror(exc.errno)  # asyncio replaces it by a text of its own
     return " ".join(text.split())[:300]
 
 

@@ -1,4 +1,4 @@
-"""The driver's own connection inside a transaction of SQLAlchemy's."""
+"""Access to asyncpg's own connection inside a transaction of SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 async def driver_of(connection: AsyncConnection) -> Any:
-    """Return asyncpg's connection; a statement must have opened the transaction before."""
+    """Return asyncpg's connection. A statement must have opened the transaction before."""
     return (await connection.get_raw_connection()).driver_connection
 
 
 def count_of(tag: str) -> int:
-    """Return how many rows a command says it touched."""
+    """Return how many rows a command changed, from its command tag."""
     return int(tag.rpartition(" ")[2])

@@ -1,4 +1,4 @@
-"""What one look at the service takes from the bookkeeping: few statements, no row of data."""
+"""Read what the status page shows: few statements, and no row of data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from etl.loaders.database import Database
 from etl.loaders.history import alive
 from etl.loaders.tables import Tables
 
-# A table that is larger is estimated: a look may not cost what a sync does.
+# The rows of a larger table are estimated: showing a page must not cost as much as a sync.
 COUNTED_ROWS = 1_000_000
 _BACKFILL_RUNS = 2_000
 
@@ -35,7 +35,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many rows of a project a table holds, deleted ones left out; else an estimate."""
+    """How many rows of a project a table holds, without deleted ones; or an estimate of it."""
 
     rows: int
     exact: bool
@@ -43,7 +43,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What of a table belongs to a stream; `projects` are those that have run it."""
+    """Which part of a table belongs to a stream. `projects`: the projects that have run it."""
 
     stream: str
     table: str
@@ -52,7 +52,7 @@ class Share:
 
 
 class Glance:
-    """Reads; every method raises DestinationError and is safe to repeat."""
+    """Only reads. Every method raises DestinationError and is safe to repeat."""
 
     def __init__(self, database: Database, tables: Tables) -> None:
         self._database = database
@@ -61,11 +61,11 @@ class Glance:
     async def recent_runs(self, per_stream: int) -> tuple[datetime, Sequence[Row]]:
         """Return the database's time and the latest runs of each stream, the oldest first.
 
-        With `held`: whether the run still holds its unit.
+        Each run has `held`: whether it still holds its unit.
         """
         runs, units = self._tables.runs, self._tables.checkpoints
         same = [runs.c[name] == units.c[name] for name in ("project_id", "stream", "unit")]
-        # Unit by unit, because so runs are indexed: their number does not matter.
+        # Unit by unit, as runs are indexed so: then the total number of runs does not matter.
         of_unit = (
             select(runs.c.id, runs.c.started_at)
             .where(*same)
@@ -95,7 +95,7 @@ class Glance:
     async def windows(self, streams: Sequence[tuple[int, str]]) -> Sequence[Row]:
         """Return the latest backfill runs of these streams, the newest first.
 
-        With `low`: down to which start a window that is not read to its end was read, as text.
+        Each has `low`: for an unfinished window, the start down to which it was read, as text.
         """
         runs, checkpoints = self._tables.runs, self._tables.checkpoints
         same = [runs.c[name] == checkpoints.c[name] for name in ("project_id", "stream", "unit")]
@@ -123,7 +123,7 @@ class Glance:
             return None if row is None else dict(row)
 
     async def unit_runs(self, run: Row, each_way: int) -> Sequence[Row]:
-        """Return `run` and those of its unit around it, the oldest first, with `held`."""
+        """Return `run` and the runs of its unit around it, the oldest first, with `held`."""
         runs = self._tables.runs
         unit = [runs.c[name] == run[name] for name in ("project_id", "stream", "unit")]
         place = tuple_(runs.c.started_at, runs.c.id)
@@ -142,7 +142,7 @@ class Glance:
             return [dict(row) for row in found.mappings()]
 
     async def set_aside(self, run: Row, limit: int) -> tuple[int, Sequence[Row]]:
-        """Return how many records were first set aside while `run` ran, and the first of them."""
+        """Return how many records were first rejected while `run` ran, and the first of them."""
         rejects = self._tables.rejects
         columns = [column for column in rejects.c if column.name != "payload"]
         within = [
@@ -162,9 +162,9 @@ class Glance:
     async def row_counts(
         self, shares: Sequence[Share], counted_rows: int = COUNTED_ROWS
     ) -> Mapping[tuple[int, str], Count]:
-        """Return the rows of each share by project and stream; what has none is left out.
+        """Return the rows of each share by project and stream; shares without rows are left out.
 
-        Of a table that has over `counted_rows` it is the server's own estimate.
+        For a table with over `counted_rows` rows it is the server's own estimate.
         """
         counts: dict[tuple[int, str], Count] = {}
         async with self._database.transaction() as connection:
@@ -204,7 +204,7 @@ class Glance:
     async def _estimate(
         self, connection: AsyncConnection, table: Table, own: Sequence[ColumnElement[bool]]
     ) -> int:
-        # Not `alive`, which the server's statistics know nothing of.
+        # Not `alive`: the server has no statistics of that expression.
         marks = [table.c[name] for name in ("_deleted_at", "_expired_at") if name in table.c]
         query = select(table.c.project_id).where(*own, *(mark.is_(None) for mark in marks))
         compiled = query.compile(connection.sync_connection, compile_kwargs={"literal_binds": True})

@@ -1,4 +1,4 @@
-"""Reads and writes what the outside relies on: runs, watermarks, status."""
+"""Read and write what users see: runs, watermarks, status."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num has it
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """How far a stream is known complete, and what its server was found to do.
+    """How far a stream is known complete, and how its server was found to behave.
 
-    tail_until: where sync goes on. swept: when each grade of the lookback was read.
+    tail_until: where the next sync goes on.
+    swept: when each grade of the lookback was read.
     """
 
     complete: Coverage = field(default_factory=Coverage)
@@ -54,7 +55,7 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A record in the rejects table, and when it was observed."""
+    """A rejected record, and when it was observed."""
 
     key: str
     payload: Any
@@ -88,7 +89,7 @@ class History:
             await connection.execute(row.on_conflict_do_nothing())
 
     async def watermark(self, unit: Unit) -> Watermark:
-        """Return the stream's watermarks; empty ones before the first window closed."""
+        """Return the stream's watermarks; empty ones before its first window has closed."""
         table = self._tables.watermarks
         async with self._database.transaction() as connection:
             row = (
@@ -136,7 +137,7 @@ class History:
             )
 
     async def count_started(self, unit: Unit, stream: Stream, spans: Sequence[Span]) -> int:
-        """Return how many stored records of the unit's project, not gone, start within `spans`."""
+        """Return how many stored records of the project, not gone, start within `spans`."""
         table = self._tables.data[stream.tables[0].name]
         started = table.c[stream.started or ""]
         query = select(func.count()).where(
@@ -175,7 +176,7 @@ class History:
         return Change(new=new + set_aside, gone=gone, expiring=expiring)
 
     async def read_since(self, project_id: int, stream: str, at: datetime) -> set[str]:
-        """Return the windows of which a reading began after `at` and came to its end."""
+        """Return the windows that were read to their end in a reading that began after `at`."""
         runs = self._tables.runs
         query = select(runs.c.unit).where(
             runs.c.project_id == project_id,
@@ -199,10 +200,11 @@ class History:
         paused_for_s: float | None = None,
         forecast: Forecast | None = None,
     ) -> Mapping[str, Any]:
-        """Close the run and return its row; a run another has closed stays as it is.
+        """Close the run and return its row. A run that was closed already stays unchanged.
 
-        A run that the database has lost gets a row again, so that its failure can be seen.
-        `requests` and `bytes_read` are those since the last commit, `waited_s` is of the whole run.
+        If the database has lost the run, its row is written again, so that the failure can be seen.
+        requests, bytes_read: since the last commit.
+        waited_s: for the whole run.
         """
         runs = self._tables.runs
         paused_until = (
@@ -235,7 +237,7 @@ class History:
             return dict(found.mappings().one())
 
     async def server_version(self) -> str:
-        """Return name and version of the server. Raises DestinationError when it is too old."""
+        """Return name and version of the server. Raises DestinationError if it is too old."""
         async with self._database.transaction() as connection:
             version = (await connection.execute(select(func.version()))).scalar_one()
             number = (
@@ -266,7 +268,7 @@ class History:
             return [dict(row) for row in found.mappings()]
 
     async def runs_since(self, at: datetime) -> Sequence[Mapping[str, Any]]:
-        """Return the runs that have ended since `at`, and those that have not ended."""
+        """Return the runs that have ended since `at`, and those that are still running."""
         runs = self._tables.runs
         query = select(runs).where(or_(runs.c.ended_at.is_(None), runs.c.ended_at >= at))
         async with self._database.transaction() as connection:
@@ -275,8 +277,8 @@ class History:
     async def status(self) -> Sequence[Mapping[str, Any]]:
         """Return one row per project and stream: watermarks, last run, rows, rejects, lease.
 
-        failures: those that still count. status, reason: of the worst of them, else of the last
-        run.
+        failures: the failures that still count.
+        status, reason: those of the worst failure; without one, those of the last run.
         """
         t = self._tables
         async with self._database.transaction() as connection:
@@ -345,7 +347,7 @@ class History:
         """Return the query of the latest run of each unit, with `held`."""
         t = self._tables
         same = [t.runs.c[name] == t.checkpoints.c[name] for name in _UNIT]
-        # Unit by unit, because so runs are indexed: their number does not matter.
+        # Unit by unit, as runs are indexed so: then the total number of runs does not matter.
         latest = (
             select(t.runs)
             .where(*same)
@@ -359,7 +361,7 @@ class History:
         return select(*columns, held.label("held")).select_from(t.checkpoints).join(latest, true())
 
     async def leases_held(self) -> Mapping[tuple[int, str], int]:
-        """Return how many units of each project and stream are worked on now."""
+        """Return how many units of each project and stream are being worked on."""
         leases = self._tables.leases
         query = (
             select(leases.c.project_id, leases.c.stream, func.count())
@@ -370,7 +372,7 @@ class History:
             return {(row[0], row[1]): row[2] for row in await connection.execute(query)}
 
     async def unresolved(self, project_id: int, stream: str) -> Sequence[SetAside]:
-        """Return what is set aside now, the earliest observed first."""
+        """Return the records that are rejected now, the earliest observed first."""
         table = self._tables.rejects
         async with self._database.transaction() as connection:
             found = await connection.execute(
@@ -396,7 +398,7 @@ class History:
             return [dict(row) for row in found.mappings()]
 
     async def projects_with_rejects(self, stream: str) -> Sequence[int]:
-        """Return the projects that have something set aside in `stream`."""
+        """Return the projects that have rejected records in `stream`."""
         table = self._tables.rejects
         async with self._database.transaction() as connection:
             found = await connection.execute(
@@ -422,9 +424,9 @@ class History:
 
 
 def alive(table: FromClause) -> list[ColumnElement[bool]]:
-    """Return the conditions of a row that is neither deleted nor expired at the source."""
+    """Return the conditions that a row is neither deleted nor expired at the source."""
     marks = [table.c[name] for name in ("_deleted_at", "_expired_at") if name in table.c]
-    # One condition: see `absence_statements`.
+    # As one condition: see `absence_statements`.
     return [func.coalesce(*marks).is_(None)]
 
 

@@ -1,4 +1,4 @@
-"""The Loader protocol: the contract in words. `tests/contract` holds every loader to it."""
+"""The Loader protocol: its contract in words. `tests/contract` checks every loader against it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from etl.loaders.leases import Lease
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """What becomes true when a reading is at its end.
+    """What becomes true when a reading ends.
 
-    complete: the stretches of time now known complete. tail_until: where the next sync goes on;
-    None when the window was not the moving end. swept: see `Lookback.sweep`. Where the reading
-    could not vouch for every row, `complete` is empty and the others are None. traits: what the
-    server was found to do, kept for the next run.
+    complete: the stretches of time that are now known complete; empty if the reading could not
+    vouch for every row. In that case tail_until and swept are None.
+    tail_until: where the next sync goes on; None if the window was not the tail.
+    swept: see `Lookback.sweep`.
+    traits: how the server was found to behave, kept for the next run.
     """
 
     complete: Sequence[Span]
@@ -29,7 +30,7 @@ class Closing:
 
 
 class CutRecord(NamedTuple):
-    """A record that a request showed without its beginning or end.
+    """A record that a request showed without its beginning or its end.
 
     seen: a hash of what the request showed of it.
     """
@@ -40,19 +41,23 @@ class CutRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Everything one transaction writes beside the rows.
+    """Everything that one transaction writes besides the rows.
 
-    observed_at: when the request of the batch went out, by the database's clock; source_at: what
-    clocks agreed on then, None where nothing was asked or no two agreed. position: where a later
-    run goes on, None when the reading is at its end. requests and bytes_read are counted since the
-    last commit. sighting: what the page says about stored records that are not on it. gone: keys of
-    records that were asked for and are not there. checked: keys of resources that had their
-    turn, or of suspects that were asked for by their key and are not gone; tried: of those that
-    were asked about in vain and stay due. follow_parents: mark what belongs to parents that are
-    gone. asked: the (date_from, date_to) of the request: a record that these cut does not replace
-    the stored one, it is noted instead (`Loader.cut`). settled: cut records that were asked for by
-    key. resolved: keys in the rejects table that this batch replays and that are to be marked
-    resolved unless Postgres refuses their rows again.
+    observed_at: when the request of the batch was sent, by the database's clock.
+    source_at: the time on which the clocks agreed then; None if no request was sent or none agreed.
+    position: where a later run goes on; None if the reading has ended.
+    requests, bytes_read: counted since the last commit.
+    sighting: what the page says about stored records that are not on it.
+    gone: keys of records that were asked for and do not exist.
+    checked: keys of resources that were checked, and of suspects that were asked for and are not
+    gone.
+    tried: keys of resources whose check failed; they stay due.
+    follow_parents: whether to mark rows deleted whose parents are gone.
+    asked: the (date_from, date_to) of the request. A record that these dates cut does not replace
+    the stored row; it is noted instead (`Loader.cut`).
+    settled: cut records that were asked for by key.
+    resolved: keys of rejects that this batch loads again. They are marked resolved unless Postgres
+    refuses their rows again.
     """
 
     observed_at: datetime
@@ -73,7 +78,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a batch changed; `rejected` counts only records not set aside before."""
+    """What a batch changed. `rejected` counts only records that were not rejected before."""
 
     inserted: int = 0
     updated: int = 0
@@ -82,13 +87,17 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Outdated:
-    """Which records have expired: those that the unit's reading did not show, and past their time.
+    """Which records have expired: those past their time that the unit's reading did not show.
 
-    now: what clocks agree on. Besides, those that start before `started_before`, where the reading
-    shows nothing, and whose time has come after `after` (None: ever) or that are among `gone`, the
-    keys of what the server does not have. What a reading has shown after its time lives on.
-    started_before None: none besides. recalls: whether what was marked before its time, by a wrong
-    clock, is to be found and lives on, too.
+    A record that the reading showed after its time is alive.
+
+    now: the time on which the clocks agree.
+    started_before: records that start before it were not read. Such a record also counts if its
+    time came after `after`, or if it is in `gone`. None: no such records.
+    after: None means any time.
+    gone: keys of records that the server does not have.
+    recalls: whether to also find records that a wrong clock marked before their time; they are
+    alive.
     """
 
     now: datetime
@@ -100,11 +109,13 @@ class Outdated:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """How many stored records the unit's reading did not show, of how many that are not gone.
+    """How many stored records the unit's reading did not show.
 
-    unasked: those among them that were never asked for by their key since they vanished. lost: how
-    many records were marked deleted within a day, whatever command did it. alive and lost are only
-    counted where there are suspects.
+    suspects: their number.
+    alive: how many records are not gone; counted only if there are suspects.
+    unasked: how many suspects were never asked for by key since they vanished.
+    lost: how many records were marked deleted within a day, by any command; counted only if there
+    are suspects.
     """
 
     suspects: int
@@ -115,9 +126,9 @@ class Absence:
 
 @dataclass(frozen=True, slots=True)
 class Expiring:
-    """How many records are past their time and not marked, of how many that are not gone.
+    """How many records are past their time and not marked, and how many are not gone.
 
-    sample: keys of some of them.
+    sample: keys of some of the former.
     """
 
     rows: int
@@ -128,10 +139,10 @@ class Expiring:
 class Loader(Protocol):
     """Loads batches of one resource of a stream.
 
-    All of a batch is visible after `load` returns, or nothing of it ever is: rows, rejects, run
-    counters and checkpoint commit together. Loading the same batch again changes nothing. Of two
-    readings of a row the one observed later stays, whichever is loaded first. A row that Postgres
-    refuses is set aside and does not keep the others out.
+    After `load` returns, all of a batch is visible; if it raises, nothing of it ever is. Rows,
+    rejects, run counters and checkpoint commit together. Loading the same batch again changes
+    nothing. Of two readings of a row the one observed later wins, in whatever order they are
+    loaded. A row that Postgres refuses is rejected; the others load.
     """
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
@@ -139,48 +150,51 @@ class Loader(Protocol):
         ...
 
     async def expire(self, lease: Lease, outdated: Outdated, most: int | None) -> Expiring | None:
-        """Mark what the source has dropped by its own rule; None when that is done.
+        """Mark what the source has dropped by its own rule. Returns None if that is done.
 
-        most: where more records than this would be marked, none is, and they are returned. None:
-        however many. Safe to repeat. Raises LeaseLost and DestinationError.
+        most: if more records than this would be marked, none is, and they are returned instead.
+        None: no limit. Safe to repeat. Raises LeaseLost and DestinationError.
         """
         ...
 
     async def weigh(self, lease: Lease, accepted_at: datetime | None) -> Absence:
-        """Weigh what the unit's reading did not show.
+        """Count what the unit's reading did not show.
 
-        Forgets of all other records that they were asked for by their key. accepted_at: what was
-        marked deleted before is not counted as lost. Safe to repeat. Raises LeaseLost and
-        DestinationError.
+        Also forgets, for all other records, that they were asked for by key.
+        accepted_at: what was marked deleted before this instant does not count as lost.
+        Safe to repeat. Raises LeaseLost and DestinationError.
         """
         ...
 
     async def suspects(self, lease: Lease, after: str, limit: int) -> Sequence[str]:
-        """Return the next keys after `after` of records that the unit's reading did not show."""
+        """Return the next suspects after the key `after`. Raises DestinationError."""
         ...
 
     async def cut(self, lease: Lease, limit: int, failed: Sequence[str]) -> Sequence[CutRecord]:
         """Return records of the stream that came cut and are to be asked for by key.
 
-        A record that comes again cut in the same way is not among them; nor are those in `failed`,
-        which are left to the next run.
+        It leaves out records that were asked for and came cut in the same way again, and those in
+        `failed`, which the next run asks for. Raises DestinationError.
         """
         ...
 
     async def due(self, lease: Lease, limit: int, failed: Sequence[str]) -> Sequence[str]:
-        """Return keys of suspects to ask for: first those that were never asked for, or in vain.
+        """Return keys of suspects to ask for; first those never asked for, or asked in vain.
 
-        One that was asked for within a day, and was there or hidden, is not among them; nor are
-        those in `failed`, which are left to the next run.
+        It leaves out suspects that were asked for within a day and exist or are hidden, and those
+        in `failed`, which the next run asks for. Raises DestinationError.
         """
         ...
 
     async def unasked(self, lease: Lease) -> int:
-        """Return how many suspects are left that were never asked for."""
+        """Return how many suspects are left that were never asked for. Raises DestinationError."""
         ...
 
     async def known(self, lease: Lease, limit: int) -> Sequence[str]:
-        """Return keys of stored records that are not gone and no suspects, the latest first."""
+        """Return keys of stored records that are neither gone nor suspects, the latest first.
+
+        Raises DestinationError.
+        """
         ...
 
     async def withhold(self, lease: Lease) -> None:

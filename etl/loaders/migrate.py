@@ -1,4 +1,4 @@
-"""Brings the schema up to date with Alembic, in one transaction; several at once are safe."""
+"""Bring the schema up to date with Alembic, in one transaction. Several processes may try."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def alembic_config(connection: Connection, tables: Tables) -> Config:
 
 
 def schemas(context: MigrationContext) -> tuple[str, str]:
-    """Return the schemas of the deployment that is migrated: of the data, of the bookkeeping.
+    """Return the schemas of the deployment being migrated: of the data, and of the bookkeeping.
 
-    For the scripts: Alembic does not translate schema names in ALTER TABLE.
+    Migration scripts need them: Alembic does not translate schema names in ALTER TABLE.
     """
     assert context.config is not None
     tables: Tables = context.config.attributes["tables"]
@@ -42,13 +42,13 @@ def schemas(context: MigrationContext) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What going to an older version destroys: rows by table, values by column, counts."""
+    """What a downgrade destroys, as counts: rows by table, values by column."""
 
     before: str
     rows: Mapping[str, int]
 
     def __str__(self) -> str:
-        """Return it in words, the most first."""
+        """Return it in words, the largest count first."""
         most_first = sorted(self.rows.items(), key=lambda item: (-item[1], item[0]))
         return ", ".join(f"{count:,} in {name}" for name, count in most_first)
 
@@ -56,7 +56,8 @@ class Loss:
 async def loss_of_migrating(database: Database, tables: Tables, revision: str) -> Loss:
     """Return what `migrate` to this revision would destroy. Changes nothing.
 
-    The downgrade is tried and rolled back, which takes its locks for a moment.
+    It runs the downgrade and rolls it back, so it holds its locks for a moment. Raises
+    DestinationError.
     """
 
     def run(connection: Connection) -> Loss:
@@ -106,10 +107,10 @@ def _columns(connection: Connection, tables: Tables) -> dict[tuple[str, str], se
 
 
 async def migrate(database: Database, tables: Tables, revision: str = "head") -> tuple[str, str]:
-    """Upgrade (or downgrade, given an older revision) and return the versions before and after.
+    """Upgrade (or downgrade to an older revision). Return the versions before and after.
 
-    All in one transaction: killed in the middle, nothing has happened. Safe to repeat, and safe
-    for several processes at once: the second waits for the first and finds nothing to do.
+    All in one transaction: if it is killed, nothing has changed. Safe to repeat, also by several
+    processes at once: the second waits for the first and finds nothing to do.
     """
 
     def run(connection: Connection) -> tuple[str, str]:
@@ -128,7 +129,7 @@ async def migrate(database: Database, tables: Tables, revision: str = "head") ->
             command.upgrade(config, revision)
         return before, _version(connection, tables)
 
-    # Another process may be at it, and indexes take their time: wait as long as it takes.
+    # Another process may be migrating, and building indexes takes long: wait without a limit.
     patient = {
         "lock_timeout": "0",
         "statement_timeout": "0",
@@ -139,14 +140,14 @@ async def migrate(database: Database, tables: Tables, revision: str = "head") ->
 
 
 def ours(tables: Tables, name: str | None, kind: str) -> bool:
-    """Tell whether Alembic compares what has this name: not the queue's tables, PgQueuer's own."""
+    """Tell whether Alembic compares this object. It leaves out the queue's tables (PgQueuer's)."""
     if kind == "schema":
         return name in (tables.schema, tables.bookkeeping)
     return not (kind == "table" and (name or "").startswith("pgqueuer"))
 
 
 async def differences(connection: AsyncConnection, tables: Tables) -> list[Any]:
-    """Return what differs between the database and the tables; empty when all is well."""
+    """Return the differences between the database and the tables; empty if there are none."""
     from alembic.autogenerate import compare_metadata
 
     def compare(sync: Connection) -> list[Any]:

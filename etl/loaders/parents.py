@@ -1,4 +1,4 @@
-"""The stored rows that a resource is asked for, one after the other, or in turn."""
+"""Find the stored rows that a resource is asked for: all of them, or some in rotation."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ Parent = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """How far a rotation is: counts of resources; due: those whose turn it is now.
+    """The state of a rotation, in resources.
 
-    oldest_check: when the one was asked about that has waited longest since; None before the first.
+    due: those that are to be checked now.
+    oldest_check: the time of the oldest last check; None before the first check.
     """
 
     resources: int
@@ -48,7 +49,7 @@ class Turns:
 
 
 class ParentRows:
-    """Finds whose turn it is. A parent is a mapping of what each of its records is given."""
+    """Finds parents. A parent maps each field that its records are given to its value."""
 
     def __init__(self, database: Database, tables: Tables) -> None:
         self._database = database
@@ -57,7 +58,7 @@ class ParentRows:
     async def after(
         self, project_id: int, parents: Parents, place: Sequence[Any] | None, limit: int
     ) -> list[Parent]:
-        """Return the next `limit` parents after the one whose fields are `place`, by their key."""
+        """Return the next `limit` parents, by key, after the one whose fields are `place`."""
         table, query = self._living(project_id, parents)
         columns = [table.c[name] for name in parents.fields.values()]
         if place is not None:
@@ -79,13 +80,13 @@ class ParentRows:
         limit: int,
         recheck_after: timedelta,
     ) -> list[Parent]:
-        """Return the `limit` parents whose turn it is; fewer when others were asked of late.
+        """Return the next `limit` parents to ask about; fewer if others were checked recently.
 
-        First those that are watched, at every sync, but for a part that is kept for the others: a
-        quarter for the youngest that are new, or have changed since they were asked about, and an
-        eighth for those that have waited longest. What the watched ones leave is shared by these
-        two, so that every one has its turn however many new ones there are. One that was asked
-        about in vain stays due, behind those that were not.
+        Watched parents come first, at every sync. They leave room for others: a quarter for the
+        youngest that are new or have changed since their last check, and an eighth for those that
+        have waited longest. These two groups share what the watched ones leave, so each parent is
+        checked in time, however many new ones there are. A parent whose last check failed stays
+        due, after those that did not fail.
         """
         table, query = self._with_checks(project_id, stream, parents)
         checks = self._tables.checks.c
@@ -104,7 +105,7 @@ class ParentRows:
         def others() -> ColumnElement[bool]:
             return table.c[column].not_in([parent[name] for parent in turn])
 
-        # After a first load all are news, and the order of loading says nothing.
+        # After a first load all parents are new, and the order of loading means nothing.
         age = table.c[TABLE_SPECS[parents.table].started or "_updated_at"]
         in_vain = checks.tried_at > func.coalesce(checks.checked_at, table.c._first_seen_at)
         turn += await self._answer(
@@ -124,7 +125,7 @@ class ParentRows:
     async def turns(
         self, project_id: int, stream: str, parents: Parents, recheck_after: timedelta
     ) -> Turns:
-        """Return how far the rotation is."""
+        """Return the state of the rotation."""
         table, query = self._with_checks(project_id, stream, parents)
         checked_at = self._tables.checks.c.checked_at
         due = or_(
@@ -142,14 +143,14 @@ class ParentRows:
             return Turns(*(await connection.execute(counted)).one())
 
     def _news(self, table: FromClause) -> ColumnElement[bool]:
-        """Return the condition that a parent is new, or has changed since its last turn."""
+        """Return the condition that a parent is new, or has changed since its last check."""
         checked_at = self._tables.checks.c.checked_at
         return or_(checked_at.is_(None), table.c._updated_at > checked_at)
 
     def _is_watched(
         self, project_id: int, table: FromClause, parents: Parents
     ) -> ColumnElement[bool]:
-        """Return the condition that a parent is asked about at every sync."""
+        """Return the condition that every sync asks about a parent."""
         if parents.watched is None:
             return false()
         held = self._tables.data[parents.watched.table].alias("w")

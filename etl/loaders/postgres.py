@@ -1,4 +1,4 @@
-"""One transaction per batch: rows, rejects, run counters, checkpoint, and the fence last."""
+"""Load a batch in one transaction: rows, rejects, run counters, checkpoint, and last the fence."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from etl.loaders.table_load import TableLoad
 from etl.loaders.tables import Tables
 from etl.transformers.transformer import reject
 
-# Others wait for a run that says nothing for so long, and not longer.
+# A run waits for another run that is silent for up to this time.
 _SILENCE = timedelta(minutes=10)
 
 
 class PostgresLoader:
-    """Loads the batches of one resource; see `Loader` for what it promises."""
+    """Loads the batches of one resource. `Loader` states what it promises."""
 
     def __init__(self, database: Database, tables: Tables, stream: str, resource: Resource) -> None:
         self._database = database
@@ -56,19 +56,19 @@ class PostgresLoader:
         self._rejects = RejectsTable(tables, stream)
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
-        """Load one batch; repeated by itself when Postgres breaks off."""
+        """Load one batch; see `Loader`. Repeats it if Postgres breaks off."""
         sent: list[Loaded] = []
         try:
             loaded = await self._database.repeat(lambda: self._load(lease, batch, commit, sent))
         except _AlreadyCommitted:
-            # The answer to our COMMIT was lost, and the repetition found it done.
+            # The answer to our COMMIT was lost; the repetition found the batch committed.
             loaded = sent[-1]
         lease.batch += 1
         lease.position = commit.position
         return loaded
 
     async def _load(self, lease: Lease, batch: Batch, commit: Commit, sent: list[Loaded]) -> Loaded:
-        """Load the batch once; what its COMMIT would make true is in `sent` before that goes."""
+        """Load the batch once. Before COMMIT it adds the result to `sent`."""
         project_id = lease.unit.project_id
         async with self._database.transaction(PLAN_SETTINGS) as connection:
             inserted, updated, refused = await self._load_rows(connection, lease, batch, commit)
@@ -101,7 +101,7 @@ class PostgresLoader:
         return await self._database.repeat(work)
 
     async def weigh(self, lease: Lease, accepted_at: datetime | None) -> Absence:
-        """Weigh what was not seen; see `Loader`."""
+        """Count what was not seen; see `Loader`."""
 
         async def work() -> Absence:
             async with self._database.transaction(PLAN_SETTINGS) as connection:
@@ -131,7 +131,7 @@ class PostgresLoader:
         return await self._database.repeat(work)
 
     async def cut(self, lease: Lease, limit: int, failed: Sequence[str]) -> Sequence[CutRecord]:
-        """Return which records came cut; see `Loader`."""
+        """Return the records that came cut; see `Loader`."""
 
         async def work() -> Sequence[CutRecord]:
             async with self._database.transaction() as connection:
@@ -158,7 +158,7 @@ class PostgresLoader:
         return await self._database.repeat(work)
 
     async def known(self, lease: Lease, limit: int) -> Sequence[str]:
-        """Return records that are there; see `Loader`."""
+        """Return stored records that are not suspects; see `Loader`."""
 
         async def work() -> Sequence[str]:
             async with self._database.transaction() as connection:
@@ -171,8 +171,8 @@ class PostgresLoader:
     ) -> tuple[int, int, list[Rejected]]:
         """Return how many rows were inserted and updated, and what Postgres refused.
 
-        Nearly always that is nothing, so a savepoint for each step is worth its cost only after
-        all steps together have failed.
+        Postgres rarely refuses anything. So savepoints for each step are used only after all steps
+        together have failed.
         """
         try:
             with translated():
@@ -215,8 +215,8 @@ class PostgresLoader:
                     for place, reason in await do(table)
                 )
 
-        # Postgres waits without end for the rest of a COPY. So all rows are staged before the
-        # first one is locked: a run that is stopped in a COPY stands in nobody's way.
+        # Postgres waits for the rest of a COPY without a limit. So all rows are staged before the
+        # first row is locked: a run that stops during COPY blocks no other run.
         await step(TableLoad.stage)
         others = await self._meet_others(connection, lease)
         if batch.rows.get(self._statements[0][0].name):
@@ -237,7 +237,7 @@ class PostgresLoader:
     async def _sweep(
         self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit
     ) -> int:
-        """Mark rows that a record holds all of and that are not among them; return how many."""
+        """Mark rows deleted that their record no longer shows; return how many."""
         count = 0
         for spec, statements in self._statements:
             if owners := batch.whole.get(spec.name):
@@ -250,14 +250,14 @@ class PostgresLoader:
         return count
 
     async def _follow_parents(self, connection: AsyncConnection, lease: Lease) -> int:
-        """Mark what belongs to parents that are gone; return how many rows that were."""
+        """Mark rows deleted whose parents are gone; return how many."""
         driver, count = await driver_of(connection), 0
         for statement in self._orphans:
             count += count_of(await driver.execute(statement, lease.unit.project_id))
         return count
 
     async def _check_off(self, connection: AsyncConnection, lease: Lease, commit: Commit) -> None:
-        """Note which resources had their turn, and which were asked about in vain."""
+        """Note which resources were checked, and for which the check failed."""
         table = self._tables.checks
         for column, keys in (("checked_at", commit.checked), ("tried_at", commit.tried)):
             if not keys:
@@ -280,12 +280,11 @@ class PostgresLoader:
             )
 
     async def _meet_others(self, connection: AsyncConnection, lease: Lease) -> bool:
-        """Tell whether other runs read this stream now, and let one of us write at a time.
+        """Tell whether other runs read this stream now; if so, take the lock for writing it.
 
-        What another run has under way was asked for before we look. If it loads late, it must find
-        that we saw a row later, also where we found no news in it and wrote nothing. A run that
-        was silent for longer than it is waited for may not come back with what it read before.
-        Raises LeaseLost.
+        Another run may have asked for a row before us and load it after us. It must then find that
+        we saw the row later, even if we found no change and wrote nothing. A run that was silent
+        for longer than others wait for it must not commit what it read before. Raises LeaseLost.
         """
         leases = self._tables.leases
         ours = lease.unit.of(leases) & (leases.c.holder == lease.run_id)
@@ -357,7 +356,8 @@ class PostgresLoader:
             updated_at=func.now(),
         )
         new = row.excluded
-        # greatest and coalesce pass over null: a reading that is not vouched for moves nothing.
+        # greatest and coalesce ignore null, so a reading that cannot vouch for every row moves
+        # nothing.
         await connection.execute(
             row.on_conflict_do_update(
                 constraint="watermarks_pkey",
@@ -365,7 +365,7 @@ class PostgresLoader:
                     "complete": table.c.complete + new.complete,
                     "tail_until": func.greatest(table.c.tail_until, new.tail_until),
                     "swept": func.coalesce(new.swept, table.c.swept),
-                    # Key by key: units that close at once keep what the others found.
+                    # Key by key, so that units that close at once keep each other's traits.
                     "traits": func.coalesce(table.c.traits, text("'{}'::jsonb")).op("||")(
                         new.traits
                     ),
@@ -375,7 +375,7 @@ class PostgresLoader:
         )
 
     async def _hold(self, connection: AsyncConnection, lease: Lease) -> None:
-        """Make sure, under our fence, that the unit is still ours; the last statement."""
+        """Check under our fence that we still hold the unit. Must be the last statement."""
         table = self._tables.checkpoints
         held = await connection.execute(
             update(table)
@@ -386,7 +386,7 @@ class PostgresLoader:
             raise await loss_of(connection, self._tables, lease)
 
     async def _advance(self, connection: AsyncConnection, lease: Lease, commit: Commit) -> None:
-        """Move the checkpoint under our fence; the last statement before COMMIT."""
+        """Move the checkpoint under our fence. Must be the last statement before COMMIT."""
         table = self._tables.checkpoints
         moved = await connection.execute(
             update(table)
@@ -420,7 +420,7 @@ def _multirange(spans: Sequence[Span]) -> Any:
 
 
 class _AlreadyCommitted(LeaseLost):
-    """This very batch is in already."""
+    """This batch was committed by an earlier attempt."""
 
     def __init__(self) -> None:
         super().__init__("this batch was committed before")

@@ -1,4 +1,4 @@
-"""Forgets what nobody will ask about again: old runs and jobs, turns of resources that are gone."""
+"""Delete bookkeeping that is no longer needed: old runs and jobs, checks of gone resources."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from etl.loaders.database import Database
 from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
 
-# What became of a job is in its run, too.
+# The run of a job also says how the job ended.
 _JOBS_KEPT = timedelta(days=1)
-# A session that still comes cut after so long is asked about once more.
+# A session that still comes cut after this time is asked for once more.
 _CUTS_KEPT = timedelta(days=60)
 
 
 async def prune(
     database: Database, tables: Tables, streams: Iterable[Stream], keep_runs: timedelta
 ) -> tuple[int, int]:
-    """Return how many runs and how many checks were forgotten. Safe to repeat.
+    """Delete old bookkeeping; return how many runs and how many checks. Safe to repeat.
 
-    The latest run of a unit is kept however old it is, and so is one that still runs.
+    The latest run of each unit is kept, however old, and so is a run that has not ended. Raises
+    DestinationError.
     """
     await prune_jobs(database, tables)
     await _prune_cuts(database, tables)
@@ -48,7 +49,7 @@ async def _prune_runs(database: Database, tables: Tables, keep_runs: timedelta) 
 
 
 async def prune_jobs(database: Database, tables: Tables) -> None:
-    """Forget what became of jobs more than a day ago. Safe to repeat."""
+    """Delete the log entries of jobs older than a day. Safe to repeat."""
     table = f"{quoted(tables.bookkeeping)}.pgqueuer_log"
     old = f"DELETE FROM {table} WHERE created < now() - CAST(:kept AS interval)"
     async with database.transaction() as connection:

@@ -1,4 +1,4 @@
-"""Answers a question put in SQL, reading only."""
+"""Run a read-only SQL query."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from etl.loaders.database import Database
 
 
 async def answer(database: Database, sql: str) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
-    """Return column names and rows. Raises DestinationError, also when `sql` would write."""
+    """Return column names and rows. Raises DestinationError, also if `sql` would write."""
     async with database.transaction({"transaction_read_only": "on"}) as connection:
         result = await connection.execute(text(sql))
         return list(result.keys()), [tuple(row) for row in result]

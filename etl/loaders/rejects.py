@@ -1,4 +1,4 @@
-"""Keeps the rejects table: what was set aside, once however often it is met, until it loads."""
+"""The rejects table: each record that could not be stored, once, until it loads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 
 class RejectsTable:
-    """The rejects of one stream; works in transactions that others open."""
+    """The rejects of one stream. Runs in transactions that others open."""
 
     def __init__(self, tables: Tables, stream: str) -> None:
         self._tables = tables
@@ -30,7 +30,10 @@ class RejectsTable:
     async def set_aside(
         self, connection: AsyncConnection, project_id: int, rejected: Sequence[Rejected]
     ) -> int:
-        """Write the rejects table, each record once; return how many are news."""
+        """Write rejects, each record once; return how many were not rejected before.
+
+        Raises RowsRefused if Postgres refuses a reject.
+        """
         if not rejected:
             return 0
         items = {item.key: item for item in rejected}
@@ -44,7 +47,7 @@ class RejectsTable:
     async def _unresolved(
         self, connection: AsyncConnection, project_id: int, keys: Sequence[str]
     ) -> set[str]:
-        """Return which of `keys` are set aside now."""
+        """Return which of `keys` are rejected now."""
         table = self._tables.rejects
         found = await connection.execute(
             select(table.c.record_key).where(
@@ -59,7 +62,7 @@ class RejectsTable:
     async def _set_one_aside(
         self, connection: AsyncConnection, project_id: int, item: Rejected
     ) -> None:
-        # A payload may itself be what Postgres refuses; its text always fits.
+        # Postgres may refuse the payload itself; it can always hold its text.
         for payload in (item.payload, json.dumps(item.payload, default=str)[:100_000]):
             try:
                 with translated():
@@ -92,7 +95,8 @@ class RejectsTable:
                     "last_seen_at": func.now(),
                     "resolved_at": None,
                 },
-                # Seen again unchanged is no news; the last sight of it is kept to the day.
+                # A record seen again unchanged is written at most once a day, to update
+                # `last_seen_at`.
                 where=or_(
                     table.c.resolved_at.is_not(None),
                     table.c.reason != row.excluded.reason,
@@ -105,9 +109,9 @@ class RejectsTable:
     async def resolve(
         self, connection: AsyncConnection, project_id: int, loaded_keys: set[str]
     ) -> None:
-        """Mark what was set aside earlier and has loaded now."""
+        """Mark rejects resolved whose records have loaded now."""
         if not await self._anything_set_aside(connection, project_id):
-            return  # nearly always, and sending a page's keys takes longer than to ask
+            return  # the usual case; sending a page's keys would take longer than this question
         keys = await self._unresolved(connection, project_id, list(loaded_keys))
         if keys:
             table = self._tables.rejects

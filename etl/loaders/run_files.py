@@ -1,8 +1,8 @@
-"""Shows whether the process of a run is dead: a file that the run keeps locked while it lives.
+"""Detect that the process of a run is dead: a run keeps a file locked while it lives.
 
-The kernel drops the lock however a process ends. The file proves a death only to a process under
-the same kernel: it carries the run's id and the kernel's boot id, and both are compared before the
-lock is tried. Any doubt means "not known to be dead", and the lease decides.
+The kernel drops the lock, however the process ends. The file proves a death only to a process under
+the same kernel. So it carries the run's id and the kernel's boot id, and both are compared before
+the lock is tried. In doubt the run is not known to be dead, and its lease decides.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# A file that nobody has locked for so long belongs to no lease any more, in seconds.
+# An unlocked file of this age, in seconds, belongs to no lease any more.
 _ABANDONED_S = 86_400.0
 
 
@@ -38,18 +38,18 @@ class RunFile:
         self.close()
 
     def close(self) -> None:
-        """Drop the lock and leave the file: whoever finds it knows that the run is over."""
+        """Drop the lock and keep the file: a process that finds it knows that the run is over."""
         os.close(self.descriptor)
 
 
 class RunFiles:
-    """The files of the runs of one data directory. No method raises; all of them do file I/O."""
+    """The files of the runs in one data directory. No method raises; all do file I/O."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def create(self, run_id: str) -> RunFile | None:
-        """Return the locked file of a run; None where there can be none."""
+        """Return the locked file of a run; None if none can be made."""
         content = _content(run_id)
         if content is None:
             return None
@@ -63,7 +63,7 @@ class RunFiles:
         except OSError:
             return None
         try:
-            # Complete and locked before it has its name, so nobody sees it unlocked.
+            # It is complete and locked before it gets its name, so no process sees it unlocked.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(descriptor, content)
             new.rename(path)
@@ -74,7 +74,7 @@ class RunFiles:
 
     @staticmethod
     def of_dead_run(path: str, run_id: str) -> RunFile | None:
-        """Return the file of a run that is dead, locked; None when that is not certain."""
+        """Return the locked file of a run that is certainly dead; None otherwise."""
         content = _content(run_id)
         if content is None or Path(path).name != _name(run_id):
             return None
@@ -94,7 +94,7 @@ class RunFiles:
         return None
 
     def _sweep(self) -> None:
-        """Remove old files that nobody has locked."""
+        """Remove old files that no process has locked."""
         for path in self.directory.glob("*.*"):
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime > time.time() - _ABANDONED_S:
@@ -112,7 +112,7 @@ def _name(run_id: str) -> str:
 
 
 def _content(run_id: str) -> bytes | None:
-    """Return what the file of a run holds on this machine, None where no kernel says who it is."""
+    """Return the content of a run's file on this machine; None if the kernel has no boot id."""
     if fcntl is None:
         return None
     try:

@@ -1,6 +1,6 @@
-"""Which tick of a schedule is whose: of several `serve` processes exactly one takes it.
+"""Give each tick of a schedule to exactly one of several `serve` processes.
 
-All clocks but the ticks themselves are the database's.
+The ticks are given by the caller; all other times are the database's.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from sqlalchemy.dialects.postgresql import insert
 from etl.loaders.database import Database
 from etl.loaders.tables import Tables
 
-# A tick so much older than the last one says that the last one was taken by a wrong clock.
+# If the last tick is later than this one by more than this, a wrong clock took the last one.
 WRONG_CLOCK = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a schedule's latest tick.
+    """The state of a schedule's latest tick.
 
-    held_for_s: how long its holder may stand still, in seconds; None when nobody is at work on it.
-    unfinished: whoever was at work on it died, or was stopped before the end.
+    held_for_s: for how many seconds its holder may still be silent; None if no process works on it.
+    unfinished: its holder died, or was stopped before the end.
     """
 
     ticked_at: datetime
@@ -33,7 +33,7 @@ class Taken:
 
 
 class Schedules:
-    """Takes, holds and closes ticks on behalf of one process, whose id is `holder`, a UUID."""
+    """Takes, holds and closes ticks for one process. `holder`: the id of the process, a UUID."""
 
     def __init__(self, database: Database, tables: Tables, holder: str, ttl_s: float) -> None:
         self._database = database
@@ -42,7 +42,7 @@ class Schedules:
         self.ttl_s = ttl_s
 
     async def latest(self, name: str) -> Taken | None:
-        """Return what is known of the schedule's latest tick, None when it never had one."""
+        """Return the state of the schedule's latest tick; None if it never had one."""
         table = self._table
         left = func.extract("epoch", table.c.expires_at - func.clock_timestamp())
         query = select(table.c.ticked_at, table.c.holder, left.label("left")).where(
@@ -60,9 +60,9 @@ class Schedules:
         )
 
     async def take(self, name: str, tick: datetime) -> bool:
-        """Take a tick; False when another has it, or is at work on an earlier one.
+        """Take a tick. False if another process has taken it, or works on an earlier one.
 
-        Safe to repeat, also when the answer to the first COMMIT was lost.
+        Safe to repeat, also if the answer to the first COMMIT was lost.
         """
         table = self._table
         mine = {"ticked_at": tick, "holder": self._holder, "expires_at": self._expiry()}
@@ -76,7 +76,7 @@ class Schedules:
                     or_(
                         table.c.ticked_at < tick,
                         table.c.ticked_at > tick + WRONG_CLOCK,
-                        # It was begun, and is to be ended.
+                        # It was begun and not ended, so it may be taken again.
                         and_(table.c.ticked_at == tick, table.c.holder.is_not(None)),
                     ),
                     or_(
@@ -91,16 +91,16 @@ class Schedules:
             return (await connection.execute(row)).rowcount == 1
 
     async def renew(self, name: str) -> bool:
-        """Prolong our hold; False when another has taken the schedule over. Safe to repeat."""
+        """Extend our hold. False if another process has taken the schedule over. Safe to repeat."""
         return await self._update(name, {"expires_at": self._expiry()})
 
     async def close(self, name: str, tick: datetime) -> None:
-        """Note that the work is done, and that `tick` was the last to pass meanwhile."""
+        """Note that the work is done; `tick` is the last tick that passed meanwhile."""
         last = func.greatest(self._table.c.ticked_at, tick)
         await self._update(name, {"ticked_at": last, "holder": None})
 
     async def leave(self, name: str) -> None:
-        """Give up before the end: whoever comes next catches it up. Safe to repeat."""
+        """Give up before the end; the next process runs the tick. Safe to repeat."""
         await self._update(name, {"expires_at": func.clock_timestamp()})
 
     async def _update(self, name: str, values: dict[str, Any]) -> bool:

@@ -1,13 +1,13 @@
-"""Builds the statements that load one table. Runs nothing.
+"""Build the statements that load one table. Runs nothing.
 
-Rows go into a temporary staging table by COPY and from there in one guarded upsert:
+Rows go by COPY into a temporary staging table, and from there into the table by one guarded upsert:
 
-- only rows that are new or changed are written at all: the join with the table comes first, so a
-  row without news is not even locked (on conflict alone would lock it, and write WAL);
-- in the order of the key, so that two units never wait for each other in a circle;
-- what was observed earlier never overwrites what was observed later, also where the later reading
-  found nothing new: while two runs read one stream, such sightings are kept apart;
-- volatile columns are set with a change, and take no part in finding one.
+- It writes only rows that are new or changed. The join with the table comes first, so an unchanged
+  row is not even locked (ON CONFLICT alone would lock it and write WAL).
+- It writes in the order of the key, so two units never deadlock.
+- A row observed earlier never overwrites a row observed later, also if the later reading found no
+  change: while two runs read one stream, such sightings are kept in a table of their own.
+- Volatile columns are written with a change, and are ignored when looking for one.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from hashlib import blake2b
 
 from etl.core.stream import Expiry, TableSpec
 
-# Staging is never analysed and the table may not be either, so the planner would have to guess.
-# One index probe a row is what we want, whatever the statistics say.
+# Staging is never analysed, and the table may not be, so the planner would have to guess. These
+# settings give one index probe per row, whatever the statistics say.
 PLAN_SETTINGS = {
     f"enable_{way}": "off" for way in ("hashjoin", "mergejoin", "seqscan", "bitmapscan", "material")
 }
 
 _PLACE = "_place"
-# The transaction that writes, as a number that only grows.
+# The id of the current transaction, as a number that only grows.
 XID = "pg_catalog.pg_current_xact_id()::text::bigint"
 _SOURCE_AT = "$5::timestamptz"
 
@@ -37,15 +37,18 @@ def quoted(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LoadStatements:
-    """What it takes to load one table.
+    """The statements that load one table.
 
-    columns: of staging: a row's place in the batch (null: in any range), then the row.
-    create_staging: safe to repeat; the table lives as long as the connection and is emptied at each
-    commit. upsert: takes $1 project_id, $2 observed_at, the places from $3 to before $4, and, if
-    takes_source_at, $5 the instant that clocks agreed on when the source answered; answers
-    (inserted, updated). sight: $1 and $2 as before: keeps which rows of staging were seen without
-    news. forget: $1 project_id. sweep: $1 and $2 as before, $3 owners: marks what belongs to them
-    and is not staged as deleted.
+    columns: those of staging: the row's place in the batch (null belongs to every range), then the
+    row.
+    create_staging: safe to repeat; the table lasts as long as the connection, and each commit
+    empties it.
+    upsert: $1 project_id, $2 observed_at, $3 first place, $4 end of the places, and if
+    takes_source_at, $5 the time on which the clocks agreed when the source answered. Returns
+    (inserted, updated).
+    sight: $1, $2 as in upsert. Notes which staged rows were seen without a change.
+    forget: $1 project_id. Deletes these notes.
+    sweep: $1, $2 as in upsert, $3 owners. Marks deleted what belongs to them and is not staged.
     """
 
     staging: str
@@ -68,7 +71,8 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
     declared = ", ".join(
         [f"{_PLACE} integer", *(f"{quoted(name)} {types[name]}" for name in columns)]
     )
-    # Behind a pooler a connection outlives us: another shape must have another name.
+    # Behind a pooler a connection outlives us, so a staging table of another shape needs another
+    # name.
     mark = blake2b(f"{schema}.{declared}".encode(), digest_size=6).hexdigest()
     staging = f"stage_{spec.name}_{mark}"
     return LoadStatements(
@@ -80,7 +84,7 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
         ),
         upsert=_upsert(spec, table, sightings, staging),
         takes_source_at=spec.expiry is not None,
-        # What the upsert has just written was observed at $2.
+        # The upsert has just set `_observed_at` of what it wrote to $2.
         sight=(
             f"INSERT INTO {sightings} AS g SELECT $1::bigint, {literal(spec.name)}, "
             f"{row_key(spec, 't')}, $2::timestamptz "
@@ -115,7 +119,7 @@ def _same_key(spec: TableSpec) -> str:
 
 
 def key_is(spec: TableSpec, names: Sequence[str], text: str) -> str:
-    """Return the condition that these columns of row `t` are the key in `text` (`key_text`)."""
+    """Return the condition that these columns of row `t` equal the key `text` (see `key_text`)."""
     types = {field.name: field.kind.value for field in spec.fields}
     if len(names) == 1:
         return f"t.{quoted(names[0])} = {text}::{types[names[0]]}"
@@ -129,7 +133,7 @@ def key_is(spec: TableSpec, names: Sequence[str], text: str) -> str:
 
 
 def row_key(spec: TableSpec, source: str) -> str:
-    """Return the key of a row as one text, the same as `key_text` makes of it."""
+    """Return the key of a row as one text, the same as `key_text` returns."""
     columns = [f"{source}.{quoted(name)}" for name in spec.key]
     if len(columns) == 1:
         return f"{columns[0]}::text"
@@ -137,7 +141,7 @@ def row_key(spec: TableSpec, source: str) -> str:
 
 
 def unseen_since(spec: TableSpec, sightings: str, observed_at: str) -> str:
-    """Return the condition that no run has seen row `t` without news after `observed_at`."""
+    """Return the condition that no run saw row `t` without a change after `observed_at`."""
     return (
         f"NOT EXISTS (SELECT FROM {sightings} AS g WHERE g.project_id = $1::bigint "
         f"AND g.table_name = {literal(spec.name)} AND g.row_key = {row_key(spec, 't')} "
@@ -146,7 +150,7 @@ def unseen_since(spec: TableSpec, sightings: str, observed_at: str) -> str:
 
 
 def expires_by_rule(expiry: Expiry, source: str, days: str) -> str:
-    """Return when a row of `source` expires where the server names no instant (see `Expiry`)."""
+    """Return when a row of `source` expires if the server names no time (see `Expiry`)."""
     started = f"{source}.{quoted(expiry.started)}"
     kept_for = f"coalesce({days}, {expiry.default_days})"
     return (
@@ -173,14 +177,14 @@ def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
         if spec.expiry is not None:
             named, days = value(source, spec.expiry.at), value(source, spec.expiry.days)
             expires_at = f"coalesce({named}, {expires_by_rule(spec.expiry, source, days)})"
-            # What the source shows is alive, whatever its expiry says; a replay shows nothing.
+            # What the source shows is alive, whatever its expiry says. A replay shows nothing.
             changed += f" OR (t._expired_at IS NOT NULL AND {_SOURCE_AT} IS NOT NULL)"
             held_days = f"t.{quoted(spec.expiry.days)}"
             held_by_rule = expires_by_rule(spec.expiry, "t", held_days)
             held_until = f"coalesce(t.{quoted(spec.expiry.at)}, {held_by_rule})"
-            # Older servers drop a recording piece by piece in its last day (PostHog source,
-            # session_recording_list_from_query.py, before the expiry was one instant). What is left
-            # of it names a later start, and so a later expiry.
+            # In its last day older servers drop a recording piece by piece (PostHog source,
+            # session_recording_list_from_query.py, before the expiry became one instant). The rest
+            # of it has a later start, and so a later expiry.
             whole = (
                 f" AND NOT coalesce(least({expires_at}, {held_until}) <= "
                 f"{_SOURCE_AT} + interval '25 hours' AND "

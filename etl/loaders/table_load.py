@@ -1,4 +1,4 @@
-"""The rows of one table on their way into it: COPY into staging, then the guarded upsert."""
+"""Load the rows of one table: COPY into staging, then the guarded upsert."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from etl.loaders.statements import LoadStatements
 
 
 class TableLoad:
-    """Loads the rows of one table in one transaction, setting aside those Postgres refuses.
+    """Loads the rows of one table in one transaction, and returns those that Postgres refuses.
 
-    Not careful, it raises RowsRefused instead, and the transaction is then broken.
+    If not `careful`, it raises RowsRefused instead, and the transaction is then broken.
     """
 
     def __init__(
@@ -40,24 +40,24 @@ class TableLoad:
         self.updated = 0
 
     async def stage(self) -> list[tuple[int, str]]:
-        """Copy the rows into staging; return place and reason of each one that was refused."""
-        # Outside of any savepoint: rolled back with the rows, it would be missing afterwards.
+        """Copy the rows into staging; return place and reason of each refused row."""
+        # Outside of any savepoint: otherwise rolling back the rows would also drop the table.
         await (await driver_of(self._connection)).execute(self._statements.create_staging)
         return await self._bisect(self._stage, 0, len(self._rows))
 
     async def upsert(self) -> list[tuple[int, str]]:
-        """Write what was staged; return place and reason of each row that was refused."""
+        """Write the staged rows; return place and reason of each refused row."""
         return await self._bisect(self._upsert, 0, len(self._rows))
 
     async def sight(self) -> None:
-        """Keep which rows were seen without news."""
+        """Note which rows were seen without a change."""
         driver = await driver_of(self._connection)
         await driver.execute(self._statements.sight, self._project_id, self._commit.observed_at)
 
     async def _bisect(
         self, step: Callable[[Any, int, int], Awaitable[None]], first: int, end: int
     ) -> list[tuple[int, str]]:
-        """Do `step` for the rows from `first` to before `end`, halving them where it is refused."""
+        """Run `step` for the rows in [first, end); split the range in half if it is refused."""
         if not self._careful:
             await step(await driver_of(self._connection), first, end)
             return []
@@ -76,7 +76,7 @@ class TableLoad:
     async def _stage(self, driver: Any, first: int, end: int) -> None:
         rows: Iterable[Row] = self._rows
         columns = self._statements.columns[1:]
-        if self._careful:  # else all rows are staged and written together: no need for places
+        if self._careful:  # otherwise all rows are written together and need no places
             rows = ((place, *self._rows[place]) for place in range(first, end))
             columns = self._statements.columns
         await driver.copy_records_to_table(

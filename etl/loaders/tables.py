@@ -1,6 +1,6 @@
-"""The tables of the destination, from the catalogue; Alembic compares the database against these.
+"""The tables of the destination, made from the catalogue. Alembic compares the database to them.
 
-Three schemas hang on one setting, so that two deployments live in one database: NAME holds data,
+One setting names the schemas, so two deployments fit into one database: NAME holds the data,
 NAME_etl the bookkeeping and Alembic's version.
 """
 
@@ -54,7 +54,7 @@ _UNIT = (
 
 
 def data_table(spec: TableSpec, metadata: MetaData, schema: str) -> Table:
-    """Return the table of `spec`: its fields, then the columns every data table has."""
+    """Return the table of `spec`: its fields, then the columns of every data table."""
     return Table(
         spec.name,
         metadata,
@@ -254,7 +254,8 @@ def _rejects(metadata: MetaData, schema: str) -> Table:
 
 
 def _suspects(metadata: MetaData, schema: str) -> Table:
-    # Unlogged: what a crash of the server empties is a doubt, and a doubt lost marks nothing.
+    # Unlogged: a crash of the server empties it. Lost suspects mean only that less is marked
+    # deleted.
     return Table(
         "suspects",
         metadata,

@@ -1,6 +1,6 @@
-"""Tells whether the schema is at the version this code needs, without loading Alembic.
+"""Tell whether the schema has the version that this code needs, without loading Alembic.
 
-Nearly every run finds it so, and Alembic is a sixth of what it takes to start.
+In nearly every run it has, and loading Alembic is a sixth of the time to start.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ VERSION_TABLE = "alembic_version"
 
 
 def migrations_dir() -> Path:
-    """Return where the migrations are: inside the installed package, else beside it."""
+    """Return the directory of the migrations: inside the installed package, or beside it."""
     package = Path(str(files("etl")))
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parent / "migrations"
 
 
 def newest_revision() -> str:
-    """Return the revision this code needs: migrations are numbered, and named by their number."""
+    """Return the revision this code needs. Revisions are numbered, and files named by number."""
     names = (path.name for path in (migrations_dir() / "versions").glob("[0-9]*_*.py"))
     return max(names).split("_")[0]
 
 
 async def is_current(database: Database, tables: Tables) -> bool:
-    """Tell whether the schema is at the version this code needs. Needs no right to write."""
+    """Tell whether the schema has the version this code needs. Needs no right to write."""
     versions = table(VERSION_TABLE, column("version_num"), schema=tables.bookkeeping)
     name = f"{quoted(tables.bookkeeping)}.{VERSION_TABLE}"
     async with database.transaction() as connection:
