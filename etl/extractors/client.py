@@ -1,4 +1,4 @@
-"""Sends requests, paces them, repeats them. The only place that speaks HTTP to the API."""
+"""Send requests, within the budget and with retries. Only this module speaks HTTP to the API."""
 
 from __future__ import annotations
 
@@ -31,57 +31,61 @@ from etl.extractors.protocol import (
 
 _log = structlog.get_logger(__name__)
 
-# Where nothing has ever answered, a wrong address is likelier than a server that restarts.
+# If nothing has ever answered, a wrong address is likelier than a server that restarts.
 FIRST_CONTACT_ATTEMPTS = 3
-# A server that is there is reached sooner than this, in seconds.
+# In seconds. A server that is up accepts a connection sooner than this.
 CONNECT_TIMEOUT_S = 20.0
 
-# What is shown of a longer wait that a server names, in seconds.
+# Longer waits that a server names are shown as this, in seconds.
 _LONGEST_NAMED_S = 1e9
 
 LARGEST_BODY_BYTES = 64 * 1024 * 1024
 
 
 class Budget(Protocol):
-    """The seam every request passes; see `etl.loaders.budget` for what it promises."""
+    """What every request has to pass; see `etl.loaders.budget` for what it promises."""
 
     async def acquire(self, classes: Sequence[str]) -> None:
-        """Return when a request drawing from `classes` may go, counting it as sent."""
+        """Return when a request that draws from `classes` may be sent; count it as sent.
+
+        Raises BudgetSpent if the wait would be too long.
+        """
         ...
 
     async def block(self, classes: Sequence[str], seconds: float) -> None:
-        """Hold back every request of `classes` for as long as the server asked."""
+        """Delay every request of `classes` for as long as the server asked."""
         ...
 
 
 class Clock:
-    """The database's clock without asking it each time: a reading, carried on monotonically."""
+    """The database's clock without a query each time: one reading, plus the time since."""
 
     def __init__(self, database_now: datetime) -> None:
         self.set(database_now)
 
     def set(self, database_now: datetime) -> None:
-        """Take over another reading."""
+        """Replace the reading."""
         self._at = database_now
         self._read_s = _elapsed_s()
 
     def now(self) -> datetime:
-        """Return the instant now."""
+        """Return the current time by the database's clock."""
         return self._at + timedelta(seconds=_elapsed_s() - self._read_s)
 
 
 def _elapsed_s() -> float:
-    """Return seconds that only grow, those in which the machine slept among them."""
+    """Return seconds that only grow, including those in which the machine slept."""
     if hasattr(time, "CLOCK_BOOTTIME"):  # Linux; elsewhere the next unit reads the clock again
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
 
 
 class Client:
-    """A session against one host with one key.
+    """A session with one host and one key.
 
-    requests and bytes_read only grow. source_ahead_s: how far the server's clock is ahead of the
-    database's, from the latest answer's Date header (whole seconds), None before the first.
+    requests, bytes_read: counts that only grow.
+    source_ahead_s: how many seconds the server's clock is ahead of the database's, by the Date
+    header of the latest answer (in whole seconds); None before the first answer.
     """
 
     def __init__(
@@ -95,8 +99,9 @@ class Client:
         *,
         secret: str,
     ) -> None:
-        # aiohttp repeats a GET by itself when a kept connection was dropped; such a request would
-        # pass no budget. We repeat it ourselves. (aiohttp's own test client does the same.)
+        # aiohttp repeats a GET by itself if a kept connection was dropped, without asking the
+        # budget. So this is switched off, and we repeat it. (aiohttp's own test client does the
+        # same.)
         session._retry_connection = False
         self._session = session
         self._host = URL(host)
@@ -112,11 +117,11 @@ class Client:
 
     @property
     def now(self) -> datetime:
-        """The instant on the database's clock."""
+        """The current time by the database's clock."""
         return self._clock.now()
 
     def set_clock(self, database_now: datetime) -> None:
-        """Take over another reading of the database's clock; the server's stays what it is."""
+        """Replace the reading of the database's clock. The server's clock stays as it is."""
         before = self._clock.now()
         self._clock.set(database_now)
         if self.source_ahead_s is not None:
@@ -131,9 +136,9 @@ class Client:
 
     @property
     def source_now(self) -> datetime:
-        """The instant that clocks agree on, which no single one can falsify.
+        """The time on which the clocks agree; the earliest clock if no two agree.
 
-        Where no two agree, the earliest: what is known as of too early an instant is read again.
+        Too early an instant only makes a later sync read more than needed.
         """
         read = self.clocks
         return read.agreed or read.earliest
@@ -141,14 +146,14 @@ class Client:
     async def fetch(
         self, request: Request, *, shrinkable: bool = False, attempts: int | None = None
     ) -> Answer:
-        """Fetch one answer of status 200; waits and repeats as the policy and the server say.
+        """Return an answer of status 200. Waits and repeats as the policy and the server say.
 
-        `shrinkable`: raise SourceOverloaded at once, so that the caller asks for less.
-        `attempts` replaces the policy's number. Raises a SourceError that is final, or BudgetSpent
-        when the wait the server names is longer than we are willing to wait.
+        shrinkable: raise SourceOverloaded at once, so that the caller can ask for less.
+        attempts: replaces the policy's number. Raises a SourceError if it is final, and BudgetSpent
+        if the server names a wait that is too long.
         """
-        # One for all attempts, and never sent. It stays bound when this returns: what the caller
-        # logs about the answer is about this request too.
+        # One id for all attempts; it is not sent. It stays bound after the return, because what the
+        # caller logs about the answer is about this request too.
         structlog.contextvars.bind_contextvars(request_id=secrets.token_hex(4))
         failures: dict[type[SourceError], int] = {}
         while True:
@@ -181,7 +186,7 @@ class Client:
             named_wait_s=_named_wait_s(error),
         )
         if isinstance(error, Throttled):
-            # In the database, so that other processes hold back too and a restart remembers.
+            # Kept in the database, so that other processes wait too, also after a restart.
             await self._budget.block(request.budget_classes, wait_s)
         if wait_s > self._max_wait_s:
             until = self._clock.now() + timedelta(seconds=wait_s)
@@ -201,7 +206,7 @@ class Client:
         requested_at, started_s = self._clock.now(), time.monotonic()
         self.requests += 1
         try:
-            # Redirects are not followed: the key would go along.
+            # No redirects: they would send the key to another host.
             async with self._session.get(url, allow_redirects=False) as response:
                 body = await self._read(response)
                 status, headers = response.status, response.headers
@@ -212,7 +217,7 @@ class Client:
         self._note_clock(headers)
         if status != 200:
             error = self._error_of(status, headers, body)
-            # What something else answers does not show that the address is PostHog's.
+            # An answer of a proxy does not show that the address is PostHog's.
             self._reached = self._reached or not isinstance(error, ForeignAnswer)
             raise error
         self._reached = True
@@ -225,7 +230,7 @@ class Client:
         return Answer(body, requested_at, self.clocks.agreed)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read the body, bounded: a server that ignores `limit` must not fill our memory."""
+        """Read the body up to a limit: a server that ignores `limit` must not fill our memory."""
         chunks, size_bytes = [], 0
         async for chunk in response.content.iter_any():
             size_bytes += len(chunk)
@@ -248,7 +253,7 @@ class Client:
 
 
 def _named_wait_s(error: SourceError) -> float | None:
-    """Return the wait that the server named where it counts as less, else None."""
+    """Return the wait that the server named if it is longer than the cap; None otherwise."""
     named_s = error.named_wait_s
     if named_s is None or named_s <= LONGEST_WAIT_S:
         return None

@@ -1,4 +1,4 @@
-"""The clocks that can be read here."""
+"""Read the clocks of the database and of this process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 
 def clocks_here(database_now: datetime) -> tuple[datetime, datetime]:
-    """Return what the database's and this process's clock say now, for the vote.
+    """Return the time by the database's clock and by this process's clock, for the vote.
 
-    Nothing else reads this process's clock to date data. Tests move both clocks by this function.
+    No other code uses this process's clock to date data. Tests move both clocks through this
+    function.
     """
     return database_now, datetime.now(UTC)

@@ -1,6 +1,7 @@
-"""The way to the server: the environment's proxy, and what a request that got no answer means.
+"""Connections to the server: the environment's proxy, and errors of requests without an answer.
 
-Most failures pass, and are tried again. What only a changed setting can mend is not.
+Most of these errors pass, so the request is sent again. An error that only another setting can
+cure is not retried.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from yarl import URL
 
 from etl.errors import ConfigurationError, SourceError, SourceUnavailable
 
-# Failures in which no server was met at all, as against one that broke off.
+# The server was not reached at all; in other failures the connection broke later.
 NOT_REACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
-# What OpenSSL calls an answer that is not TLS; the word depends on its version.
+# OpenSSL's names for an answer that is not TLS; they depend on its version.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 _CHECK_ADDRESS = "Check POSTHOG_HOST and the network"
 _LONGEST_TEXT = 200
@@ -26,8 +27,8 @@ _LONGEST_TEXT = 200
 def proxy_of(address: URL) -> tuple[URL | None, aiohttp.BasicAuth | None]:
     """Return the proxy that the environment names for `address`, and its user and password.
 
-    aiohttp's `trust_env` would read ~/.netrc, too: a second authorization beside our key.
-    Raises ConfigurationError.
+    aiohttp's `trust_env` is not used: it would also read ~/.netrc and send a second authorization.
+    Raises ConfigurationError if the proxy's address is wrong.
     """
     named = getproxies().get(address.scheme)
     if not named or proxy_bypass(f"{address.host}:{address.port}"):
@@ -45,9 +46,9 @@ def proxy_of(address: URL) -> tuple[URL | None, aiohttp.BasicAuth | None]:
 
 
 def connection_error(exc: Exception, address: URL) -> SourceError:
-    """Return our error for one of aiohttp's that came in place of an answer from `address`.
+    """Return our error for an error of aiohttp, raised instead of an answer from `address`.
 
-    Holds no address of a proxy with its password, and nothing that was sent.
+    It holds neither a proxy's address with its password nor anything that was sent.
     """
     host = address.host or ""
     if isinstance(exc, aiohttp.ClientProxyConnectionError):
@@ -109,5 +110,5 @@ def _tls_error(exc: OSError, host: str) -> SourceError:
 def _reason(exc: BaseException) -> str:
     text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
     if isinstance(exc, OSError) and exc.errno and text.startswith("Connect call failed"):
-        text = os.strerror(exc.errno)  # which asyncio hides behind words of its own
+        text = os.strerror(exc.errno)  # asyncio replaces it by a text of its own
     return " ".join(text.split())[:_LONGEST_TEXT] or type(exc).__name__

@@ -1,8 +1,8 @@
-"""PostHog's API without I/O: what to ask, and what an answer means, in both server flavours.
+"""PostHog's API without I/O: how to ask, and what an answer means, for all kinds of servers.
 
-The documentation promises {count, next, previous, results} with limit and offset; real servers
+The documentation promises {count, next, previous, results} with limit and offset. Real servers
 answer the recordings list with {results, has_next, next_cursor} (PostHog source,
-session_recording_api.py). Both are read here, whichever comes.
+session_recording_api.py). This module reads both.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from etl.errors import (
 
 _AVAILABLE_IN = re.compile(r"available in ([0-9]+) second")
 _MISSING_SCOPE = re.compile(r"missing required scope '([^']+)'")
-# What PostHog calls its errors (PostHog/drf-exceptions-hog, exceptions_hog/handler.py).
+# PostHog's types of errors (PostHog/drf-exceptions-hog, exceptions_hog/handler.py).
 _ERROR_TYPES = frozenset(
     {
         "authentication_error",
@@ -47,31 +47,31 @@ _ERROR_TYPES = frozenset(
         "validation_error",
     }
 )
-# A 429 with such words is no matter of how often we ask, but of how much (PostHog source,
-# session_recording_api.py).
+# A 429 with these words means that a query is too large, not that requests are too frequent
+# (PostHog source, session_recording_api.py).
 _TOO_SLOW = re.compile("timeout exceeded|max execution time|too slow", re.IGNORECASE)
 _OF_THE_KEY = re.compile(r"\b(scopes?|api key|project|plan)\b", re.IGNORECASE)
 _NO_ENDPOINT = re.compile(r"\bendpoint\b", re.IGNORECASE)
 _OF_THE_PROJECT = re.compile(r"\bproject\b", re.IGNORECASE)
 _LONGEST_TEXT = 200
 HIDDEN = "•••"
-# What could be a secret of somebody's: an address, a key, or a random word. No UUID is.
+# Text that may be a secret: an address, a key or a random word. A UUID does not match.
 _SECRETIVE = re.compile(
     r"https?://[^\s'\"]+"
     r"|\bph[a-z]_\w+"
     r"|(?<![\w-])(?![0-9a-f]+(?:-[0-9a-f]+){4}\b)(?=[\w-]*[0-9])(?=[\w-]*[A-Za-z])[\w-]{20,}"
 )
-# A server that names more than an hour is asked again after an hour.
+# If a server asks for more than an hour, we ask again after an hour.
 LONGEST_WAIT_S = 3_600.0
 
-# Load balancers take some 8 kB of address; the limit of PostHog's is not known.
+# Load balancers accept addresses of about 8 kB. PostHog's limit is unknown.
 LONGEST_IDS_BYTES = 6_000
 GROUPS_CURSOR = "cursor"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A GET below the host: path with its last slash, parameters, budget classes it draws from."""
+    """A GET: the path below the host with its last slash, parameters, budget classes."""
 
     path: str
     params: Sequence[tuple[str, str]]
@@ -80,9 +80,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of status 200, undecoded, and when its request went out.
+    """An answer of status 200, not decoded, and when its request was sent.
 
-    source_at: the instant that clocks agreed on when it came, None where no two did.
+    source_at: the time on which the clocks agreed when it arrived; None if no two agreed.
     """
 
     body: bytes
@@ -92,11 +92,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class RecordList:
-    """A list answer: its records and what it says about the list.
+    """A list answer: its records, and what it says about the list.
 
-    by_cursor: the envelope of real servers (has_next); else the documented one. cursor_name: the
-    parameter that takes the cursor. current: False when the server says that it is still working a
-    newer answer out (`refreshing`).
+    by_cursor: whether it has the form of real servers (has_next), not the documented one.
+    cursor_name: the parameter that takes the cursor.
+    current: False if the answer is marked as refreshing (`refreshing`). It may be incomplete.
     """
 
     records: list[Any]
@@ -117,9 +117,10 @@ def list_request(
 ) -> Request:
     """Return the request for a page of a list.
 
-    Only what every server knows: an unknown name is a 400, so order is left to its default
-    (newest start first in every version). `dates` is always sent to a server that filters,
-    because without it the server looks at three days only.
+    It has only parameters that every server knows, because an unknown one is a 400. So the order is
+    the
+    default one: newest start first, in every version. A server that filters by date always gets
+    `dates`, because without them it searches only three days.
     """
     params = []
     if dates is not None:
@@ -133,11 +134,11 @@ def list_request(
 
 
 def ids_request(path: str, ids: Sequence[str], budget_classes: Sequence[str]) -> Request:
-    """Return the request for these recordings, wherever in time they are.
+    """Return the request for these recordings, whatever their dates are.
 
-    The dates are sent because older servers apply their default window here, too, and the limit
-    because rows outside long-term storage obey the default one (PostHog source,
-    session_recording_api.py). Arrays are one JSON array in one parameter.
+    It sends dates because older servers apply their default range here too, and a limit because
+    rows outside long-term storage obey the default limit (PostHog source,
+    session_recording_api.py). An array is sent as one JSON array in one parameter.
     """
     params = [
         ("date_from", _instant(LONG_AGO)),
@@ -149,11 +150,11 @@ def ids_request(path: str, ids: Sequence[str], budget_classes: Sequence[str]) ->
 
 
 def id_batches(ids: Iterable[str]) -> Iterator[list[str]]:
-    """Cut `ids` so that each batch fits into an address."""
+    """Split `ids` into batches that fit into an address."""
     batch: list[str] = []
     size_bytes = 0
     for each in ids:
-        # Quoted, %22 on both sides and %2C behind.
+        # In quotes: %22 on both sides, and %2C after it.
         length = len(quote(each, safe="")) + 9
         if batch and size_bytes + length > LONGEST_IDS_BYTES:
             yield batch
@@ -170,7 +171,7 @@ def retrieve_request(path: str, key: str, budget_classes: Sequence[str]) -> Requ
 
 
 def parse_record(body: bytes) -> tuple[Mapping[str, Any], bool]:
-    """Return a record and whether it is dirty. Raises SourceUnavailable: not an object."""
+    """Return a record and whether it is dirty. Raises SourceUnavailable if it is not an object."""
     document, dirty = _document(body)
     if not isinstance(document, dict):
         raise _unreadable("The server's answer is JSON but no object")
@@ -178,9 +179,9 @@ def parse_record(body: bytes) -> tuple[Mapping[str, Any], bool]:
 
 
 def is_record_gone(error: SourceError) -> bool:
-    """Tell whether PostHog says with its 404 that there is no such record.
+    """Tell whether PostHog's 404 says that there is no such record.
 
-    One that names the endpoint or the project does not: see `names_the_project`.
+    A 404 that names the endpoint or the project does not say so: see `names_the_project`.
     """
     return (
         error.status == 404
@@ -191,17 +192,16 @@ def is_record_gone(error: SourceError) -> bool:
 
 
 def is_record_closed(error: SourceError) -> bool:
-    """Tell whether PostHog says with its 403 that the key's owner may not see one record."""
+    """Tell whether PostHog's 403 says that the key's owner may not see one record."""
     return (
         error.status == 403 and error.code is not None and _OF_THE_KEY.search(error.message) is None
     )
 
 
 def is_about_the_stream(error: SourceError) -> bool:
-    """Tell whether PostHog speaks of the key or the plan: the error comes for every record.
+    """Tell whether PostHog's error is about the key or the plan, so that every record gets it.
 
-    No 404 is such an error: one that names the project has to be confirmed, see
-    `names_the_project`.
+    Never True for a 404: one that names the project needs to be confirmed (`names_the_project`).
     """
     if error.code is None:
         return False
@@ -211,9 +211,9 @@ def is_about_the_stream(error: SourceError) -> bool:
 
 
 def names_the_project(error: SourceError) -> bool:
-    """Tell whether PostHog's 404 speaks of a project.
+    """Tell whether PostHog's 404 names a project.
 
-    It is believed only when the project itself is gone: the record may have such a name.
+    Only believe it if the project itself is not found either: a record may have such a name.
     """
     return (
         error.status == 404
@@ -228,9 +228,9 @@ def project_request(project_id: int) -> Request:
 
 
 def parse_list(body: bytes, read: Callable[[Raw], TypedRecord | None] | None = None) -> RecordList:
-    """Return the list in an answer, its records typed where `read` can do it.
+    """Return the list in an answer, with records typed if `read` can type them.
 
-    Raises SourceUnavailable: not a list, ask again.
+    Raises SourceUnavailable if it is not a list: ask again.
     """
     document, dirty = _document(body, decode if read is None else partial(decode_list, read=read))
     if isinstance(document, list):
@@ -240,7 +240,7 @@ def parse_list(body: bytes, read: Callable[[Raw], TypedRecord | None] | None = N
     records = document["results"]
     by_cursor = document.get("has_next") is not None
     cursor, count = document.get("next_cursor"), document.get("count")
-    # Without any end mark only an empty page is the end.
+    # Without any end mark, only an empty page is the end.
     more = bool(document["has_next"] if by_cursor else document.get("next", records))
     return RecordList(
         records=records,
@@ -259,7 +259,7 @@ def page_request(
     budget_classes: Sequence[str],
     cursor_name: str = "after",
 ) -> Request:
-    """Return the request for a page of a list without dates; `ask` None: it has no pages."""
+    """Return the request for a page of a list without dates. If `ask` is None, it has no pages."""
     asked = list(params)
     if ask is not None:
         asked.append(("limit", str(ask.limit)))
@@ -271,12 +271,12 @@ def page_request(
 
 
 def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> RecordList:
-    """Return the list in an answer, whose records `records_of` finds.
+    """Return the list in an answer; `records_of` finds its records.
 
-    Besides the two envelopes there is PostHog's own of the groups list: `next` holds the whole
+    There is a third form besides the two of the module, in the groups list: `next` holds the whole
     address of the next page, with a cursor in it (PostHog source, ee/clickhouse/views/groups.py).
-    Only the cursor is taken from there; the host it names may be another one's.
-    Raises SourceUnavailable: not a list, ask again.
+    Only the cursor is used; the address may name another host.
+    Raises SourceUnavailable if it is not a list: ask again.
     """
     document, dirty = _document(body)
     records = records_of(document)
@@ -296,7 +296,7 @@ def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> Re
         if cursor is not None:
             by_cursor, cursor_name = True, GROUPS_CURSOR
     else:
-        # Without any end mark it is all there is, unless the server counts more.
+        # Without any end mark this is the whole list, unless the server counts more rows.
         more = count is not None and len(records) < count
     return RecordList(
         records=records,
@@ -318,15 +318,16 @@ def _query_of(address: Any) -> Mapping[str, str]:
 
 
 def parse_object(body: bytes) -> Mapping[str, Any]:
-    """Return the object in an answer. Raises SourceUnavailable: not an object, ask again."""
+    """Return the object in an answer. Raises SourceUnavailable if it is none: ask again."""
     return parse_record(body)[0]
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
     """Return what an answer other than 200 means.
 
-    Go by the status, since types and codes vary. But a status that decides about a record, a stream
-    or the key counts only in PostHog's own form: a proxy or a firewall has the same ones.
+    The status decides, because types and codes vary. But a status that decides about a record, a
+    stream or the key counts only in PostHog's own form, because proxies and firewalls send the same
+    ones.
     """
     said, code = _said(body), _code(body)
     told = f"The API answered {status}" + (f": {said}" if said else "")
@@ -341,7 +342,8 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceErro
     elif status in (402, 403, 404, 410):
         kind, remedy = StreamUnavailable, _stream_remedy(status, said)
     elif status in (504, 512, 513) or (status == 429 and _TOO_SLOW.search(said)):
-        # 512 and 513 are PostHog's own: estimated time too long, memory limit.
+        # 512 and 513 are PostHog's own: the estimated time is too long, the memory limit is
+        # reached.
         kind, remedy = SourceOverloaded, _ASK_LATER
     elif status == 429:
         kind, remedy = Throttled, ""
@@ -356,7 +358,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceErro
 
 
 def source_clock(headers: Mapping[str, str]) -> datetime | None:
-    """Return the server's clock from its Date header, None when there is no readable one."""
+    """Return the server's time from its Date header; None if there is no readable one."""
     return _http_date(headers.get("Date", ""))
 
 
@@ -390,7 +392,7 @@ def _is_web_page(body: bytes) -> bool:
 
 
 def _said(body: bytes) -> str:
-    """Return the reason in an error body, in one line; empty when there is none to be read."""
+    """Return the reason in an error body as one line; empty if there is none."""
     try:
         document, _ = decode(body)
     except (ValueError, RecursionError):
@@ -398,17 +400,17 @@ def _said(body: bytes) -> str:
     if not isinstance(document, dict):
         return ""
     text = document.get("detail") or document.get("error") or ""
-    # Errors are logged and stored, and a server may quote whatever it has.
+    # Errors are logged and stored, and a server may quote a secret in them.
     text = _SECRETIVE.sub(HIDDEN, str(text)[: 10 * _LONGEST_TEXT])
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "…"
 
 
 def _code(body: bytes) -> str | None:
-    """Return PostHog's word for an error; None when the body has another form than PostHog's.
+    """Return PostHog's code of an error; None if the body is not in PostHog's form.
 
-    What some handlers answer, `{"error": …}`, is no such form: of the requests that are sent here
-    only a 500 is answered so, and anything else in front of the server may write it, too.
+    `{"error": …}` is not that form, although some handlers send it: of the requests sent here
+    PostHog answers only a 500 so, and a proxy may send it too.
     """
     try:
         document, _ = decode(body)
@@ -419,12 +421,12 @@ def _code(body: bytes) -> str | None:
     kind, code, detail = (document.get(name) for name in ("type", "code", "detail"))
     if not (isinstance(kind, str) and isinstance(code, str) and isinstance(detail, str)):
         return None
-    # Some errors have a type of their own; then they still have the rest of the form.
+    # Some errors have a type of their own, with the other fields of the form.
     return code if kind in _ERROR_TYPES or "attr" in document else None
 
 
 def _named_wait_s(headers: Mapping[str, str], said: str) -> float | None:
-    """Return the wait an answer names: header first, then text. 0 means it did not say."""
+    """Return the wait an answer names, from its header or else its text; 0 if it names none."""
     after = headers.get("Retry-After", "").strip()
     found = _AVAILABLE_IN.search(said)
     if after.isascii() and after.isdigit():

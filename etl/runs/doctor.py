@@ -1,6 +1,6 @@
-"""`check`: looks at everything a sync needs and names what is wrong, with its remedy.
+"""`check`: examine everything a sync needs; say what is wrong and what to do about it.
 
-Writes nothing. Spends at most three requests a project and two a stream.
+Writes nothing. Sends at most three requests per project and two per stream.
 """
 
 from __future__ import annotations
@@ -37,15 +37,19 @@ from etl.extractors.protocol import (
 from etl.settings import Settings
 
 ATTEMPTS = 2
-# A doctor does not sit out a long wait, in seconds, but reports it.
+# In seconds. A longer wait is reported instead.
 MAX_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at: what it is, whether it is well, and in words what was found.
+    """The result of one check.
 
-    exit_code is what the finding earns when it is not well. scope: what the key needs for it.
+    about: what was examined.
+    well: whether it is in order.
+    said: what was found, in words.
+    exit_code: the exit code of the command if it is not in order.
+    scope: the scope that the key needs for it.
     """
 
     about: str
@@ -55,29 +59,29 @@ class Finding:
     scope: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the finding as a JSON document."""
+        """Return the finding as JSON values."""
         return {"about": self.about, "ok": self.well, "scope": self.scope, "found": self.said}
 
 
 class Uncounted:
-    """The budget of a doctor who finds no database to count requests in: there are only a few."""
+    """The budget if there is no database to count requests in; `check` sends only a few."""
 
     async def acquire(self, classes: Sequence[str]) -> None:
         """Let the request go."""
 
     async def block(self, classes: Sequence[str], seconds: float) -> None:
-        """Wait here, since nothing is remembered; not for longer than the doctor is to wait."""
+        """Wait here, because nothing is stored. Does not wait if it is longer than MAX_WAIT_S."""
         if seconds <= MAX_WAIT_S:
             await asyncio.sleep(seconds)
 
 
 def trouble(about: str, exc: EtlError) -> Finding:
-    """Return the finding for something that failed."""
+    """Return the finding for an error."""
     return Finding(about, False, str(exc), exc.exit_code)
 
 
 def examine_settings(settings: Settings) -> list[Finding]:
-    """Return a finding for each setting that has to be there and is not."""
+    """Return a finding for each required setting that is missing or wrong."""
     findings = []
     for about, read in (("key", settings.require_source), ("database", settings.require_database)):
         try:
@@ -88,10 +92,10 @@ def examine_settings(settings: Settings) -> list[Finding]:
 
 
 async def examine_key(client: Client) -> tuple[Finding, Sequence[str] | None]:
-    """Return whether the key is accepted, and its scopes where the server tells them.
+    """Return whether the key is accepted, and its scopes if the server tells them.
 
-    `GET /api/personal_api_keys/@current` is not offered by older servers; the streams then show
-    what the key may do.
+    Older servers do not have `GET /api/personal_api_keys/@current`. Then only the streams show what
+    the key may read.
     """
     try:
         answer = await client.fetch(
@@ -108,7 +112,7 @@ async def examine_key(client: Client) -> tuple[Finding, Sequence[str] | None]:
 
 
 def examine_clock(client: Client) -> Finding:
-    """Return whether the clocks agree: the database's, this machine's and the server's."""
+    """Return whether the clocks of the database, this machine and the server agree."""
     clocks = client.clocks
     if clocks.agreed is None:
         said = f"No two clocks agree: {clocks}. Set them right; until then every sync is partial"
@@ -126,10 +130,9 @@ async def examine_stream(
     prefix: str,
     scopes: Sequence[str] | None = None,
 ) -> Finding:
-    """Return whether a stream can be read with this key; asks each of its resources for one record.
+    """Return whether this key can read a stream. Asks each of its resources for one record.
 
-    scopes: what the key may do, where the server tells it; then a scope that is missing needs no
-    request.
+    scopes: the key's scopes, if the server tells them. A missing scope then needs no request.
     """
     about = f"{stream.name} ({project_id})"
     if scopes is not None and not _covers(scopes, stream.scope):
@@ -147,7 +150,7 @@ async def examine_stream(
 
 
 def _covers(scopes: Sequence[str], scope: str) -> bool:
-    """Tell whether a key may do this; to write something covers to read it (permissions.py)."""
+    """Tell whether a key has this scope. A scope to write includes reading (permissions.py)."""
     return not {"*", scope, scope.replace(":read", ":write")}.isdisjoint(scopes)
 
 
@@ -190,7 +193,7 @@ async def _try_each(client: Client, stream: Stream, project_id: int, prefix: str
 
 
 async def _try_one(client: Client, resource: Resource, project_id: int, prefix: str) -> None:
-    """Ask for one record; 0 stands for a parent, which need not exist."""
+    """Ask for one record. A parent is given as 0; it need not exist."""
     address = resource.lists[0]
     parents = resource.parents
     path, params = address.fill({} if parents is None else dict.fromkeys(parents.fields, 0))

@@ -1,4 +1,4 @@
-"""Replays what was set aside: each payload goes through the transformer and the loader again."""
+"""Replay rejects: send each payload through the transformer and the loader again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from etl.loaders.leases import Leases, Unit
 from etl.loaders.loader import Commit, Loader
 from etl.runs.report import Report, Tally, ending_of, honest_ending
 
-WINDOW = "rejects"  # the unit of a replay, beside the stream's other units
+WINDOW = "rejects"  # the unit of a replay; no other work of a stream uses it
 AT_ONCE = 500
 
 
@@ -26,10 +26,10 @@ async def retry_rejects(
     stream: Stream,
     project_id: int,
 ) -> Report:
-    """Load what can be loaded now and mark it resolved; the rest stays set aside.
+    """Load the rejects that load now, and mark them resolved; the others stay rejected.
 
-    A payload counts as observed when it was set aside, so it never overwrites what was read since.
-    Safe to repeat. Never raises EtlError.
+    A payload counts as observed when it was rejected, so it never overwrites what was read later.
+    Safe to repeat. Never raises an EtlError: the report holds it.
     """
     run_id = str(uuid.uuid4())
     try:
@@ -90,7 +90,7 @@ async def _retry_rejects(
 def _parts(
     stream: Stream, items: Sequence[SetAside]
 ) -> Iterator[tuple[Resource, Sequence[SetAside]]]:
-    """Yield what belongs to each resource, some at a time."""
+    """Yield the rejects of each resource, in batches."""
     for resource in stream.resources:
         theirs = [item for item in items if resource is _resource_of(stream, item.payload)]
         for first in range(0, len(theirs), AT_ONCE):
@@ -98,7 +98,7 @@ def _parts(
 
 
 def _resource_of(stream: Stream, payload: Any) -> Resource:
-    """Return the resource that a payload came from: the longest key it has all fields of."""
+    """Return the resource of a payload: the one with the longest key whose fields it has."""
     found = [
         resource
         for resource in stream.resources
