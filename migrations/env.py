@@ -1,7 +1,7 @@
-"""Alembic's environment: runs on the connection and for the schemas that `etl` hands over.
+"""Alembic's environment. `etl` passes the connection and the schemas.
 
-The scripts ask for the schemas they work on (`etl.loaders.migrate.schemas`). The first one was
-written for posthog and posthog_etl; another deployment's names are put in their place.
+Each script asks for its schemas (`etl.loaders.migrate.schemas`). The first script was written for
+posthog and posthog_etl; these names are replaced for another deployment.
 """
 
 from alembic import context

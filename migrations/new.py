@@ -1,8 +1,8 @@
-"""Writes a new migration from what differs between the migrations and the tables.
+"""Write a new migration from the differences between the migrations and the tables.
 
     python -m migrations.new "what changed"
 
-Works in an embedded Postgres of its own that is removed afterwards.
+It uses an embedded Postgres of its own and removes it afterwards.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from etl.loaders.tables import Tables
 
 
 def _for_any_deployment(text: str, tables: Tables) -> str:
-    """Let a script name the schemas of the deployment it migrates, not those it was made from."""
+    """Replace the schemas' names, so that a script names those of the deployment it migrates."""
     text = text.replace(f"schema='{tables.bookkeeping}'", "schema=book")
     return text.replace(f"schema='{tables.schema}'", "schema=data")
 

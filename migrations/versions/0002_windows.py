@@ -1,4 +1,4 @@
-"""Coverage in stretches, lookback by grades, what vanished and what expired."""
+"""Coverage as stretches of time, lookback in grades, deletions and expiry."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Every stream: what the API offers beside recordings, and views over it."""
+"""Every stream: all that the API offers besides recordings, and views of it."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ from etl.loaders.statements import quoted
 revision = "0003"
 down_revision = "0002"
 
-# In a query {data} and {book} stand for the schemas. A view says what it and its columns are.
+# {data} and {book} in a query stand for the schemas. Each view and its columns have comments.
 VIEWS = {
     "publicly_shared_now": (
         "Everything that anyone with a link can open now, as far as it was asked about.",
@@ -244,7 +244,7 @@ def _create_view(name: str, data: str, book: str) -> None:
         ),
     ]
     for statement in statements:
-        # Not `op.execute`, which takes a colon in a schema's name for a parameter.
+        # `op.execute` would read a colon in a schema's name as a parameter.
         op.get_bind().exec_driver_sql(statement)
 
 

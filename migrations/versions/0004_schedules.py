@@ -1,4 +1,4 @@
-"""Which tick of each schedule was the last."""
+"""The last tick of each schedule."""
 
 import sqlalchemy as sa
 from alembic import op

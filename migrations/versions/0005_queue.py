@@ -1,4 +1,4 @@
-"""The queue: PgQueuer's own tables, in the schema of the bookkeeping. How long a run waited."""
+"""The queue: PgQueuer's own tables, in the bookkeeping schema. Also how long a run waited."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -41,13 +41,13 @@ def downgrade() -> None:
 
 
 def _run(script) -> None:
-    """Run what PgQueuer says; it does not quote a schema, so the search path names it."""
+    """Run PgQueuer's SQL. It does not quote a schema, so the search path names it."""
     _, book = schemas(op.get_context())
     bind = op.get_bind()
     before = bind.execute(sa.text("SELECT current_setting('search_path')")).scalar_one()
     _search(bind, quoted(book))
     text = script(QueryBuilderEnvironment(queue_settings(book)))
-    # Several statements in one text, which a prepared statement cannot be.
+    # The text holds several statements, which a prepared statement cannot.
     bind.connection.dbapi_connection.run_async(lambda connection: connection.execute(text))
     _search(bind, before)
 

@@ -1,4 +1,4 @@
-"""Which resources were asked about in vain, and what some columns can tell."""
+"""Failed checks of resources; and comments of columns."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Records that the dates of a request cut, so that each sight of them is asked about once."""
+"""Records that the dates of a request cut, so that each cut answer is asked about only once."""
 
 import sqlalchemy as sa
 from alembic import op
