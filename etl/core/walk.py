@@ -105,7 +105,7 @@ class Walk(Protocol):
         ...
 
     def take(self, ask: Ask, listing: Listing, /) -> Step:
-        """Note the answer to `ask`."""
+        """Note the answer to `ask`. Raises ListingBroken."""
         ...
 
     def position(self) -> Mapping[str, Any]:
@@ -150,7 +150,7 @@ class CursorWalk:
         return Ask(limit=limit, after=self.after)
 
     def take(self, _ask: Ask, listing: Listing, /) -> Step:
-        """Note a page; see `Walk`."""
+        """Note a page; see `Walk`. Raises ListingBroken."""
         self._refuse_repetition(listing.keys)
         if not listing.more:
             return Step(last=True)
@@ -284,7 +284,7 @@ class OffsetWalk:
         return Ask(limit=limit, offset=offset)
 
     def take(self, ask: Ask, listing: Listing, /) -> Step:
-        """Note a page; see `Walk`."""
+        """Note a page; see `Walk`. Raises ListingBroken."""
         places: dict[str, Any] = {}
         for key, place in zip(listing.keys, listing.order or repeat(None), strict=False):
             # A row that comes twice in one answer takes one place in the list.

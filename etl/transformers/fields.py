@@ -39,14 +39,14 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def to_text(value: Any) -> str:
-    """Accept text only: accepting a number would hide that the field changed its meaning."""
+    """Return text. Raises InvalidRecord for a number: the field may have changed its meaning."""
     if type(value) is str:
         return value
     raise InvalidRecord(f"expected text, got {_shown(value)}")
 
 
 def to_bigint(value: Any) -> int:
-    """Accept an integer of at most 64 bits, also as 3.0 or "3"."""
+    """Return an integer of at most 64 bits, given also as 3.0 or "3". Raises InvalidRecord."""
     if (type(value) is float and value.is_integer()) or (
         type(value) is str and _INTEGER.fullmatch(value)
     ):
@@ -57,7 +57,7 @@ def to_bigint(value: Any) -> int:
 
 
 def to_double(value: Any) -> float:
-    """Accept a finite number, also as text (old servers sent durations as text)."""
+    """Return a finite number; old servers sent durations as text. Raises InvalidRecord."""
     try:
         if type(value) in (int, float) or (type(value) is str and _NUMBER.fullmatch(value)):
             number = float(value)
@@ -69,14 +69,14 @@ def to_double(value: Any) -> float:
 
 
 def to_boolean(value: Any) -> bool:
-    """Accept true and false only."""
+    """Return true or false. Raises InvalidRecord for any other value."""
     if type(value) is bool:
         return value
     raise InvalidRecord(f"expected true or false, got {_shown(value)}")
 
 
 def to_instant(value: Any) -> datetime:
-    """Accept ISO 8601 text; without a zone it is UTC.
+    """Return the instant in ISO 8601 text; without a zone it is UTC. Raises InvalidRecord.
 
     RFC 3339 text is read as the fast reader reads it (nanoseconds are rounded, as Postgres does);
     other ISO 8601 text is read by the standard library.
@@ -96,7 +96,7 @@ def to_instant(value: Any) -> datetime:
 
 
 def to_uuid(value: Any) -> str:
-    """Accept a UUID in any usual form; return the canonical form."""
+    """Return a UUID, given in any usual form, in canonical form. Raises InvalidRecord."""
     if type(value) is str:
         if CANONICAL_UUID.fullmatch(value):
             return value
@@ -106,7 +106,7 @@ def to_uuid(value: Any) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Accept any value nested up to DEEPEST levels; return JSON text."""
+    """Return any value as JSON text. Raises InvalidRecord if it is deeper than DEEPEST levels."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:  # integers beyond 64 bits, or nesting that orjson refuses
@@ -114,7 +114,7 @@ def to_json(value: Any) -> str:
 
 
 def to_texts(value: Any) -> list[str]:
-    """Accept an array of text."""
+    """Return an array of text. Raises InvalidRecord."""
     if type(value) is list and all(type(item) is str for item in value):
         return value
     raise InvalidRecord(f"expected an array of text, got {_shown(value)}")
