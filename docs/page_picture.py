@@ -1,8 +1,8 @@
-"""Takes the picture of the status page: syncs from a sandbox, for real, and looks at the result.
+"""Take the picture of the status page: sync from a sandbox and open the page.
 
     python docs/page_picture.py
 
-Needs Chromium and chromedriver. The database is one of its own that is removed afterwards.
+Needs Chromium and chromedriver. It uses its own database and removes it afterwards.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BLIND_FOR = "subscriptions"
 
 
 async def take_picture() -> None:
-    """Sync some months, a stream of them without its scope, and look."""
+    """Sync some months, with a key that lacks the scope of one stream; take the picture."""
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     start = (today - timedelta(days=150)).isoformat()
     options = SandboxOptions(port=0, recordings=6_000, days=120)

@@ -1,9 +1,9 @@
-"""Takes the picture of the terminal in the README: runs the demo and exports what it printed.
+"""Make the picture of the terminal in the README: run the demo and export its output.
 
     python docs/picture.py
 
-The demo runs for real, on a terminal of 90 columns, with a database of its own that is removed
-afterwards; the directory it ran in is shown as `~`. The picture loads nothing from elsewhere.
+The demo runs on a terminal of 90 columns with its own database, which is removed afterwards. The
+directory it ran in is shown as `~`. The picture loads nothing from other hosts.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from rich.text import Text
 
 PICTURE = Path(__file__).parent / "terminal.svg"
 COLUMNS = 90
-# The fonts that the template of rich would load from elsewhere, and its comment.
+# Rich's template loads fonts from other hosts; its comment is not needed.
 _LEFT_OUT = re.compile(r"@font-face\s*\{\{.*?\}\}\s*|<!--.*?-->\s*", re.DOTALL)
 _INDENTATION = re.compile(r"^[ \t]+|[ \t]+$", re.MULTILINE)
 
 
 def run_on_terminal(command: Sequence[str], directory: Path) -> str:
-    """Run `command` in `directory`; return what it printed. Raises CalledProcessError."""
+    """Run `command` in `directory`; return its output. Raises CalledProcessError."""
     ours, theirs = pty.openpty()
     ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
     environment.pop("NO_COLOR", None)
-    # As in an activated environment: what the demo says to type then begins with the bare name.
+    # As in an activated environment, so that the demo names commands without a path.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     with subprocess.Popen(
         command, cwd=directory, env=environment, stdout=theirs, stderr=subprocess.DEVNULL
     ) as process:
         os.close(theirs)
         printed = bytearray()
-        # Once nobody holds the other end, Linux answers with an error, macOS with nothing.
+        # When the other end is closed, Linux returns an error, macOS nothing.
         with contextlib.suppress(OSError), open(ours, "rb", buffering=0) as terminal:
             while chunk := terminal.read(65_536):
                 printed += chunk
@@ -59,17 +59,17 @@ def svg_of(command: str, printed: str) -> str:
     console = Console(record=True, width=COLUMNS, file=StringIO())
     console.print(f"[bold green]$[/] [bold]{command}[/]")
     console.print(Text.from_ansi(printed.rstrip() + "\n"))
-    # Whatever monospaced font there is, but none that draws SQL's ->> as one arrow.
+    # Any monospaced font except this one, which draws SQL's ->> as one arrow.
     form = _LEFT_OUT.sub("", CONSOLE_SVG_FORMAT).replace("Fira Code, ", "")
     svg = console.export_svg(title=command, code_format=form, unique_id="terminal")
     return _INDENTATION.sub("", svg)
 
 
 def main() -> None:
-    """Take the picture anew."""
+    """Make the picture."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         directory = Path(name)
-        directory.chmod(0o711)  # run by root, the embedded Postgres belongs to somebody else
+        directory.chmod(0o711)  # if root runs this, the embedded Postgres runs as another user
         program = str(Path(sys.executable).with_name("posthog-etl"))
         printed = run_on_terminal([program, "demo"], directory)
         shown = printed.replace(str(directory.resolve()), "~").replace(name, "~")
