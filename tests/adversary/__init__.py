@@ -1,1 +1,1 @@
-"""The shipped command against a server that shares nothing with it or with the sandbox."""
+"""The installed command against a server that shares no code with it or with the sandbox."""

@@ -1,4 +1,4 @@
-"""The server that shares nothing with the sandbox, and the command and the pipeline against it."""
+"""Fixtures: the adversary server, and the command and the pipeline that read from it."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ async def start_adversary() -> AsyncIterator[StartAdversary]:
 
 @pytest_asyncio.fixture
 async def adversary(start_adversary: StartAdversary) -> Adversary:
-    """A server of the newest kind that holds nothing yet."""
+    """An empty server of the newest kind."""
     return await start_adversary()
 
 
 @pytest.fixture
 def command(adversary: Adversary, dsn: str) -> Command:
-    """The real command against it."""
+    """The installed command, reading from this server."""
     return Command(adversary.url, dsn)
 
 
 @pytest.fixture
 def pipeline(adversary: Adversary, dsn: str) -> Pipeline:
-    """The pipeline in the test's process against it: the recordings alone."""
+    """The pipeline in the test's process, reading only recordings from this server."""
     return Pipeline(adversary, dsn)

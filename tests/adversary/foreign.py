@@ -1,6 +1,7 @@
-"""Answers that are not what was asked for: other machines' pages, throttling, broken connections.
+"""Answers other than the true one: pages of proxies, throttling, broken connections.
 
-Each is given to `Adversary.when` and takes the request and what would be answered.
+Each is passed to `Adversary.when`. It is called with the request and a function that returns the
+true answer.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def refused(status: int, code: str, detail: str) -> Answer:
 def throttled(
     text: str = "Query timeout exceeded. Try again later.", retry_after: int | None = None
 ) -> Answer:
-    """Answer 429, with the seconds to wait or without."""
+    """Answer 429, with or without the seconds to wait."""
 
     async def answer(_asked: Asked, _proceed: Proceed) -> web.StreamResponse:
         headers = None if retry_after is None else {"Retry-After": str(retry_after)}
@@ -83,7 +84,7 @@ async def half(asked: Asked, proceed: Proceed) -> web.StreamResponse:
 
 
 async def cut(_asked: Asked, proceed: Proceed) -> web.StreamResponse:
-    """Send half of the true answer as if it were the whole."""
+    """Send half of the true answer as if it were complete."""
     body = bytes(proceed().body)
     return web.Response(body=body[: len(body) // 2], content_type="application/json")
 

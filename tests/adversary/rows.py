@@ -1,4 +1,4 @@
-"""Rows of real servers, made up: recordings of several pieces, and records of other lists."""
+"""Made-up rows of real servers: recordings of several pieces, and records of other lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ONGOING = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Piece:
-    """A stored part of a session; the server filters these by their start, then adds them up."""
+    """A stored part of a session. The server filters pieces by their start, then adds them up."""
 
     start: datetime
     end: datetime
@@ -22,7 +22,7 @@ class Piece:
 
 @dataclass
 class Recording:
-    """A session. fields: what its rows say in place of what is worked out."""
+    """A session. fields: values of its row that replace the computed ones."""
 
     id: str
     pieces: list[Piece]
@@ -42,11 +42,11 @@ class Recording:
         return midnight + timedelta(days=self.retention_days)
 
     def move(self, by: timedelta) -> None:
-        """Start and end it at another time."""
+        """Move its start and end by this much."""
         self.pieces = [Piece(p.start + by, p.end + by, p.clicks) for p in self.pieces]
 
     def row(self, now: datetime, pieces: Sequence[Piece] | None = None) -> dict[str, Any]:
-        """Return the row of a list, added up from these pieces, or from all."""
+        """Return the row of a list: the sum of these pieces, or of all."""
         pieces = self.pieces if pieces is None else pieces
         start, end = min(p.start for p in pieces), max(p.end for p in pieces)
         length_s = int((end - start).total_seconds())
@@ -107,7 +107,7 @@ def recording(
 def recordings(
     count: int, newest: datetime, step: timedelta = timedelta(minutes=7), ties: int = 0
 ) -> list[Recording]:
-    """Return `count` recordings, newest first; the middle `ties` of them start at one instant."""
+    """Return `count` recordings, newest first; `ties` of them, in the middle, start together."""
     first = (count - ties) // 2
     places = (i if i < first else max(first, i + 1 - max(ties, 1)) for i in range(count))
     return [recording(f"r{i:06}", newest - step * place) for i, place in enumerate(places)]
@@ -163,7 +163,7 @@ def subscription(id: int, **fields: Any) -> dict[str, Any]:
 
 
 def playlist(short_id: str, **fields: Any) -> dict[str, Any]:
-    """Return a collection; `type="filters"` makes a saved filter of it."""
+    """Return a collection, or a saved filter with `type="filters"`."""
     return {
         **{"id": 1, "short_id": short_id, "name": short_id, "derived_name": None},
         **{"description": "", "pinned": False, "deleted": False, "filters": {}},
@@ -174,7 +174,7 @@ def playlist(short_id: str, **fields: Any) -> dict[str, Any]:
 
 
 def secret_key(id: str, **fields: Any) -> dict[str, Any]:
-    """Return a secret key of the project, without its value, as lists carry it."""
+    """Return a secret key of the project without its value, as in a list."""
     return {
         **{"id": id, "label": f"Key {id}", "value": None, "mask_value": "phs_...abcd"},
         **{"created_at": _made(1), "last_used_at": None, "last_rolled_at": None},

@@ -1,7 +1,7 @@
-"""A PostHog server that a test can bend. It knows only what real servers were seen to do.
+"""A PostHog server whose behaviour a test can change. It does only what real servers were seen to
+do.
 
-It shares no code with the pipeline or the sandbox. Everything is an attribute, and may be changed
-while it is read.
+It shares no code with the pipeline or the sandbox. Every attribute may be changed at any time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FORBIDDEN = "You do not have access to this resource."
 
 @dataclass(frozen=True)
 class Asked:
-    """A request. path: below the project, with its last slash. number: from 1 on."""
+    """A request. path: below the project, with its last slash. number: counts from 1."""
 
     number: int
     path: str
@@ -56,28 +56,35 @@ class Stored:
     hidden: set[Any] = field(default_factory=set)
 
     def find(self, key: str) -> JSON | None:
-        """Return the record of a key as it stands in an address."""
+        """Return the record with this key, as written in an address."""
         return next((row for row in self.rows if str(row[self.key]) == key), None)
 
     def is_hidden(self, key: str) -> bool:
-        """Tell whether it may not be seen."""
+        """Tell whether the key's owner may not see it."""
         return key in map(str, self.hidden)
 
 
 @dataclass
 class Adversary:
-    """The server. See each attribute; `url` is where it listens.
+    """The server. It listens at `url`.
 
-    envelope, how recordings are listed: cursor (new), older (has_next with offset only), documented
-    (count and next). dates: honoured, ignored, or refused as unknown (the latter two: documented).
-    clamp: most rows a page. ties: how equal starts are ordered, "stable" or "by offset", then with
-    shuffle as the seed. counts,
-    count_off_by: whether documented lists count, and by how much wrongly. lists_expired: what
-    expired is listed still. bare_ids: answers by ids leave fields null. collections: their
-    recordings come as "ids" (all at once, limit and cursor ignored) or as "pages".
-    offset: how far the server's clock is off; skew(number): how much further the Date header is,
-    None for no header. before_list: called before each list is answered. rewrite: changes the text
-    of each JSON answer. answers: further addresses below the project, a document or a function.
+    envelope: the form of the recordings list: cursor (new), older (has_next, offset only),
+    documented (count and next).
+    dates: whether dates are honoured, ignored, or refused as unknown (the last two: documented
+    only).
+    clamp: the most rows per page.
+    ties: how rows with equal starts are ordered: "stable", or "by offset" with `shuffle` as the
+    seed.
+    counts, count_off_by: whether documented lists have a count, and by how much it is wrong.
+    lists_expired: which expired recordings are still listed.
+    bare_ids: whether answers by ids leave fields null.
+    collections: whether items of a collection come as "ids" (all at once, without limit and cursor)
+    or as "pages".
+    offset: how far the server's clock is off.
+    skew(number): how much further the Date header of a request is off; None for no header.
+    before_list: called before each list is answered.
+    rewrite: changes the text of each JSON answer.
+    answers: further addresses below the project, each with a document or a function.
     """
 
     url: str = ""
@@ -132,21 +139,21 @@ class Adversary:
         return datetime.now(UTC) + self.offset
 
     def add(self, *recordings: Recording) -> None:
-        """Store recordings, or replace those of the same ids."""
+        """Store recordings; replace those with the same ids."""
         self.recordings.update((each.id, each) for each in recordings)
 
     def when(self, asked: Predicate | str, answer: Answer, times: int | None = None) -> None:
-        """Give another answer to these requests (a text: part of the path), `times` of them."""
+        """Give another answer to matching requests, `times` times. A text: part of the path."""
         matches = (lambda each: asked in each.path) if isinstance(asked, str) else asked
         self.rules.append([matches, answer, times])
 
     def asked(self, path: str = "") -> list[Asked]:
-        """Return the requests for an address below the project, all without one."""
+        """Return the requests for an address below the project; all requests without a path."""
         return [each for each in self.requests if path in ("", each.path)]
 
     @property
     def pages(self) -> list[Asked]:
-        """The requests for a page of the list of recordings, without those by ids."""
+        """The requests for pages of the recordings list, without requests by ids."""
         return [e for e in self.asked("session_recordings/") if "session_ids" not in e.query]
 
     async def _handle(self, http: web.Request) -> web.StreamResponse:
@@ -223,7 +230,7 @@ class Adversary:
         return self._page(asked, found, by_ids=True)
 
     def _ranked(self, asked: Asked, named: bool = False) -> list[Ranked]:
-        """Return what is listed, each with the pieces that lie in the dates, in order."""
+        """Return the listed recordings in order, each with its pieces inside the dates."""
         since, until = self._asked_dates(asked, named=named)
         found = []
         for each in self.recordings.values():

@@ -1,4 +1,4 @@
-"""P6: deletions are seen, never invented; what is listed lives; expiry has a guard of its own."""
+"""P6: deletions are seen, never invented. A listed record is alive. Expiry has its own guard."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def marked(dsn: str, table: str = RECORDINGS, mark: str = "_deleted_at") -
 
 
 def singles(server: Adversary, name: str = "insights") -> list[str]:
-    """The addresses of single records that were asked for."""
+    """The addresses of single records that were requested."""
     return [
         each.path
         for each in server.requests
@@ -41,7 +41,7 @@ def singles(server: Adversary, name: str = "insights") -> list[str]:
 
 
 async def let_a_day_pass(dsn: str, stream: str) -> None:
-    """Let a day pass for what was asked for by its key."""
+    """Make the requests for single records of a stream a day older."""
     await value(
         dsn,
         "UPDATE posthog_etl.checks SET checked_at = checked_at - interval '25 hours' "
@@ -56,9 +56,9 @@ async def let_a_day_pass(dsn: str, stream: str) -> None:
 async def test_fifty_insights_that_are_hidden_stay_and_one_that_is_gone_is_marked(
     adversary: Adversary, dsn: str
 ) -> None:
-    """Each is asked for by its key, once a day; a list that leaves them out decides nothing.
+    """Each hidden record is asked for by its key, once a day; a list without it decides nothing.
 
-    The last answers show no record, so that one that is there has to show that they mean something.
+    The last answers show no record, so a record that exists has to show that they mean something.
     """
     adversary.insights.rows = [insight(n) for n in range(1, 301)]
     command = Command(adversary.url, dsn, POSTHOG_ETL_DISABLED_STREAMS="")
@@ -80,7 +80,7 @@ async def test_fifty_insights_that_are_hidden_stay_and_one_that_is_gone_is_marke
 async def test_many_suspects_are_asked_for_over_several_syncs(
     adversary: Adversary, dsn: str
 ) -> None:
-    """Until all have been, each run is partial and says how many are left."""
+    """Until all were asked for, each run is partial and says how many are left."""
     adversary.insights.rows = [insight(n) for n in range(1, 201)]
     pipeline = Pipeline(adversary, dsn, streams=INSIGHTS, confirm_requests=15)
     await pipeline.sync()
@@ -100,7 +100,7 @@ async def test_many_suspects_are_asked_for_over_several_syncs(
 async def test_what_is_known_to_be_hidden_is_asked_again_after_a_day_and_no_news_for_the_guard(
     adversary: Adversary, dsn: str
 ) -> None:
-    """A third is hidden: accepted once, and not again; one of them is deleted later."""
+    """A third is hidden. It is accepted once, and not again. One of them is deleted later."""
     adversary.insights.rows = [insight(n) for n in range(1, 91)]
     pipeline = Pipeline(adversary, dsn, streams=INSIGHTS, confirm_requests=20)
     await pipeline.sync()
@@ -123,7 +123,7 @@ async def test_what_is_known_to_be_hidden_is_asked_again_after_a_day_and_no_news
 async def test_a_recording_that_is_hidden_from_a_documented_server_s_list_stays(
     start_adversary: StartAdversary, dsn: str
 ) -> None:
-    """Asked for by its key, PostHog says that it may not be seen."""
+    """Asked for by its key, PostHog answers that the key's owner may not see it."""
     server = await start_adversary(envelope="documented")
     server.add(*recordings(12, server.now - HOUR))
     pipeline = Pipeline(server, dsn, **WHOLE_PAST)
@@ -139,7 +139,7 @@ async def test_a_recording_that_is_hidden_from_a_documented_server_s_list_stays(
 async def test_insights_that_always_fail_keep_none_of_the_others_from_being_marked(
     adversary: Adversary, dsn: str
 ) -> None:
-    """Three of ten, the first ones: a record that is there shows that it is not the server."""
+    """The first three of ten always fail. A record that exists shows that the server works."""
     adversary.insights.rows = [insight(n) for n in range(1, 61)]
     pipeline = Pipeline(adversary, dsn, streams=INSIGHTS)
     await pipeline.sync()
@@ -156,7 +156,7 @@ async def test_insights_that_always_fail_keep_none_of_the_others_from_being_mark
 async def test_what_was_asked_for_in_vain_comes_after_what_was_not_asked_for(
     adversary: Adversary, dsn: str
 ) -> None:
-    """Three questions a sync, and the first two always fail: the others have their turn."""
+    """A sync asks for three, and the first two always fail: the others are still asked for."""
     adversary.insights.rows = [insight(n) for n in range(1, 61)]
     pipeline = Pipeline(adversary, dsn, streams=INSIGHTS, confirm_requests=3)
     await pipeline.sync()
@@ -173,7 +173,7 @@ async def test_what_was_asked_for_in_vain_comes_after_what_was_not_asked_for(
 async def test_recordings_are_asked_for_singly_where_the_question_by_ids_always_fails(
     adversary: Adversary, dsn: str
 ) -> None:
-    """One of the two that vanished is what the server cannot answer for."""
+    """The server can never answer for one of the two that vanished."""
     adversary.add(*recordings(12, adversary.now - HOUR))
     pipeline = Pipeline(adversary, dsn, **WHOLE_PAST)
     await pipeline.sync()
@@ -193,7 +193,7 @@ async def test_recordings_are_asked_for_singly_where_the_question_by_ids_always_
 async def test_a_server_that_finds_no_record_by_its_key_proves_nothing(
     start_adversary: StartAdversary, dsn: str, stream: str
 ) -> None:
-    """It answers 404 in PostHog's form to everything: partial, and nothing is marked."""
+    """It answers everything with 404 in PostHog's form. The run is partial and marks nothing."""
     server = await start_adversary(envelope="documented")
     server.add(*recordings(12, server.now - HOUR))
     server.insights.rows = [insight(n) for n in range(1, 13)]
@@ -217,7 +217,7 @@ async def test_a_server_that_finds_no_record_by_its_key_proves_nothing(
 async def test_one_record_whose_question_fails_keeps_no_other_in_doubt(
     adversary: Adversary, dsn: str
 ) -> None:
-    """It is passed over, the run says so, and what is gone is marked."""
+    """It is skipped, the run says so, and the deleted ones are marked."""
     adversary.insights.rows = [insight(n) for n in range(1, 31)]
     pipeline = Pipeline(adversary, dsn, streams=INSIGHTS)
     await pipeline.sync()
@@ -279,9 +279,9 @@ async def test_what_was_accepted_does_not_count_again(adversary: Adversary, dsn:
 async def test_what_was_accepted_is_marked_over_several_syncs_and_accepted_once(
     adversary: Adversary, dsn: str
 ) -> None:
-    """Two hundred of three hundred, forty questions a sync: the guard does not trip over its own.
+    """200 of 300 are accepted, 40 requests per sync: earlier marks do not trip the guard.
 
-    What vanishes besides is not accepted by that.
+    Further deletions are not accepted by that.
     """
     adversary.insights.rows = [insight(n) for n in range(1, 301)]
     pipeline = Pipeline(adversary, dsn, streams=INSIGHTS, confirm_requests=40)
@@ -302,7 +302,7 @@ async def test_what_was_accepted_is_marked_over_several_syncs_and_accepted_once(
 async def test_a_question_that_failed_leaves_the_others_accepted(
     adversary: Adversary, dsn: str
 ) -> None:
-    """What was accepted stays so until it could be asked for."""
+    """The accepted deletions stay accepted until each could be asked for."""
     adversary.insights.rows = [insight(n) for n in range(1, 61)]
     pipeline = Pipeline(
         adversary, dsn, streams=INSIGHTS, deletion_guard_share=0.0, deletion_guard_rows=1
@@ -322,7 +322,7 @@ async def test_a_question_that_failed_leaves_the_others_accepted(
 async def test_the_readings_of_one_sync_share_the_questions_that_it_may_ask(
     start_adversary: StartAdversary, dsn: str
 ) -> None:
-    """The moving end and what lies ahead: ten and a witness, and what is left is told once."""
+    """Tail and window ahead together: ten requests and a witness; the rest is reported once."""
     server = await start_adversary(envelope="documented")
     server.add(*recordings(60, server.now - HOUR, HOUR / 20))
     pipeline = Pipeline(server, dsn, confirm_requests=10, deletion_guard_share=1.0)
@@ -346,7 +346,7 @@ async def test_the_readings_of_one_sync_share_the_questions_that_it_may_ask(
 async def test_what_the_server_lists_is_alive_whatever_its_expiry_says(
     start_adversary: StartAdversary, dsn: str, options: dict[str, Any]
 ) -> None:
-    """Young and old ones, sync after sync; one that was marked by mistake comes back."""
+    """Young and old recordings, at each sync. One that was marked by mistake is unmarked."""
     server = await start_adversary(lists_expired=True, **options)
     server.add(
         recording("new", server.now - HOUR),
@@ -369,7 +369,7 @@ async def test_what_the_server_lists_is_alive_whatever_its_expiry_says(
 async def test_what_was_listed_after_its_time_is_marked_once_the_server_drops_it(
     start_adversary: StartAdversary, dsn: str
 ) -> None:
-    """No sync reads so far back again, so it is asked for; one that is still there lives on."""
+    """No sync reads that far back, so it is asked for. One that still exists stays alive."""
     server = await start_adversary(lists_expired=True)
     old = [recording(f"old{n}", server.now - (3 + n) * DAY, retention_days=1) for n in range(30)]
     server.add(recording("new", server.now - HOUR), *old)
@@ -388,7 +388,7 @@ async def test_what_was_listed_after_its_time_is_marked_once_the_server_drops_it
 
 
 async def many_at_their_end(server: Adversary, dsn: str) -> Pipeline:
-    """Load sixty recordings that no sync reads again, and let their time come."""
+    """Load sixty recordings that no sync reads again, and let them reach their expiry."""
     server.add(*(recording(f"new{n}", server.now - n * HOUR) for n in range(1, 4)))
     server.add(
         *(recording(f"old{n}", server.now - (40 + n) * DAY, retention_days=365) for n in range(60))
@@ -408,7 +408,7 @@ async def many_at_their_end(server: Adversary, dsn: str) -> Pipeline:
 async def test_many_that_would_expire_and_are_still_there_are_withheld(
     adversary: Adversary, dsn: str
 ) -> None:
-    """The server named a wrong time for all of them; it is asked before anything is marked."""
+    """The server named a wrong expiry for all. It is asked before anything is marked."""
     pipeline = await many_at_their_end(adversary, dsn)
 
     for _ in range(2):
@@ -422,7 +422,7 @@ async def test_many_that_would_expire_and_are_still_there_are_withheld(
 async def test_many_that_have_really_expired_are_marked_without_a_word(
     adversary: Adversary, dsn: str
 ) -> None:
-    """Nobody has to accept what the server does not have any more, after however long a break."""
+    """After a pause of any length nobody has to accept what the server no longer has."""
     pipeline = await many_at_their_end(adversary, dsn)
     for each in adversary.recordings.values():
         each.retention_days = 30

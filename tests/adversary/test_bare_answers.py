@@ -1,4 +1,4 @@
-"""Defects 12 and 21: what an answer leaves null, a query that is too slow, an old prefix."""
+"""Defects 12 and 21: fields that an answer leaves null, slow queries, and an old prefix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BARE = ("ongoing", "activity_score", "expiry_time", "recording_ttl")
 async def test_what_an_answer_by_ids_leaves_null_overwrites_nothing(
     adversary: Adversary, dsn: str
 ) -> None:
-    """One that the list leaves out is asked for by its id, and comes with four nulls."""
+    """The list leaves one out. It is asked for by its id, and the answer has four nulls."""
     hour = timedelta(hours=1)
     start = adversary.now - 40 * hour
     pieces = [(start, start + hour, 2), (start + 20 * hour, start + 21 * hour, 1)]
@@ -55,7 +55,7 @@ def _left_out(id: str) -> foreign.Answer:
 async def test_a_429_about_a_slow_query_is_asked_again_for_less(
     adversary: Adversary, command: Command
 ) -> None:
-    """The page is halved until it can be answered; nothing is waited for."""
+    """The page is halved until the server can answer it. No wait is needed."""
     adversary.add(*recordings(300, adversary.now))
 
     def is_large(asked: Asked) -> bool:
@@ -76,7 +76,7 @@ async def test_a_429_about_a_slow_query_is_asked_again_for_less(
 async def test_a_wait_of_a_day_counts_as_an_hour_and_is_reported(
     adversary: Adversary, command: Command
 ) -> None:
-    """The run pauses for an hour, and says what the server named."""
+    """The run pauses for an hour, and reports the wait that the server named."""
     adversary.when("session_recordings/", foreign.throttled("Slow down.", retry_after=86_400))
     impatient = command.with_settings(POSTHOG_ETL_MAX_WAIT_S="1")
 

@@ -1,4 +1,4 @@
-"""P5: no clock is trusted alone, and what a wrong one has written heals."""
+"""P5: no clock is trusted alone, and what a wrong clock wrote is corrected."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def is_known_to_be_past(dsn: str, server: Adversary) -> bool:
 async def test_one_wrong_date_header_changes_nothing(
     adversary: Adversary, dsn: str, place: str, off_by: timedelta
 ) -> None:
-    """On the first load and on the next sync: watermark, expiry, and what comes after."""
+    """In the first load and in the next sync: watermark, expiry, and later syncs are unaffected."""
     adversary.add(*recordings(45, adversary.now - timedelta(hours=1), step=timedelta(hours=12)))
     pipeline = Pipeline(adversary, dsn, **WHOLE_PAST)
     pages = 3
@@ -60,7 +60,7 @@ async def test_one_wrong_date_header_changes_nothing(
 async def test_two_clocks_that_agree_outvote_a_third(
     adversary: Adversary, dsn: str, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
-    """The database's or this machine's is a year ahead."""
+    """The clock of the database, or of this machine, is a year ahead."""
     adversary.add(*recordings(5, adversary.now - timedelta(hours=1)))
 
     def read(_database_now: datetime) -> tuple[datetime, datetime]:
@@ -80,7 +80,7 @@ async def test_two_clocks_that_agree_outvote_a_third(
 async def test_where_no_two_clocks_agree_the_run_is_partial_and_names_all_three(
     adversary: Adversary, dsn: str, monkeypatch: pytest.MonkeyPatch, streams: tuple[str, ...]
 ) -> None:
-    """What was read is kept, and nothing is said to be complete until they agree again."""
+    """Its rows are kept. Nothing is called complete until two clocks agree again."""
     adversary.add(*recordings(5, adversary.now - timedelta(hours=1)))
     adversary.skew = lambda _: timedelta(hours=-2)
     now = datetime.now(UTC)
@@ -106,7 +106,7 @@ async def test_where_no_two_clocks_agree_the_run_is_partial_and_names_all_three(
 async def test_a_watermark_that_a_wrong_clock_wrote_heals_without_reading_everything_anew(
     adversary: Adversary, dsn: str
 ) -> None:
-    """An older version wrote 2027 ten days ago; every sync since then has read nothing."""
+    """Ten days ago an older version wrote 2027. Since then every sync has read nothing."""
     adversary.add(*recordings(60, adversary.now - 11 * DAY, step=timedelta(hours=7)))
     pipeline = Pipeline(adversary, dsn, lookback="26h", page_size_records=10)
     await pipeline.sync()
@@ -137,7 +137,7 @@ async def test_a_watermark_that_a_wrong_clock_wrote_heals_without_reading_everyt
 async def test_what_a_wrong_clock_marked_expired_before_its_time_lives_again(
     adversary: Adversary, dsn: str
 ) -> None:
-    """Also where no sync reads it again."""
+    """Also recordings that no sync reads again."""
     adversary.add(*recordings(30, adversary.now - timedelta(hours=1), step=timedelta(hours=20)))
     pipeline = Pipeline(adversary, dsn, lookback="1h")
     await pipeline.sync()
@@ -153,7 +153,7 @@ async def test_what_a_wrong_clock_marked_expired_before_its_time_lives_again(
 
 
 async def test_check_says_which_clock_is_outvoted(adversary: Adversary, dsn: str) -> None:
-    """The server's is a year ahead."""
+    """The server's clock is a year ahead."""
     adversary.skew = lambda _: YEAR
     findings = await Pipeline(adversary, dsn).check()
     (found,) = [each for each in findings if each.about == "clocks"]
@@ -165,7 +165,7 @@ async def test_check_says_which_clock_is_outvoted(adversary: Adversary, dsn: str
 async def test_tests_move_all_clocks_by_one_function(
     start_adversary: StartAdversary, dsn: str
 ) -> None:
-    """The server, the database and this process are ten days ahead; a sync goes by them."""
+    """Server, database and this process are ten days ahead; a sync uses their time."""
     server = await start_adversary(offset=10 * DAY)
     server.add(*recordings(5, server.now - timedelta(hours=1)))
     with following(lambda: server.now):

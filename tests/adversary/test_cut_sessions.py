@@ -1,4 +1,4 @@
-"""P5: a session cut by the dates of a request never replaces the whole one, however far apart."""
+"""P5: a session cut by the dates of a request never replaces the whole one."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ BOOM = foreign.refused(500, "server_error", "Boom")
 
 
 def far_apart(id: str, *starts: datetime, clicks: int = 1) -> Recording:
-    """A session of one piece of ten minutes at each of these instants."""
+    """A session with a piece of ten minutes at each of these instants."""
     return recording(id, starts[0], pieces=[(at, at + HOUR / 6, clicks) for at in starts])
 
 
 async def stored(dsn: str) -> dict[str, Any]:
-    """Clicks, start and end of what is stored."""
+    """Clicks, start and end of each stored recording."""
     rows = await select(
         dsn, "SELECT id, click_count, start_time, end_time FROM posthog.session_recordings"
     )
@@ -38,7 +38,7 @@ async def stored(dsn: str) -> dict[str, Any]:
 
 
 def whole(*sessions: Recording) -> dict[str, Any]:
-    """What is to be stored of them."""
+    """What should be stored of these sessions."""
     return {
         each.id: (
             sum(piece.clicks for piece in each.pieces),
@@ -50,14 +50,14 @@ def whole(*sessions: Recording) -> dict[str, Any]:
 
 
 def by_ids(server: Adversary) -> int:
-    """How many requests asked by ids."""
+    """How many requests asked for recordings by ids."""
     return sum("session_ids" in each.query for each in server.requests)
 
 
 async def test_a_session_whose_pieces_are_days_apart_stays_whole_at_every_sync(
     adversary: Adversary, command: Command, dsn: str
 ) -> None:
-    """The lookback shows its tail alone. It is asked for by its id, once for each new sight."""
+    """The lookback shows only its last piece. It is asked for by id once per new answer."""
     now = adversary.now
     session = far_apart("far", now - 6 * DAY, now - 5 * DAY, now - 2 * HOUR)
     adversary.add(session, recording("other", now - HOUR))
@@ -79,7 +79,7 @@ async def test_a_session_whose_pieces_are_days_apart_stays_whole_at_every_sync(
 async def test_a_backfill_newest_first_joins_the_head_to_the_tail(
     start_adversary: StartAdversary, dsn: str, envelope: str
 ) -> None:
-    """The window of the head ends days before the tail, which is stored."""
+    """The window of its first piece ends days before its last piece, which is stored."""
     server = await start_adversary(envelope=envelope)
     today = server.now.replace(hour=0, minute=0, second=0, microsecond=0)
     session = far_apart("far", today - 9 * DAY + HOUR, today - 5 * DAY + HOUR)
@@ -98,7 +98,7 @@ async def test_a_backfill_newest_first_joins_the_head_to_the_tail(
 async def test_a_run_that_stops_before_the_question_leaves_it_to_the_next(
     adversary: Adversary, pipeline: Pipeline, dsn: str
 ) -> None:
-    """The page with the cut session is committed, and is not read again."""
+    """The page with the cut session is committed and is not read again."""
     today = adversary.now.replace(hour=0, minute=0, second=0, microsecond=0)
     session = far_apart("far", today - 9 * DAY + HOUR, today - 5 * DAY + HOUR)
     adversary.add(session, *(recording(f"day {n}", today - n * DAY) for n in range(1, 12)))
@@ -119,7 +119,7 @@ async def test_a_run_that_stops_before_the_question_leaves_it_to_the_next(
 async def test_a_cut_session_whose_question_fails_is_asked_for_again(
     start_adversary: StartAdversary, dsn: str
 ) -> None:
-    """One 500 for it: the run says so, and the next one loads it whole."""
+    """The request gets a 500. The run says so, and the next run loads the session whole."""
     server = await start_adversary(envelope="documented")
     now = server.now
     session = far_apart("far", now - 6 * DAY, now - 5 * DAY, now - 2 * HOUR)
@@ -140,7 +140,7 @@ async def test_a_cut_session_whose_question_fails_is_asked_for_again(
 async def test_a_cut_session_that_is_not_found_beside_others_that_are_not_stays_owed(
     start_adversary: StartAdversary, dsn: str
 ) -> None:
-    """A server that finds no record by its key has not said that this one is gone."""
+    """A server that finds no record by its key does not prove that this one is gone."""
     server = await start_adversary(envelope="documented")
     now = server.now
     session = far_apart("far", now - 6 * DAY, now - 5 * DAY, now - 2 * HOUR)
@@ -164,7 +164,7 @@ async def test_a_cut_session_that_is_not_found_beside_others_that_are_not_stays_
 async def test_cut_sessions_that_always_fail_keep_nothing_else_back(
     start_adversary: StartAdversary, dsn: str, envelope: str
 ) -> None:
-    """Three of four, by their ids together as well: the fourth is whole, and the tail moves on."""
+    """Three of four fail, also if asked for together. The fourth loads, and the tail moves on."""
     server = await start_adversary(envelope=envelope)
     now = server.now
     far = [far_apart(f"far{n}", now - 6 * DAY, now - 5 * DAY, now - 2 * HOUR) for n in range(4)]
@@ -189,7 +189,7 @@ async def test_cut_sessions_that_always_fail_keep_nothing_else_back(
 async def test_a_server_that_answers_by_no_key_keeps_back_cut_sessions_alone(
     start_adversary: StartAdversary, dsn: str
 ) -> None:
-    """All fail, and the record that is there, too: what is new is loaded, and the tail moves on."""
+    """All fail, also the witness. New recordings load, and the tail moves on."""
     server = await start_adversary(envelope="documented")
     now = server.now
     far = [far_apart(f"far{n}", now - 6 * DAY, now - 5 * DAY, now - 2 * HOUR) for n in range(3)]

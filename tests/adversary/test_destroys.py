@@ -1,4 +1,4 @@
-"""What destroys data counts it first and asks; where nobody can be asked it wants --yes."""
+"""A command that destroys data counts it first and asks. Without a terminal it needs --yes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ VERSION = "SELECT version_num FROM posthog_etl.alembic_version"
 
 @pytest.fixture
 def command(sandbox: RunningSandbox, dsn: str) -> Command:
-    """The real command against a server with 300 recordings."""
+    """The installed command, with a server of 300 recordings."""
     return Command(sandbox.url, dsn)
 
 
 async def answered(command: Command, answer: str, *arguments: str) -> Result:
-    """Run a command with a terminal as its stdin, at which somebody types `answer`."""
+    """Run a command on a terminal where somebody types `answer`."""
     ours, theirs = os.openpty()
     try:
         process = await asyncio.create_subprocess_exec(
@@ -46,7 +46,7 @@ async def answered(command: Command, answer: str, *arguments: str) -> Result:
 async def test_going_to_an_older_version_names_what_it_destroys_and_wants_yes(
     command: Command, dsn: str
 ) -> None:
-    """Without a terminal: exit 2, and every row is there."""
+    """Without a terminal: exit code 2, and every row is still there."""
     assert (await command.run("sync")).code == 0
     before = await value(dsn, VERSION)
     refused = await command.run("migrate", "--to", "base")
@@ -65,7 +65,7 @@ async def test_going_to_an_older_version_names_what_it_destroys_and_wants_yes(
 async def test_columns_that_an_older_version_does_not_have_count_too(
     command: Command, dsn: str
 ) -> None:
-    """By their values; tables that stay are not named."""
+    """Their values are counted. Tables that stay are not named."""
     assert (await command.run("sync")).code == 0
     refused = await command.run("migrate", "--to", "0004")
     assert (refused.code, "1 in posthog_etl.runs.waited_s" in refused.err) == (2, True)
@@ -76,7 +76,7 @@ async def test_columns_that_an_older_version_does_not_have_count_too(
 async def test_at_a_terminal_it_asks(
     command: Command, dsn: str, answer: str, code: int, left: bool
 ) -> None:
-    """No is the default's answer, too."""
+    """The default answer is no."""
     assert (await command.run("sync")).code == 0
     result = await answered(command, answer, "migrate", "--to", "base")
     assert result.code == code, result.err
@@ -87,7 +87,7 @@ async def test_at_a_terminal_it_asks(
 
 
 async def test_where_nothing_is_lost_nobody_is_asked(command: Command, empty_dsn: str) -> None:
-    """Neither on the way up, nor on the way down from empty tables."""
+    """For an upgrade, and for a downgrade from empty tables."""
     empty = command.with_settings(DATABASE_URL=empty_dsn)
     for arguments in ((), ("--to", "base"), ("--to", "base"), ("--to", "head")):
         result = await empty.run("migrate", *arguments)

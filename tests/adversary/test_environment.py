@@ -1,4 +1,4 @@
-"""What lies about on a machine is no part of the configuration: proxies are, ~/.netrc is not."""
+"""Proxies in the environment are used; ~/.netrc is not."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.support.command import Command
 
 @pytest.fixture
 def command(sandbox: RunningSandbox, dsn: str) -> Command:
-    """The real command against a server with 300 recordings."""
+    """The installed command, with a server of 300 recordings."""
     return Command(sandbox.url, dsn)
 
 
 @asynccontextmanager
 async def proxy_to(target: str) -> AsyncIterator[tuple[int, list[web.Request]]]:
-    """Run a plain HTTP proxy; gives its port and the requests that it passed on to `target`."""
+    """Run a plain HTTP proxy; yield its port and the requests that it passed to `target`."""
     passed: list[web.Request] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -45,7 +45,7 @@ async def proxy_to(target: str) -> AsyncIterator[tuple[int, list[web.Request]]]:
 
 
 def with_netrc(command: Command, directory: Path, **settings: str) -> Command:
-    """Return the command of a user whose ~/.netrc knows the host, the proxy and any other."""
+    """Return the command of a user whose ~/.netrc has logins for the host and the proxy."""
     netrc = directory / ".netrc"
     netrc.write_text(
         "machine 127.0.0.1 login somebody password netrc-secret\n"
@@ -58,7 +58,7 @@ def with_netrc(command: Command, directory: Path, **settings: str) -> Command:
 async def test_a_netrc_entry_for_the_host_is_left_alone(
     command: Command, dsn: str, tmp_path: Path
 ) -> None:
-    """The key is the authorization, whatever other programs log in with."""
+    """Only the key authorizes, whatever logins other programs use."""
     result = await with_netrc(command, tmp_path).run("sync", "--json")
     assert result.code == 0, result.err
     assert await row_count(dsn, "session_recordings") == 300
@@ -67,7 +67,7 @@ async def test_a_netrc_entry_for_the_host_is_left_alone(
 async def test_the_proxy_of_the_environment_is_used_with_its_own_login(
     command: Command, dsn: str, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
-    """Every request passes it; the login is the one in its address, never one of ~/.netrc."""
+    """Every request passes it. The login comes from the proxy's address, never from ~/.netrc."""
     async with proxy_to(sandbox.url) as (port, passed):
         proxied = {
             "POSTHOG_HOST": "http://posthog.invalid",
@@ -94,7 +94,7 @@ async def test_a_host_named_in_no_proxy_is_reached_directly(command: Command, ds
 
 
 async def test_a_proxy_that_does_not_speak_http_is_named(command: Command) -> None:
-    """It is not passed by in silence."""
+    """It is not ignored."""
     proxy = {"HTTP_PROXY": "socks5://127.0.0.1:1080", "NO_PROXY": ""}
     result = await command.with_settings(**proxy).run("sync")
     assert result.code == 2

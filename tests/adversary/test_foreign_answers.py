@@ -1,4 +1,4 @@
-"""Defects 5 and 20: who decides about a record, and what a rotation does with what is refused."""
+"""Defects 5 and 20: whose answer decides about a record, and refused requests in a rotation."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ GONE = "Project not found."
 
 
 def sharing_of(*ids: int) -> set[str]:
-    """Return where the sharing of these insights is asked for."""
+    """Return the addresses of the sharing of these insights."""
     return {f"insights/{id}/sharing/" for id in ids}
 
 
 def asks_for(paths: set[str]) -> foreign.Predicate:
-    """Return what is true of the requests for these."""
+    """Return a predicate that matches requests for these paths."""
 
     def matches(asked: Asked) -> bool:
         return asked.path in paths
@@ -34,14 +34,14 @@ def asks_for(paths: set[str]) -> foreign.Predicate:
 
 
 async def shared(dsn: str) -> Sequence[str]:
-    """Return what anyone with a link can open, as the view says."""
+    """Return what anyone with a link can open, according to the view."""
     return [row["resource_id"] for row in await select(dsn, SHARED)]
 
 
 async def test_resources_that_a_firewall_refuses_stay_due(
     adversary: Adversary, command: Command, dsn: str
 ) -> None:
-    """25 of 30 are refused with its page: none of them had its turn, and the run says so."""
+    """25 of 30 get its page. None of them counts as checked, and the run says so."""
     adversary.insights.rows = [insight(number) for number in range(1, 31)]
     adversary.shares = {f"insights/{number}": sharing("token") for number in range(1, 31)}
     blocked = sharing_of(*range(1, 26))
@@ -84,7 +84,7 @@ async def test_a_page_of_another_machine_never_decides(
 async def test_a_404_that_names_the_project_is_believed_when_the_project_is_gone(
     adversary: Adversary, dsn: str
 ) -> None:
-    """The project is asked for once: it is there, so the others have their turn."""
+    """The project is asked for once. It exists, so the other resources are checked."""
     adversary.insights.rows = [insight(number) for number in range(1, 13)]
     said = refused(404, "not_found", GONE)
     adversary.when(asks_for(sharing_of(3, 4, 5, 6, 7)), said)
@@ -98,7 +98,7 @@ async def test_a_404_that_names_the_project_is_believed_when_the_project_is_gone
 
 
 async def test_a_project_that_is_gone_stops_the_rotation(adversary: Adversary, dsn: str) -> None:
-    """And its remedy is named."""
+    """The run names the remedy."""
     adversary.insights.rows = [insight(number) for number in range(1, 13)]
     await Pipeline(adversary, dsn, streams=("insights",)).sync()
     adversary.when(lambda asked: True, refused(404, "not_found", GONE))
@@ -113,7 +113,7 @@ async def test_a_project_that_is_gone_stops_the_rotation(adversary: Adversary, d
 async def test_a_playlist_that_a_firewall_keeps_closed_blocks_no_other(
     adversary: Adversary, dsn: str
 ) -> None:
-    """The others are read and judged; what is in that one is not, and the run says so."""
+    """The others are read and judged. Its own items are not, and the run says so."""
     now = adversary.now
     adversary.add(*(recording(name, now) for name in "abc"))
     adversary.playlists.rows = [playlist(name) for name in ("p1", "p2", "p3")]
@@ -136,7 +136,7 @@ async def test_a_playlist_that_a_firewall_keeps_closed_blocks_no_other(
 async def test_playlists_that_a_firewall_blocks_here_and_there_keep_no_other_back(
     adversary: Adversary, dsn: str
 ) -> None:
-    """Three of twelve, none beside another: the nine others are read at every sync."""
+    """Three of twelve, none next to another: the other nine are read at every sync."""
     adversary.add(recording("a", adversary.now))
     adversary.playlists.rows = [playlist(f"p{number:02}") for number in range(12)]
     adversary.items = {f"p{number:02}": ["a"] for number in range(12)}
@@ -154,7 +154,7 @@ async def test_playlists_that_a_firewall_blocks_here_and_there_keep_no_other_bac
 async def test_playlists_side_by_side_that_a_firewall_blocks_are_passed_over_by_the_next_sync(
     adversary: Adversary, dsn: str
 ) -> None:
-    """Three in a row may be the server, so the run fails; the next one goes on behind them."""
+    """Three in a row may be the server, so the run fails; the next run goes on after them."""
     adversary.add(recording("a", adversary.now))
     adversary.playlists.rows = [playlist(f"p{number:02}") for number in range(12)]
     adversary.items = {f"p{number:02}": ["a"] for number in range(12)}
@@ -171,7 +171,7 @@ async def test_playlists_side_by_side_that_a_firewall_blocks_are_passed_over_by_
 async def test_a_share_that_was_switched_off_is_not_listed_after_the_next_sync(
     adversary: Adversary, command: Command, dsn: str
 ) -> None:
-    """However many new insights came meanwhile: a quarter of the turn is theirs."""
+    """However many new insights came meanwhile: they get only a quarter of the requests."""
     adversary.insights.rows = [insight(number) for number in range(1, 9)]
     adversary.shares = {"insights/3": sharing("a"), "insights/5": sharing("b")}
     few = command.with_settings(POSTHOG_ETL_SHARING_REQUESTS="8", POSTHOG_ETL_DISABLED_STREAMS="")

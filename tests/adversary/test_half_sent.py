@@ -1,4 +1,4 @@
-"""`serve` under clients that begin a request and never end it."""
+"""`serve` with clients that begin a request and never finish it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ HALF_A_BODY = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\
 
 @pytest.fixture
 def command(sandbox: RunningSandbox, dsn: str) -> Command:
-    """The real command against a server with 300 recordings."""
+    """The installed command, with a server of 300 recordings."""
     return Command(sandbox.url, dsn)
 
 
 @asynccontextmanager
 async def serving_with_few_descriptors(command: Command) -> AsyncIterator[Serving]:
-    """Run `serve` in a shell that has lowered the limit of open files."""
+    """Run `serve` in a shell with a lower limit of open files."""
     lowered = f'ulimit -n {DESCRIPTORS} && exec "$@"'
     process = await asyncio.create_subprocess_exec(
         *("sh", "-c", lowered, "sh", sys.executable, "-m", "etl", "serve", "--port", "0"),
@@ -55,7 +55,7 @@ async def serving_with_few_descriptors(command: Command) -> AsyncIterator[Servin
 
 @asynccontextmanager
 async def half_sent_requests(url: str) -> AsyncIterator[None]:
-    """Hold connections open that have sent half of a header, or a header and half of a body."""
+    """Hold connections open that have sent half a header, or a header and half a body."""
     address, writers = URL(url), []
     try:
         for number in range(CONNECTIONS):
@@ -72,9 +72,10 @@ async def half_sent_requests(url: str) -> AsyncIterator[None]:
 async def test_half_sent_requests_keep_nobody_out_and_the_syncs_going(
     command: Command, sandbox: RunningSandbox, dsn: str
 ) -> None:
-    """More of them than there are descriptors: the sync ends, /healthz answers, before and after.
+    """There are more of them than file descriptors. The sync ends; /healthz answers before and
+    after.
 
-    Never are the descriptors used up.
+    `serve` never runs out of descriptors.
     """
     async with PgProxy.in_front_of(dsn) as proxy:
         rule = proxy.when(Point.IN_COPY, 1, lambda: None, sql=copy_of("session_recordings"))

@@ -1,4 +1,4 @@
-"""A run that was killed on this machine is followed at once; one that stands still is not."""
+"""The next run follows a killed run of this machine at once, but not a suspended one."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PAGES = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "200", "POSTHOG_ETL_LEASE_S": LEASE_S}
 
 
 async def in_the_second_copy(stage: Stage) -> None:
-    """One batch is committed, the next is on its way."""
+    """One batch is committed, the next is being copied."""
     await stage.at(Point.IN_COPY, 2, copy_of("session_recordings"))
 
 
 async def test_the_next_run_takes_over_from_a_killed_one_at_once(
     start_sandbox: StartSandbox, dsn: str, tmp_path: Path
 ) -> None:
-    """It goes on where the other stopped, and leaves no file behind."""
+    """It goes on where the killed run stopped, and leaves no file behind."""
     settings = {**PAGES, "POSTHOG_ETL_DATA_DIR": str(tmp_path / "data")}
     sandbox = await start_sandbox(recordings=600, days=20.0)
     async with struck(sandbox, dsn, in_the_second_copy, signal.SIGKILL, **settings) as stage:
@@ -48,7 +48,7 @@ async def test_the_next_run_takes_over_from_a_killed_one_at_once(
 async def test_a_run_that_may_live_keeps_its_unit(
     start_sandbox: StartSandbox, dsn: str, tmp_path: Path, elsewhere: bool
 ) -> None:
-    """It was stopped, not killed: until its lease is out it may come back."""
+    """It was suspended, not killed: it may wake up until its lease expires."""
     settings = {**PAGES, "POSTHOG_ETL_DATA_DIR": str(tmp_path / "data")}
     sandbox = await start_sandbox(recordings=600, days=20.0)
     async with struck(sandbox, dsn, in_the_second_copy, signal.SIGSTOP, **settings) as stage:

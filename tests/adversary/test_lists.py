@@ -1,4 +1,4 @@
-"""P2: lists by limit and offset, whose rows tie, are clamped, ignore dates or repeat themselves."""
+"""P2: lists by limit and offset whose rows tie, that are clamped, ignore dates or repeat."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OLDER = {"envelope": "older"}
 
 
 async def missing(dsn: str, server: Adversary) -> int:
-    """How many recordings of the server are not there."""
+    """How many recordings of the server are not stored."""
     alive = "SELECT id FROM posthog.session_recordings WHERE _deleted_at IS NULL"
     return len(set(server.recordings) - {row["id"] for row in await select(dsn, alive)})
 
@@ -34,7 +34,7 @@ async def test_ties_whose_order_depends_on_the_offset_lose_nothing_without_a_wor
     ties: int,
     page: int,
 ) -> None:
-    """Pages are clamped. Where the server counts, or the ties fit a page, nothing is lost."""
+    """Pages are clamped. If the server counts, or the ties fit on a page, nothing is lost."""
     server = await start_adversary(ties="by offset", clamp=page, **options)
     server.add(*recordings(rows, server.now - HOUR, timedelta(minutes=2), ties=ties))
     report = await Pipeline(server, dsn, page_size_records=page).sync()
@@ -61,12 +61,12 @@ async def test_items_of_a_collection_that_tie_are_all_found(
 async def test_a_clamp_costs_no_request_and_one_pass_is_enough(
     start_adversary: StartAdversary, dsn: str
 ) -> None:
-    """30 pages of 80 new rows: a first load takes no more than that, nor does the next one."""
+    """30 pages of 80 new rows each: a first load takes 30 requests, and so does the next one."""
     server = await start_adversary(clamp=100, dates="ignored", **COUNTED)
     server.add(*recordings(2400, server.now - HOUR, timedelta(minutes=10)))
     pipeline = Pipeline(server, dsn, page_size_records=1000)
     assert (await pipeline.sync()).ending.exit_code == 0
-    # Two more show that the dates are ignored.
+    # Two more requests find out that the server ignores dates.
     assert (await missing(dsn, server), len(server.pages)) == (0, 32)
     await counted_earlier(dsn, 25)
     before = len(server.pages)
@@ -77,7 +77,7 @@ async def test_a_clamp_costs_no_request_and_one_pass_is_enough(
 async def test_a_server_that_counts_more_than_it_lists_is_partial_until_that_is_accepted(
     start_adversary: StartAdversary, dsn: str
 ) -> None:
-    """The offer comes after three runs with the same difference."""
+    """The run names the command that accepts it after three runs with the same difference."""
     server = await start_adversary(count_off_by=2, clamp=50, **COUNTED)
     server.add(*recordings(120, server.now - HOUR))
     pipeline = Pipeline(server, dsn, page_size_records=50)
@@ -98,7 +98,7 @@ async def test_a_server_that_counts_more_than_it_lists_is_partial_until_that_is_
 async def test_a_sync_of_a_counted_list_is_left_where_its_window_ends(
     start_adversary: StartAdversary, dsn: str
 ) -> None:
-    """The list comes newest first, so what is older is not asked for again."""
+    """The list comes newest first, so older recordings are not read again."""
     server = await start_adversary(clamp=100, **COUNTED)
     server.add(*recordings(2000, server.now - HOUR, timedelta(minutes=10)))
     pipeline = Pipeline(server, dsn, page_size_records=100, lookback="26h")
@@ -106,26 +106,26 @@ async def test_a_sync_of_a_counted_list_is_left_where_its_window_ends(
     before = len(server.pages)
     server.add(recording("new", server.now - HOUR / 2))
     report = await pipeline.sync()
-    # 26 hours hold 157 recordings.
+    # 26 hours of the list hold 157 recordings.
     assert (report.ending.exit_code, report.rows_inserted) == (0, 1)
     assert len([e for e in server.pages[before:] if e.query["date_to"][:4] != "2100"]) == 2
 
 
 class IgnoresDates:
-    """A server that ignores dates, read once: 600 recordings of 25 days in pages of 100."""
+    """A server that ignores dates, synced once: 600 recordings over 25 days, pages of 100."""
 
     def __init__(self, server: Adversary, dsn: str) -> None:
         self.server, self.dsn, self.read = server, dsn, 0
         self.pipeline = Pipeline(server, dsn, page_size_records=100, lookback="26h")
 
     async def sync(self) -> tuple[int, int]:
-        """Sync; return the exit code and the number of pages that it took."""
+        """Sync; return the exit code and the number of pages read."""
         before = len(self.server.pages)
         self.report = await self.pipeline.sync()
         return self.report.ending.exit_code, len(self.server.pages) - before
 
     async def unaccounted(self) -> int:
-        """How many rows `status` says are unaccounted for."""
+        """How many rows `status` shows as unaccounted for."""
         return int((await self.pipeline.status())["unaccounted"])
 
 
@@ -140,7 +140,7 @@ async def ignores_dates(start_adversary: StartAdversary, dsn: str) -> IgnoresDat
 
 
 async def test_only_the_front_is_read_while_the_count_fits(ignores_dates: IgnoresDates) -> None:
-    """New keys explain a larger count; once a day everything is read."""
+    """New keys explain a larger count. Once a day the whole list is read."""
     server = ignores_dates.server
     server.add(recording("new", server.now - HOUR / 2))
     assert await ignores_dates.sync() == (0, 1)
@@ -152,7 +152,7 @@ async def test_only_the_front_is_read_while_the_count_fits(ignores_dates: Ignore
 async def test_a_recording_that_appears_late_far_down_is_missed_for_six_hours_at_most(
     ignores_dates: IgnoresDates,
 ) -> None:
-    """Until then the run is partial, and says how many rows are unaccounted for."""
+    """Until then the run is partial and says how many rows are unaccounted for."""
     server, dsn = ignores_dates.server, ignores_dates.dsn
     server.add(recording("late", server.now - 10 * DAY - HOUR / 2))
     assert await ignores_dates.sync() == (3, 1)
@@ -166,7 +166,7 @@ async def test_a_recording_that_appears_late_far_down_is_missed_for_six_hours_at
 async def test_a_recording_that_vanishes_far_down_is_found_by_the_count(
     ignores_dates: IgnoresDates,
 ) -> None:
-    """And marked deleted once everything was read."""
+    """It is marked deleted when the whole list has been read."""
     server, dsn = ignores_dates.server, ignores_dates.dsn
     del server.recordings["r000300"]
     await counted_earlier(dsn, 6.1)
@@ -178,7 +178,7 @@ async def test_a_recording_that_vanishes_far_down_is_found_by_the_count(
 async def test_recordings_that_may_have_expired_explain_a_smaller_count(
     start_adversary: StartAdversary, dsn: str
 ) -> None:
-    """Those within a day of their expiry are in nobody's list for certain."""
+    """A recording within a day of its expiry may be listed or not."""
     server = await start_adversary(dates="ignored", clamp=100, **COUNTED)
     server.add(*recordings(300, server.now - HOUR, HOUR))
     near = recording("near", server.now - 9 * DAY, retention_days=10)
@@ -194,7 +194,7 @@ async def test_recordings_that_may_have_expired_explain_a_smaller_count(
 async def test_a_collection_that_repeats_its_page_ends_there(
     start_adversary: StartAdversary, dsn: str, items: int, exit_code: int
 ) -> None:
-    """Fewer than 50 are all there are. With more it may be cut, so nothing in it is judged."""
+    """Fewer than 50 items are the whole collection. More may be cut, so nothing is judged."""
     server = await start_adversary()
     server.add(*recordings(items + 1, server.now - HOUR))
     synthetic = playlist("synthetic-watched", type="collection", is_synthetic=True)
@@ -214,7 +214,7 @@ async def test_a_collection_that_repeats_its_page_ends_there(
 async def test_two_persons_of_tied_recordings_are_both_there(
     start_adversary: StartAdversary, dsn: str
 ) -> None:
-    """What comes along with a recording is complete when the recordings are."""
+    """Persons are complete if their recordings are."""
     server = await start_adversary(ties="by offset", clamp=20, **COUNTED)
     now = server.now.replace(microsecond=0)
     for number in range(60):

@@ -1,4 +1,4 @@
-"""A server that crashed with `synchronous_commit=off` has forgotten what it had confirmed."""
+"""A server with `synchronous_commit=off` that crashes loses commits that it had confirmed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SLOW_TO_WRITE = {
     "wal_writer_delay": "10s",
     "wal_writer_flush_after": "1GB",
     "autovacuum": "off",
-    "fsync": "off",  # no power is cut here
+    "fsync": "off",  # this test does not cut the power
 }
 LOST = (
     "Postgres has lost what this run of session_recordings had committed: the server crashed or "
@@ -31,7 +31,7 @@ LOST = (
     "synchronous_commit to on at the server"
 )
 
-# What such a crash leaves, by what it took: the latest commits go, those before stay.
+# What such a crash leaves, by what it loses: the latest commits are lost, earlier ones stay.
 ITS_FIRST_BATCH = (
     "TRUNCATE posthog.session_recordings, posthog.persons, posthog.person_distinct_ids",
     "UPDATE posthog_etl.checkpoints SET batch = 0, position = NULL",
@@ -51,7 +51,7 @@ async def in_the_second_copy(stage: Stage) -> None:
 async def test_a_run_whose_commits_are_lost_fails_and_says_so_and_the_next_goes_on(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """Nobody has taken its place: cron has to hear of it. The failure is in the run history."""
+    """No other run has taken its unit, so cron must see a failure; the run history has it too."""
     sandbox = await start_sandbox(recordings=600, days=20.0)
     async with struck(sandbox, dsn, in_the_second_copy, UNDISTURBED, **PAGES) as stage:
         for statement in ITS_FIRST_BATCH:
@@ -69,7 +69,7 @@ async def test_a_run_whose_commits_are_lost_fails_and_says_so_and_the_next_goes_
 
 
 def kill_all(server_pid: int) -> None:
-    """Kill a server so that none of its processes writes what it has in memory."""
+    """Kill a server so that none of its processes writes its memory to disk."""
     postmaster = psutil.Process(server_pid)
     processes = [postmaster, *postmaster.children(recursive=True)]
     for number in (signal.SIGSTOP, signal.SIGKILL):
@@ -80,7 +80,7 @@ def kill_all(server_pid: int) -> None:
 async def test_a_server_that_crashes_and_forgets_the_whole_run_is_told_from_a_takeover(
     start_sandbox: StartSandbox,
 ) -> None:
-    """A real crash; the run reconnects to a server that knows nothing of it."""
+    """A real crash. The run reconnects to a server that does not know the run."""
     sandbox = await start_sandbox(recordings=600, days=20.0)
     with server_directory() as directory:
         server = await asyncio.to_thread(EmbeddedPostgres.start, directory, options=SLOW_TO_WRITE)
@@ -114,7 +114,7 @@ async def test_a_server_that_crashes_and_forgets_the_whole_run_is_told_from_a_ta
 async def test_the_heartbeat_tells_lost_commits_from_a_takeover(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """A run that waits for the server learns of it before its next batch."""
+    """A run that waits for the source learns of it before its next batch."""
     sandbox = await start_sandbox(recordings=600, days=20.0)
     sandbox.control.add_faults(
         {"match": {"path": "session_recordings"}, "at": 2, "fault": {"hang": True}}

@@ -1,4 +1,4 @@
-"""One deployment has one source: whatever asks another one is refused, or says that it may be."""
+"""One deployment has one source. Commands that ask another source refuse, or warn."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ A_DAY = ("--since", "2026-01-01", "--until", "2026-01-02")
 
 @pytest.fixture
 def command(sandbox: RunningSandbox, dsn: str) -> Command:
-    """The real command against a server with 300 recordings."""
+    """The installed command, with a server of 300 recordings."""
     return Command(sandbox.url, dsn)
 
 
 async def data_came_from(dsn: str, host: str) -> None:
-    """Note where the data of the database was read."""
+    """Write the host from which the data of the database was read."""
     await select(dsn, f"INSERT INTO posthog_etl.hosts VALUES ('{host}', now())")
 
 
@@ -43,7 +43,7 @@ async def data_came_from(dsn: str, host: str) -> None:
 async def test_every_command_that_asks_the_source_refuses_another_one(
     command: Command, dsn: str, arguments: tuple[str, ...]
 ) -> None:
-    """With 2, naming both, before anything is read; `check` goes on to what else is wrong."""
+    """Exit code 2, naming both hosts, before anything is read. `check` goes on."""
     await data_came_from(dsn, OTHER)
     result = await command.run(*arguments)
     said = result.out if arguments == ("check",) else result.err
@@ -56,7 +56,7 @@ async def test_every_command_that_asks_the_source_refuses_another_one(
 async def test_two_servers_of_this_machine_are_named_in_a_warning(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """They may be one that was started again on another port, so the sync goes on."""
+    """They may be one server that was restarted on another port, so the sync goes on."""
     first, second = await start_sandbox(), await start_sandbox()
     before = await Command(first.url, dsn).run("sync", "--json")
     assert "source.doubted" not in [event["event"] for event in before.events]

@@ -1,4 +1,4 @@
-"""Defect 6: a value that only Postgres refuses sets one record aside, wherever it comes first."""
+"""Defect 6: a value that only Postgres refuses rejects one record, wherever it comes first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REASONS = "SELECT record_key, reason FROM posthog_etl.rejects"
 
 @pytest.fixture
 def adversary(adversary: Adversary) -> Adversary:
-    """A server that writes a number which is JSON, and which jsonb refuses."""
+    """A server that sends a number that is valid JSON but that jsonb refuses."""
     adversary.rewrite = lambda text: text.replace(MARK, "1e131073")
     return adversary
 
@@ -24,7 +24,7 @@ def adversary(adversary: Adversary) -> Adversary:
 async def test_the_only_person_of_a_first_batch_is_set_aside_and_the_rest_loads(
     adversary: Adversary, command: Command, dsn: str
 ) -> None:
-    """The reason names the value, and no table is called missing."""
+    """The reason names the value; no error says that a table is missing."""
     person = person_of(1, n=MARK.strip('"'))
     adversary.add(recording("a", adversary.now, person=person))
     adversary.add(recording("b", adversary.now, person=person))
@@ -42,7 +42,7 @@ async def test_the_only_person_of_a_first_batch_is_set_aside_and_the_rest_loads(
 async def test_so_is_the_first_recording_of_a_connection(
     adversary: Adversary, dsn: str, many: int
 ) -> None:
-    """Alone or with others, where each transaction has a connection of its own."""
+    """Alone or with others, with a connection of its own for each transaction."""
     references = [{"n": MARK.strip('"')}]
     adversary.add(recording("bad", adversary.now, external_references=references))
     adversary.add(*(recording(f"r{n}", adversary.now) for n in range(1, many)))
@@ -58,7 +58,7 @@ async def test_so_is_the_first_recording_of_a_connection(
 
 
 async def test_where_lists_are_decoded_it_is_repaired(adversary: Adversary, dsn: str) -> None:
-    """In the other lists such a number is no number, as NaN is: it is null, and marked."""
+    """Other lists treat such a number like NaN: it becomes null and is marked as repaired."""
     adversary.insights.rows = [insight(1, filters={"n": MARK.strip('"')}), insight(2)]
 
     report = await Pipeline(adversary, dsn, streams=("insights",)).sync()

@@ -1,4 +1,4 @@
-"""The server does what real ones were seen to do; the tests beside this one rely on it."""
+"""The server does what real servers were seen to do; other tests of this folder rely on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ YEAR = timedelta(days=365)
 
 
 async def ask(server: Adversary, path: str, **query: Any) -> tuple[int, Any]:
-    """Ask for something below the project."""
+    """Request an address below the project."""
     url = f"{server.url}/api/projects/1/{path}"
     headers = {"Authorization": "Bearer phx_any"}
     async with (
@@ -31,7 +31,7 @@ async def ask(server: Adversary, path: str, **query: Any) -> tuple[int, Any]:
 
 
 async def read(server: Adversary, limit: int, **query: Any) -> list[str]:
-    """Read the list of recordings as its envelope says, from the first page to the last."""
+    """Read the recordings list as its form requires, from the first page to the last."""
     found: list[str] = []
     place: dict[str, Any] = {}
     while True:
@@ -61,7 +61,7 @@ async def test_every_envelope_lists_each_recording_once_where_nothing_moves(
 async def test_ties_that_depend_on_the_offset_lose_rows_to_a_naive_reader(
     start_adversary: StartAdversary,
 ) -> None:
-    """Sixty rows come, and some of them twice."""
+    """Sixty rows come, and some of them come twice."""
     server = await start_adversary(envelope="older", ties="by offset")
     server.add(*recordings(60, server.now - timedelta(hours=1), ties=40))
 
@@ -72,7 +72,7 @@ async def test_ties_that_depend_on_the_offset_lose_rows_to_a_naive_reader(
 
 
 async def test_dates_choose_pieces_and_cut_the_session(adversary: Adversary) -> None:
-    """Asked for by its id it is whole; an unknown parameter is refused."""
+    """Asked for by its id it is whole. An unknown parameter is refused."""
     start = adversary.now - timedelta(hours=30)
     hour = timedelta(hours=1)
     pieces = [(start, start + hour, 2), (start + 26 * hour, start + 27 * hour, 1)]
@@ -93,7 +93,7 @@ async def test_dates_choose_pieces_and_cut_the_session(adversary: Adversary) -> 
 async def test_what_is_hidden_answers_forbidden_and_a_firewall_in_html(
     adversary: Adversary,
 ) -> None:
-    """What is hidden is left out of the list; a page of HTML comes once."""
+    """The list leaves out hidden records. The page of HTML comes once."""
     adversary.insights.rows = [insight(1), insight(2), insight(3)]
     adversary.insights.hidden = {2}
     adversary.shares["insights/1"] = sharing("token")
@@ -114,7 +114,7 @@ async def test_what_is_hidden_answers_forbidden_and_a_firewall_in_html(
 async def test_the_command_and_the_pipeline_read_it(
     adversary: Adversary, command: Command, pipeline: Pipeline
 ) -> None:
-    """The command loads everything and the pipeline finds nothing else."""
+    """The command loads everything, and the pipeline finds nothing new."""
     adversary.add(*recordings(45, adversary.now - timedelta(hours=1)))
 
     result = await command.run("sync", "--json")

@@ -1,4 +1,4 @@
-"""P8: a server that says the query is too slow is asked for less: fewer rows, then less time."""
+"""P8: if the server says that a query is too slow, fewer rows are asked for, then less time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.support.sql import select
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 TOO_SLOW = refused(512, "estimated_time_too_long", "Estimated query execution time is too long.")
-# On both sides of a window.
+# Both margins of a window together.
 MARGINS = timedelta(hours=50)
 
 
 def is_of_windows(asked: Asked) -> bool:
-    """Tell whether it asks for a page by date, and not for what is far ahead or long ago."""
+    """Tell whether it asks for a page by date, but not for dates far ahead or long ago."""
     query = asked.query
     return "date_to" in query and not (
         "session_ids" in query or query["date_to"][:4] == "2100" or query["date_from"][:4] == "1970"
@@ -28,23 +28,23 @@ def is_of_windows(asked: Asked) -> bool:
 
 
 def questions(server: Adversary) -> list[dict[str, str]]:
-    """What was asked of windows, in order."""
+    """The parameters of each request for a window, in order."""
     return [each.query for each in server.requests if is_of_windows(each)]
 
 
 def hours_of(query: dict[str, str]) -> float:
-    """How much time was asked about."""
+    """The length of the range asked for, in hours."""
     since, until = (datetime.fromisoformat(query[name]) for name in ("date_from", "date_to"))
     return (until - since) / HOUR
 
 
 def longer_than(manages: timedelta) -> Predicate:
-    """Questions about more time than that."""
+    """Match requests for a longer range than this."""
     return lambda asked: is_of_windows(asked) and hours_of(asked.query) > manages / HOUR
 
 
 async def stored(dsn: str) -> set[str]:
-    """The recordings that are there."""
+    """The ids of the stored recordings."""
     found = "SELECT id FROM posthog.session_recordings WHERE _deleted_at IS NULL"
     return {row["id"] for row in await select(dsn, found)}
 
@@ -53,7 +53,7 @@ async def stored(dsn: str) -> set[str]:
 async def test_a_window_that_is_too_slow_is_read_in_shorter_stretches(
     start_adversary: StartAdversary, dsn: str, envelope: str
 ) -> None:
-    """The first load of twenty days, of which the server manages three at once, margins and all."""
+    """The first load of twenty days; the server manages three days at once, margins included."""
     server = await start_adversary(envelope=envelope)
     now = server.now
     server.add(*recordings(300, now, timedelta(minutes=90), ties=30))
@@ -64,7 +64,7 @@ async def test_a_window_that_is_too_slow_is_read_in_shorter_stretches(
     assert (report.ending.status, report.ending.reason) == ("succeeded", None)
     assert await stored(dsn) == set(server.recordings)
     asked = questions(server)
-    # Three times for fewer rows, then for half the time until that works, never for the same again.
+    # Three times fewer rows, then half the time until that works; no request is repeated.
     assert [each["limit"] for each in asked[:4]] == ["200", "100", "50", "50"]
     refused_first = [hours_of(each) for each in asked[2:] if hours_of(each) > 74]
     assert refused_first == sorted(set(refused_first), reverse=True)
@@ -77,7 +77,7 @@ async def test_a_window_that_is_too_slow_is_read_in_shorter_stretches(
 
 
 async def test_stretches_outlast_the_run_that_began_them(adversary: Adversary, dsn: str) -> None:
-    """Each run stops after a page; the next goes on there, with the length that worked."""
+    """Each run stops after a page. The next goes on there, with the length that worked."""
     now, manages = adversary.now, MARGINS + 26 * HOUR
     adversary.add(*recordings(200, now, HOUR))
     adversary.when(longer_than(manages), TOO_SLOW)
@@ -97,7 +97,7 @@ async def test_stretches_outlast_the_run_that_began_them(adversary: Adversary, d
 async def test_a_list_that_becomes_too_slow_midway_goes_on_where_it_was(
     adversary: Adversary, dsn: str
 ) -> None:
-    """What was read is not asked for again; what vanished is noticed in every stretch."""
+    """What was read is not asked for again. Deletions are noticed in every stretch."""
     now = adversary.now
     adversary.add(*recordings(200, now, HOUR))
     pipeline = Pipeline(adversary, dsn, page_size_records=50, lookback="9d")
@@ -111,12 +111,12 @@ async def test_a_list_that_becomes_too_slow_midway_goes_on_where_it_was(
     assert (await pipeline.sync()).ending.exit_code == 0
     assert await stored(dsn) == set(adversary.recordings)
     asked = [each.query for each in adversary.requests[first:] if is_of_windows(each)]
-    # The first page reached two days back; what is asked for then begins there, after a margin.
+    # The first page reached two days back. The next request begins there, plus a margin.
     assert datetime.fromisoformat(asked[2]["date_to"]) < now - 20 * HOUR
 
 
 async def test_a_backfill_shortens_its_windows_once(adversary: Adversary, dsn: str) -> None:
-    """The windows of one cursor go on with the length that worked."""
+    """Further windows under the same cursor use the length that worked."""
     today = adversary.now.replace(hour=0, minute=0, second=0, microsecond=0)
     adversary.add(*recordings(400, today, HOUR))
     adversary.when(longer_than(MARGINS + 3 * DAY), TOO_SLOW)
@@ -134,7 +134,7 @@ async def test_a_backfill_shortens_its_windows_once(adversary: Adversary, dsn: s
 async def test_a_server_that_is_too_slow_for_an_hour_is_left_with_clear_words(
     adversary: Adversary, dsn: str
 ) -> None:
-    """No question is asked twice, and what can be read is asked for again by the next run."""
+    """No request is repeated within the run; the next run tries again."""
     adversary.add(*recordings(50, adversary.now))
     adversary.when(is_of_windows, TOO_SLOW)
     pipeline = Pipeline(adversary, dsn, page_size_records=50, request_attempts=4)
@@ -150,7 +150,7 @@ async def test_a_server_that_is_too_slow_for_an_hour_is_left_with_clear_words(
 
 
 async def test_a_question_by_ids_that_is_too_slow_is_halved(adversary: Adversary, dsn: str) -> None:
-    """Down to one id, if need be."""
+    """Down to a single id if necessary."""
     adversary.add(*recordings(60, adversary.now - HOUR))
     pipeline = Pipeline(adversary, dsn, deletion_guard_share=1)
     assert (await pipeline.sync()).ending.exit_code == 0

@@ -1,4 +1,4 @@
-"""A failure counts until its own window has been read without fault, whatever succeeded since."""
+"""A failure counts until its own window was read without a fault, even if later runs succeeded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BROKEN: dict[str, Any] = {"match": LIST, "fault": {"status": 500}}
 
 
 def window(sandbox: RunningSandbox, first: int, last: int) -> tuple[str, str]:
-    """Return begin and end of the days from `first` to `last` ago, as `status` writes them."""
+    """Return begin and end of the days from `first` to `last` days ago, as `status` writes them."""
     days = (midnight(sandbox, first), midnight(sandbox, last))
     return tuple(day.isoformat().replace("+00:00", "Z") for day in days)  # type: ignore[return-value]
 
@@ -28,7 +28,7 @@ def window(sandbox: RunningSandbox, first: int, last: int) -> tuple[str, str]:
 async def test_a_refused_sync_counts_after_a_good_backfill(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """The text, the JSON, the page and the figures say so, with the remedy; a good sync ends it."""
+    """Text, JSON, status page and metrics show it with its remedy, until a sync succeeds."""
     sandbox = await start_sandbox(recordings=60, days=6.0)
     command = Command(sandbox.url, dsn, POSTHOG_ETL_SCHEDULE="0 0 1 1 *")
     assert (await command.run("sync")).code == 0
@@ -51,7 +51,7 @@ async def test_a_refused_sync_counts_after_a_good_backfill(
     (failure,) = row["failures"]
     assert (failure["unit"], failure["status"], failure["reason"]) == ("tail", "partial", reason)
 
-    # Which puts a job on the queue and runs nothing itself.
+    # This puts a job on the queue and runs nothing itself.
     async with serving(command, "--enqueue") as service:
         await service.ran()
         found = await service.metrics()
@@ -68,7 +68,7 @@ async def test_a_refused_sync_counts_after_a_good_backfill(
 async def test_a_sync_that_the_guard_stopped_counts_after_a_good_backfill(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """With the command that accepts the deletions."""
+    """The failure names the command that accepts the deletions."""
     sandbox = await start_sandbox(recordings=60, days=6.0)
     pipeline = Pipeline(sandbox, dsn, lookback="30d")
     await pipeline.sync()
@@ -87,7 +87,7 @@ async def test_a_sync_that_the_guard_stopped_counts_after_a_good_backfill(
 async def test_a_window_that_failed_counts_after_a_good_sync_until_its_time_is_loaded(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """Cut as it was or otherwise; until then the command that loads it is shown, word for word."""
+    """By the same window or by others. Until then the exact command to load it is shown."""
     sandbox = await start_sandbox(recordings=60, days=6.0)
     start = midnight(sandbox, 2)
     start -= timedelta(days=(start.toordinal() + 1) % 2)  # so that both days are one window
@@ -119,7 +119,7 @@ async def test_a_window_that_failed_counts_after_a_good_sync_until_its_time_is_l
 async def test_what_was_set_aside_counts_no_more_once_it_has_loaded(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """In a window: a run whose only fault it was has none any more."""
+    """The failure of a window ends if its only fault was a reject that has loaded since."""
     sandbox = await start_sandbox(recordings=60, days=6.0)
     start = midnight(sandbox, 2)
     pipeline = Pipeline(sandbox, dsn, start=start)

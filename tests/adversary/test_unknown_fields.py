@@ -1,4 +1,4 @@
-"""Defect 11: a secret where the catalogue does not know what stands there is stored nowhere."""
+"""Defect 11: a secret under a name that the catalogue does not know is stored nowhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STREAMS = ("subscriptions", "project_secret_api_keys", "insights", "insight_shar
 async def test_unknown_text_is_a_hash_where_secrets_are(
     adversary: Adversary, command: Command, dsn: str
 ) -> None:
-    """In `extra` and in rejects, nested too; a setting admits the one field that it names."""
+    """In `extra` and in rejects, also nested. A setting admits only the field that it names."""
     new = {"delivery": {"urls": [HOOK], "tries": 3, "on": True}, "was": HOOK}
     adversary.subscriptions.rows = [
         subscription(1, **new),
@@ -57,9 +57,9 @@ async def test_unknown_text_is_a_hash_where_secrets_are(
 async def test_text_inside_a_json_field_is_a_hash_where_secrets_are(
     adversary: Adversary, command: Command, dsn: str
 ) -> None:
-    """In the column and in rejects; known words, ids and what a setting admits stay.
+    """In the column and in rejects. Known names, ids and what a setting admits are kept.
 
-    A user whom a stream without secrets shows, too, is the same in both.
+    A user that a stream without secrets shows too is the same from both.
     """
     config = {"model": "small", "webhook_url": HOOK, "deep": [{"token": KEY}], "tries": 3}
     maker = {**user(), "hedgehog_config": {"color": "red", "accessories": ["hat"], "api": KEY}}

@@ -1,4 +1,4 @@
-"""A worker lives for weeks: it goes by the database's clock as it is, not as it once was."""
+"""A worker lives for weeks, so it reads the database's clock again for each unit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.pipeline import Pipeline
 async def test_every_unit_reads_the_clock_of_the_database_again(
     sandbox: RunningSandbox, dsn: str
 ) -> None:
-    """The reading of a machine that was suspended for two days is two days behind."""
+    """After a machine was suspended for two days its old reading is two days behind."""
     settings = Pipeline(sandbox, dsn).settings
     async with open_source(settings) as (_, tools):
         client = tools.client
@@ -33,7 +33,7 @@ async def test_every_unit_reads_the_clock_of_the_database_again(
 async def test_another_reading_leaves_the_clock_of_the_server_where_it_is(
     sandbox: RunningSandbox, dsn: str
 ) -> None:
-    """What is known of it is how far it is ahead of the database's."""
+    """Only its distance from the database's clock is known."""
     async with open_source(Pipeline(sandbox, dsn).settings) as (_, tools):
         client = tools.client
         client.source_ahead_s = 90.0

@@ -1,4 +1,4 @@
-"""P5: recordings that clients with wrong clocks have dated years ahead, or before `start`."""
+"""P5: recordings that clients with wrong clocks date years ahead, or before `start`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ STORED = "SELECT count(*) FROM posthog.session_recordings WHERE _deleted_at IS N
 
 
 async def ids(dsn: str) -> set[str]:
-    """The recordings that are there."""
+    """The ids of the stored recordings."""
     rows = await select(dsn, "SELECT id FROM posthog.session_recordings WHERE _deleted_at IS NULL")
     return {row["id"] for row in rows}
 
 
 async def an_hour_passes(dsn: str) -> None:
-    """What lies ahead is due again."""
+    """Make the reading of what lies ahead due again."""
     await select(
         dsn,
         "UPDATE posthog_etl.watermarks SET traits = jsonb_set(traits, '{ahead,at}', "
@@ -47,7 +47,7 @@ def ahead(server: Adversary) -> list[dict[str, str]]:
 async def test_recordings_years_ahead_are_loaded_within_the_hour_and_delay_nothing(
     adversary: Adversary, command: Command, dsn: str
 ) -> None:
-    """They head the list, and yet the moving end is read first and its end is found early."""
+    """They come first in the list; still the tail is read first, and its end is found early."""
     now = adversary.now
     young = recordings(30, now - HOUR)
     adversary.add(*young, *(recording(f"far{n}", FAR_OFF + n * DAY) for n in range(25)))
@@ -59,7 +59,7 @@ async def test_recordings_years_ahead_are_loaded_within_the_hour_and_delay_nothi
     second = await command.run("sync", "--json")
     assert (second.code, second.report["rows_inserted"], len(ahead(adversary))) == (0, 1, 2)
     await an_hour_passes(dsn)
-    # It took two requests: one an hour on average.
+    # It took two requests, so it is read every two hours: one request an hour on average.
     assert (await command.run("sync")).code == 0
     assert len(ahead(adversary)) == 2
     await select(dsn, "UPDATE posthog_etl.watermarks SET traits = traits - 'ahead'")
@@ -71,7 +71,7 @@ async def test_recordings_years_ahead_are_loaded_within_the_hour_and_delay_nothi
 async def test_one_that_vanishes_there_is_marked_and_the_others_are_not(
     adversary: Adversary, pipeline: Pipeline, dsn: str
 ) -> None:
-    """Syncs between the hours neither see what lies ahead nor doubt it."""
+    """Syncs within the hour do not read what lies ahead, and make no suspects of it."""
     adversary.add(*recordings(5, adversary.now), recording("a", FAR_OFF), recording("b", FAR_OFF))
     await pipeline.sync()
     del adversary.recordings["a"]
@@ -88,7 +88,7 @@ async def test_one_that_vanishes_there_is_marked_and_the_others_are_not(
 async def test_a_session_that_jumps_years_ahead_is_loaded_whole(
     adversary: Adversary, pipeline: Pipeline, dsn: str
 ) -> None:
-    """The moving end shows its beginning, the stretch ahead its end."""
+    """The tail shows its beginning, the window ahead its end."""
     now = adversary.now
     pieces = [(now - HOUR, now, 3), (FAR_OFF, FAR_OFF + HOUR, 4)]
     adversary.add(recording("jumps", now, pieces=pieces))
@@ -102,7 +102,7 @@ async def test_a_session_that_jumps_years_ahead_is_loaded_whole(
 async def test_what_lies_ahead_costs_one_request_an_hour_and_plan_knows_it(
     adversary: Adversary, pipeline: Pipeline, dsn: str
 ) -> None:
-    """A quiet sync is one request; once an hour it is two."""
+    """A sync that finds nothing new sends one request, once an hour two."""
     adversary.add(*recordings(5, adversary.now))
     await pipeline.sync()
     for requests in (1, 2, 1):
@@ -117,7 +117,7 @@ async def test_what_lies_ahead_costs_one_request_an_hour_and_plan_knows_it(
 async def test_a_server_that_refuses_such_dates_is_read_all_the_same(
     adversary: Adversary, pipeline: Pipeline, dsn: str
 ) -> None:
-    """The moving end is complete, and the question comes again an hour later."""
+    """The tail is complete. The request for dates ahead is repeated an hour later."""
 
     async def refuse(_asked: Any, _proceed: Any) -> Any:
         return error(400, "invalid_input", "date_to is out of range", kind="validation_error")
@@ -133,7 +133,7 @@ async def test_a_server_that_refuses_such_dates_is_read_all_the_same(
 async def test_recordings_before_start_leave_a_hint_and_its_command_loads_them(
     adversary: Adversary, command: Command, dsn: str
 ) -> None:
-    """One of them is from 1970: a clock that began anew."""
+    """One of them is from 1970: a clock that was reset."""
     now = adversary.now
     start = now - 9 * DAY
     command = command.with_settings(POSTHOG_ETL_START=start.isoformat())
@@ -169,7 +169,7 @@ async def test_other_servers_that_filter_show_what_lies_ahead_too(
 async def test_a_server_that_ignores_dates_shows_what_lies_ahead_by_itself(
     start_adversary: StartAdversary, dsn: str
 ) -> None:
-    """A question, and the same again lest it was a cache that answered, find that out."""
+    """One request, and a second one in case a cache answered, find that out."""
     server = await start_adversary(envelope="documented", dates="ignored")
     server.add(*recordings(60, server.now), recording("far", FAR_OFF))
     pipeline = Pipeline(server, dsn)
