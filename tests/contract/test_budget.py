@@ -1,4 +1,4 @@
-"""What the request budget promises, held by the one in Postgres."""
+"""The promises of the request budget, tested with the one in Postgres."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LIMITS = {"list": (Limit(20, 60), Limit(100, 3600)), "all": (Limit(30, 60),)}
 
 
 def budget(database: Database, max_wait_s: float = 0.0) -> PostgresBudget:
-    """A budget that does not wait."""
+    """A budget that never waits."""
     return PostgresBudget(database, TABLES, LIMITS, max_wait_s)
 
 
 async def _tries(database: Database, classes: list[str], count: int) -> int:
-    """Ask for `count` requests at once; return how many may go."""
+    """Ask for `count` requests at once; return how many may be sent."""
     outcomes = await asyncio.gather(
         *(budget(database).acquire(classes) for _ in range(count)), return_exceptions=True
     )
@@ -31,12 +31,12 @@ async def _tries(database: Database, classes: list[str], count: int) -> int:
 
 
 async def test_many_at_once_get_no_more_than_the_limit(database: Database) -> None:
-    """Fifty ask in the same instant, and the limit is twenty."""
+    """Fifty ask at the same instant; the limit is twenty."""
     assert await _tries(database, ["list"], 50) == 20
 
 
 async def test_a_request_draws_from_all_its_classes(database: Database) -> None:
-    """Ten that count in one class only leave twenty for the two together, and then none."""
+    """Ten requests of one class leave twenty for both classes together; then none are left."""
     assert await _tries(database, ["all"], 12) == 12
     assert await _tries(database, ["list", "all"], 40) == 18
     assert await _tries(database, ["all"], 1) == 0
@@ -44,14 +44,14 @@ async def test_a_request_draws_from_all_its_classes(database: Database) -> None:
 
 
 async def test_a_refused_request_is_not_counted(database: Database) -> None:
-    """Refusals of one class take nothing from the others it would have drawn from."""
+    """If one class refuses a request, the other classes do not count it."""
     await budget(database).block(["list"], 60)
     assert await _tries(database, ["list", "all"], 10) == 0
     assert await _tries(database, ["all"], 40) == 30
 
 
 async def test_of_two_blocks_the_longer_counts(database: Database) -> None:
-    """A server that names a shorter wait later does not shorten the first."""
+    """A shorter wait that the server names later does not shorten the first one."""
     await budget(database).block(["list"], 90)
     await budget(database).block(["list"], 5)
     with pytest.raises(BudgetSpent) as spent:
@@ -60,7 +60,7 @@ async def test_of_two_blocks_the_longer_counts(database: Database) -> None:
 
 
 async def test_a_short_block_is_waited_for(database: Database) -> None:
-    """No sooner than the server said, and the wait is told."""
+    """It waits as long as the server said, and reports the wait."""
     waiting = budget(database, max_wait_s=10)
     await waiting.block(["list"], 0.3)
     began_s = asyncio.get_running_loop().time()
@@ -72,7 +72,7 @@ async def test_a_short_block_is_waited_for(database: Database) -> None:
 async def test_a_class_without_a_limit_is_never_held_back_but_by_the_server(
     database: Database,
 ) -> None:
-    """Unknown to us, known to the server."""
+    """We know no limit of it; the server may still block it."""
     assert await _tries(database, ["unheard of"], 40) == 40
     await budget(database).block(["unheard of"], 60)
     assert await _tries(database, ["unheard of"], 1) == 0

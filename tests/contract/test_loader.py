@@ -1,4 +1,4 @@
-"""Every promise of `etl.loaders.loader.Loader`, held by the loader for Postgres."""
+"""Every promise of `etl.loaders.loader.Loader`, tested with the loader for Postgres."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Load = Callable[..., Awaitable[Loaded]]
 
 
 def record(recording_id: str = "one", person: str | None = PERSON, **fields: Any) -> dict[str, Any]:
-    """A recording as an API answers it; `name` and `properties` are its person's."""
+    """A recording as the API sends it. `name` and `properties` are its person's."""
     owner = {
         "uuid": person,
         "id": 7,
@@ -54,7 +54,7 @@ def record(recording_id: str = "one", person: str | None = PERSON, **fields: Any
 
 
 def batch_of(*records: Any) -> Batch:
-    """The batch that a page of these records becomes."""
+    """The batch made from a page of these records."""
     page = Page(
         records=list(records), dirty=True, observed_at=NOON, size_bytes=0, position={}, last=False
     )
@@ -66,7 +66,7 @@ def commit_at(
     position: dict[str, Any] | None = None,
     closing: Closing | None = None,
 ) -> Commit:
-    """What goes with a batch that was read at `observed_at`."""
+    """The `Commit` of a batch that was read at `observed_at`."""
     return Commit(observed_at, position, requests=1, bytes_read=100, closing=closing)
 
 
@@ -78,13 +78,13 @@ async def take(database: Database, window: str = "tail") -> Lease:
 
 @pytest_asyncio.fixture
 async def lease(database: Database) -> Lease:
-    """The unit of the test, held."""
+    """A lease of the test's unit."""
     return await take(database)
 
 
 @pytest_asyncio.fixture
 async def load(database: Database, lease: Lease) -> Load:
-    """Load records, read at noon unless told otherwise."""
+    """A function that loads records, read at noon by default."""
     loader = PostgresLoader(
         database, TABLES, SESSION_RECORDINGS.name, SESSION_RECORDINGS.resources[0]
     )
@@ -122,7 +122,7 @@ async def test_rows_rejects_counters_and_checkpoint_are_there_together(
 
 
 async def test_the_same_batch_again_changes_nothing(dsn: str, load: Load) -> None:
-    """Not even the stamps of a row."""
+    """Not even the timestamps of a row."""
     await load(record())
     before = await recording(dsn)
     assert await load(record(), at=NOON + timedelta(hours=1)) == Loaded()
@@ -130,7 +130,7 @@ async def test_the_same_batch_again_changes_nothing(dsn: str, load: Load) -> Non
 
 
 async def test_of_two_readings_the_one_observed_later_stays(dsn: str, load: Load) -> None:
-    """Loaded in either order."""
+    """In whatever order they are loaded."""
     early, late = record(click_count=5), record(click_count=8)
     await load(early, at=NOON)
     await load(late, at=NOON + timedelta(minutes=1))
@@ -142,7 +142,7 @@ async def test_of_two_readings_the_one_observed_later_stays(dsn: str, load: Load
 async def test_a_late_reading_never_wins_over_a_later_one_that_found_no_news(
     dsn: str, database: Database, load: Load
 ) -> None:
-    """Two runs read one stream: what one saw unchanged, the other may not overwrite from before."""
+    """If one run saw a row unchanged, another run cannot overwrite it with what it saw earlier."""
     minute = timedelta(minutes=1)
     await load(record(click_count=1, name="Ada"), at=NOON)
     other = await take(database, "another window")
@@ -160,7 +160,7 @@ async def test_a_late_reading_never_wins_over_a_later_one_that_found_no_news(
 async def test_sightings_are_kept_only_while_two_runs_read_one_stream(
     dsn: str, database: Database, load: Load
 ) -> None:
-    """Alone, a run that finds no news writes nothing; at its end it forgets what was kept."""
+    """A single run that finds no change writes nothing. At its end it deletes the sightings."""
     kept = "SELECT count(*) FROM posthog_etl.sightings"
     await load(record(), at=NOON)
     await load(record(), at=NOON + timedelta(minutes=1))
@@ -176,7 +176,7 @@ async def test_sightings_are_kept_only_while_two_runs_read_one_stream(
 async def test_a_run_that_was_silent_for_too_long_commits_nothing_it_read_before(
     dsn: str, database: Database, lease: Lease, load: Load
 ) -> None:
-    """Nobody took its unit, but others no longer waited for it."""
+    """No run took its unit, but other runs no longer waited for it."""
     silent = "UPDATE posthog_etl.leases SET expires_at = now() - interval '11 minutes' RETURNING 1"
     assert await value(dsn, silent) == 1
     with pytest.raises(LeaseLost, match="stood still"):
@@ -189,7 +189,7 @@ async def test_a_run_that_was_silent_for_too_long_commits_nothing_it_read_before
 async def test_a_person_read_earlier_never_replaces_one_read_later(
     dsn: str, load: Load, table: str
 ) -> None:
-    """The same for what comes along with recordings: names, and whom a distinct id belongs to."""
+    """The same for persons and their distinct ids, which come with recordings."""
     other = PERSON[:-1] + "2"
     content = f"SELECT * FROM posthog.{table} ORDER BY 1, 2"
     await load(record(person=other, name="Countess"), at=NOON + timedelta(minutes=1))
@@ -201,7 +201,7 @@ async def test_a_person_read_earlier_never_replaces_one_read_later(
 
 
 async def test_null_where_the_server_does_not_say_keeps_what_is_known(dsn: str, load: Load) -> None:
-    """A person without properties, and a recording without a score, lose neither."""
+    """A person without properties, and a recording without a score, keep both."""
     await load(record(activity_score=55.5))
     loaded = await load(
         record(properties=None, activity_score=None, click_count=2), at=NOON + timedelta(minutes=1)
@@ -212,7 +212,7 @@ async def test_null_where_the_server_does_not_say_keeps_what_is_known(dsn: str, 
 
 
 async def test_a_change_moves_its_stamps_and_nothing_else_does(dsn: str, load: Load) -> None:
-    """_first_seen_at stays, _updated_at and _xid move, and only in the row that changed."""
+    """_first_seen_at stays; _updated_at and _xid change, and only in the changed row."""
     await load(record(), record("two"))
     before = {name: await recording(dsn, name) for name in ("one", "two")}
     await load(record(click_count=9), record("two"), at=NOON + timedelta(minutes=1))
@@ -228,7 +228,7 @@ async def test_a_change_moves_its_stamps_and_nothing_else_does(dsn: str, load: L
 async def test_a_row_that_was_marked_deleted_lives_again_when_it_is_seen(
     dsn: str, load: Load
 ) -> None:
-    """Even when nothing in it has changed."""
+    """Even if nothing in it has changed."""
     await load(record())
     await select(dsn, "UPDATE posthog.session_recordings SET _deleted_at = now()")
     loaded = await load(record(), at=NOON + timedelta(minutes=1))
@@ -239,7 +239,7 @@ async def test_a_row_that_was_marked_deleted_lives_again_when_it_is_seen(
 async def test_a_row_that_postgres_refuses_does_not_keep_the_others_out(
     dsn: str, load: Load
 ) -> None:
-    """One in a hundred, found by halves."""
+    """One of a hundred, found by halving."""
     records = [record(f"r{n:02}") for n in range(100)]
     records[41] = record("x" + TOO_LONG, distinct_id="short", person=None)
     loaded = await load(*records)
@@ -250,7 +250,7 @@ async def test_a_row_that_postgres_refuses_does_not_keep_the_others_out(
 
 
 async def test_a_key_that_comes_twice_in_a_page_is_one_row(dsn: str, load: Load) -> None:
-    """Of a recording the later place wins, of a person the later start."""
+    """Of a recording the later place in the page wins, of a person the later start."""
     await load(
         record(click_count=1, start_time="2026-05-01T10:00:00Z", name="old"),
         record(click_count=2, start_time="2026-05-01T10:00:00Z", name="old"),
@@ -288,7 +288,7 @@ def _closing(since: datetime, until: datetime, *, tail: bool = False) -> Closing
 async def test_what_is_known_complete_grows_when_a_window_closes_and_only_then(
     dsn: str, database: Database, load: Load
 ) -> None:
-    """A batch does not move it, an earlier window does not pull it back, a hole stays known."""
+    """A batch does not move it, an earlier window does not move it back, a hole remains."""
     hour = timedelta(hours=1)
     unit, history = Unit(1, "session_recordings"), History(database, TABLES)
     await load(record())
@@ -310,7 +310,7 @@ async def test_what_is_known_complete_grows_when_a_window_closes_and_only_then(
 async def test_units_that_share_rows_load_them_at_once_without_a_deadlock(
     dsn: str, database: Database
 ) -> None:
-    """Two units load the same recordings and persons, in opposite orders, many times over."""
+    """Two units load the same recordings and persons in opposite orders, many times."""
     persons = [f"0195e5a0-0000-7000-8000-{n:012x}" for n in range(40)]
 
     async def write(window: str, order: Sequence[str], first: int) -> list[Loaded]:

@@ -1,7 +1,7 @@
-"""Any answer is loaded into Postgres and reads back equal, or is set aside with a reason.
+"""Any answer loads into Postgres and reads back equal, or is rejected with a reason.
 
-For every table but those of recordings. What is expected is worked out here from the records as
-they were sent; loading the same answer again changes nothing.
+For all tables except those of recordings. The expected rows are computed here from the records as
+sent. Loading the same answer again changes nothing.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ USERS = {
     "session_recording_playlists": ("created_by", "last_modified_by"),
     "project_secret_api_keys": ("created_by",),
 }
-# The only text in a JSON field that is kept where secrets are.
+# The only text that is kept in a JSON field of a resource with secrets.
 HEDGEHOG = dict.fromkeys(("color", "skin", "accessories", "fixed_direction"), Kind.TEXTS)
-# Never kept, not even of what is set aside.
+# Never kept, not even in rejects.
 LEFT_OUT = {"insights": ("result", "hasMore"), "project_secret_api_keys": ("value",)}
 
 Key = tuple[str, ...]
@@ -53,7 +53,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Expected:
-    """The tables after an answer, by key, and the keys of what is set aside, else its content."""
+    """The tables after an answer, by key; and the rejects, by key or else by content."""
 
     table: str
     tables: dict[str, dict[Key, Row]] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Expected:
     unnamed: set[str] = field(default_factory=set)
 
     def add(self, record: Any) -> None:
-        """Take in the next record; of two rows with one key the later one stays."""
+        """Add the next record. Of two rows with one key the later one stays."""
         try:
             rows = rows_of(self.table, record)
         except Refused:
@@ -164,7 +164,7 @@ def sharing_rows(record: Row, repaired: Sequence[str]) -> list[tuple[str, Row]]:
 
 
 def without_secrets(table: str, record: Any) -> Any:
-    """What of a record may be seen at all."""
+    """The part of a record that may be stored."""
     if not isinstance(record, dict):
         if table in ("subscriptions", "project_secret_api_keys"):
             return hashed(record)
@@ -203,7 +203,7 @@ def hashed(value: Any) -> str:
 
 
 def shape(table: str) -> dict[str, Any]:
-    """The names that a record of a table may have, with their kinds; in JSON there are none."""
+    """The names that a record of a table may have, with their kinds; none for a JSON field."""
     kinds = {each.name: each.kind for each in TABLE_SPECS[table].fields}
     inside = {"hedgehog_config": HEDGEHOG}
     return {
@@ -212,7 +212,7 @@ def shape(table: str) -> dict[str, Any]:
 
 
 def unknown_hidden(value: Any, known: Any) -> Any:
-    """A value with a hash and the length in place of each text whose name is not known."""
+    """The value with hash and length instead of each text under an unknown name."""
     if isinstance(value, list):
         inner = known if known is Kind.TEXTS or isinstance(known, dict) else None
         return [unknown_hidden(each, inner) for each in value]
@@ -228,10 +228,10 @@ def unknown_hidden(value: Any, known: Any) -> Any:
 
 
 def records_of(table: str, sent: Sent) -> list[Any]:
-    """The records of an answer with what they are given, as far as they may be seen."""
+    """The records of an answer with the fields they are given, without secrets."""
     records = list(sent.records)
     if table == "group_activity":
-        # Where the hash comes from is not looked into here.
+        # How the hash is computed is not tested here.
         records = entries_of(records) or []
     return [
         {**without_secrets(table, each), **sent.parent}
@@ -243,7 +243,7 @@ def records_of(table: str, sent: Sent) -> list[Any]:
 
 @pytest_asyncio.fixture
 async def store(dsn: str) -> AsyncIterator[Store]:
-    """A migrated database, to load into."""
+    """A migrated database to load into."""
     async with open_store(dsn) as opened:
         yield opened
 
@@ -254,7 +254,7 @@ async def store(dsn: str) -> AsyncIterator[Store]:
 async def test_any_answer_reads_back_equal_or_is_set_aside(
     store: Store, table: str, data: st.DataObject
 ) -> None:
-    """Column by column, in all its tables; and the same answer once more is no news."""
+    """Column by column, in all its tables. Loading the same answer again changes nothing."""
     sent = data.draw(ANSWERS[table])
     stream, resource = RESOURCES[table]
     expected = Expected(table)
@@ -281,7 +281,7 @@ async def test_any_answer_reads_back_equal_or_is_set_aside(
 
 
 async def test_a_password_that_is_no_longer_listed_is_gone(store: Store) -> None:
-    """PostHog lists active ones only; an answer that does not say changes nothing."""
+    """PostHog lists only active ones. An answer without the list changes nothing."""
     stream, resource = RESOURCES["sharing_configurations"]
     both = {"enabled": True, "share_passwords": [{"id": 1}, {"id": 2}]}
     answers = [both, {**both, "share_passwords": [{"id": 2}]}, {"enabled": True}]
@@ -300,7 +300,7 @@ async def test_a_password_that_is_no_longer_listed_is_gone(store: Store) -> None
 
 
 def test_every_table_is_tried() -> None:
-    """A stream that is added comes with a strategy for its answers."""
+    """A new stream needs a strategy for its answers."""
     tables = {spec.name for _, resource in RESOURCES.values() for spec in resource.tables}
     assert set(ANSWERS) == set(RESOURCES)
     assert tables | {spec.name for spec in SESSION_RECORDINGS.tables} == set(TABLE_SPECS)

@@ -1,4 +1,4 @@
-"""The sandbox answers as docs/openapi.yaml says, whatever is asked of it."""
+"""The sandbox answers any request as docs/openapi.yaml says."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tests.unit.sandbox.reader import small
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 KEY = {"Authorization": "Bearer phx_sandbox"}
 SCHEMA = schemathesis.openapi.from_path(DOCUMENT)
-# Every border of every parameter: six times the requests. Worth switching on after large changes.
+# Tries every bound of every parameter, with six times the requests. Enable it after large changes.
 SCHEMA.config.phases.coverage.enabled = False
-# Left out are those that ask a server to be stricter than PostHog is: it ignores fields and
-# parameters that it does not know.
+# Leaves out checks that want a server stricter than PostHog, which ignores unknown fields and
+# parameters.
 _CHECKS = CHECKS.get_by_names(
     [
         "not_a_server_error",
@@ -42,7 +42,7 @@ _OPTIONS = {"recordings": 40, "seed": 3}
 
 
 def _known() -> dict[str, list[Any]]:
-    """Ids that are there, by the resource or parameter that they belong to."""
+    """Existing ids, by the resource or parameter that they belong to."""
     project = World(small(**_OPTIONS)).projects[1]
     store = project.store
     shared = [each for kind, each in store.sharings if kind == "recording"]
@@ -75,7 +75,7 @@ _KNOWN = _known()
 
 @contextmanager
 def _serving(options: SandboxOptions) -> Iterator[str]:
-    """A sandbox in a thread of its own, because the tests here block theirs."""
+    """A sandbox in its own thread, because these tests block theirs."""
     found: list[str] = []
     ready = threading.Event()
     stop = asyncio.Event()
@@ -100,20 +100,20 @@ def _serving(options: SandboxOptions) -> Iterator[str]:
 
 @pytest.fixture(scope="module", params=["cloud", "docs"])
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a sandbox of each flavour."""
+    """The address of a sandbox of each kind."""
     with _serving(small(flavour=request.param, **_OPTIONS)) as found:
         yield found
 
 
 def _pick(drawn: Any, known: list[Any]) -> Any:
-    """Something that is there two times out of three, because drawn ids are never found."""
+    """An existing id two times out of three, because random ids are never found."""
     chance = zlib.crc32(repr(drawn).encode())
     return known[chance // 3 % len(known)] if chance % 3 and known else drawn
 
 
 @SCHEMA.hook
 def map_path_parameters(context: Any, path_parameters: Any) -> Any:
-    """Asks for what is there."""
+    """Ask for existing records."""
     if not isinstance(path_parameters, dict):
         return path_parameters
     family = context.operation.path.removeprefix("/api/{prefix}/{project_id}/").split("/")[0]
@@ -125,7 +125,7 @@ def map_path_parameters(context: Any, path_parameters: Any) -> Any:
 
 @SCHEMA.hook
 def map_query(context: Any, query: Any) -> Any:
-    """Asks about groups that are there, and sends no broken cursor: that is a 500 on purpose."""
+    """Ask for existing groups. Leave out broken cursors: the sandbox answers them with a 500."""
     if not isinstance(query, dict):
         return query
     return {
@@ -137,7 +137,7 @@ def map_query(context: Any, query: Any) -> Any:
 
 @SCHEMA.hook
 def map_body(context: Any, body: Any) -> Any:
-    """Sends SQL that can be answered."""
+    """Send SQL that can be answered."""
     if isinstance(body, dict) and "query" in body:
         return {**body, "query": _pick(body["query"], _KNOWN["!query"])}
     return body
@@ -149,12 +149,12 @@ def map_body(context: Any, body: Any) -> Any:
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 def test_every_answer_fits_its_description(case: schemathesis.Case, url: str) -> None:
-    """In both flavours, for what makes sense and what makes none."""
+    """For both kinds of server, for valid and invalid requests."""
     case.call_and_validate(base_url=url, headers=KEY, checks=_CHECKS, timeout=10)
 
 
 def test_the_sandbox_answers_exactly_what_the_document_describes() -> None:
-    """No address or method more or less."""
+    """It has no other addresses or methods."""
     described = {
         (method.upper(), address.replace("{prefix}", prefix).rstrip("/"))
         for address, operations in SCHEMA.raw_schema["paths"].items()
@@ -167,7 +167,7 @@ def test_the_sandbox_answers_exactly_what_the_document_describes() -> None:
 
 
 def test_scopes_are_those_that_the_document_names() -> None:
-    """Also which addresses are closed to personal keys."""
+    """Also the addresses that are closed to personal keys."""
     scopes = {None: "none: closed to personal keys", "": "none needed"}
     for each in ENDPOINTS:
         address = each.addresses[0]

@@ -1,7 +1,7 @@
-"""Any record is loaded into Postgres and reads back equal, or is set aside with a reason.
+"""Any record loads into Postgres and reads back equal, or is rejected with a reason.
 
-What is expected is worked out here from the record as it was sent, column by column, and shares
-no code with the transformer.
+The expected values are computed here from the record as sent, column by column, without code of the
+transformer.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from tests.support.roundtrip import (
 )
 
 OURS = ("extra", "_repaired")
-BY_CONTENT = re.compile("sha:[0-9a-f]{32}")  # how a record without an id is known
+BY_CONTENT = re.compile("sha:[0-9a-f]{32}")  # the key of a reject without an id
 
 
-# --- what is expected -------------------------------------------------------------------------
+# --- expected rows ----------------------------------------------------------------------------
 
 
 RECORDING_COLUMNS: dict[str, Reader] = {
@@ -66,9 +66,9 @@ PERSON_COLUMNS: dict[str, Reader] = {
     "uuid": uuid_text, "id": whole, "name": text, "properties": as_is, "created_at": instant,
     "last_seen_at": instant, "is_identified": truth,
 }  # fmt: skip
-# A value that does not fit these is kept in `extra`, and the row loads.
+# If a value does not fit these columns, it is kept in `extra` and the row loads.
 FORGIVING = ("expiry_time", "recording_ttl")
-# Null or absent in these says nothing, so it does not overwrite what is known.
+# Null or absence in these fields says nothing, so it overwrites nothing.
 SILENT_NULLS = {
     "session_recordings": {
         "activity_score", "viewers", "snapshot_library", "retention_period_days", "expiry_time",
@@ -82,7 +82,7 @@ SILENT_NULLS = {
 
 @dataclass
 class Expected:
-    """The tables after a page, by key, and what is set aside: by its id, else by its content."""
+    """The tables after a page, by key; and the rejects, by id or else by content."""
 
     tables: dict[str, dict[str, tuple[Any, dict[str, Any]]]] = field(
         default_factory=lambda: {name: {} for name in SILENT_NULLS}
@@ -91,7 +91,7 @@ class Expected:
     set_aside_without_id: set[str] = field(default_factory=set)
 
     def add(self, record: dict[str, Any]) -> None:
-        """Take in the next record of the page."""
+        """Add the next record of the page."""
         try:
             rank, rows = rows_of(record)
         except Refused:
@@ -114,7 +114,7 @@ class Expected:
 
 
 def rows_of(sent: dict[str, Any]) -> tuple[Any, list[tuple[str, str, dict[str, Any]]]]:
-    """The rows of one record, with the rank by which it overrules others of the page."""
+    """The rows of one record, with its rank among rows of the same key."""
     if not sent["id"] or is_dirty(sent["id"]):
         raise Refused
     record = clean(sent)
@@ -135,7 +135,7 @@ def rows_of(sent: dict[str, Any]) -> tuple[Any, list[tuple[str, str, dict[str, A
 
 
 def is_made_up(person: dict[str, Any]) -> bool:
-    """PostHog's answer for a distinct id of nobody."""
+    """PostHog's answer for a distinct id without a person."""
     told = (person.get(name) for name in ("id", "name", "created_at"))
     return all(value is None for value in told) and not person.get("properties")
 
@@ -173,7 +173,7 @@ def person_rows(
 
 @pytest_asyncio.fixture
 async def store(dsn: str) -> AsyncIterator[Store]:
-    """A migrated database, to load into."""
+    """A migrated database to load into."""
     async with open_store(dsn) as opened:
         yield opened
 
@@ -188,7 +188,7 @@ async def store(dsn: str) -> AsyncIterator[Store]:
 async def test_any_record_reads_back_equal_or_is_set_aside(
     store: Store, records: list[dict[str, Any]]
 ) -> None:
-    """Column by column, in all three tables; nothing is lost, nothing is invented."""
+    """Column by column, in all three tables; nothing is lost or invented."""
     expected = Expected()
     for record in records:
         expected.add(record)
@@ -211,7 +211,7 @@ async def test_any_record_reads_back_equal_or_is_set_aside(
 async def test_a_deeply_nested_record_costs_neither_the_page_nor_the_run(
     store: Store, depth: int, place: str, beside: str
 ) -> None:
-    """Whether it loads or not depends on its depth alone; its neighbours load in any case."""
+    """Only its depth decides whether it loads; its neighbours load in any case."""
     nested = "[" * depth + "]" * depth
     value = f'{{"uuid": "{uuid.UUID(int=7)}", "id": 1, "x": {nested}}}'
     deep = f'{{"id": "deep", "{place}": {value if place == "person" else nested}{beside}}}'
@@ -229,7 +229,7 @@ async def test_a_deeply_nested_record_costs_neither_the_page_nor_the_run(
 
 
 async def test_what_only_postgres_notices_costs_one_record(store: Store) -> None:
-    """An id too long for an index is set aside, with the database's reason; the others load."""
+    """An id too long for an index is rejected with the database's reason; the others load."""
     too_long = "".join(random.Random(5).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=9000))
     records = [{"id": f"r{i}", "distinct_id": "d"} for i in range(10)]
     project = await store.load(body_of([*records[:4], {"id": too_long}, *records[4:]]))
@@ -240,7 +240,7 @@ async def test_what_only_postgres_notices_costs_one_record(store: Store) -> None
 
 
 async def test_silence_in_a_later_answer_overwrites_nothing(store: Store) -> None:
-    """An older server, or an older form of the record, leaves out what a newer one told."""
+    """An older server, or an older form of the record, leaves out fields of a newer one."""
     person = {"uuid": str(uuid.UUID(int=7)), "id": 1, "name": "Ada", "properties": {"plan": "pro"}}
     told = {"id": "a", "viewers": ["x@example.com"], "start_url": "/one", "person": person}
     later = {"id": "a", "start_url": None, "person": {**person, "name": "B", "properties": None}}
@@ -252,7 +252,7 @@ async def test_silence_in_a_later_answer_overwrites_nothing(store: Store) -> Non
 
 
 async def test_a_distinct_id_moves_to_the_person_observed_with_it_last(store: Store) -> None:
-    """Persons are merged and split; the row follows, and none is removed."""
+    """Persons are merged and split. The row changes its person and is not removed."""
     owners = [str(uuid.UUID(int=n)) for n in (1, 2)]
     bodies = [
         body_of([{"id": "a", "distinct_id": "d", "person": {"uuid": owner, "id": 1}}])
@@ -265,7 +265,7 @@ async def test_a_distinct_id_moves_to_the_person_observed_with_it_last(store: St
 
 
 def test_the_expectation_covers_every_column() -> None:
-    """A column that is added to a table is to be expected here as well."""
+    """A new column of a table must be expected here too."""
     columns = {
         "session_recordings": {*RECORDING_COLUMNS, "person_uuid", *OURS},
         "persons": {*PERSON_COLUMNS, *OURS},

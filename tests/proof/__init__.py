@@ -1,1 +1,1 @@
-"""Sandbox and pipeline driven together: nothing lost, nothing doubled, nothing stale."""
+"""Random sequences over sandbox and pipeline: no row is lost, doubled or stale."""

@@ -1,8 +1,8 @@
-"""The server that shares nothing with the sandbox: what it holds, how it answers, what it drops.
+"""Sequences against the adversary server: its data, its answers, its faults.
 
-It lives by the true clock, so no time passes. What is drawn here is what the sandbox has not: ties
-whose order depends on the offset, pages that are clamped, rows that change places between two
-requests, wrong counts of time, other machines' pages.
+The server uses the true clock, so no time passes. What is drawn here does not exist in the sandbox:
+ties whose order depends on the offset, clamped pages, rows that change places between two requests,
+wrong clocks, answers of proxies.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PERSONS = 8
 _LONGEST = timedelta(hours=23)
 _YEAR = timedelta(days=365)
 
-# A page of a few rows is never wrong in silence: most ties are then met with other ones.
+# Mostly larger pages: with pages of a few rows most ties cross pages.
 PAGE_SIZES = st.sampled_from([5, 10, 20, 20, 50, 50])
 SERVERS = st.one_of(
     st.just({"envelope": "cursor", "dates": "honoured"}),
@@ -55,7 +55,7 @@ MANNERS = st.fixed_dictionaries(
         "shuffle": st.integers(0, 99),
     }
 )
-# The Date header of the nth request, or of all (0), is off by so much; None: there is none.
+# By how much the Date header of the nth request, or of all (0), is off. None: no header.
 DATES = st.one_of(
     st.none(),
     st.none(),
@@ -76,7 +76,7 @@ ANSWERS: dict[str, foreign.Answer] = {
     "half": foreign.half,
     "cut": foreign.cut,
 }
-# What happens before the nth request for a page: at most one thing between two requests.
+# What happens before the nth request for a page: at most one change between two requests.
 CHANGES = ["insert", "insert old", "delete", "early", "later", "swap"]
 TROUBLE = st.one_of(
     st.just({}),
@@ -90,7 +90,7 @@ TROUBLE = st.one_of(
 
 
 class AdverseMachine(Sequence):
-    """A sequence against the server that shares nothing with the sandbox."""
+    """A sequence against the adversary server."""
 
     rig: AdversaryRig
 
@@ -108,7 +108,7 @@ class AdverseMachine(Sequence):
         manners=MANNERS,
     )
     def begin(self, count: int, ties: int, server: dict[str, Any], manners: dict[str, Any]) -> None:
-        """Any number of recordings, many of them with one start, any server."""
+        """Any number of recordings, many with one start; any kind of server."""
         self.rig.open(0)
         self.persons = [person_of(number) for number in range(1, _PERSONS + 1)]
         self._answer_as(server, manners)
@@ -123,12 +123,12 @@ class AdverseMachine(Sequence):
         step_s=st.sampled_from([0, 0, 60, 40_000]),
     )
     def start(self, count: int, ago_h: int, step_s: int) -> None:
-        """Recordings that begin one after the other or at one instant, some long ago."""
+        """Add recordings that begin one after the other or at one instant, some long ago."""
         self._add(count, timedelta(hours=ago_h), timedelta(seconds=step_s))
 
     @rule(which=NUMBERS, name=st.sampled_from([*CHANGES, "delete many", "change person"]))
     def change(self, which: int, name: str) -> None:
-        """What may happen while a list is read happens between two runs; and more."""
+        """Make a change between two runs: one of those made while a list is read, or another."""
         self._say(f"change {name} {which}")
         if name == "change person":
             self.persons[which % _PERSONS]["properties"] = {"step": len(self.log)}
@@ -140,14 +140,14 @@ class AdverseMachine(Sequence):
 
     @rule(server=SERVERS, manners=MANNERS)
     def change_server(self, server: dict[str, Any], manners: dict[str, Any]) -> None:
-        """Another version of the server over the same data."""
+        """Replace the server by another version over the same data."""
         self._answer_as(server, manners)
 
     @rule(page=PAGE_SIZES, lookback=LOOKBACKS, trouble=TROUBLE, dates=DATES, kill=MAYBE_KILLED)
     def sync(
         self, page: int, lookback: str, trouble: dict[int, Any], dates: Any, kill: Kill | None
     ) -> None:
-        """Sync, from a server that may be in trouble, and perhaps killed."""
+        """Sync from a server that may fail; perhaps kill the sync."""
         before = self._prepare([trouble, dates])
         self._say(f"sync page={page} lookback={lookback} {trouble} dates={dates} kill={kill}")
         self._sync(before, page, lookback, kill)
@@ -175,7 +175,7 @@ class AdverseMachine(Sequence):
         self._say(f"backfill page={page} {past} {trouble} kill={kill}")
         self._backfill(before, page, past, kill)
 
-    # What this server does in its own way
+    # What differs from the sandbox
 
     @property
     def server(self) -> Any:
@@ -235,7 +235,7 @@ class AdverseMachine(Sequence):
 
     def _read_settled(self, report: Report) -> Report:
         if report.ending.exit_code == EXIT_PARTIAL and self.server.ties == "by offset":
-            # Here no two answers need agree: a sync that says so is honest.
+            # With these ties no two answers need to agree, and a sync that says so is honest.
             self.server.ties, self.server.clamp = "stable", None
             (report,) = self.rig.sync(self.rig.settings(200, EVERYTHING), accept=[STREAM]) or ()
             self._say(f"  in a steady order: {report.ending}")
@@ -250,7 +250,7 @@ class AdverseMachine(Sequence):
         *,
         whole: bool = False,
     ) -> None:
-        """Also what changed meanwhile, but was there the whole time, has to be there."""
+        """Compare as usual. Rows that changed meanwhile but existed throughout must be stored."""
         super()._compare(found, before, wanted, whole=whole)
         for key, row in self.truth.recordings.items():
             old = before.recordings.get(key)
@@ -261,7 +261,7 @@ class AdverseMachine(Sequence):
             if kept and (have is None or not is_alive(have)):
                 found.lost.append(f"{key} changed meanwhile and is missing")
 
-    # Small things
+    # Helpers
 
     def _answer_as(self, server: dict[str, Any], manners: dict[str, Any]) -> None:
         self._say(f"server {server} {manners}")
@@ -278,7 +278,7 @@ class AdverseMachine(Sequence):
     def _add_one(self, start: Any) -> None:
         number = len(self.all)
         person = self.persons[number % _PERSONS]
-        # The one is null in a retrieve, the other would change while the test runs.
+        # One is null in the answer for one record, the other would change during the test.
         steady = {"activity_score": None, "ongoing": False}
         made = recording(f"r{number:03}", start, person=person, **steady)
         self.all[made.id] = made
@@ -295,7 +295,7 @@ class AdverseMachine(Sequence):
             self._do(*changes[self.pages])
 
     def _do(self, name: str, which: int) -> None:
-        """Change one thing. Rows move forward only where the server keeps no place by the order."""
+        """Make one change. Rows move forward only if the server keeps no place by the order."""
         there = sorted(self.server.recordings)
         if name in ("insert", "insert old"):
             self._add_one(self.rig.now - timedelta(hours=which if name == "insert old" else 0))
@@ -315,7 +315,7 @@ class AdverseMachine(Sequence):
 
 
 def _add_piece(one: Recording, after: timedelta) -> None:
-    """Give it a piece before or after, if it stays within a day with it."""
+    """Add a piece before or after, if the session stays within a day."""
     start = one.start + after
     ends = [start + timedelta(minutes=1), *(piece.end for piece in one.pieces)]
     if max(ends) - min(start, one.start) < _LONGEST:

@@ -1,4 +1,4 @@
-"""What must be true of the tables, given the truth of the sandbox."""
+"""What must be true of the tables, given the sandbox's truth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RECORDINGS = "session_recordings"
 
 @dataclass
 class Found:
-    """What is wrong, in words, by kind."""
+    """What was found wrong, in words, by kind."""
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
@@ -25,19 +25,19 @@ class Found:
     false: list[str] = field(default_factory=list)
 
     def add(self, other: Found) -> None:
-        """Add what else was found."""
+        """Add the findings of `other`."""
         for name in ("lost", "doubled", "stale", "false"):
             getattr(self, name).extend(getattr(other, name))
 
     def words(self) -> list[str]:
-        """Return all of it."""
+        """Return all findings."""
         kinds = {name: getattr(self, name) for name in ("lost", "doubled", "stale", "false")}
         return [f"{name}: {text}" for name, texts in kinds.items() for text in texts]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What a perfect reader has at one instant, by table and key, ready to be compared."""
+    """What a perfect reader would store at one instant, by table and key, ready to be compared."""
 
     at: datetime
     tables: Mapping[str, Mapping[str, Row]]
@@ -49,7 +49,7 @@ class Truth:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Truth:
-        """Read what the sandbox's control says."""
+        """Parse the answer of the sandbox's control."""
         tables = {
             name: {
                 str(row[TABLE_SPECS[name].key[0]]): {
@@ -72,7 +72,7 @@ class Copy:
 
     @property
     def recordings(self) -> Mapping[str, Row]:
-        """The recordings, gone ones too."""
+        """The recordings, also those marked deleted or expired."""
         return self.tables[RECORDINGS]
 
     @classmethod
@@ -94,9 +94,9 @@ def is_alive(row: Row) -> bool:
 
 
 def differences(name: str, want: Row, have: Row) -> Iterator[str]:
-    """Yield where a stored row differs from the true one, in anything but volatile columns.
+    """Yield where a stored row differs from the true row. Volatile columns are ignored.
 
-    What the present server does not say stays as an earlier one said it.
+    A value that the present server does not send stays as an earlier server sent it.
     """
     for column in TABLE_SPECS[name].fields:
         value, held = want[column.name], have[column.name]
@@ -113,9 +113,10 @@ def differences(name: str, want: Row, have: Row) -> Iterator[str]:
 def compare(
     before: Truth, after: Truth, copy: Copy, wanted: Callable[[datetime], bool], *, whole: bool
 ) -> Found:
-    """Compare what was read with the truth, leaving out what changed while it was read.
+    """Compare what was read with the truth, except what changed during the reading.
 
-    wanted: which starts were read. whole: everything was, so persons are compared, too.
+    wanted: tells which starts were read.
+    whole: everything was read, so persons are compared too.
     """
     found = Found(doubled=list(copy.doubled))
     for key, row in after.recordings.items():
@@ -145,9 +146,10 @@ def compare(
 def compare_marks(
     before: Copy, after: Copy, seen: Truth, fate: Callable[[str], str | None]
 ) -> Found:
-    """Look for marks that were invented or mixed up, and for rows that were removed or made up.
+    """Look for wrong marks, and for rows that were removed or invented.
 
-    fate: what became of a recording, "deleted" or something else; None when it never was.
+    fate: returns what happened to a recording at the source: "deleted" or other; None if it never
+    existed.
     """
     found = Found()
     for key in before.recordings.keys() - after.recordings.keys():
@@ -165,7 +167,7 @@ def compare_marks(
             found.false.append(f"{key} is both deleted and expired")
         if key in seen.recordings:
             found.false.append(f"{key} is there, and was marked as gone")
-        # What vanished because it is kept for less long now looks like a deletion from outside.
+        # A recording that vanished because of a shorter retention looks deleted to the pipeline.
         elif deleted_at is not None and became != "deleted" and expires_at <= seen.at:
             found.false.append(f"{key} expired at {expires_at}, and was marked deleted")
         elif expired_at is not None and expires_at > seen.at:

@@ -1,4 +1,4 @@
-"""Sums the counts of all batches and prints them."""
+"""Sum the counts of all batches and print them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.proof.counts import PROPERTY, total
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was proved, by `make proof`."""
+    """Print what `make proof` has counted."""
     parts = [
         value
         for outcome in ("passed", "failed")

@@ -1,4 +1,4 @@
-"""What a proof has done, and what it found wrong: printed at its end."""
+"""What a proof has done and what it found wrong; printed at its end."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ PROPERTY = "proof"
 
 
 class Counts(Counter[str]):
-    """Counts by name; those in NAMES are shown even when they are 0."""
+    """Counts by name. Those in NAMES are shown even if they are 0."""
 
     def lines(self) -> list[str]:
-        """Return one line for each count."""
+        """Return one line per count."""
         return [f"{name:<14} {self[name]:>12,}" for name in NAMES]
 
 

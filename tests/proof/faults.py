@@ -1,4 +1,4 @@
-"""What can go wrong with the source, drawn at random: rules for the sandbox."""
+"""Random faults of the source, as rules for the sandbox."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _BAD_LISTS: list[Rule] = [
     {"repeat_page": True},
 ]
 
-# While the list is read: the operation and which recording, see `Machine.operation`.
+# Changes while the list is read: the operation and which recording, see `Machine.operation`.
 _CHANGES = st.builds(
     lambda nth, op, which: {"at": nth, "fault": {"then": [(op, which)]}},
     st.integers(1, 5),

@@ -1,4 +1,4 @@
-"""The sandbox: data, clock, source and pipeline, in any order."""
+"""Sequences against the sandbox: data, clock, source and pipeline change in any order."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Machine(Sequence):
 
     @initialize(seed=st.integers(0, 50), server=st.sampled_from(SERVERS))
     def begin(self, seed: int, server: dict[str, Any]) -> None:
-        """Any data, any server; half of the sequences begin with the current one."""
+        """Any data, any kind of server; half of the sequences begin with the current one."""
         self.rig.open(seed)
         self.rig.control.answer_as(**(server if seed % 2 else SERVERS[0]))
         self._say(f"begin seed={seed} server={server if seed % 2 else SERVERS[0]}")
@@ -60,7 +60,7 @@ class Machine(Sequence):
         who=NUMBERS,
     )
     def start_session(self, length_s: int, ago_s: int, late: bool, who: int) -> None:
-        """A session that is over, or goes on; one that began long ago arrives only now."""
+        """Add a session that is over or goes on. One that began long ago arrives only now."""
         self._tick()
         spec: dict[str, Any] = {
             "op": "start_session",
@@ -74,7 +74,7 @@ class Machine(Sequence):
 
     @rule(count=st.sampled_from([3, 12, 12, 25, 25, 60]), ago_s=st.integers(0, 20 * DAY_S))
     def tie(self, count: int, ago_s: int) -> None:
-        """Many recordings with one start, more than fit on a page."""
+        """Add many recordings with one start, more than fit on a page."""
         self._tick()
         if len(self.keys) > MOST_RECORDINGS:
             return
@@ -88,26 +88,26 @@ class Machine(Sequence):
 
     @rule(which=NUMBERS, early=st.booleans(), arrives_s=st.sampled_from([0, 0, HOUR_S]))
     def late_piece(self, which: int, early: bool, arrives_s: int) -> None:
-        """A piece that comes late, also one from before the start."""
+        """Add a piece that arrives late; it may begin before the session's start."""
         self._tick()
         self._change(*self._late_piece(which, early=early, arrives_s=arrives_s))
 
     @rule(which=NUMBERS)
     def end_session(self, which: int) -> None:
-        """Nothing more of this one comes."""
+        """End a session: no more pieces come."""
         self._tick()
         if (key := self._recording(which)) in self.truth.recordings:
             self._change({"op": "end_session", "id": key})
 
     @rule(which=NUMBERS, by=st.sampled_from(["owner", "eve@example.com", "zoe@example.com"]))
     def view(self, which: int, by: str) -> None:
-        """Somebody watches a recording."""
+        """Let somebody watch a recording."""
         self._tick()
         self._change({"op": "view", "id": self._recording(which), "by": by})
 
     @rule(which=NUMBERS, into=NUMBERS, how=st.sampled_from(["change", "merge", "delete", "move"]))
     def persons(self, which: int, into: int, how: str) -> None:
-        """A person is changed, merged into another one, deleted, or loses a distinct id."""
+        """Change a person, merge it into another, delete it, or remove a distinct id."""
         self._tick()
         owners = self.rig.project.owners
         people = [owners.uuid(n) for n in range(8) if owners.number_of(owners.uuid(n)) is not None]
@@ -129,7 +129,7 @@ class Machine(Sequence):
 
     @rule(which=NUMBERS, count=st.sampled_from([1, 1, 5, 15, 30]))
     def delete(self, which: int, count: int) -> None:
-        """One recording is deleted, or a handful, or more than the guard believes."""
+        """Delete one recording, a few, or more than the guard believes."""
         self._tick()
         begin = which % len(self.keys)
         doomed = self.keys[begin : begin + count]
@@ -137,7 +137,7 @@ class Machine(Sequence):
 
     @rule(days=st.sampled_from([7, 30, 60, 365]))
     def retention(self, days: int) -> None:
-        """Every recording is kept for so many days from now on."""
+        """Set the retention of all recordings to so many days."""
         self._tick()
         self._change({"op": "set_retention", "days": days})
 
@@ -148,7 +148,7 @@ class Machine(Sequence):
         )
     )
     def move_clock(self, by_s: int) -> None:
-        """Time goes by, so that sessions go on, arrive and expire, and leases run out."""
+        """Let time pass, so that sessions go on, arrive and expire, and leases expire."""
         self._tick(by_s)
         self.rig.let_leases_run_out()
         self.rig.let_pauses_pass()
@@ -156,7 +156,7 @@ class Machine(Sequence):
 
     @rule(server=st.sampled_from(SERVERS))
     def change_server(self, server: dict[str, Any]) -> None:
-        """Another version of the server, or another server, over the same data."""
+        """Replace the server by another version or kind over the same data."""
         self._tick()
         self.rig.control.answer_as(**server)
         self._say(f"change_server {server}")
@@ -165,7 +165,7 @@ class Machine(Sequence):
 
     @rule(page=PAGE_SIZES, lookback=LOOKBACKS, faults=FAULTS, kill=MAYBE_KILLED)
     def sync(self, page: int, lookback: str, faults: list[Any], kill: Kill | None) -> None:
-        """Sync, from a source that may be in trouble, and perhaps killed."""
+        """Sync from a source that may fail; perhaps kill the sync."""
         self._tick()
         before = self._prepare(faults)
         self._say(f"sync page={page} lookback={lookback} faults={faults} kill={kill}")
@@ -201,7 +201,7 @@ class Machine(Sequence):
 
     @rule(page=PAGE_SIZES, since_d=st.integers(1, 30), newest_first=st.booleans(), faults=FAULTS)
     def side_by_side(self, page: int, since_d: int, newest_first: bool, faults: list[Any]) -> None:
-        """Sync and backfill at once."""
+        """Sync and backfill at the same time."""
         self._tick()
         before = self._prepare(faults)
         past = self._past(since_d, None, 72, newest_first, True)
@@ -218,7 +218,7 @@ class Machine(Sequence):
 
     @rule(page=PAGE_SIZES, since_d=st.integers(1, 30), past=st.booleans())
     def plan(self, page: int, since_d: int, past: bool) -> None:
-        """Plan; nothing is changed by it."""
+        """Plan. It changes nothing."""
         self._tick()
         before = self._prepare([])
         self._say(f"plan page={page} since_d={since_d} past={past}")
@@ -232,11 +232,11 @@ class Machine(Sequence):
 
     @rule(page=PAGE_SIZES)
     def quiet_sync(self, page: int) -> None:
-        """A sync that nothing disturbs: then the copy is true."""
+        """Sync without a fault. Then the copy must equal the truth."""
         self._tick()
         self._quiet_sync(page)
 
-    # What the sandbox does in its own way
+    # What differs from the adversary server
 
     def _prepare(self, faults: list[Any]) -> Truth:
         control = self.rig.control
@@ -267,24 +267,24 @@ class Machine(Sequence):
 
     def _read_settled(self, report: Report) -> Report:
         if any(words in (report.ending.reason or "") for words in _NO_TIE_BREAK):
-            # Recordings with one start come in another order each time on this server: a sync
-            # that says so is honest. A greater page shows them all.
+            # On this server recordings with one start come in another order each time, and a sync
+            # that says so is honest. A larger page shows them all.
             (report,) = self.rig.sync(self.rig.settings(1000, EVERYTHING), accept=[STREAM]) or ()
             self._say(f"  on one page: {report.ending}")
             self.counts["syncs"] += 1
         return report
 
     def _fate(self, key: str) -> str | None:
-        """Return what became of a recording at the source; None when it never was there."""
+        """Return what happened to a recording at the source; None if it never existed."""
         number = self.rig.project.find(key)
         if number is None:
             return None
         return "deleted" if self.rig.project.is_deleted(number) else "there or expired"
 
-    # Small things
+    # Helpers
 
     def _tick(self, by_s: int = 3) -> None:
-        """Let no two steps share an instant, and none be close before a midnight."""
+        """Advance the clock: no two steps share an instant, and none is just before midnight."""
         control = self.rig.control
         control.advance(by_s)
         if self.rig.now.hour == 23 and self.rig.now.minute == 59:

@@ -1,4 +1,4 @@
-"""A source, a database and an event loop that live as long as one sequence."""
+"""Source, database and event loop of one sequence."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _BOOKS = (
 
 @dataclass(frozen=True)
 class Kill:
-    """Where a run is struck: at the nth request or in the nth COMMIT, or a little after that."""
+    """Where a run is killed: at the nth request, in the nth COMMIT, or a little later."""
 
     at: str
     nth: int
@@ -56,10 +56,10 @@ class Kill:
 
 
 class Rig(ABC):
-    """Everything a sequence acts on. Its methods return when all is done."""
+    """What a sequence acts on. Its methods return when the work is done."""
 
     def __init__(self, dsn: str) -> None:
-        """Open nothing yet."""
+        """Make a rig; nothing is opened yet."""
         self._dsn = dsn
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._stack = AsyncExitStack()
@@ -74,7 +74,7 @@ class Rig(ABC):
     @property
     @abstractmethod
     def start(self) -> datetime:
-        """From when on everything is read."""
+        """The earliest start that is read."""
 
     @abstractmethod
     async def _listen(self, seed: int) -> str:
@@ -82,11 +82,11 @@ class Rig(ABC):
 
     @abstractmethod
     def _hang_at(self, nth: int) -> None:
-        """Let the nth request from now on go unanswered."""
+        """Let the nth request from now on stay without an answer."""
 
     @abstractmethod
     def _hangs(self) -> bool:
-        """Tell whether a request goes unanswered."""
+        """Tell whether a request stays without an answer."""
 
     def open(self, seed: int) -> None:
         """Start the source and empty the database."""
@@ -116,7 +116,7 @@ class Rig(ABC):
         await self._database.execute(f"TRUNCATE {', '.join(name for (name,) in found)}")
 
     def settings(self, page_size: int, lookback: str) -> Settings:
-        """Return the settings of one run: impatient, so that a sequence is soon over."""
+        """Return the settings of one run, with short waits, so that a sequence ends soon."""
         settings, _ = load_settings(
             flags={
                 "host": self._url,
@@ -137,7 +137,7 @@ class Rig(ABC):
     def sync(
         self, settings: Settings, accept: Sequence[str] = (), kill: Kill | None = None
     ) -> list[Report] | None:
-        """Sync; None when it was killed."""
+        """Sync. Returns None if it was killed."""
         stop = asyncio.Event()
         work = app.sync(settings, [SESSION_RECORDINGS], stop, _watch, accept)
         return self.wait(self._follow(work, kill))
@@ -145,13 +145,13 @@ class Rig(ABC):
     def backfill(
         self, settings: Settings, past: Past, kill: Kill | None = None
     ) -> list[Report] | None:
-        """Backfill; None when it was killed."""
+        """Backfill. Returns None if it was killed."""
         stop = asyncio.Event()
         work = app.backfill(settings, [SESSION_RECORDINGS], past, stop, _watch)
         return self.wait(self._follow(work, kill))
 
     def both(self, settings: Settings, past: Past) -> tuple[list[Report], list[Report]]:
-        """Sync and backfill side by side."""
+        """Sync and backfill at the same time."""
         stop, stream = asyncio.Event(), [SESSION_RECORDINGS]
 
         async def work() -> tuple[list[Report], list[Report]]:
@@ -185,12 +185,12 @@ class Rig(ABC):
                     await asyncio.wait({task})
         if not task.cancelled():
             return task.result()
-        # The source still ends what it was asked, and may change data after it.
+        # The source still finishes its last request, and may change data after it.
         await asyncio.sleep(_LAST_ANSWERS_S)
         return None
 
     def select(self, statement: str, *arguments: Any) -> list[dict[str, Any]]:
-        """Return the rows of a statement."""
+        """Return the rows of an SQL statement."""
 
         async def ask() -> list[dict[str, Any]]:
             return [dict(row) for row in await self._database.fetch(statement, *arguments)]
@@ -198,22 +198,22 @@ class Rig(ABC):
         return self.wait(ask())
 
     def execute(self, statement: str) -> None:
-        """Carry out a statement."""
+        """Execute an SQL statement."""
         self.wait(self._database.execute(statement))
 
     def let_leases_run_out(self) -> None:
-        """Do what time would do to the leases of runs that were killed."""
+        """Make the leases of killed runs expire."""
         self.execute(
             "UPDATE posthog_etl.leases SET expires_at = clock_timestamp() - interval '1 second' "
             "WHERE holder IS NOT NULL"
         )
 
     def let_pauses_pass(self) -> None:
-        """Do what time would do to what the source said with a 429."""
+        """End the waits that the source named with a 429."""
         self.execute("DELETE FROM posthog_etl.request_blocks")
 
     def count_earlier(self, hours: float) -> None:
-        """Do what time would do to what syncs noted of the server's count."""
+        """Make the noted counts of the server's list so many hours older."""
         for name in ("at", "everything_at"):
             self.execute(
                 "UPDATE posthog_etl.watermarks SET traits = jsonb_set(traits, "
@@ -228,7 +228,7 @@ class Rig(ABC):
 
 
 class SandboxRig(Rig):
-    """The sandbox, under a clock that stands still unless it is moved."""
+    """The sandbox, with a clock that moves only when it is told to."""
 
     control: Control
     project: Project
@@ -261,19 +261,19 @@ class SandboxRig(Rig):
 
 
 class AdversaryRig(Rig):
-    """The server that shares nothing with the sandbox, under the true clock."""
+    """The adversary server, with the true clock."""
 
     server: Adversary
 
     def __init__(self, dsn: str) -> None:
-        """Open nothing yet."""
+        """Make a rig; nothing is opened yet."""
         super().__init__(dsn)
         self.began_at = datetime.now(UTC)
         self._hanging = 0
 
     @property
     def now(self) -> datetime:
-        """The clock of everybody."""
+        """The true clock."""
         return self.server.now
 
     @property
@@ -301,7 +301,7 @@ class AdversaryRig(Rig):
 
 @contextmanager
 def _struck_at_commit(kill: Kill, strike: Callable[[], Any]) -> Iterator[None]:
-    """Strike while the nth COMMIT is under way, or soon after it was sent."""
+    """Kill the run during the nth COMMIT, or soon after it was sent."""
     commits = 0
     loop = asyncio.get_running_loop()
 

@@ -1,4 +1,4 @@
-"""What a sequence keeps in mind, and how it is judged, whatever server it drives."""
+"""The state of a sequence and how it is judged, for any server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.proof.counts import Counts
 from tests.proof.rig import STREAM, Kill, Rig
 
 EVERYTHING = "3650d"
-# A sequence is to be over soon: no run sends many more requests than this.
+# So that a sequence ends soon, no run sends many more requests than this.
 _MOST_PAGES = 10
 _MOST_WINDOWS = 5
 MOST_RECORDINGS = 150
@@ -34,7 +34,7 @@ MAYBE_KILLED = st.one_of(st.none(), st.none(), KILLS)
 
 
 class Sequence(RuleBasedStateMachine):
-    """One sequence. `make_rig` makes what it acts on, `counts` is where it counts."""
+    """One sequence. `make_rig` makes what it acts on; `counts` collects its counts."""
 
     make_rig: ClassVar[Callable[[], Rig]]
     counts: ClassVar[Counts]
@@ -46,40 +46,40 @@ class Sequence(RuleBasedStateMachine):
         self.keys: list[str] = []
         self.broken = False
         self.names = itertools.count(1)
-        # Since when each recording has been visible with its present start.
+        # Since when each recording has been visible with its current start.
         self.since: dict[str, tuple[datetime, datetime]] = {}
         self.truth: Truth
         self.copy: Copy
 
-    # What each server does in its own way
+    # What depends on the server
 
     def _tick(self) -> None:
-        """Let no two steps share an instant."""
+        """Advance time, so that no two steps share an instant."""
 
     def _prepare(self, faults: list[Any]) -> Truth:
-        """Let a run meet these faults; return the truth before it."""
+        """Prepare these faults for a run; return the truth before it."""
         raise NotImplementedError
 
     def _end_faults(self) -> bool:
-        """Count what a run met and end it; tell whether the data changed meanwhile."""
+        """Count the faults that a run met and end them; tell whether the data changed meanwhile."""
         raise NotImplementedError
 
     def _read_truth(self) -> Truth:
-        """Return what a perfect reader has now."""
+        """Return what a perfect reader would store now."""
         raise NotImplementedError
 
     def _fate(self, key: str) -> str | None:
-        """Return what became of a recording at the source; None when it never was there."""
+        """Return what happened to a recording at the source; None if it never existed."""
         raise NotImplementedError
 
     def _read_settled(self, report: Report) -> Report:
-        """Return the report of another sync where one that says it cannot be sure is honest."""
+        """Return the report, or that of a second sync if the first said that it is unsure."""
         raise NotImplementedError
 
-    # What they share
+    # What all servers share
 
     def teardown(self) -> None:
-        """Every sequence ends with a copy that is true."""
+        """Check that the copy equals the truth at the end of the sequence."""
         try:
             if self.log and not self.broken:
                 self._tick()
@@ -120,7 +120,7 @@ class Sequence(RuleBasedStateMachine):
         self._say(f"quiet_sync page={page}")
         before, marks = self._prepare([]), self._watermark()
         settings = self.rig.settings(self._page(page), EVERYTHING)
-        self.rig.count_earlier(hours=25)  # of a server that ignores dates everything is due
+        self.rig.count_earlier(hours=25)  # so that a server that ignores dates is read whole
         (report,) = self.rig.sync(settings) or ()
         self.counts["syncs"] += 1
         found = self._conclude([report], before, marks, before.at)
@@ -139,7 +139,7 @@ class Sequence(RuleBasedStateMachine):
         found.false += [f"a dead run is still running: {dict(row)}" for row in running]
         self._judge(found)
 
-    # How it is judged
+    # How a sequence is judged
 
     def _conclude(
         self,
@@ -148,7 +148,7 @@ class Sequence(RuleBasedStateMachine):
         marks: Mapping[str, Any],
         began_at: datetime,
     ) -> Found:
-        """Look at everything after a run; what holds whatever became of it is checked here."""
+        """Check everything after a run; also what must hold however the run ended."""
         self.counts["kills"] += reports is None
         changed = self._end_faults()
         found = Found()
@@ -175,7 +175,7 @@ class Sequence(RuleBasedStateMachine):
         since: Mapping[str, tuple[datetime, datetime]],
         began_at: datetime,
     ) -> None:
-        """What became known complete holds all that was there when the reading began."""
+        """Check that what became known complete holds all that existed when the reading began."""
         grown = self.rig.select(
             "SELECT part FROM posthog_etl.watermarks, "
             "unnest(complete - $1::tstzmultirange) AS part",
@@ -222,7 +222,7 @@ class Sequence(RuleBasedStateMachine):
             raise AssertionError("\n".join([*self.log, "", *words[:12], f"({len(words)} in all)"]))
 
     def _look(self) -> None:
-        """Note the truth of now, and since when each recording stands as it does."""
+        """Note the present truth, and since when each recording has been so."""
         self.truth = self._read_truth()
         self.keys = sorted({*self.keys, *self.truth.recordings})
         since = {}
@@ -232,7 +232,7 @@ class Sequence(RuleBasedStateMachine):
             since[key] = old if old and old[0] == start else (start, self.truth.at)
         self.since = since
 
-    # Small things
+    # Helpers
 
     def _say(self, line: str) -> None:
         self.counts["steps"] += not line.startswith(" ")
@@ -245,7 +245,7 @@ class Sequence(RuleBasedStateMachine):
         return rows[0] if rows else {"complete": None, "tail_until": None}
 
     def _oldest_reading(self, *, but: str) -> datetime:
-        """Return when the oldest unfinished reading began; now when there is none."""
+        """Return when the oldest unfinished reading began; now if there is none."""
         rows = self.rig.select(
             "SELECT position ->> 'began_at' AS at FROM posthog_etl.checkpoints "
             "WHERE position ->> 'began_at' IS NOT NULL AND unit <> $1",
@@ -262,7 +262,7 @@ class Sequence(RuleBasedStateMachine):
         since = self.rig.now - timedelta(days=since_d)
         until = None if length_h is None else since + timedelta(hours=length_h)
         if until is None and self._watermark()["tail_until"] is None:
-            # Else up to now, by the database's clock: the source's is not known before a request.
+            # Otherwise up to now by the database's clock: before a request the source's is unknown.
             until = self.rig.now
         fewest_h = ((until or self.rig.now) - since) // timedelta(hours=_MOST_WINDOWS)
         window = timedelta(hours=max(window_h, fewest_h))

@@ -1,4 +1,4 @@
-"""Hundreds of sequences of everything that can happen, each ending with a copy that is true."""
+"""Random sequences of everything that can happen. Each ends with a copy equal to the truth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.proof.rig import AdversaryRig, Rig, SandboxRig
 from tests.proof.sequence import Sequence
 
 SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 75)
-# Against the server that shares nothing with the sandbox; `make proof` drives it as often.
+# Sequences against the adversary server; `make proof` runs as many as against the sandbox.
 ADVERSE_SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 10)
 FIRST_SEED = int(os.environ.get("PROOF_SEED") or 1)
 BATCH = 15
@@ -33,7 +33,7 @@ Record = Callable[[str, object], None]
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Shorten the waits between attempts, and keep the log to what is our fault."""
+    """Shorten the waits between attempts, and log only defects of our own."""
     hurried = functools.partial(RetryPolicy, first_wait_s=0.002, first_throttled_wait_s=0.002)
     monkeypatch.setattr(app, "RetryPolicy", hurried)
     kept = structlog.get_config()
@@ -55,7 +55,7 @@ def test_whatever_happens_a_quiet_sync_makes_the_copy_true(
     impatient: None,
     record_property: Record,
 ) -> None:
-    """And every run that says it succeeded has read what it says."""
+    """And every run that reports success has read what it says."""
     _run(Machine, lambda: SandboxRig(dsn), batch, SEQUENCES, STEPS, record_property)
 
 
