@@ -75,7 +75,7 @@ def split(span: Span, length: timedelta) -> tuple[Span, ...]:
     checkpoints of an earlier call. Raises ValueError if `length` is not positive.
     """
     if length <= timedelta(0):
-        raise ValueError("a window has a length")
+        raise ValueError("a window needs a length")
     pieces = []
     since = span.since
     while since < span.until:

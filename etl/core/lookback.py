@@ -43,7 +43,7 @@ class Lookback:
         for part in text.split(","):
             found = _GRADE.fullmatch(part.strip())
             if found is None:
-                raise ValueError(f"{part.strip()!r} is no grade; write for example 7d every 6h")
+                raise ValueError(f"{part.strip()!r} is not a grade; write for example 7d every 6h")
             age, age_unit, every, every_unit = found.groups()
             grades.append(
                 Grade(
@@ -52,12 +52,12 @@ class Lookback:
                 )
             )
         if grades[0].every:
-            raise ValueError("the first grade is read at every sync: it has an age only")
+            raise ValueError("the first grade is read at every sync, so it has only an age")
         for young, old in pairwise(grades):
             if old.age <= young.age or old.every <= young.every:
-                raise ValueError("each grade is older than the one before, and read more seldom")
+                raise ValueError("each grade must be older than the one before and read less often")
         if grades[-1].age > _LONGEST:
-            raise ValueError("no grade is older than ten years")
+            raise ValueError("a grade is at most ten years old")
         return cls(tuple(grades))
 
     def due(self, swept: Mapping[str, datetime], now: datetime) -> timedelta:
@@ -108,5 +108,5 @@ def parse_duration(text: str) -> timedelta:
     """Parse "12h", "30d" and the like. Raises ValueError."""
     found = re.fullmatch(r"([0-9]{1,6})([mhdw])", text.strip())
     if found is None or int(found[1]) == 0:
-        raise ValueError(f"{text!r} is no length of time; write for example 12h, 7d or 4w")
+        raise ValueError(f"{text!r} is not a duration; write for example 12h, 7d or 4w")
     return _duration(found[1], found[2])

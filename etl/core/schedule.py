@@ -47,7 +47,7 @@ class Schedule:
     def __post_init__(self) -> None:
         if not re.fullmatch(r":?[a-z0-9][a-z0-9_-]{0,62}", self.name):
             raise ValueError(
-                f"{self.name!r} is no name of a schedule; write small letters, digits, - and _"
+                f"{self.name!r} is not a schedule name; write small letters, digits, - and _"
             )
         read_zone(self.time_zone)
         expression = WORDS.get(self.cron.strip().lower(), self.cron)
@@ -58,11 +58,11 @@ class Schedule:
             first = self.next_after(_SOME_DAY)
         except CronSimError as exc:
             raise ValueError(
-                f"{self.cron!r} is no cron expression ({str(exc).lower()}); write five fields, "
+                f"{self.cron!r} is not a cron expression ({str(exc).lower()}); write five fields, "
                 "minute hour day month weekday, for example */15 * * * *"
             ) from exc
         except StopIteration:
-            raise ValueError(f"{self.cron!r} is a day that never comes") from None
+            raise ValueError(f"{self.cron!r} names a day that never comes") from None
         if self.jitter and self.jitter >= self._shortest_gap(first):
             raise ValueError(
                 f"the jitter must be shorter than the {self._shortest_gap(first)} between two ticks"
@@ -111,7 +111,7 @@ def read_zone(name: str) -> ZoneInfo:
         near = difflib.get_close_matches(name, available_timezones(), n=1)
         meant = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(
-            f"{name!r} is no time zone{meant}; write for example UTC or Europe/Berlin"
+            f"{name!r} is not a time zone{meant}; write for example UTC or Europe/Berlin"
         ) from None
 
 
@@ -121,6 +121,6 @@ def parse_jitter(text: str) -> timedelta:
         return timedelta()
     found = re.fullmatch(r"([0-9]{1,5})([smh])", text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is no delay; write for example 90s, 5m or 1h")
+        raise ValueError(f"{text!r} is not a delay; write for example 90s, 5m or 1h")
     unit = {"s": "seconds", "m": "minutes", "h": "hours"}[found[2]]
     return timedelta(**{unit: int(found[1])})

@@ -261,7 +261,7 @@ class Resource:
         if not (self.lists and self.tables and self.budget_classes and self.key):
             raise ValueError("a resource has a list, a table, a key and draws from a budget")
         if len(self.key) != len(self.tables[0].key):
-            raise ValueError(f"{self.tables[0].name}: another key than its records")
+            raise ValueError(f"{self.tables[0].name}: its key differs from that of its records")
 
     def row_key(self, row: Row) -> str:
         """Return the key of a row of the first table as one text."""

@@ -180,7 +180,7 @@ class CursorWalk:
         if not self.witnesses:
             self.witnesses = list(dict.fromkeys(keys))[:WITNESSES]
         elif set(self.witnesses) <= set(keys):
-            raise ListingBroken("The server lost our place and began the list anew")
+            raise ListingBroken("The server lost our place and began the list again")
 
 
 @dataclass(frozen=True, slots=True)

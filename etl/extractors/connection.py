@@ -73,7 +73,7 @@ def connection_error(exc: Exception, address: URL) -> SourceError:
     if isinstance(exc, aiohttp.ConnectionTimeoutError):
         return SourceUnavailable(
             f"{host} cannot be reached: no answer in time",
-            remedy="Check POSTHOG_HOST, and whether a firewall or a proxy (HTTPS_PROXY) is between",
+            remedy="Check POSTHOG_HOST, and whether a firewall or proxy (HTTPS_PROXY) is between",
         )
     if isinstance(exc, TimeoutError):
         return SourceUnavailable(
@@ -91,7 +91,7 @@ def connection_error(exc: Exception, address: URL) -> SourceError:
         )
     return SourceUnavailable(
         f"The connection to {host} broke off: {_reason(exc)}",
-        remedy="Check POSTHOG_HOST: a server that speaks TLS wants https://"
+        remedy="Check POSTHOG_HOST: a server that speaks TLS needs https://"
         if address.scheme == "http"
         else _CHECK_ADDRESS,
     )
@@ -102,7 +102,7 @@ def _tls_error(exc: OSError, host: str) -> SourceError:
     if isinstance(exc, ssl.SSLError) and reason in _NOT_TLS:
         return SourceError(
             f"{host} does not speak TLS on this port",
-            remedy="Correct the port in POSTHOG_HOST, or write http:// where TLS is not wanted",
+            remedy="Correct the port in POSTHOG_HOST, or write http:// if TLS is not wanted",
         )
     return SourceUnavailable(f"No TLS with {host}: {reason}", remedy=_CHECK_ADDRESS)
 

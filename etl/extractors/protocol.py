@@ -174,7 +174,7 @@ def parse_record(body: bytes) -> tuple[Mapping[str, Any], bool]:
     """Return a record and whether it is dirty. Raises SourceUnavailable if it is not an object."""
     document, dirty = _document(body)
     if not isinstance(document, dict):
-        raise _unreadable("The server's answer is JSON but no object")
+        raise _unreadable("The server's answer is JSON but not an object")
     return document, dirty
 
 
@@ -236,7 +236,7 @@ def parse_list(body: bytes, read: Callable[[Raw], TypedRecord | None] | None = N
     if isinstance(document, list):
         return RecordList(document, dirty, by_cursor=False, more=False, cursor=None, count=None)
     if not isinstance(document, dict) or not isinstance(document.get("results"), list):
-        raise _unreadable("The server's answer is JSON but no list")
+        raise _unreadable("The server's answer is JSON but not a list")
     records = document["results"]
     by_cursor = document.get("has_next") is not None
     cursor, count = document.get("next_cursor"), document.get("count")
@@ -281,7 +281,7 @@ def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> Re
     document, dirty = _document(body)
     records = records_of(document)
     if records is None:
-        raise _unreadable("The server's answer is JSON but no list")
+        raise _unreadable("The server's answer is JSON but not a list")
     said = document if isinstance(document, dict) else {}
     count = said.get("count")
     count = count if isinstance(count, int) else None
@@ -351,7 +351,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceErro
         kind, remedy = SourceUnavailable, _ASK_LATER
     elif 300 <= status < 400:
         told = f"The server redirects to {_host_of(headers.get('Location', ''))}"
-        kind, remedy = RequestRefused, "Set POSTHOG_HOST to the address that answers itself"
+        kind, remedy = RequestRefused, "Set POSTHOG_HOST to the address that it redirects to"
     else:
         kind, remedy = RequestRefused, _UNKNOWN_SERVER
     return kind(told, remedy=remedy, status=status, code=code, wait_s=wait_s, named_wait_s=named_s)
@@ -379,7 +379,7 @@ def _document(body: bytes, read: Callable[[bytes], tuple[Any, bool]] = decode) -
             raise _unreadable(
                 "The server answered with a web page instead of JSON (a login page or a proxy?)"
             ) from exc
-        what = "not whole JSON" if start else "empty"
+        what = "incomplete JSON" if start else "empty"
         raise _unreadable(f"The server's answer is {what}") from exc
 
 

@@ -273,7 +273,7 @@ def _port(text: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
-        _refuse("has a port that is no number from 1 to 65535", _ENCODE)
+        _refuse("has a port that is not a number from 1 to 65535", _ENCODE)
     return int(text)
 
 

@@ -172,13 +172,13 @@ def translate(exc: BaseException) -> DestinationError | None:
         )
     if isinstance(exc, ConnectionError) and _HAS_NO_TLS in str(exc):
         return DestinationError(
-            "What listens there offers no TLS",
-            remedy="Check host and port in DATABASE_URL; where they are right, turn TLS on at the "
+            "The server at this address offers no TLS",
+            remedy="Check host and port in DATABASE_URL; if they are right, enable TLS at the "
             "server or write sslmode=disable",
         )
     if isinstance(exc, ssl.SSLError):
         return DestinationError(
-            f"Postgres and we cannot agree on TLS: {_line(exc)}",
+            f"The TLS handshake with Postgres failed: {_line(exc)}",
             remedy="Check sslmode and sslrootcert in DATABASE_URL",
         )
     if isinstance(exc, OSError | TimeoutError):
@@ -193,7 +193,7 @@ def _by_state(state: str, exc: BaseException) -> DestinationError:
     if state in _REMEDIES:
         cause, remedy = _REMEDIES[state]
         if state == "28000" and any(words in str(exc) for words in _WANTS_TLS):
-            cause, remedy = "Postgres wants TLS", "Write sslmode=require in DATABASE_URL"
+            cause, remedy = "Postgres requires TLS", "Write sslmode=require in DATABASE_URL"
         return DestinationError(f"{cause} ({_line(exc)})", remedy=remedy)
     if state in _TRY_AGAIN or state.startswith(_BROKEN_OFF):
         return DestinationUnavailable(

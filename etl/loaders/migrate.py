@@ -170,7 +170,8 @@ def _resolved(config: Config, revision: str) -> str:
         script = ScriptDirectory.from_config(config).get_revision(revision)
     except CommandError as exc:
         raise ConfigurationError(
-            f"There is no version {revision!r} of the schema", remedy="Write head, or base for none"
+            f"There is no version {revision!r} of the schema",
+            remedy="Write head, or base for no tables at all",
         ) from exc
     return script.revision
 

@@ -302,7 +302,7 @@ class PostgresLoader:
         silent, others = found.one()
         if silent:
             raise LeaseLost(
-                f"This run of {lease.unit.stream} stood still for too long, so what it had read "
+                f"This run of {lease.unit.stream} was suspended for too long, so what it had read "
                 "was not committed",
             )
         if others:

@@ -357,7 +357,7 @@ USAGE: dict[str, Trouble] = {
     "a port that is no number": Trouble(
         settings(DATABASE_URL="postgresql://u:p@db:99999/copy"),
         2,
-        r"DATABASE_URL has a port that is no number from 1 to 65535\. .*",
+        r"DATABASE_URL has a port that is not a number from 1 to 65535\. .*",
     ),
     "an unknown sslmode": Trouble(
         settings(DATABASE_URL="postgresql://u:p@db/copy?sslmode=always"),
@@ -471,7 +471,7 @@ USAGE: dict[str, Trouble] = {
     "a lookback without a unit": Trouble(
         settings(POSTHOG_ETL_LOOKBACK="72"),
         2,
-        r"POSTHOG_ETL_LOOKBACK '72' is no grade; write for example 7d every 6h",
+        r"POSTHOG_ETL_LOOKBACK '72' is not a grade; write for example 7d every 6h",
     ),
     "no number": Trouble(
         settings(POSTHOG_ETL_LEASE_S="long"), 2, r"POSTHOG_ETL_LEASE_S must be a valid number.*"
@@ -578,7 +578,7 @@ SOURCE: dict[str, Trouble] = {
         answer({"status": 200, "body": "empty"}), 1, rf"The server's answer is empty\. {UNREAD}"
     ),
     "half an answer": Trouble(
-        answer({"truncate": 30}), 1, rf"The server's answer is not whole JSON\. {UNREAD}"
+        answer({"truncate": 30}), 1, rf"The server's answer is incomplete JSON\. {UNREAD}"
     ),
     "a redirect": Trouble(
         answer({"status": 301, "headers": {"Location": "https://eu.posthog.com/api/"}}),
@@ -677,7 +677,7 @@ DESTINATION: dict[str, Trouble] = {
     "a server that is no Postgres": Trouble(
         no_postgres,
         1,
-        r"What listens there offers no TLS\. Check host and port in DATABASE_URL; .*",
+        r"The server at this address offers no TLS\. Check host and port in DATABASE_URL; .*",
     ),
     "a wrong password": Trouble(
         guarded("loader", "wrong"),
@@ -685,12 +685,14 @@ DESTINATION: dict[str, Trouble] = {
         r"Postgres refused the password \(.*\"loader\"\)\. Correct it in DATABASE_URL",
     ),
     "a user that may not come from here": Trouble(
-        guarded("stranger"), 1, r"Postgres wants TLS \(.*\)\. Write sslmode=require in DATABASE_URL"
+        guarded("stranger"),
+        1,
+        r"Postgres requires TLS \(.*\)\. Write sslmode=require in DATABASE_URL",
     ),
     "TLS where there is none": Trouble(
         guarded("loader", query="?sslmode=require"),
         1,
-        r"What listens there offers no TLS\. Check host and port in DATABASE_URL; .*",
+        r"The server at this address offers no TLS\. Check host and port in DATABASE_URL; .*",
     ),
     "no such database": Trouble(
         guarded("loader", database="nothing"),
@@ -730,7 +732,7 @@ DESTINATION: dict[str, Trouble] = {
     "a version of the schema that is none": Trouble(
         statements(),
         2,
-        r"There is no version '0815' of the schema\. Write head, or base for none",
+        r"There is no version '0815' of the schema\. Write head, or base for no tables at all",
         calling("migrate", "--to", "0815"),
     ),
     "two at once": Trouble(

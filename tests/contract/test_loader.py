@@ -179,7 +179,7 @@ async def test_a_run_that_was_silent_for_too_long_commits_nothing_it_read_before
     """No run took its unit, but other runs no longer waited for it."""
     silent = "UPDATE posthog_etl.leases SET expires_at = now() - interval '11 minutes' RETURNING 1"
     assert await value(dsn, silent) == 1
-    with pytest.raises(LeaseLost, match="stood still"):
+    with pytest.raises(LeaseLost, match="was suspended"):
         await load(record())
     assert await Leases(database, TABLES, ttl_s=30).renew(lease)
     assert await load(record()) == Loaded(inserted=3)

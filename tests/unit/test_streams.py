@@ -130,7 +130,7 @@ def test_a_wrong_table_fails_at_import(wrong: dict[str, Any], said: str) -> None
     [
         ({"lists": ()}, "a resource has"),
         ({"key": ()}, "a resource has"),
-        ({"key": ("id", "more")}, "another key"),
+        ({"key": ("id", "more")}, "its key differs"),
     ],
 )
 def test_a_wrong_resource_fails_at_import(wrong: dict[str, Any], said: str) -> None:

@@ -88,7 +88,7 @@ def test_grades_are_read_as_they_are_written() -> None:
 )
 def test_what_is_no_grade_is_refused(text: str) -> None:
     """And quoted."""
-    with pytest.raises(ValueError, match="no grade"):
+    with pytest.raises(ValueError, match="not a grade"):
         Lookback.parse(text)
 
 

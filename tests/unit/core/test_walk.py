@@ -110,7 +110,7 @@ def test_a_list_that_begins_anew_stops_the_walk() -> None:
     walk = CursorWalk()
     walk.take(walk.ask(4), Listing(list("abcd"), [True] * 4, more=True, cursor="1"))
     walk.take(walk.ask(4), Listing(list("efgh"), [True] * 4, more=True, cursor="2"))
-    with pytest.raises(ListingBroken, match="began the list anew"):
+    with pytest.raises(ListingBroken, match="began the list again"):
         walk.take(walk.ask(4), Listing(list("nabc"), [True] * 4, more=True, cursor="3"))
 
 

@@ -152,14 +152,14 @@ def test_a_list_with_a_nan_is_dirty_and_whole() -> None:
     [
         (b"", "empty"),
         (b"  ", "empty"),
-        (b'{"results": [{"id": "a"}', "not whole JSON"),
+        (b'{"results": [{"id": "a"}', "incomplete JSON"),
         (b"<!DOCTYPE html><html><body>Log in</body></html>", "web page"),
         (b"  <html>", "web page"),
-        (b'{"error": "no"}', "no list"),
-        (b'{"results": null}', "no list"),
-        (b'{"results": {"id": "a"}}', "no list"),
-        (b"3", "no list"),
-        (b"null", "no list"),
+        (b'{"error": "no"}', "not a list"),
+        (b'{"results": null}', "not a list"),
+        (b'{"results": {"id": "a"}}', "not a list"),
+        (b"3", "not a list"),
+        (b"null", "not a list"),
     ],
 )
 def test_an_answer_that_is_no_list_is_asked_for_again(body: bytes, message: str) -> None:
