@@ -1,4 +1,4 @@
-"""Which windows a backfill has left, and which of them one cursor reads."""
+"""Which windows a backfill has left, and which of them share a cursor."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ NOW = NOON + timedelta(minutes=34)
 def test_without_an_end_a_backfill_goes_up_to_where_sync_goes_on_or_to_now(
     since: datetime, tail: datetime | None, end: datetime
 ) -> None:
-    """Time after that is not passed over as if it were known."""
+    """Later time is not treated as known."""
     watermark = Watermark(tail_until=tail)
     left = windows_left(Past(since, None, 30 * DAY), watermark, NOW)
     assert (left[-1].since, left[0].until) == (since, end)
 
 
 def test_what_is_known_complete_cuts_the_chain() -> None:
-    """Two stretches, each read under a cursor of its own; the oldest first, no two share one."""
+    """Two stretches, each under its own cursor, the oldest first."""
     known = Watermark(Coverage((Span(MIDNIGHT - 4 * DAY, MIDNIGHT - 2 * DAY),)), MIDNIGHT)
     past = Past(MIDNIGHT - 6 * DAY, None, DAY)
     newest_first = windows_left(past, known, NOW)

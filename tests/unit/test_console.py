@@ -1,4 +1,4 @@
-"""Tables: what stands where, at any width."""
+"""Tables: layout at any width."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROWS = [("first", 1_000, "short", "x" * 30), ("second", 7, "", "y")]
 
 @pytest.fixture
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal with room for everything."""
+    """A wide terminal."""
     monkeypatch.setenv("COLUMNS", "100")
 
 
@@ -25,7 +25,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_table_is_aligned_with_numbers_at_the_right(
     wide: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An empty cell keeps its place, and no line ends in blanks."""
+    """An empty cell keeps its place; no line ends in blanks."""
     show_rows(NAMES, ROWS)
     assert capsys.readouterr().out.splitlines() == [
         "name    count  note   rest",
@@ -37,7 +37,7 @@ def test_a_table_is_aligned_with_numbers_at_the_right(
 def test_what_does_not_fit_stands_below_and_is_folded_when_it_must(
     narrow: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is lost, and what is empty is not mentioned."""
+    """Nothing is lost, and empty fields are left out."""
     show_rows(NAMES, ROWS)
     assert capsys.readouterr().out.splitlines() == [
         "name    count",
@@ -55,6 +55,6 @@ def test_what_does_not_fit_stands_below_and_is_folded_when_it_must(
 def test_an_answer_without_rows_is_its_header(
     wide: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """So that it is seen to be empty."""
+    """So one can see that it is empty."""
     show_rows(NAMES, [])
     assert capsys.readouterr().out == "name  count  note  rest\n"

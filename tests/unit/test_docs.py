@@ -1,4 +1,4 @@
-"""The documentation says what the code says."""
+"""The documentation agrees with the code."""
 
 import ast
 import os
@@ -30,7 +30,7 @@ Event = tuple[str, str, frozenset[str]]
 
 
 def generate(docs: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the generator that stands in `docs`."""
+    """Run the generator in `docs`."""
     return subprocess.run(
         [sys.executable, docs / "generate.py", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -69,13 +69,13 @@ def events_in_page() -> Iterator[Event]:
 
 
 def test_the_generated_pages_are_current() -> None:
-    """Whatever the terminal and the environment; else `make docs` has been forgotten."""
+    """For any terminal and environment. If this fails, run `make docs`."""
     checked = generate(DOCS, "--check", COLUMNS="30", POSTHOG_ETL_PLAN="nonsense", NO_COLOR="1")
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 def test_stale_pages_are_named_and_written_anew(tmp_path: Path) -> None:
-    """--check exits 1 and writes nothing; without it they come out as they were."""
+    """--check exits 1 and writes nothing; without it the pages are restored."""
     shutil.copy(DOCS / "generate.py", tmp_path)
     shutil.copy(DOCS / GENERATED[0], tmp_path)
     (tmp_path / GENERATED[1]).write_text("something else", encoding="utf-8")
@@ -95,7 +95,7 @@ def test_stale_pages_are_named_and_written_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", setting_names())
 def test_every_setting_is_described(name: str) -> None:
-    """Under both its names, with what it means."""
+    """Under both names, with its meaning."""
     field = Settings.model_fields["schema_name" if name == "schema" else name]
     (row,) = [
         line for line in text_of("configuration.md").splitlines() if f"| `{name}`<br>" in line
@@ -106,7 +106,7 @@ def test_every_setting_is_described(name: str) -> None:
 
 
 def test_the_default_data_directory_is_the_documented_one() -> None:
-    """It depends on who runs us, so the page says it in words of its own."""
+    """It depends on the user, so the page describes it in its own words."""
     default = Settings.model_fields["data_dir"].get_default(call_default_factory=True)
     shown = str(default).replace(str(Path.home()), "~")
     (row,) = [line for line in text_of("configuration.md").splitlines() if "`data_dir`<br>" in line]
@@ -115,7 +115,7 @@ def test_the_default_data_directory_is_the_documented_one() -> None:
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_every_table_and_column_is_described(table: Table) -> None:
-    """In a section of the table's own, with the comment that the database has."""
+    """In its own section, with the comment of the database."""
     (section,) = [
         part
         for part in re.split(r"^### ", text_of("data-dictionary.md"), flags=re.MULTILINE)
@@ -142,7 +142,7 @@ def test_every_bookkeeping_table_says_how_it_stays_small() -> None:
 
 
 def test_every_view_is_described() -> None:
-    """With its columns, each of them by the comment that the database has."""
+    """With its columns, each with the comment of the database."""
     (migration,) = (ROOT / "migrations" / "versions").glob("0003_*.py")
     views = runpy.run_path(str(migration))["VIEWS"]
     assert len(views) == 3
@@ -155,7 +155,7 @@ def test_every_view_is_described() -> None:
 
 
 def test_every_command_is_described() -> None:
-    """Also those below another one."""
+    """Subcommands too."""
     root = typer.main.get_command(app)
     names = ["posthog-etl"]
     for name, command in root.commands.items():  # type: ignore[attr-defined]
@@ -168,7 +168,7 @@ def test_every_command_is_described() -> None:
 
 
 def test_every_log_event_is_listed_with_its_level_and_fields() -> None:
-    """In logs.md; the names also where the logs are set up."""
+    """In logs.md; the names also in the docstring of etl.logs."""
     listed = set(events_in_page())
     assert listed == events_in_source()
     named = re.findall(r"\b[a-z]+\.[a-z]+\b", (etl.logs.__doc__ or "").split("They are:")[1])
@@ -176,7 +176,7 @@ def test_every_log_event_is_listed_with_its_level_and_fields() -> None:
 
 
 def test_the_picture_of_the_terminal_stands_alone() -> None:
-    """It loads nothing, shows no directory of the machine it was taken on, and is small."""
+    """It loads nothing, shows no directory of the machine that made it, and is small."""
     picture = text_of("terminal.svg")
     assert "posthog-etl&#160;demo" in picture
     assert not re.search(r"@font-face|@import|url\(['\"]?(?!#)|href|<script|<image", picture)
@@ -193,7 +193,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_events_about_a_request_are_those_of_the_extractors_and_the_page_names_them() -> None:
-    """One that were forgotten would lose its request id."""
+    """An event that is missing there would lose its request id."""
     logged = {
         name
         for path in (ROOT / "etl" / "extractors").rglob("*.py")

@@ -1,4 +1,4 @@
-"""Which Postgres programs are taken, out of those a machine has."""
+"""Which of a machine's Postgres programs are used."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from etl.loaders.embedded_programs import choose_programs
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a directory that holds all the Postgres there is: `lib/NAME/bin`, and `path`."""
+    """Return a directory with all Postgres programs of the machine: `lib/NAME/bin` and `path`."""
     monkeypatch.setattr(embedded_programs, "_EXTRA", "a_package_that_is_not_there")
     monkeypatch.setattr(embedded_programs, "_SYSTEM_DIRECTORIES", (f"{tmp_path}/lib/*/bin",))
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
@@ -31,7 +31,7 @@ def install(
 
 
 def test_without_any_postgres_the_error_names_the_extra_and_the_setting(machine: Path) -> None:
-    """A newcomer reads what to install, or what to set instead."""
+    """It says what to install, or which setting to set instead."""
     with pytest.raises(ConfigurationError) as caught:
         choose_programs(None)
     assert "pip install 'posthog-etl[embedded]'" in str(caught.value)
@@ -48,7 +48,7 @@ def test_the_newest_version_is_taken_by_number_and_not_by_spelling(machine: Path
 
 
 def test_versions_too_old_broken_or_without_initdb_are_passed_over(machine: Path) -> None:
-    """What could not serve us is as good as not there."""
+    """A version that cannot be used is ignored."""
     install(machine / "lib/old/bin", "echo 'postgres (PostgreSQL) 14.19'")
     install(machine / "lib/broken/bin", "echo 'postgres (PostgreSQL) 19.1'; exit 127")
     install(machine / "lib/client/bin", "echo 'postgres (PostgreSQL) 19.1'", names=("postgres",))
@@ -57,7 +57,7 @@ def test_versions_too_old_broken_or_without_initdb_are_passed_over(machine: Path
 
 
 def test_a_link_on_path_leads_to_the_directory_that_holds_initdb(machine: Path) -> None:
-    """Distributions link `postgres` alone into a directory of PATH."""
+    """Distributions put only a link to `postgres` into a directory of PATH."""
     real = install(machine / "real/bin", "echo 'postgres (PostgreSQL) 17.2'")
     (machine / "path").mkdir()
     (machine / "path/postgres").symlink_to(real / "postgres")
@@ -65,7 +65,7 @@ def test_a_link_on_path_leads_to_the_directory_that_holds_initdb(machine: Path) 
 
 
 def test_a_data_directory_gets_the_version_that_made_it(machine: Path) -> None:
-    """An older installation is taken when the directory is of its version."""
+    """An older installation is used if the directory has its version."""
     old = install(machine / "lib/a/bin", "echo 'postgres (PostgreSQL) 16.3'")
     install(machine / "lib/b/bin", "echo 'postgres (PostgreSQL) 18.1'")
     assert choose_programs(16).directory == old
@@ -74,7 +74,7 @@ def test_a_data_directory_gets_the_version_that_made_it(machine: Path) -> None:
 
 
 def test_the_extra_goes_before_the_system(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who installed the extra asked for it; its package is found without being imported."""
+    """The user installed the extra on purpose. Its package is found without importing it."""
     install(machine / "lib/a/bin", "echo 'postgres (PostgreSQL) 19.1'")
     inside = install(machine / "site/some_extra/pginstall18/bin", "echo 'postgres (x) 18.4'")
     (machine / "site/some_extra/__init__.py").write_text("raise RuntimeError('imported')")

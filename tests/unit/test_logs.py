@@ -1,4 +1,4 @@
-"""Logs: no secret in any event, whatever form it is in."""
+"""Logs: no event shows a secret, in whatever form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from etl.loaders.address import parse_database_url
 from etl.logs import HIDDEN, Redactor, configure_logs
 
 KEY = "phx_" + "k" * 43
-# Everything that is written otherwise somewhere: in an address, in JSON, by repr.
+# Each has characters that an address, JSON or repr writes differently.
 PASSWORDS = ["simple-one", "p@ss/w:rd?#%", "with space+plus", "quo'te\"back\\slash", "Übung-日本"]
 
 
@@ -28,13 +28,13 @@ def restored() -> Iterator[None]:
 
 
 def address(password: str) -> str:
-    """A database address as a hosting service hands it out."""
+    """A database address as a hosting service shows it."""
     return f"postgresql://etl:{quote(password, safe='')}@db.example.com:5432/warehouse"
 
 
 @pytest.mark.parametrize("password", PASSWORDS)
 def test_a_password_is_hidden_in_every_form_it_is_shown_in(password: str) -> None:
-    """As it is, encoded, in an address that SQLAlchemy rendered, in JSON, in a repr."""
+    """Unchanged, encoded, in an address rendered by SQLAlchemy, in JSON, in a repr."""
     redact = Redactor(KEY, address(password)).text
     rendered = make_url(address(password)).render_as_string(hide_password=False)
     forms = [
@@ -70,7 +70,7 @@ def test_a_password_is_hidden_in_every_form_it_is_shown_in(password: str) -> Non
     ],
 )
 def test_the_password_is_found_in_any_form_of_address(given: str, password: str) -> None:
-    """Whatever form is accepted as an address is understood here, too."""
+    """Every form that is accepted as an address is understood here too."""
     parse_database_url(given)
     redact = Redactor(None, given).text
     assert password not in redact(f"refused: {password}")
@@ -78,13 +78,13 @@ def test_the_password_is_found_in_any_form_of_address(given: str, password: str)
 
 
 def test_nothing_is_hidden_when_there_is_no_secret() -> None:
-    """And a short word is none: hiding it would blot out half of every line."""
+    """A short word is no secret: hiding it would damage half of every line."""
     for redactor in (Redactor(), Redactor("", "embedded"), Redactor(None, "postgres://u:pw@h/d")):
         assert redactor.text("a pw embedded word") == "a pw embedded word"
 
 
 class _Shows:
-    """Something that is no text, and shows a secret when it is written as text."""
+    """An object that is not text and shows a secret when it is converted to text."""
 
     def __str__(self) -> str:
         return f"told {KEY}"
@@ -116,7 +116,7 @@ def test_secrets_are_hidden_in_values_of_any_kind_and_depth() -> None:
 def test_an_event_is_one_json_line_without_secrets(
     restored: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exception text and stack included, when stderr is no terminal."""
+    """If stderr is not a terminal; exception text and stack included."""
     configure_logs(Redactor(KEY, address("p@ss-word")))
     log = structlog.get_logger("etl")
     try:
@@ -137,7 +137,7 @@ def test_an_event_is_one_json_line_without_secrets(
 def test_debug_events_are_shown_only_when_asked_for(
     restored: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And configuring again changes the level."""
+    """Configuring again changes the level."""
     log = structlog.get_logger("etl")
     configure_logs(Redactor())
     log.debug("page.fetched")
@@ -161,7 +161,7 @@ def test_context_goes_with_every_event_and_is_redacted_too(
 def test_a_request_id_goes_with_what_is_said_of_the_request_and_no_further(
     restored: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It stays bound after the answer, but a run that starts then is not about it."""
+    """The id stays bound after the answer, but a run that starts then must not show it."""
     configure_logs(Redactor())
     log = structlog.get_logger("etl")
     with structlog.contextvars.bound_contextvars(request_id="0a1b2c3d"):

@@ -1,4 +1,4 @@
-"""What is counted of runs, from one look at the database to the next."""
+"""How runs are counted, from one reading of the database to the next."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def shown(metrics: Metrics, name: str) -> float:
 
 
 def test_a_run_is_counted_while_it_runs_and_once_when_it_has_ended() -> None:
-    """However often somebody looks, and however late its end can be seen."""
+    """However often the figures are read, and however late its end is seen."""
     metrics = Metrics()
     metrics.begin([], NOW)
     seen = []
@@ -52,7 +52,7 @@ def test_a_run_is_counted_while_it_runs_and_once_when_it_has_ended() -> None:
 
 
 def test_what_was_done_before_is_not_counted_again() -> None:
-    """A run that is under way when the service starts counts with what comes after that."""
+    """Of a run that is active when the service starts, only what comes later counts."""
     metrics = Metrics()
     metrics.begin([run("a", 200)], NOW)
     metrics.count([run("a", 240)], NOW + MINUTE)
@@ -62,7 +62,7 @@ def test_what_was_done_before_is_not_counted_again() -> None:
 
 
 def test_a_run_that_nobody_looked_at_is_counted_by_the_next_look() -> None:
-    """From its beginning, with its end."""
+    """From its beginning to its end."""
     metrics = Metrics()
     metrics.begin([], NOW)
     metrics.count([], NOW + MINUTE)

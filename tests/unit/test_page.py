@@ -1,4 +1,4 @@
-"""The status page without a browser: what it says, for any history, and how it is escaped."""
+"""The status page without a browser: its text for any history, and its escaping."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VOID = {"meta", "link", "br", "img", "path", "rect", "circle"}
 
 
 def a_run(minutes_ago: float = 5, **values: Any) -> dict[str, Any]:
-    """A run as the bookkeeping has it."""
+    """A run as the database has it."""
     began = NOW - timedelta(minutes=minutes_ago)
     return {
         "id": str(uuid.uuid4()),
@@ -59,7 +59,7 @@ def a_run(minutes_ago: float = 5, **values: Any) -> dict[str, Any]:
 
 
 def status_of(run: dict[str, Any], **values: Any) -> dict[str, Any]:
-    """What `History.status` says after that run."""
+    """What `History.status` returns after that run."""
     marks = {"complete": Coverage(), "tail_until": None, "traits": None, "rejects": 0}
     return {**run, **marks, **values}
 
@@ -76,7 +76,7 @@ def rendered(overview: Overview, *secrets: str) -> str:
 
 
 class Outline(HTMLParser):
-    """Reads HTML strictly: elements nest, and attributes are those we know."""
+    """Parses HTML strictly: elements nest, and only known attributes occur."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Outline(HTMLParser):
 
 
 def assert_harmless(text: str) -> Outline:
-    """What was hostile is text: no element, no attribute and no template of its own."""
+    """Hostile text stays text: it adds no element, no attribute and no template."""
     outline = Outline(text)
     scripts = [attrs for tag, attrs in outline.tags if tag == "script"]
     assert [attrs.get("src", "").removeprefix("../") for attrs in scripts] == ["static/page.js"]
@@ -117,7 +117,7 @@ def assert_harmless(text: str) -> Outline:
     return outline
 
 
-# --- what it says -----------------------------------------------------------------------------
+# --- texts ------------------------------------------------------------------------------------
 
 
 def test_an_empty_database_says_how_to_begin() -> None:
@@ -139,12 +139,12 @@ def test_an_empty_database_says_how_to_begin() -> None:
     ],
 )
 def test_the_verdict_is_the_worst_state(status: str, verdict: str) -> None:
-    """What we do not know is no success."""
+    """An unknown state is not a success."""
     assert overview_of(a_run(status=status)).verdict == verdict
 
 
 def test_a_run_that_holds_its_unit_no_more_has_died() -> None:
-    """It is shown as failed, though its row says that it runs."""
+    """It is shown as failed, although its row says that it runs."""
     alive, dead = (a_run(status="running", ended_at=None, held=held) for held in (True, False))
     assert overview_of(alive).verdict == "1 stream running, nothing wrong"
     overview = overview_of(dead)
@@ -153,7 +153,7 @@ def test_a_run_that_holds_its_unit_no_more_has_died() -> None:
 
 
 def test_a_pause_is_shown_with_its_end() -> None:
-    """And with how long that is."""
+    """And with its length."""
     until = NOW + timedelta(minutes=41)
     text = Outline(rendered(overview_of(a_run(status="paused", paused_until=until)))).text
     assert "goes on at 15:41 UTC, in 41 min" in text
@@ -170,7 +170,7 @@ def test_freshness_rows_and_speed_are_shown() -> None:
 
 
 def test_what_is_not_complete_is_shown_with_the_command_that_loads_it() -> None:
-    """The latest stretches; of the earlier ones how many there are."""
+    """The latest stretches, and the number of earlier ones."""
     edges = [START + number * DAY for number in range(0, 40)]
     spans = tuple(Span(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True))
     text = Outline(rendered(overview_of(a_run(), complete=Coverage(spans)))).text
@@ -181,7 +181,7 @@ def test_what_is_not_complete_is_shown_with_the_command_that_loads_it() -> None:
 
 
 def test_hundreds_of_runs_and_streams_make_one_page() -> None:
-    """Every run is a bar with a link and words of its own; ids are unique."""
+    """Every run is a bar with its own link and text; ids are unique."""
     runs, rows = [], []
     for project in range(1, 11):
         for stream in ("session_recordings", "groups", "insights"):
@@ -201,7 +201,7 @@ def test_hundreds_of_runs_and_streams_make_one_page() -> None:
 
 
 def test_the_longer_a_run_took_the_higher_its_bar() -> None:
-    """Within the levels that the style sheet knows."""
+    """In the steps that the style sheet defines."""
     took = [0, 0.1, 2, 60, 3600]
     runs = [a_run(99, ended_at=NOW - 99 * timedelta(minutes=1) + s * DAY / 86400) for s in took]
     levels = [bar.level for bar in bars_of(runs, NOW)]
@@ -214,7 +214,7 @@ def test_the_longer_a_run_took_the_higher_its_bar() -> None:
 
 
 def test_days_are_complete_partly_running_or_missing() -> None:
-    """By what is known complete of them, in UTC."""
+    """By how much of the day is known complete, in UTC."""
     complete = Coverage((Span(NOW - 5 * DAY, NOW - 3 * DAY), Span(NOW - DAY, NOW)))
     running = [Span(NOW - 3 * DAY, NOW - 2 * DAY - timedelta(hours=16))]
     days = calendar(complete, running, NOW - 6 * DAY, NOW).latest[0].days
@@ -230,7 +230,7 @@ def test_days_are_complete_partly_running_or_missing() -> None:
 
 
 def test_a_month_is_said_in_words() -> None:
-    """For whoever does not see it; what is not complete by its days."""
+    """For screen readers; days that are not complete are named."""
     complete = Coverage((Span(START, START + 4 * DAY), Span(START + 6 * DAY, START + 8 * DAY)))
     (month,) = calendar(complete, [], START, START + 10 * DAY).latest
     assert days_said(month) == "January 2026: 6 days complete; missing: 5 to 6, 9 to 10"
@@ -244,7 +244,7 @@ def test_a_month_is_said_in_words() -> None:
 def test_every_day_occurs_once_and_says_what_coverage_says(
     hours: list[int], running: list[tuple[int, int]]
 ) -> None:
-    """Any stretches, over more than two years."""
+    """Any stretches over more than two years."""
     edges = [START + timedelta(hours=hour) for hour in sorted(hours)]
     spans = tuple(Span(a, b) for a, b in zip(edges[::2], edges[1::2], strict=False))
     now = START + timedelta(hours=24 * 790 + 7)
@@ -274,7 +274,7 @@ def window_run(newest: int, minutes_ago: float, **values: Any) -> dict[str, Any]
 
 
 def test_a_backfill_is_forecast_by_its_pace() -> None:
-    """Twenty days and the half of ten more in five minutes; seventy-five days take fifteen."""
+    """25 days were loaded in five minutes, so the remaining 75 take fifteen."""
     low = (NOW - 25 * DAY).isoformat()
     runs = [
         window_run(20, 1, status="running", ended_at=None, held=True, low=low),
@@ -290,7 +290,7 @@ def test_a_backfill_is_forecast_by_its_pace() -> None:
 
 
 def test_a_backfill_that_waits_is_forecast_from_the_end_of_its_pause() -> None:
-    """And one that has ended is not forecast at all, nor one that has read nothing."""
+    """A backfill that has ended or has read nothing has no forecast."""
     until = NOW + timedelta(minutes=30)
     paused = window_run(10, 2, status="paused", paused_until=until)
     holes = [Span(NOW - 20 * DAY, NOW - 10 * DAY)]
@@ -308,7 +308,7 @@ def test_a_backfill_that_waits_is_forecast_from_the_end_of_its_pause() -> None:
 
 
 def test_hostile_texts_are_shown_as_they_are() -> None:
-    """In whatever column they stand, on both pages."""
+    """In any column, on both pages."""
     run = a_run(status="failed", reason=HOSTILE, stream=HOSTILE, unit=HOSTILE, command=HOSTILE)
     source = Source(HOSTILE, HOSTILE, START, (HOSTILE + "2",))
     overview = build(NOW, source, [status_of(run)], [run], {})
@@ -328,14 +328,14 @@ def test_hostile_texts_are_shown_as_they_are() -> None:
 
 @given(st.text())
 def test_prose_keeps_every_character(text: str) -> None:
-    """Only the backticks of a command go."""
+    """Only the backticks around a command are removed."""
     shown = Outline(str(prose(text))).text.replace("`", "")
-    # HTML knows no NUL and one line end.
+    # HTML has no NUL and only one kind of line end.
     assert re.sub(r"\s|\0|\ufffd", "", shown) == re.sub(r"[\s`\0\ufffd]", "", text)
 
 
 def test_known_secrets_are_taken_out_of_every_text() -> None:
-    """Should one ever get into the bookkeeping."""
+    """In case one ever gets into the bookkeeping."""
     run = a_run(status="failed", reason="said `phx_secretkey` and phx_secretkey, pass hunter22")
     page = rendered(overview_of(run), "phx_secretkey", "postgresql://u:hunter22@db/x")
     assert "said" in page

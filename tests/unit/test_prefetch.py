@@ -1,4 +1,4 @@
-"""Fetching ahead of loading: bounded in bytes, in order, and ended when it is to end."""
+"""Prefetching: limited in bytes, in order, and ended when it should end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
 
 class Source:
-    """Pages of these sizes, then maybe an error; `fetched` counts, `closed` tells that it ended."""
+    """Yields pages of these sizes, then maybe raises. `fetched` counts; `closed`: it has ended."""
 
     def __init__(self, sizes: Sequence[int], error: Exception | None = None) -> None:
         self._sizes = sizes
@@ -28,7 +28,7 @@ class Source:
         self.closed = False
 
     async def pages(self) -> AsyncIterator[Page]:
-        """Yield the pages; a page is fetched when it is yielded."""
+        """Yield the pages. A page counts as fetched when it is yielded."""
         try:
             for number, size_bytes in enumerate(self._sizes):
                 await asyncio.sleep(0)
@@ -43,7 +43,7 @@ class Source:
 
 
 async def settle() -> None:
-    """Let every task that can go on go on."""
+    """Let every task run until it waits."""
     for _ in range(200):
         await asyncio.sleep(0)
 
@@ -56,7 +56,7 @@ async def read(source: Source, buffer_bytes: int) -> list[int]:
 
 @given(st.lists(st.integers(0, 100), max_size=30), st.integers(1, 150))
 async def test_every_page_comes_once_and_in_order(sizes: list[int], buffer_bytes: int) -> None:
-    """Whatever the sizes; a page larger than the buffer comes too."""
+    """Whatever the sizes; also a page that is larger than the buffer."""
     source = Source(sizes)
     assert await read(source, buffer_bytes) == list(range(len(sizes)))
     assert source.closed
@@ -66,7 +66,7 @@ async def test_every_page_comes_once_and_in_order(sizes: list[int], buffer_bytes
 async def test_no_more_is_fetched_ahead_than_the_buffer_holds_and_one_page(
     sizes: list[int], buffer_bytes: int
 ) -> None:
-    """While a page is loaded, the pages that wait fit the buffer, and one more waits to get in."""
+    """While a page is loaded, waiting pages fit the buffer, and one more page waits for room."""
     source, loaded = Source(sizes), 0
     async with prefetched(source.pages(), buffer_bytes, asyncio.Event()) as pages:
         async for _ in pages:
@@ -79,7 +79,7 @@ async def test_no_more_is_fetched_ahead_than_the_buffer_holds_and_one_page(
 
 
 async def test_fetching_goes_on_while_a_page_is_loaded() -> None:
-    """That is what it is for."""
+    """This is the purpose of prefetching."""
     source = Source([1] * 10)
     async with prefetched(source.pages(), 1000, asyncio.Event()) as pages:
         await anext(pages)
@@ -88,7 +88,7 @@ async def test_fetching_goes_on_while_a_page_is_loaded() -> None:
 
 
 async def test_an_error_comes_after_the_pages_before_it() -> None:
-    """They were fetched and are worth loading."""
+    """They were fetched, so they are loaded."""
     source = Source([1, 1, 1], SourceUnavailable("down"))
     async with prefetched(source.pages(), 1000, asyncio.Event()) as pages:
         await settle()
@@ -98,7 +98,7 @@ async def test_an_error_comes_after_the_pages_before_it() -> None:
 
 
 async def test_a_stop_ends_the_pages_and_the_fetching() -> None:
-    """Also a fetch that would never end; what has not been taken out is not loaded."""
+    """Also a fetch that would never end. Pages that were not taken yet are not loaded."""
     source, stop = Source([1, 1, 1]), asyncio.Event()
     source.hangs = True
     async with prefetched(source.pages(), 1000, stop) as pages:
@@ -120,7 +120,7 @@ async def test_a_stop_that_is_set_from_the_start_yields_no_page_for_ever() -> No
 
 
 async def test_leaving_early_ends_the_fetching() -> None:
-    """A loader that fails leaves no request behind."""
+    """If the loader fails, no request stays open."""
     source = Source([1] * 100)
 
     async def load_and_fail() -> None:

@@ -1,4 +1,4 @@
-"""How a backfill is cut into jobs."""
+"""How a backfill is split into jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WINDOWS = split(Span(SINCE, SINCE + 100 * DAY), 7 * DAY)
 
 @pytest.mark.parametrize("newest_first", [True, False])
 def test_portions_cover_every_window_once_and_keep_the_order(newest_first: bool) -> None:
-    """None is longer than asked, and neighbours meet."""
+    """None is longer than asked for, and they leave no gaps."""
     windows = WINDOWS[::-1] if newest_first else WINDOWS
     spans = portions(windows, 30 * DAY)
     assert all(span.until - span.since <= 30 * DAY for span in spans)
@@ -27,13 +27,13 @@ def test_portions_cover_every_window_once_and_keep_the_order(newest_first: bool)
 
 
 def test_a_hole_between_windows_ends_a_portion() -> None:
-    """What is complete already is not read again for company."""
+    """What is already complete is not read again."""
     windows = [WINDOWS[0], WINDOWS[1], WINDOWS[3]]
     assert portions(windows) == [Span(WINDOWS[0].since, WINDOWS[1].until), WINDOWS[3]]
 
 
 def test_a_window_longer_than_a_portion_is_one_by_itself() -> None:
-    """A job has one window at least."""
+    """A job has at least one window."""
     year = Span(SINCE, SINCE + 365 * DAY)
     assert portions([year], 60 * DAY) == [year]
 
@@ -53,13 +53,13 @@ def test_a_window_longer_than_a_portion_is_one_by_itself() -> None:
 def test_a_job_is_as_long_as_its_data_is_thin(
     traits: dict[str, str] | None, known: timedelta, rows: int, length: timedelta
 ) -> None:
-    """Twenty pages at least; all of it where the server does not filter."""
+    """At least twenty pages; everything if the server ignores dates."""
     found = portion_length(Watermark(traits=traits), known, rows, 1000)
     assert abs(found - length) < timedelta(seconds=1)
 
 
 def test_a_job_reads_what_it_was_written_as() -> None:
-    """Down to the span of its windows."""
+    """All its fields, also the span of its windows."""
     job = Job(1, "session_recordings", str(WINDOWS[0]), "backfill", 3600.0, False, True)
     assert Job.read(dict(job.as_new().document)) == job
     assert (job.past.since, job.past.window) == (SINCE, timedelta(hours=1))

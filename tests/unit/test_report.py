@@ -1,4 +1,4 @@
-"""How a run ends, and what it says of itself."""
+"""How a run ends and what its report says."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ ENDINGS: list[tuple[EtlError, str, int]] = [
     ("error", "status", "code"), ENDINGS, ids=[type(e).__name__ for e, _, _ in ENDINGS]
 )
 def test_no_error_ends_in_success(error: EtlError, status: str, code: int) -> None:
-    """Each has a status and an exit code of the contract, and its own words as the reason."""
+    """Each has its status, its exit code and its own message as the reason."""
     ending = ending_of(error)
     assert (ending.status, ending.exit_code, ending.reason) == (status, code, str(error))
     assert ending.paused_for_s == (61.0 if status == "paused" else None)
 
 
 def test_only_a_complete_reading_without_rejects_succeeded() -> None:
-    """A run that was read to its end, but not in agreement or not wholly stored, is partial."""
+    """A run that was read to its end but is unsure, or has rejects, is partial."""
     assert honest_ending(Tally()) == Ending("succeeded", EXIT_SUCCEEDED)
     rejected = honest_ending(Tally(rejected=3))
     assert (rejected.status, rejected.exit_code) == ("partial", EXIT_PARTIAL)
@@ -77,7 +77,7 @@ def test_only_a_complete_reading_without_rejects_succeeded() -> None:
 
 
 def test_a_defect_of_ours_says_so() -> None:
-    """And is a failure."""
+    """And the run has failed."""
     ending = defect_ending(KeyError("x"))
     assert (ending.status, ending.exit_code) == ("failed", EXIT_FAILED)
     assert ending.reason == "Unexpected KeyError: 'x'"
@@ -85,7 +85,7 @@ def test_a_defect_of_ours_says_so() -> None:
 
 @given(st.lists(st.sampled_from([0, 1, 3, 4, 5, 6])))
 def test_the_gravest_end_of_all_is_the_commands(codes: list[int]) -> None:
-    """The first of 5, 1, 6, 4, 3 that occurred; 0 only when nothing else did."""
+    """The first of 5, 1, 6, 4, 3 that occurred; 0 only if none of them did."""
     assert EXIT_PRECEDENCE == (5, 1, 6, 4, 3)
     code = exit_code_of(codes)
     assert (code == 0) == (not any(codes))
@@ -95,14 +95,14 @@ def test_the_gravest_end_of_all_is_the_commands(codes: list[int]) -> None:
 
 
 def test_a_message_is_one_line_cause_then_remedy() -> None:
-    """With one full stop between them."""
+    """With one full stop in between."""
     assert str(EtlError("It broke.", remedy="Mend it")) == "It broke. Mend it"
     assert str(EtlError("It broke", remedy="Mend it")) == "It broke. Mend it"
     assert str(EtlError("It broke")) == "It broke"
 
 
 def test_a_report_is_a_json_document() -> None:
-    """Every field of it, instants in ISO 8601."""
+    """With all its fields; instants in ISO 8601."""
     report = Report(
         project_id=1,
         stream="session_recordings",

@@ -1,4 +1,4 @@
-"""When a schedule ticks: across changes of clocks, and after a time in which nobody looked."""
+"""When a schedule ticks: across clock changes, and after a pause."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etl.core.schedule import Schedule, parse_jitter
 
-# Berlin, New York, an hour at midnight, half an hour, none at all.
+# Europe, America, a change at midnight, a change of half an hour, no change.
 ZONES = ("Europe/Berlin", "America/New_York", "America/Havana", "Australia/Lord_Howe", "UTC")
 CRONS = (
     "*/15 * * * *",
@@ -29,7 +29,7 @@ INSTANTS = st.integers(0, 4 * 366 * 86_400).map(lambda s: BEGIN + timedelta(seco
 
 
 def ticks(cron: str, zone: str, day: str, hours: int) -> list[str]:
-    """The ticks within so many hours from midnight of a day there, as the wall shows them."""
+    """The ticks within so many hours from midnight of a day, in local time."""
     schedule = Schedule("s", cron, time_zone=zone)
     at = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
     end, found = at + timedelta(hours=hours), []
@@ -42,7 +42,7 @@ def ticks(cron: str, zone: str, day: str, hours: int) -> list[str]:
 @pytest.mark.parametrize(
     ("cron", "zone", "day", "hours", "expected"),
     [
-        # The hour from two to three is left out: a fixed time in it comes right after it.
+        # The hour from two to three is skipped: a fixed time in it comes right after it.
         ("30 2 * * *", "Europe/Berlin", "2026-03-29", 47, ["29 03:00+0200", "30 02:30+0200"]),
         ("0 3 * * *", "Europe/Berlin", "2026-03-29", 23, ["29 03:00+0200"]),
         (
@@ -52,7 +52,7 @@ def ticks(cron: str, zone: str, day: str, hours: int) -> list[str]:
             4,
             ["29 00:30+0100", "29 01:30+0100", "29 03:30+0200", "29 04:30+0200"],
         ),
-        # It comes twice: a fixed time once, what goes by the hour each time.
+        # This hour comes twice: a fixed time ticks once, a star each time.
         ("30 2 * * *", "Europe/Berlin", "2026-10-25", 49, ["25 02:30+0200", "26 02:30+0100"]),
         ("0 20 * * *", "Europe/Berlin", "2026-10-24", 49, ["24 20:00+0200", "25 20:00+0100"]),
         (
@@ -64,9 +64,9 @@ def ticks(cron: str, zone: str, day: str, hours: int) -> list[str]:
         ),
         ("30 2 * * *", "America/New_York", "2026-03-08", 23, ["08 03:00-0400"]),
         ("30 1 * * *", "America/New_York", "2026-11-01", 25, ["01 01:30-0400"]),
-        # Midnight itself is left out.
+        # Midnight itself is skipped.
         ("0 0 * * *", "America/Havana", "2026-03-08", 23, ["08 01:00-0400"]),
-        # Half an hour is left out.
+        # Half an hour is skipped.
         ("15 2 * * *", "Australia/Lord_Howe", "2026-10-04", 23, ["04 02:30+1100"]),
         ("30 2 * * *", "UTC", "2026-03-29", 24, ["29 02:30+0000"]),
     ],
@@ -74,13 +74,13 @@ def ticks(cron: str, zone: str, day: str, hours: int) -> list[str]:
 def test_a_tick_is_where_cron_has_it_when_clocks_change(
     cron: str, zone: str, day: str, hours: int, expected: list[str]
 ) -> None:
-    """As Debian's cron: no day without its fixed time, and none with two."""
+    """As in Debian's cron: a fixed time comes exactly once on every day."""
     assert ticks(cron, zone, day, hours) == expected
 
 
 @given(st.sampled_from(CRONS), st.sampled_from(ZONES), INSTANTS)
 def test_ticks_only_go_forward_wherever_one_looks_from(cron: str, zone: str, at: datetime) -> None:
-    """Also within an hour that comes twice; and nothing lies between two that follow each other."""
+    """Also within an hour that comes twice; between two successive ticks there is no other tick."""
     schedule = Schedule("s", cron, time_zone=zone)
     first = schedule.next_after(at)
     second = schedule.next_after(first)
@@ -94,7 +94,7 @@ def test_ticks_only_go_forward_wherever_one_looks_from(cron: str, zone: str, at:
 def test_the_latest_tick_is_the_last_of_those_one_would_count(
     cron: str, zone: str, after: datetime, minutes: int
 ) -> None:
-    """However it is looked for, and None exactly when there is none."""
+    """However it is found; None exactly if there is no tick."""
     schedule, until = Schedule("s", cron, time_zone=zone), after + timedelta(minutes=minutes)
     counted, at = [], after
     while (at := schedule.next_after(at)) <= until:
@@ -108,7 +108,7 @@ def test_the_latest_tick_is_the_last_of_those_one_would_count(
 def test_a_fixed_time_comes_once_each_day_of_a_year(
     zone: str, hour: int, minute: int, year: int
 ) -> None:
-    """Changes of clocks or not."""
+    """With or without clock changes."""
     schedule, there = Schedule("s", f"{minute} {hour} * * *", time_zone=zone), ZoneInfo(zone)
     begin, end = (datetime(y, 1, 1, tzinfo=there).astimezone(UTC) for y in (year, year + 1))
     at, days = begin - timedelta(seconds=1), []
@@ -136,13 +136,13 @@ def test_a_fixed_time_comes_once_each_day_of_a_year(
 def test_what_is_wrong_with_a_schedule_is_said_when_it_is_made(
     field: str, value: object, message: str
 ) -> None:
-    """And not when it would have ticked."""
+    """And not when it would tick."""
     with pytest.raises(ValueError, match=message):
         Schedule(**{"name": "s", "cron": "*/15 * * * *", field: value})  # type: ignore[arg-type]
 
 
 def test_words_stand_for_what_is_asked_for_most_often() -> None:
-    """As cron has them."""
+    """As in cron."""
     assert Schedule("s", "@daily") == Schedule("s", " 0 0  * * * ")
 
 
@@ -154,6 +154,6 @@ def test_a_jitter_is_read(text: str, seconds: int) -> None:
 
 @pytest.mark.parametrize("text", ["5", "-5m", "1d", "m", "", "5 m", "٣m"])
 def test_what_is_no_jitter_is_refused(text: str) -> None:
-    """It might be meant in another unit."""
+    """A number without a unit may mean anything."""
     with pytest.raises(ValueError, match="not a delay"):
         parse_jitter(text)

@@ -1,4 +1,4 @@
-"""Settings: where they come from, and what is said about wrong ones."""
+"""Settings: their sources, and the messages about wrong ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Load = Callable[..., Settings]
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment without anything of ours in it."""
+    """An environment without any of our variables."""
     for name in os.environ:
         if name.upper().startswith("POSTHOG") or name.upper() == "DATABASE_URL":
             monkeypatch.delenv(name)
@@ -44,7 +44,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture
 def load(environment: pytest.MonkeyPatch, tmp_path: Path) -> Load:
-    """Load settings from a file's text, the environment and flags; no warning is expected."""
+    """A function that loads settings from a file, the environment and flags, without a warning."""
 
     def act(
         file: str | None = None,
@@ -78,7 +78,7 @@ EVERYWHERE = [
 def test_flags_beat_the_environment_which_beats_the_file(
     load: Load, name: str, variable: str, values: list[str]
 ) -> None:
-    """Each place overrules the weaker ones, also where its name differs from the others'."""
+    """Each source overrides the weaker ones, also if it uses another name."""
     _, in_file, in_environment, in_flags = values
     file = f'{"schema" if name == "schema_name" else name} = "{in_file}"'
     assert getattr(load(file), name) == in_file
@@ -88,7 +88,7 @@ def test_flags_beat_the_environment_which_beats_the_file(
 
 
 def test_without_anything_set_the_defaults_hold(load: Load) -> None:
-    """They are the documented ones."""
+    """They are the documented defaults."""
     settings = load()
     assert settings.host == "https://us.posthog.com"
     assert settings.projects == ("@current",)
@@ -100,13 +100,13 @@ def test_without_anything_set_the_defaults_hold(load: Load) -> None:
 
 
 def test_an_empty_variable_is_not_set(load: Load) -> None:
-    """Compose files and CI set variables to nothing when they mean none."""
+    """Compose files and CI set variables to an empty text when they mean none."""
     settings = load('plan = "paid"', {"POSTHOG_ETL_PLAN": "", "DATABASE_URL": ""})
     assert (settings.plan, settings.database_url) == ("paid", None)
 
 
 def test_a_flag_that_was_not_given_overrules_nothing(load: Load) -> None:
-    """None means that the flag is absent."""
+    """None means that the flag was not given."""
     assert load('plan = "paid"', flags={"plan": None}).plan == "paid"
 
 
@@ -114,7 +114,7 @@ def test_a_flag_that_was_not_given_overrules_nothing(load: Load) -> None:
     "name", ["HOST", "API_KEY", "API_KEY_FILE", "PROJECT_ID", "SCHEMA", "PLAN", "POSTHOG_ETL_HOST"]
 )
 def test_variables_of_others_are_not_read(environment: pytest.MonkeyPatch, name: str) -> None:
-    """Shells set HOST and clouds set PROJECT_ID; they mean something else."""
+    """Shells set HOST and clouds set PROJECT_ID, with other meanings."""
     environment.setenv(name, "https://elsewhere.example.com")
     settings, _ = load_settings()
     assert settings.plan == "free"
@@ -125,7 +125,7 @@ def test_variables_of_others_are_not_read(environment: pytest.MonkeyPatch, name:
 def test_a_stray_env_file_is_not_read(
     load: Load, environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It belongs to whatever else lives in that directory."""
+    """It belongs to another program in that directory."""
     (tmp_path / ".env").write_text("POSTHOG_HOST=https://elsewhere.example.com\n")
     environment.chdir(tmp_path)
     assert load().host == "https://us.posthog.com"
@@ -147,7 +147,7 @@ def test_an_unknown_name_in_a_file_is_an_error_with_the_nearest_name(
 
 
 def test_an_unknown_variable_of_ours_is_a_warning(environment: pytest.MonkeyPatch) -> None:
-    """No error, because platforms inject their own; the value is not shown."""
+    """It is not an error, because platforms add variables. The value is not shown."""
     environment.setenv("POSTHOG_ETL_PAGESIZE_RECORDS", KEY)
     environment.setenv("POSTHOG_ETL_SERVICE_PORT_HTTP", "1")
     environment.setenv("POSTHOG_SOMETHING", "1")
@@ -158,7 +158,7 @@ def test_an_unknown_variable_of_ours_is_a_warning(environment: pytest.MonkeyPatc
 
 
 def test_every_setting_has_an_environment_variable_and_a_description() -> None:
-    """The reference is made from them."""
+    """The reference page is made from them."""
     assert environment_name("schema") == "POSTHOG_ETL_SCHEMA"
     assert environment_name("database_url") == "DATABASE_URL"
     assert environment_name("lease_s") == "POSTHOG_ETL_LEASE_S"
@@ -167,7 +167,7 @@ def test_every_setting_has_an_environment_variable_and_a_description() -> None:
 
 
 def test_nothing_is_suggested_when_nothing_is_near() -> None:
-    """A wild guess helps nobody."""
+    """A wild guess does not help."""
     assert nearest("zzzz", ["schema"]) == ""
 
 
@@ -193,7 +193,7 @@ def test_a_file_that_cannot_be_understood_is_named(
 
 
 def test_a_file_that_is_not_there_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A file that was asked for and is missing is no empty file."""
+    """A missing file is not an empty file."""
     with pytest.raises(ConfigurationError, match=r"none\.toml cannot be read"):
         load_settings(tmp_path / "none.toml")
 
@@ -281,7 +281,7 @@ def test_a_wrong_type_in_a_file_is_told_as_any_other_mistake(
 
 
 def test_all_mistakes_are_told_at_once(load: Load) -> None:
-    """Nobody should have to correct them one by one."""
+    """So that users need not correct them one by one."""
     with pytest.raises(ConfigurationError) as caught:
         load(env={"POSTHOG_ETL_PLAN": "gold", "POSTHOG_PROJECT_ID": "mine", "POSTHOG_HOST": "x"})
     for variable in ("POSTHOG_ETL_PLAN", "POSTHOG_PROJECT_ID", "POSTHOG_HOST"):
@@ -298,12 +298,12 @@ def test_all_mistakes_are_told_at_once(load: Load) -> None:
     ],
 )
 def test_a_host_is_brought_into_one_form(load: Load, given: str, host: str) -> None:
-    """What is stored is the origin alone."""
+    """Only the origin is kept."""
     assert load(env={"POSTHOG_HOST": given}).host == host
 
 
 def test_projects_are_read_once_each_in_their_order(load: Load) -> None:
-    """Blanks around the commas do not matter."""
+    """Blanks around commas are ignored."""
     assert load(env={"POSTHOG_PROJECT_ID": " 3, 1,3 ,@current"}).projects == ("3", "1", "@current")
 
 
@@ -311,7 +311,7 @@ def test_projects_are_read_once_each_in_their_order(load: Load) -> None:
 def test_a_schema_may_have_any_name_that_leaves_room_for_the_suffixes(
     load: Load, name: str
 ) -> None:
-    """Names that need quotes work as well."""
+    """Names that need quotes work too."""
     assert load(env={"POSTHOG_ETL_SCHEMA": name}).schema_name == name
 
 
@@ -331,13 +331,13 @@ def test_an_instant_without_a_zone_is_utc(load: Load, text: str, at: datetime) -
 
 
 def test_a_date_of_tomls_own_is_a_start_too(load: Load) -> None:
-    """Without quotes, as TOML has it."""
+    """Without quotes, as in TOML."""
     assert load("start = 2026-01-31").start == datetime(2026, 1, 31, tzinfo=UTC)
     assert load("start = 2026-01-31T12:00:00Z").start == datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def test_streams_are_switched_off_by_name(load: Load) -> None:
-    """As a list in a file, with commas in the environment."""
+    """As a list in the file, with commas in the environment."""
     assert load('disabled_streams = ["session_recordings"]').disabled_streams == (
         "session_recordings",
     )
@@ -346,7 +346,7 @@ def test_streams_are_switched_off_by_name(load: Load) -> None:
 
 
 def test_limits_of_ones_own_replace_those_of_the_plan(load: Load) -> None:
-    """Only of the same window, only of the recordings list."""
+    """Only limits of the recordings list with the same window."""
     settings = load(env={"POSTHOG_ETL_LIST_REQUESTS_PER_HOUR": "30"})
     assert set(settings.limits[RECORDINGS_LIST]) == {Limit(12, 60), Limit(30, 3600)}
     assert settings.limits[CLICKHOUSE] == PLANS["free"][CLICKHOUSE]
@@ -369,7 +369,7 @@ jitter = "5m"
 
 
 def test_without_a_list_there_is_one_schedule_for_all_streams(load: Load) -> None:
-    """Every quarter of an hour; the simple settings are about it."""
+    """Every quarter of an hour; the simple settings change it."""
     assert load().schedules == (Schedule("all", "*/15 * * * *"),)
     env = {"SCHEDULE": "@hourly", "TIME_ZONE": "Asia/Kathmandu", "JITTER": "90s"}
     (only,) = load(env={f"POSTHOG_ETL_{name}": text for name, text in env.items()}).schedules
@@ -377,7 +377,7 @@ def test_without_a_list_there_is_one_schedule_for_all_streams(load: Load) -> Non
 
 
 def test_schedules_come_from_the_file_or_as_json_from_the_environment(load: Load) -> None:
-    """What all have in common need not be repeated."""
+    """Common fields need not be repeated."""
     settings = load(
         'time_zone = "Asia/Tokyo"\n'
         + NIGHTLY
@@ -395,7 +395,7 @@ def test_schedules_come_from_the_file_or_as_json_from_the_environment(load: Load
 
 
 def test_a_schedule_is_for_the_streams_it_names_and_none_is_for_all_that_are_on(load: Load) -> None:
-    """One that is off by default may be named; one that is switched off stays off."""
+    """A stream that is off by default may be named; a disabled stream stays disabled."""
     settings = load('disabled_streams = ["insights"]\n' + NIGHTLY)
     assert [s.name for s in settings.choose(settings.schedules[0].streams)] == ["group_activity"]
     everything = [stream.name for stream in settings.choose(())]
@@ -428,7 +428,7 @@ def test_a_schedule_is_for_the_streams_it_names_and_none_is_for_all_that_are_on(
     ],
 )
 def test_a_wrong_schedule_is_told_at_once(load: Load, old: str, new: str, message: str) -> None:
-    """In one line that names the schedule, with the nearest name."""
+    """In one line with the schedule's name and the nearest right name."""
     assert old in NIGHTLY
     with pytest.raises(ConfigurationError, match=message) as caught:
         load(NIGHTLY.replace(old, new))
@@ -437,13 +437,13 @@ def test_a_wrong_schedule_is_told_at_once(load: Load, old: str, new: str, messag
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
 def test_this_machine_alone_needs_no_token(load: Load, host: str) -> None:
-    """Whoever is on it may look."""
+    """Every user of this machine may read the page."""
     assert load(env={"POSTHOG_ETL_SERVE_HOST": host}).require_serve_token() is None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "etl.example.com", ""])
 def test_others_need_a_token(load: Load, tmp_path: Path, host: str) -> None:
-    """Which is given itself, or in a file; its own setting wins."""
+    """As a setting or in a file; the setting wins."""
     if host:
         settings = load(env={"POSTHOG_ETL_SERVE_HOST": host})
         with pytest.raises(ConfigurationError, match=f"SERVE_HOST {host} can be .*SERVE_TOKEN"):
@@ -462,7 +462,7 @@ def test_others_need_a_token(load: Load, tmp_path: Path, host: str) -> None:
 
 
 def test_a_key_is_read_from_a_file(load: Load, tmp_path: Path) -> None:
-    """As secrets are mounted; the line end is no part of it. A key that is set itself wins."""
+    """As secrets are mounted. The line end is removed. A key in its own setting wins."""
     path = tmp_path / "key"
     path.write_text(f"  {KEY}\n")
     assert load(env={"POSTHOG_PERSONAL_API_KEY_FILE": str(path)}).require_source() == KEY
@@ -481,7 +481,7 @@ def test_a_key_is_read_from_a_file(load: Load, tmp_path: Path) -> None:
 def test_a_key_file_without_a_key_is_named(
     load: Load, tmp_path: Path, content: bytes | None, message: str
 ) -> None:
-    """It is the file's variable that has to be corrected."""
+    """The message names the variable of the file."""
     path = tmp_path / "key"
     if content is not None:
         path.write_bytes(content)
@@ -490,7 +490,7 @@ def test_a_key_file_without_a_key_is_named(
 
 
 def test_no_secret_shows_in_any_form_of_the_settings(load: Load) -> None:
-    """Whoever logs them by mistake tells nothing."""
+    """If they are logged by mistake, no secret shows."""
     settings = load(env={"POSTHOG_PERSONAL_API_KEY": KEY, "DATABASE_URL": DATABASE})
     shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
     assert KEY not in shown
@@ -501,7 +501,7 @@ def test_no_secret_shows_in_any_form_of_the_settings(load: Load) -> None:
 
 @pytest.mark.parametrize("wrong", [variable for variable, _, _ in WRONG])
 def test_no_secret_shows_in_a_complaint(load: Load, wrong: str) -> None:
-    """Neither when it is itself wrong, nor when it stands where something else belongs."""
+    """Neither if the secret itself is wrong, nor if it is in the wrong setting."""
     env = {"POSTHOG_PERSONAL_API_KEY": KEY, "DATABASE_URL": DATABASE, "POSTHOG_ETL_PLAN": "gold"}
     for misplaced in (f"{KEY} {KEY}", KEY, DATABASE):
         with pytest.raises(ConfigurationError) as caught:
@@ -512,7 +512,7 @@ def test_no_secret_shows_in_a_complaint(load: Load, wrong: str) -> None:
 
 
 def test_what_is_missing_is_named_with_the_choices_there_are(load: Load) -> None:
-    """Exit 2, and both ways to get a database."""
+    """Exit code 2, with both ways to get a database."""
     settings = load()
     with pytest.raises(ConfigurationError, match=r"POSTHOG_PERSONAL_API_KEY is not set.*phx_…"):
         settings.require_source()
@@ -521,7 +521,7 @@ def test_what_is_missing_is_named_with_the_choices_there_are(load: Load) -> None
 
 
 def test_the_database_password_is_read_from_a_file(load: Load, tmp_path: Path) -> None:
-    """Without the line end; it is kept out of what is shown, and a file without one is named."""
+    """Without the line end. It is never shown; a file without a password is named."""
     file = tmp_path / "password"
     file.write_text("p@ss/word\n", encoding="utf-8")
     settings = load(env={"DATABASE_PASSWORD_FILE": str(file)})

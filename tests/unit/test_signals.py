@@ -1,4 +1,4 @@
-"""What a closed terminal does to a command."""
+"""What a command does when its terminal is closed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from etl.cli.shared import until_stopped
 
 @pytest.fixture
 def hangup(request: pytest.FixtureRequest) -> Iterator[signal.Handlers]:
-    """What the process was started with for SIGHUP."""
+    """The process's own handler of SIGHUP, restored afterwards."""
     before = signal.signal(signal.SIGHUP, request.param)
     yield request.param
     signal.signal(signal.SIGHUP, before)

@@ -1,4 +1,4 @@
-"""The catalogue: what has to hold for every entry of it."""
+"""The catalogue: what must hold for every entry."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ RESOURCES = [
 
 
 def blanks(address: Address) -> set[str]:
-    """The names that an address is to be filled with."""
+    """The names that an address needs values for."""
     texts = (address.path, *(text for _, text in address.params))
     return {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name}
 
 
 def test_every_stream_of_the_design_is_there() -> None:
-    """Under the names that users type, in the order in which one builds on the other."""
+    """Under the names that users type; each stream comes after those that it builds on."""
     assert list(STREAMS) == [
         "session_recordings",
         "subscriptions",
@@ -43,7 +43,7 @@ def test_every_stream_of_the_design_is_there() -> None:
 
 
 def test_a_table_name_means_one_table() -> None:
-    """Streams may share a table, but not a name for two."""
+    """Streams may share a table, but two tables never share a name."""
     for stream in STREAMS.values():
         for spec in stream.tables:
             assert TABLE_SPECS[spec.name] is spec
@@ -51,7 +51,7 @@ def test_a_table_name_means_one_table() -> None:
 
 @pytest.mark.parametrize(("stream", "resource"), RESOURCES)
 def test_what_a_resource_builds_on_is_read_before_it(stream: Stream, resource: Resource) -> None:
-    """By an earlier stream, or earlier in the same one; and it has the columns asked for."""
+    """By an earlier stream, or earlier in the same stream; and it has the columns needed."""
     if resource.parents is None:
         return
     before: list[str] = []
@@ -65,7 +65,7 @@ def test_what_a_resource_builds_on_is_read_before_it(stream: Stream, resource: R
 
 @pytest.mark.parametrize(("stream", "resource"), RESOURCES)
 def test_every_address_can_be_filled(stream: Stream, resource: Resource) -> None:
-    """A list from its parent's fields, a single record from its own key."""
+    """A list by its parent's fields, a single record by its own key."""
     given = set() if resource.parents is None else set(resource.parents.fields)
     for address in resource.lists:
         assert blanks(address) <= given
@@ -77,7 +77,7 @@ def test_every_address_can_be_filled(stream: Stream, resource: Resource) -> None
 def test_a_record_is_given_what_tells_it_from_those_of_other_parents(
     stream: Stream, resource: Resource
 ) -> None:
-    """The parent's fields begin its key, so what belongs to one parent lies together."""
+    """The parent's fields begin its key, so the rows of one parent are next to each other."""
     if resource.parents is not None:
         given = [*resource.parents.constant, *resource.parents.fields]
         assert list(resource.key[: len(given)]) == given
@@ -85,20 +85,20 @@ def test_a_record_is_given_what_tells_it_from_those_of_other_parents(
 
 @pytest.mark.parametrize(("stream", "resource"), RESOURCES)
 def test_the_field_that_says_since_when_is_an_instant(stream: Stream, resource: Resource) -> None:
-    """Where there is one."""
+    """If the resource has such a field."""
     kinds = {field.name: field.kind for field in resource.tables[0].fields}
     assert resource.created is None or kinds[resource.created] is Kind.INSTANT
 
 
 def test_an_address_quotes_what_it_is_filled_with() -> None:
-    """In the path; parameters are quoted when they are sent."""
+    """In the path. Parameters are quoted when they are sent."""
     address = Address("a/{id}/b/", params=(("key", "{id}"),))
     assert address.fill({"id": "x/../y?z"}) == ("a/x%2F..%2Fy%3Fz/b/", [("key", "x/../y?z")])
 
 
 @pytest.mark.parametrize("path", ["/a/", "a"])
 def test_an_address_is_relative_and_ends_with_a_slash(path: str) -> None:
-    """Else it fails when the catalogue is imported."""
+    """A wrong address raises when the catalogue is imported."""
     with pytest.raises(ValueError, match="slash"):
         Address(path)
 
@@ -118,7 +118,7 @@ ID = Field("id", Kind.TEXT, "Id.")
     ],
 )
 def test_a_wrong_table_fails_at_import(wrong: dict[str, Any], said: str) -> None:
-    """With words that say what is wrong."""
+    """The error says what is wrong."""
     good: dict[str, Any] = {"name": "t", "about": "A table.", "key": ("id",), "fields": (ID,)}
     TableSpec(**good)
     with pytest.raises(ValueError, match=said):
@@ -134,7 +134,7 @@ def test_a_wrong_table_fails_at_import(wrong: dict[str, Any], said: str) -> None
     ],
 )
 def test_a_wrong_resource_fails_at_import(wrong: dict[str, Any], said: str) -> None:
-    """With words that say what is wrong."""
+    """The error says what is wrong."""
     good = STREAMS["insights"].resources[0]
     values = {name: getattr(good, name) for name in ("lists", "tables", "key", "transform")}
     Resource(**values)
@@ -143,7 +143,7 @@ def test_a_wrong_resource_fails_at_import(wrong: dict[str, Any], said: str) -> N
 
 
 def test_a_wrong_stream_fails_at_import() -> None:
-    """Windows go by a field, and nothing else does."""
+    """A stream in windows needs a field for them; other streams must not have one."""
     resources = STREAMS["insights"].resources
     for mode, started in ((Mode.WINDOWS, None), (Mode.SNAPSHOT, "created_at")):
         with pytest.raises(ValueError, match="windows"):
@@ -166,6 +166,6 @@ def test_the_catalogue_for_people_says_how_each_stream_is_read() -> None:
 
 
 def test_a_key_of_several_parts_is_a_json_array() -> None:
-    """The same text that Postgres makes of it."""
+    """Postgres makes the same text."""
     assert key_text([5]) == "5"
     assert key_text([0, 'ä"b']) == '[0, "ä\\"b"]'
