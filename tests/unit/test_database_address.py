@@ -190,7 +190,7 @@ def test_name_value_pairs_are_read_as_libpq_does(text: str, expected: tuple[obje
     "host=/cloudsql/p:r:i user=ann dbname=copy",
 ])  # fmt: skip
 def test_a_unix_socket_s_directory_reaches_asyncpg(text: str) -> None:
-    """Colons in it, as Google's have, separate nothing."""
+    """Colons in it, as in Google's, are not separators."""
     if "%2F" in text:
         text = text.replace("p:r:i", "p%3Ar%3Ai")
     addresses, _ = asyncpg_reads(text)
@@ -206,7 +206,7 @@ def test_a_unix_socket_s_directory_reaches_asyncpg(text: str) -> None:
     ("host=a,b port=1,2 user=ann", [("a", 1), ("b", 2)]),
 ])  # fmt: skip
 def test_several_hosts_reach_asyncpg_in_order(text: str, expected: list[object]) -> None:
-    """The first that answers is taken, or the one that `target_session_attrs` wants."""
+    """The first that answers is used, or the first that fits `target_session_attrs`."""
     addresses, _ = asyncpg_reads(text)
     assert addresses == expected
 
@@ -229,7 +229,7 @@ def test_what_a_session_is_to_be_like_is_passed_on() -> None:
 
 
 def test_neon_s_endpoint_option_and_a_plus_for_a_blank_are_understood() -> None:
-    """`endpoint` is no option of Postgres: Neon's proxy reads it."""
+    """`endpoint` is not an option of Postgres: Neon's proxy reads it."""
     neon = parse_database_url("postgres://ann@db/copy?options=endpoint%3Dep-cool-1")
     assert neon.connect_args["server_settings"] == {"options": "endpoint=ep-cool-1"}
     plus = parse_database_url("postgres://ann@db/copy?options=-c+search_path%3Dx")
@@ -237,7 +237,7 @@ def test_neon_s_endpoint_option_and_a_plus_for_a_blank_are_understood() -> None:
 
 
 def test_other_drivers_parameters_are_ignored_by_name() -> None:
-    """A service adds its own to every address; none of them reaches the server."""
+    """Services add their own to every address. None of them reaches the server."""
     address = parse_database_url(
         "postgresql://ann:pw@db/copy?channel_binding=require&gssencmode=disable&pool_mode=session"
         "&schema=public&prepareThreshold=0&connection_limit=5&supa=base-pooler.x&keepalives=1"
@@ -271,7 +271,7 @@ def test_other_drivers_parameters_are_ignored_by_name() -> None:
     ("sslmode=require&sslrootcert=ROOT", "require", ssl.CERT_REQUIRED, False),
     ("sslmode=verify-ca&sslrootcert=ROOT", "verify_ca", ssl.CERT_REQUIRED, False),
     ("sslmode=verify-full&sslrootcert=ROOT", "verify_full", ssl.CERT_REQUIRED, True),
-    # A context of ours: asyncpg takes it as it stands.
+    # A context made by us; asyncpg uses it unchanged.
     ("sslrootcert=system", "require", ssl.CERT_REQUIRED, True),
     ("sslmode=verify-full&sslrootcert=system", "require", ssl.CERT_REQUIRED, True),
 ])  # fmt: skip
@@ -283,7 +283,7 @@ def test_encryption_means_what_it_means_to_libpq(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whether it is tried or insisted on, and what of the certificate is verified."""
+    """Whether encryption is tried or required, and what of the certificate is verified."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PGSSLMODE", raising=False)
     authorities = ssl.create_default_context().get_ca_certs(binary_form=True)
@@ -313,7 +313,7 @@ def test_encryption_means_what_it_means_to_libpq(
 def test_encryption_that_could_not_verify_is_refused_in_words(
     parameters: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rather now than at the first connection."""
+    """Now, rather than at the first connection."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PGSSLROOTCERT", raising=False)
     with pytest.raises(ConfigurationError) as caught:
@@ -329,7 +329,7 @@ def test_encryption_that_could_not_verify_is_refused_in_words(
     ("postgres://", "postgresql:///"),
 ])  # fmt: skip
 def test_no_way_of_printing_an_address_shows_a_password(text: str, redacted: str) -> None:
-    """Wherever in the address it stood."""
+    """Wherever it is in the address."""
     address = parse_database_url(text)
     assert address.redacted == redacted
     for shown in (repr(address), str(address), f"{address}", repr([address]), repr(address.url)):

@@ -1,4 +1,4 @@
-"""A list on a server that changes while it is read, for the walks to walk through."""
+"""A simulated list that changes while it is read, for tests of walks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AnyWalk = CursorWalk | OffsetWalk
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to the list between two requests; `at` picks a row or a place."""
+    """A change of the list between two requests. `at` picks a row or a place."""
 
     kind: str
     at: int
@@ -25,13 +25,14 @@ class Change:
 
 @dataclass
 class ChangingList:
-    """Rows in the order of (rank, key); each request sees the list after some more changes.
+    """Rows in the order of (rank, key). Before each request some changes are made.
 
-    changes: one list for each request, then nothing moves any more. pages: the most rows that the
-    server answers, by turns. tie_break False: rows of one rank come in another order each time;
-    ties_by_offset: in an order that depends on the offset asked for. counts: whether the server
-    counts the list; overcounts: by how many rows too many. says_end: whether it marks the end at
-    all. says_order: whether a row shows its rank.
+    changes: one list per request; later nothing changes.
+    pages: the most rows that the server answers, by turns.
+    tie_break: False: rows of one rank come in another order each time.
+    ties_by_offset: they come in an order that depends on the offset.
+    counts: whether the server counts the list. overcounts: by how many rows too many.
+    says_end: whether it marks the end at all. says_order: whether a row shows its rank.
     """
 
     ranks: list[int]
@@ -55,11 +56,11 @@ class ChangingList:
 
     @property
     def missed(self) -> set[str]:
-        """Rows that were there the whole time, did not move, and were never shown to us."""
+        """Rows that existed the whole time, did not move, and were never shown."""
         return self.undisturbed - self.loaded
 
     def answer(self, ask: Ask, *, by_cursor: bool) -> Listing:
-        """Change what is to be changed, then answer."""
+        """Make the next changes, then answer."""
         if self.requests < len(self.changes):
             for change in self.changes[self.requests]:
                 self._apply(change)
@@ -125,7 +126,7 @@ class ChangingList:
 
 @dataclass(frozen=True)
 class End:
-    """How a walk ended: `broken` when it refused to go on."""
+    """How a walk ended. `broken`: it refused to go on."""
 
     complete: bool
     broken: bool
@@ -136,10 +137,10 @@ class End:
 def walk_through(
     walk: AnyWalk, source: ChangingList, limit: int, *, resumes: bool = False
 ) -> Iterator[AnyWalk | End]:
-    """Walk to the end and yield it; before that, after each answer, the walk as it stands.
+    """Yield the walk after each answer, and last its end.
 
-    resumes: each request is made by another process, from the checkpoint. A walk that is not over
-    after many times as many requests as there were rows raises AssertionError.
+    resumes: another process makes each request, from the checkpoint. Raises AssertionError if the
+    walk takes many times as many requests as there were rows.
     """
     bound = 12 * (source.ever + sum(map(len, source.changes)) + 10) + len(source.changes)
     while source.requests < bound:

@@ -1,4 +1,4 @@
-"""What several stretches of time are together."""
+"""The union of stretches of time."""
 
 from __future__ import annotations
 

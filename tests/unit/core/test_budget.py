@@ -1,4 +1,4 @@
-"""The budget keeps a server with sliding windows from ever refusing us."""
+"""A server with sliding windows never refuses a request that the budget allows."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def _spent(
 def test_a_server_that_counts_over_sliding_windows_never_refuses(
     limits: list[Limit], wanted: list[tuple[float, float]]
 ) -> None:
-    """Requests come when they like and reach the server up to a slack later, each as it happens.
+    """Requests are made at any time and reach the server a little later, each with its own delay.
 
-    The server counts what came within the last seconds of each window, as PostHog does.
+    The server counts the requests of the last seconds of each window, as PostHog does.
     """
     now = NOW
     sent: list[datetime] = []
@@ -51,7 +51,7 @@ def test_a_server_that_counts_over_sliding_windows_never_refuses(
 def test_after_the_wait_the_request_may_go(
     limits: list[Limit], wanted: list[tuple[float, float]]
 ) -> None:
-    """Nothing waits twice, and nothing waits longer than the longest window."""
+    """No request waits twice, or longer than the longest window."""
     now = NOW
     sent: list[datetime] = []
     for pause_s, _ in wanted:
@@ -64,7 +64,7 @@ def test_after_the_wait_the_request_may_go(
 
 
 def test_a_request_goes_at_once_while_there_is_room() -> None:
-    """Fewer than the limit have gone, or the one that counts is long past."""
+    """Fewer requests than the limit were sent, or the one that counts is long ago."""
     limit = Limit(2, 60)
     assert wait_s(NOW, [], None) == 0.0
     assert wait_s(NOW, [(limit, None)], None) == 0.0
@@ -72,7 +72,7 @@ def test_a_request_goes_at_once_while_there_is_room() -> None:
 
 
 def test_the_longest_of_all_waits_counts() -> None:
-    """All limits of all classes apply at once, and what the server said itself."""
+    """All limits of all classes apply together, and so does the server's own wait."""
     spent = [
         (Limit(1, 60), NOW - timedelta(seconds=50)),
         (Limit(5, 3600), NOW - timedelta(seconds=3000)),
@@ -83,7 +83,7 @@ def test_the_longest_of_all_waits_counts() -> None:
 
 
 def test_every_plan_limits_every_class_over_minute_and_hour() -> None:
-    """As the source says; a plan without limits says so by its name."""
+    """As in PostHog's source. The plan without limits is called unlimited."""
     for name in ("free", "paid", "enterprise"):
         for class_name in (RECORDINGS_LIST, CLICKHOUSE, CRUD):
             assert [limit.window_s for limit in PLANS[name][class_name]] == [60, 3600]

@@ -1,4 +1,4 @@
-"""What is known complete, and the holes between, against a plain set of minutes."""
+"""Complete stretches and holes, compared with a simple set of minutes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SPANS = st.builds(
 @MANY
 @given(st.lists(SPANS, max_size=8), SPANS)
 def test_holes_and_what_is_covered_are_the_whole(spans: list[Span], within: Span) -> None:
-    """No instant is in both, none in neither."""
+    """Each instant is in exactly one of them."""
     coverage = united(spans)
     holes = coverage.holes(within)
     missing = set().union(*(_minutes(hole) for hole in holes), set())
@@ -49,7 +49,7 @@ def test_holes_and_what_is_covered_are_the_whole(spans: list[Span], within: Span
 def test_closing_every_window_of_every_hole_leaves_none(
     spans: list[Span], within: Span, length: int
 ) -> None:
-    """In whatever pieces a backfill does it."""
+    """Whatever the window length of the backfill."""
     coverage = united(spans)
     windows = [w for h in coverage.holes(within) for w in split(h, timedelta(minutes=length))]
     assert united([*coverage.spans, *windows]).holes(within) == ()
@@ -65,7 +65,7 @@ def test_closing_every_window_of_every_hole_leaves_none(
 def test_windows_meet_without_gap_and_are_cut_on_one_grid(
     second: int, length: timedelta, window: timedelta, zone: int
 ) -> None:
-    """Whatever the ends and their zone: another call finds the same edges, and the checkpoints."""
+    """For any ends and zone: another call finds the same edges, and so the checkpoints."""
     since = datetime.fromtimestamp(second, timezone(timedelta(hours=zone)))
     span = Span(since, since + length)
     pieces = split(span, window)
@@ -81,14 +81,14 @@ def test_windows_meet_without_gap_and_are_cut_on_one_grid(
 
 
 def test_a_window_without_length_is_refused() -> None:
-    """It would never end."""
+    """It would loop for ever."""
     with pytest.raises(ValueError, match="length"):
         split(Span(_at(0), _at(1)), timedelta(0))
 
 
 @given(SPANS, st.integers(-12, 14))
 def test_a_span_survives_its_name_whatever_the_zone(span: Span, zone: int) -> None:
-    """The name of a unit is the same wherever it is written."""
+    """The name of a unit is the same in every zone."""
     there = Span(*(at.astimezone(timezone(timedelta(hours=zone))) for at in span))
     assert str(there) == str(span)
     assert Span.parse(str(there)) == span

@@ -1,4 +1,4 @@
-"""Bytes to records, also when one of them is not JSON."""
+"""Bytes to records, also if one record is not JSON."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ ENVELOPES: dict[str, Any] = {
     "results twice": lambda records: {"extra": {"results": [1, 2]}, "results": records},
 }
 
-# What breaks one record: its text, and a part of the reason it is set aside for.
+# What breaks one record: its text, and a part of the reason for which it is rejected.
 BROKEN = {
     "unquoted junk": ('{"id": "b", "url": http//x}', "not JSON"),
     "a missing value": ('{"id": "b", "n": }', "not JSON"),
     "a word cut in half": ('{"id": "b", "ok": tru}', "not JSON"),
     "a stray word": ("undefined", "not JSON"),
-    # How deep it can be read depends on the interpreter; the transformer refuses far less.
+    # How deep Python can read depends on its version; the transformer refuses far less.
     "100,000 levels": ('{"id": "b", "x": ' + "[" * 10**5 + "]" * 10**5 + "}", "nested too deeply"),
 }
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two JSON values are equal, types included: 1 is not 1.0, and not true."""
+    """Tell whether two JSON values are equal, also in type: 1 is neither 1.0 nor true."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
@@ -60,7 +60,7 @@ def same(one: Any, other: Any) -> bool:
 def test_any_json_is_read_as_the_standard_library_reads_it(
     value: Any, ascii_only: bool, indent: int | None
 ) -> None:
-    """Integers of any length included: none becomes a float without a word."""
+    """Also integers of any length: none silently becomes a float."""
     body = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
     document, _ = decode(body)
     assert same(document, json.loads(body))
@@ -70,7 +70,7 @@ def test_any_json_is_read_as_the_standard_library_reads_it(
 def test_any_envelope_is_read_as_the_standard_library_reads_it(
     records: list[Any], envelope: str
 ) -> None:
-    """Whichever flavour the server is."""
+    """For any kind of server."""
     body = json.dumps(ENVELOPES[envelope](records)).encode()
     assert same(decode(body)[0], json.loads(body))
 
@@ -95,14 +95,14 @@ def test_integers_beyond_64_bits_stay_integers(number: int) -> None:
     ids=["half surrogate", "NUL", "raw NUL", "infinity", "too large a float", "long integer"],
 )
 def test_what_only_the_standard_library_reads_makes_the_answer_dirty(text: str, value: Any) -> None:
-    """So that the transformer looks through each record; the other records are as they were."""
+    """So the transformer inspects each record; the other records are unchanged."""
     document, dirty = decode(f'{{"results": [{{"id": "a"}}, {{"id": "b", "x": {text}}}]}}'.encode())
     assert dirty
     assert document == {"results": [{"id": "a"}, {"id": "b", "x": value}]}
 
 
 def test_a_number_that_is_none_becomes_nan_and_the_answer_dirty() -> None:
-    """NaN, as a writer that is not strict sends it, and an integer of 100,000 digits."""
+    """NaN, as the server's JSON writer may send it, and an integer of 100,000 digits."""
     for text in ("NaN", "9" * 100_000, "-" + "9" * 100_000):
         document, dirty = decode(f'{{"results": [{{"id": "a", "x": {text}}}]}}'.encode())
         assert dirty
@@ -110,14 +110,14 @@ def test_a_number_that_is_none_becomes_nan_and_the_answer_dirty() -> None:
 
 
 def test_bytes_that_are_not_utf_8_are_kept_to_be_repaired() -> None:
-    """They come as half surrogates, which the transformer replaces and marks."""
+    """They come as lone surrogates, which the transformer replaces and marks."""
     document, dirty = decode(b'{"results": [{"id": "a", "name": "caf\xe9"}]}')
     assert dirty
     assert document["results"][0]["name"] == "caf\udce9"
 
 
 def test_a_clean_answer_is_not_dirty() -> None:
-    """Long texts of digits, up to what 64 bits hold, cost nothing."""
+    """Long texts of digits that fit 64 bits cost nothing."""
     body = b'{"results": [{"id": "1234567890123456789", "n": 9223372036854775807, "m": -12345}]}'
     assert decode(body) == (json.loads(body), False)
 
@@ -127,7 +127,7 @@ def test_a_clean_answer_is_not_dirty() -> None:
 def test_a_broken_record_does_not_cost_its_neighbours(
     text: str, reason: str, envelope: str
 ) -> None:
-    """It comes as the text it was, with the reason; the envelope and the others are whole."""
+    """It comes as its text, with the reason; the envelope and the other records are complete."""
     good: list[Any] = [{"id": "a", "x": '[{"\\":,'}, {"id": "c", "y": [1, {"z": None}]}]
     whole = json.dumps(ENVELOPES[envelope]([good[0], "BROKEN", good[1]]))
     document, dirty = decode(whole.replace('"BROKEN"', text).encode())
@@ -143,7 +143,7 @@ def test_a_broken_record_does_not_cost_its_neighbours(
 
 @given(st.lists(JSON, min_size=1, max_size=3), st.data(), st.sampled_from(sorted(ENVELOPES)))
 def test_a_cut_answer_is_no_answer(records: list[Any], data: st.DataObject, envelope: str) -> None:
-    """Wherever it was cut: what is missing must not look like the end of the list."""
+    """Wherever it was cut: a missing part must not look like the end of the list."""
     body = json.dumps(ENVELOPES[envelope](records)).encode()
     cut = body[: data.draw(st.integers(0, len(body) - 1))]
     with pytest.raises(ValueError, match=r"\w"):
@@ -155,13 +155,13 @@ def test_a_cut_answer_is_no_answer(records: list[Any], data: st.DataObject, enve
     [b"", b"   ", b"<!doctype html><title>Log in</title>", b"\xff\xfe", b'{"results": 3', b"[1}"],
 )
 def test_what_is_not_json_raises(body: bytes) -> None:
-    """ValueError, whatever it is."""
+    """It raises ValueError."""
     with pytest.raises(ValueError, match=r"\w"):
         decode(body)
 
 
 def test_a_long_text_in_a_broken_answer_takes_memory_for_some_copies_only() -> None:
-    """Looking for the records' edges must not keep a note of each character."""
+    """Finding where records begin must not store a note per character."""
     size = 1_000_000
     body = b'{"results": [{"id": "a", "x": "' + b"x" * size + b'"}, {"id": nothing}]}'
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""What is said beforehand of requests and time, against a reading and a budget played through."""
+"""Forecasts of requests and time, compared with a simulated reading and budget."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 @settings(max_examples=40)
 @given(st.integers(0, 9000), st.integers(200, 2000))
 def test_offsets_take_as_many_requests_as_was_said(rows: int, page: int) -> None:
-    """With a list that stands still and counts itself."""
+    """For a list that does not change and has a count."""
     source = ChangingList(list(range(rows)), [], [10_000], counts=True)
     end_of(OffsetWalk(), source, page)
     assert source.requests == by_offset(rows, page)
@@ -28,7 +28,7 @@ def test_offsets_take_as_many_requests_as_was_said(rows: int, page: int) -> None
 
 @given(st.integers(0, 10_000), st.integers(1, 1000), st.integers(0, 5))
 def test_a_cursor_takes_as_many_requests_as_was_said(rows: int, page: int, below: int) -> None:
-    """Until two rows have shown that the window is passed, or the list ends."""
+    """Until two rows show that the window is passed, or the list ends."""
     left, requests, above = ["in"] * rows + ["below"] * below, 0, 0
     while True:
         requests += 1
@@ -48,7 +48,7 @@ def test_a_cursor_takes_as_many_requests_as_was_said(rows: int, page: int, below
 def test_time_is_what_the_budget_makes_it(
     requests: int, limits: list[tuple[int, int]], ago: list[int]
 ) -> None:
-    """Played through request by request, with what was spent before."""
+    """Simulated request by request, after earlier requests."""
     log = sorted(NOON - timedelta(seconds=each) for each in ago)
     plan = tuple(Limit(*each) for each in limits)
     forecast = duration_s(requests, ("list",), {"list": plan}, {"list": log}, NOON)
@@ -63,12 +63,12 @@ def test_time_is_what_the_budget_makes_it(
 
 
 def test_forecasts_add_up_and_are_exact_only_together() -> None:
-    """One lower bound makes the sum one."""
+    """If one part is a lower bound, so is the sum."""
     assert Forecast(2, exact=True) + Forecast(3, exact=True) == Forecast(5, exact=True)
     assert Forecast(2, exact=True) + Forecast(3, exact=False) == Forecast(5, exact=False)
 
 
 @given(st.integers(0, 500), st.integers(0, 500))
 def test_the_guard_trips_only_past_its_share_and_its_floor(vanished: int, alive: int) -> None:
-    """20 rows may always go, and a fifth of whatever there is."""
+    """20 rows may always go, and so may a fifth of all rows."""
     assert Guard().trips(vanished, alive) == (vanished > 20 and vanished * 5 > alive)

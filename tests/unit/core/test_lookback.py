@@ -33,7 +33,7 @@ def _sums(numbers: list[int]) -> list[int]:
 def test_no_grade_is_ever_left_longer_than_it_says_while_syncs_run(
     lookback: Lookback, gaps: list[int]
 ) -> None:
-    """After every sync all grades are fresher than their interval."""
+    """After every sync each grade was read within its interval."""
     now, swept = NOON, {}
     for gap in gaps:
         now += HOUR * gap
@@ -49,7 +49,7 @@ def test_no_grade_is_ever_left_longer_than_it_says_while_syncs_run(
 def test_older_recordings_are_read_no_more_often_than_their_grade_says(
     lookback: Lookback, gaps: list[int]
 ) -> None:
-    """A grade is read again only when it is due itself, or comes along with an older one."""
+    """A grade is read again only if it is due, or together with an older one that is due."""
     now, swept = NOON, {}
     for gap in gaps:
         now += HOUR * gap
@@ -62,12 +62,12 @@ def test_older_recordings_are_read_no_more_often_than_their_grade_says(
 
 @given(GRADES)
 def test_the_first_sync_is_due_for_everything(lookback: Lookback) -> None:
-    """Nothing was swept yet."""
+    """No grade has been read yet."""
     assert lookback.due({}, NOON) == lookback.grades[-1].age
 
 
 def test_another_configuration_forgets_the_grades_it_does_not_have() -> None:
-    """A grade that is new is due at once."""
+    """A new grade is due at once."""
     swept = Lookback.parse("1d, 7d every 6h").sweep({}, timedelta(days=7), NOON)
     other = Lookback.parse("1d, 8d every 6h")
     assert other.due(swept, NOON) == timedelta(days=8)
@@ -87,14 +87,14 @@ def test_grades_are_read_as_they_are_written() -> None:
     "text", ["", "26", "26h,", "1d every", "every 1d", "1d, 2d every 6x", "-1d", "1.5d"]
 )
 def test_what_is_no_grade_is_refused(text: str) -> None:
-    """And quoted."""
+    """And quoted in the message."""
     with pytest.raises(ValueError, match="not a grade"):
         Lookback.parse(text)
 
 
 @given(st.integers(1, 999_999), st.sampled_from("mhdw"))
 def test_a_length_of_time_is_read_or_refused(number: int, unit: str) -> None:
-    """Never an error of the interpreter's own."""
+    """Never an error of Python's own."""
     seconds = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}[unit]
     assume(number * seconds < 86_400 * 999_999_999)
     assert parse_duration(f"{number}{unit}").total_seconds() == number * seconds
@@ -102,6 +102,6 @@ def test_a_length_of_time_is_read_or_refused(number: int, unit: str) -> None:
 
 @pytest.mark.parametrize("text", ["0d", "d", "1", "1 day", "-1d"])
 def test_what_is_no_length_of_time_is_refused(text: str) -> None:
-    """With an example of one that is."""
+    """With an example of a valid one."""
     with pytest.raises(ValueError, match="for example 12h"):
         parse_duration(text)

@@ -1,4 +1,4 @@
-"""When a sync reads what no window asks for: far ahead of now, and before `start`."""
+"""When a sync reads what is in no window: far ahead of now, and before `start`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_lies_ahead_costs_one_request_an_hour_on_average_and_is_read_daily(
     ids=str,
 )
 def test_a_mark_that_cannot_be_right_counts_as_none(mark: Any) -> None:
-    """One from the future was written by a wrong clock."""
+    """A time in the future was written by a wrong clock."""
     traits = {"ahead": mark, "before_start": mark, "date_filter": "honoured"}
     assert is_ahead_due(traits, NOW)
     assert is_look_before_due(traits, NOW)
@@ -56,7 +56,7 @@ def test_a_mark_that_cannot_be_right_counts_as_none(mark: Any) -> None:
 
 @pytest.mark.parametrize("found", ["ignored", "refused"])
 def test_a_server_that_shows_every_date_is_not_asked(found: str) -> None:
-    """What it lists is all there is."""
+    """It lists everything in any case."""
     assert not is_ahead_due({"date_filter": found}, NOW)
     assert not is_look_before_due({"date_filter": found}, NOW)
 
@@ -65,7 +65,7 @@ def test_a_server_that_shows_every_date_is_not_asked(found: str) -> None:
 def test_what_lies_before_start_is_looked_for_below_what_is_complete_there(
     spans: list[Span], start: datetime
 ) -> None:
-    """No instant that is asked about touches what is complete up to `start`."""
+    """The dates asked for never touch what is complete up to `start`."""
     complete = united(spans)
     dates = dates_before(start, complete)
     assert dates is not None
@@ -79,7 +79,7 @@ def test_what_lies_before_start_is_looked_for_below_what_is_complete_there(
 def test_the_hint_is_given_until_what_was_found_is_loaded(
     spans: list[Span], start: datetime, found: datetime
 ) -> None:
-    """A look that failed does not take it back, one that finds nothing does."""
+    """A failed check keeps it; a check that finds nothing removes it."""
     complete = united(spans)
     traits = looked_before({}, NOW, found, answered=True)
     loaded = any(since <= found < until for since, until in complete.spans)

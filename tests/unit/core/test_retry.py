@@ -1,4 +1,4 @@
-"""Retry or stop: bounded, and as the server says."""
+"""Retry or stop: limited in number, with the server's waits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POLICIES = st.builds(
 
 @pytest.mark.parametrize("kind", [KeyRefused, RequestRefused, StreamUnavailable, ListingBroken])
 def test_what_asking_again_cannot_change_is_final(kind: type[SourceError]) -> None:
-    """Not even when the server names a wait."""
+    """Even if the server names a wait."""
     assert retry_wait_s(kind("no", wait_s=1.0), 1, RetryPolicy(), 0.5) is None
 
 
@@ -40,7 +40,7 @@ def test_what_asking_again_cannot_change_is_final(kind: type[SourceError]) -> No
 def test_a_failing_server_is_asked_a_bounded_number_of_times(
     policy: RetryPolicy, jitter: float, kind: type[SourceError]
 ) -> None:
-    """`attempts` requests in all, each wait bounded too."""
+    """`attempts` requests in total; each wait is limited too."""
     waits = [retry_wait_s(kind("down"), n, policy, jitter) for n in range(1, 60)]
     granted = [wait for wait in waits if wait is not None]
     assert len(granted) == policy.attempts - 1
@@ -50,7 +50,7 @@ def test_a_failing_server_is_asked_a_bounded_number_of_times(
 
 @given(POLICIES, JITTER)
 def test_waits_grow_until_they_are_longest(policy: RetryPolicy, jitter: float) -> None:
-    """With one jitter no wait is shorter than the one before it."""
+    """With a fixed jitter no wait is shorter than the one before."""
     for error in (SourceUnavailable("down"), Throttled("slow down")):
         waits = [retry_wait_s(error, n, policy, jitter) for n in range(1, 60)]
         granted = [wait for wait in waits if wait is not None]
@@ -61,7 +61,7 @@ def test_waits_grow_until_they_are_longest(policy: RetryPolicy, jitter: float) -
 def test_a_429_without_a_wait_is_obeyed_a_bounded_number_of_times(
     policy: RetryPolicy, jitter: float
 ) -> None:
-    """Never sooner than the first wait, never later than a little over the longest."""
+    """Never sooner than the first wait, never much later than the longest."""
     waits = [retry_wait_s(Throttled("slow down"), n, policy, jitter) for n in range(1, 60)]
     granted = [wait for wait in waits if wait is not None]
     assert len(granted) == policy.throttled_attempts - 1
@@ -78,7 +78,7 @@ def test_a_429_without_a_wait_is_obeyed_a_bounded_number_of_times(
 def test_a_wait_the_server_names_is_kept_to_the_second(
     kind: type[SourceError], wait_s: float, attempt: int, jitter: float
 ) -> None:
-    """Neither shortened nor spread."""
+    """It is not shortened and gets no jitter."""
     assert retry_wait_s(kind("later", wait_s=wait_s), attempt, RetryPolicy(), jitter) == wait_s
 
 
@@ -86,7 +86,7 @@ def test_a_wait_the_server_names_is_kept_to_the_second(
 def test_a_server_that_names_a_wait_for_ever_is_not_asked_for_ever(
     policy: RetryPolicy, wait_s: float
 ) -> None:
-    """The number of attempts is bounded all the same."""
+    """The number of attempts is limited."""
     for kind, most in (
         (Throttled, policy.throttled_attempts),
         (SourceUnavailable, policy.attempts),

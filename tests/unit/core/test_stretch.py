@@ -1,4 +1,4 @@
-"""A window that is too much for the server is read in stretches, and nothing is left out."""
+"""A window that is too long for the server is read in stretches, and nothing is left out."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ WINDOWS = st.builds(
 def test_stretches_hold_every_start_of_the_window_once_it_is_read(
     window: Window, manages: timedelta, lows: list[float]
 ) -> None:
-    """However much the server manages, and however far a stretch was read when it gave up."""
+    """Whatever the server manages, and however far it got before it gave up."""
     top = window.until or NOW
     stretch, longest, known = window, top - window.reach, window.until
     shortened = 0
     while True:
         length = (stretch.until or NOW) - stretch.reach
         if length > manages:
-            # Some of it may have been shown, newest first, before the server gave up.
+            # The server may have shown a part of it, newest first, before it gave up.
             share = lows[shortened] if shortened < len(lows) else 0.0
             low = (stretch.until or NOW) - share * length if share else None
             found = shorter(stretch, low, NOW)
             assert found is not None
             half, longest = found
-            # What was shown ends where the next stretch begins.
+            # The next stretch begins where the shown part ends.
             assert half.until == known or (low is not None and half.until == low + TICK)
             known, stretch, shortened = half.until, half, shortened + 1
             assert length / 2 <= longest < length
@@ -62,7 +62,7 @@ def test_stretches_hold_every_start_of_the_window_once_it_is_read(
 
 @given(WINDOWS)
 def test_a_stretch_is_halved_down_to_an_hour_and_no_further(window: Window) -> None:
-    """Each question is a shorter one, so none is asked twice, and they come to an end."""
+    """Each request asks for less time, so none is repeated, and they come to an end."""
     asked, stretch = [window.asked(NOW)], window
     while found := shorter(stretch, None, NOW):
         stretch, longest = found
@@ -78,7 +78,7 @@ def test_a_stretch_is_halved_down_to_an_hour_and_no_further(window: Window) -> N
 def test_a_new_window_begins_with_the_length_that_worked(
     window: Window, longest: timedelta
 ) -> None:
-    """All of it is read at once where that is no longer."""
+    """If it is no longer than that, it is read at once."""
     stretch = first_stretch(window, longest, NOW)
     top = window.until or NOW
     if stretch is None:
@@ -89,6 +89,6 @@ def test_a_new_window_begins_with_the_length_that_worked(
 
 
 def test_what_lies_ahead_is_never_cut_into_stretches() -> None:
-    """It is decades long and nearly empty."""
+    """It spans decades and is nearly empty."""
     assert shorter(Window(NOW, FAR_AHEAD), None, NOW) is None
     assert first_stretch(Window(NOW, FAR_AHEAD), SHORTEST, NOW) is None

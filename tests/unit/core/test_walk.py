@@ -1,4 +1,4 @@
-"""Walking a list that changes, clamps and lies."""
+"""Walks over lists that change, clamp pages, or give wrong answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PLACES = st.one_of(st.just(0), st.integers(0, 60))
 INSERT = st.builds(Change, st.just("insert"), PLACES, settled=st.booleans())
 DELETE = st.builds(Change, st.just("delete"), PLACES)
 MOVE = st.builds(Change, st.just("move"), PLACES, PLACES)
-# Crowds that come and go at one place, in each pass anew, are what breaks paging.
+# Groups of rows that appear and vanish at one place in each pass: the hardest case for paging.
 BURSTS = st.builds(
     lambda change, times: [change] * times, st.one_of(INSERT, DELETE), st.integers(1, 12)
 )
@@ -61,7 +61,7 @@ RANDOM = st.randoms(use_true_random=False)
 def test_a_cursor_misses_no_row_that_stayed_where_it_was(
     ranks: list[int], changes: list[list[Change]], pages: list[int], resumes: bool
 ) -> None:
-    """Whatever else is added, removed or moved at each request; and only moves may stop it."""
+    """Whatever is added, removed or moved at each request. Only moves may stop the walk."""
     source = ChangingList(ranks, changes, pages)
     end = end_of(CursorWalk(), source, 50, resumes=resumes)
     if end.broken:
@@ -75,7 +75,7 @@ def test_a_cursor_misses_no_row_that_stayed_where_it_was(
 def test_resuming_by_cursor_equals_going_on(
     ranks: list[int], changes: list[list[Change]], pages: list[int]
 ) -> None:
-    """After every page the walk of the checkpoint stands where the walk in memory stands."""
+    """After every page the resumed walk has the same position as the one in memory."""
     going_on = walk_through(CursorWalk(), ChangingList(ranks, changes, pages), 50)
     resumed = walk_through(CursorWalk(), ChangingList(ranks, changes, pages), 50, resumes=True)
     for one, other in zip(going_on, resumed, strict=True):
@@ -83,7 +83,7 @@ def test_resuming_by_cursor_equals_going_on(
 
 
 def test_a_cursor_that_repeats_stops_the_walk() -> None:
-    """The same cursor after another page would lead round in a circle."""
+    """The same cursor after another page would lead into a loop."""
     walk = CursorWalk()
     walk.take(walk.ask(2), Listing(["a", "b"], [True] * 2, more=True, cursor="x"))
     with pytest.raises(ListingBroken, match="same cursor"):
@@ -92,7 +92,7 @@ def test_a_cursor_that_repeats_stops_the_walk() -> None:
 
 @given(st.integers(0, 30), st.integers(2, 30))
 def test_cursors_that_go_round_stop_the_walk(before: int, period: int) -> None:
-    """A cycle of cursors of any length, however late it begins, ends the walk."""
+    """A cycle of cursors of any length ends the walk, however late it begins."""
     walk = CursorWalk()
 
     def take_all(pages: int) -> None:
@@ -106,7 +106,7 @@ def test_cursors_that_go_round_stop_the_walk(before: int, period: int) -> None:
 
 
 def test_a_list_that_begins_anew_stops_the_walk() -> None:
-    """A server that cannot read our cursor starts at page one without a word."""
+    """A server that cannot read our cursor silently starts at page one."""
     walk = CursorWalk()
     walk.take(walk.ask(4), Listing(list("abcd"), [True] * 4, more=True, cursor="1"))
     walk.take(walk.ask(4), Listing(list("efgh"), [True] * 4, more=True, cursor="2"))
@@ -123,14 +123,14 @@ def test_the_same_page_twice_stops_the_walk() -> None:
 
 
 def test_more_without_a_cursor_stops_the_walk() -> None:
-    """There is no way to reach the rest, so the walk must not call itself complete."""
+    """The rest cannot be reached, so the walk must not report that it is complete."""
     walk = CursorWalk()
     with pytest.raises(ListingBroken, match="no cursor"):
         walk.take(walk.ask(2), Listing(["a"], [True], more=True))
 
 
 def test_empty_pages_with_a_promise_of_more_stop_the_walk() -> None:
-    """A few are borne, for a server that filters after it has paged; not for ever."""
+    """A few are allowed, for a server that filters after paging; but not many."""
     walk = CursorWalk()
     for number in range(MAX_EMPTY_PAGES - 1):
         assert not walk.take(walk.ask(5), Listing([], [], more=True, cursor=f"{number}")).last
@@ -160,8 +160,8 @@ def test_offsets_miss_no_row_while_rows_come_and_go(
 ) -> None:
     """With pages of two rows or more, any number of rows may appear and vanish at each request.
 
-    Every seam between two pages is checked, so a walk that says complete has seen every row that
-    was there the whole time.
+    Every seam is checked, so a walk that reports complete has seen every row that existed the whole
+    time.
     """
     source = ChangingList(ranks, changes, pages, counts=counts)
     end = end_of(OffsetWalk(), source, limit, resumes=resumes)
@@ -179,15 +179,15 @@ def test_offsets_miss_no_row_while_no_more_rows_move_than_pages_overlap(
     resumes: bool,
     shuffle: random.Random,
 ) -> None:
-    """Rows may even move, if between two requests no more leave their places than overlap.
+    """Rows may even move, if between two requests no more rows move than the pages overlap.
 
-    Rows that tie and come in another order each time count as moving: all of a tie but one.
+    Rows that tie and change their order count as moving: all of them except one.
     """
     overlap = min(OVERLAP_ROWS, page // 2)
     ties = data.draw(st.integers(1, overlap + 1))
     ranks = [place // ties for place in range(len(ranks))]
     leaving = st.lists(st.one_of(DELETE, MOVE), max_size=overlap - (ties - 1))
-    # Nothing is put among the ties: that would make them longer.
+    # No row is inserted among the ties: that would make them longer.
     staying = st.lists(INSERT.map(lambda change: replace(change, at=100 + change.at)), max_size=8)
     both = st.builds(lambda leave, stay: [*leave, *stay], leaving, staying)
     changes = [
@@ -221,9 +221,9 @@ def test_offsets_always_come_to_an_end(
     resumes: bool,
     shuffle: random.Random | None,
 ) -> None:
-    """Whatever the server does, the number of requests is bounded by what was ever in the list.
+    """Whatever the server does, the number of requests is limited by the rows that ever existed.
 
-    Also where pages of a few rows meet ties that come in an order of their own at each offset.
+    Also if small pages meet ties whose order depends on the offset.
     """
     source = ChangingList(
         ranks,
@@ -248,9 +248,9 @@ def test_offsets_always_come_to_an_end(
 def test_a_list_that_stands_still_is_read_whole_whatever_its_pages(
     rows: int, page: int, counts: bool, says_end: bool, resumes: bool
 ) -> None:
-    """With or without a count, an end mark, or the pages we asked for: complete, and no row less.
+    """With or without count, end mark or the page size asked for: complete, and no row is missing.
 
-    Short pages are no end, and no reason to stop.
+    Short pages are not the end, and no reason to stop.
     """
     source = ChangingList(list(range(rows)), pages=[page], counts=counts, says_end=says_end)
     end = end_of(OffsetWalk(), source, 50, resumes=resumes)
@@ -262,7 +262,7 @@ def test_a_list_that_stands_still_is_read_whole_whatever_its_pages(
 def test_going_on_by_offset_in_another_process_costs_one_more_pass(
     rows: int, page: int, counts: bool
 ) -> None:
-    """The keys that the other process met are not known, so that the next pass has to vouch."""
+    """The keys that the other process met are not known, so the next pass has to vouch."""
     ranks = list(range(rows))
     going_on = end_of(OffsetWalk(), ChangingList(ranks, pages=[page], counts=counts), 50)
     source = ChangingList(ranks, pages=[page], counts=counts)
@@ -272,9 +272,9 @@ def test_going_on_by_offset_in_another_process_costs_one_more_pass(
 
 
 def test_an_empty_page_is_no_end_when_the_list_has_shrunk_meanwhile() -> None:
-    """A crowd of new rows comes and goes under each pass, so the place reached lies past the end.
+    """Many new rows come and go during each pass, so the place reached lies after the end.
 
-    Both passes then agree, on nothing; but the empty page does not show the seam again.
+    Both passes then agree that there is nothing; but the empty page does not show the seam again.
     """
     come = [Change("insert", 0, settled=False)] * 6
     go = [Change("delete", 0)] * 6
@@ -285,25 +285,25 @@ def test_an_empty_page_is_no_end_when_the_list_has_shrunk_meanwhile() -> None:
 
 
 def test_what_is_left_of_a_short_list_is_asked_for_at_once() -> None:
-    """Two requests, where the server grants it."""
+    """Two requests, if the server allows it."""
     source = ChangingList(list(range(300)), pages=[ONE_ANSWER_ROWS], counts=True)
     assert end_of(OffsetWalk(), source, 100) == End(complete=True, broken=False, requests=2)
 
 
 def test_a_list_that_fits_the_first_page_takes_one_request() -> None:
-    """The answer to the first request is everything."""
+    """The first answer holds everything."""
     source = ChangingList(list(range(30)))
     assert end_of(OffsetWalk(), source, 50).requests == 1
 
 
 def test_an_empty_list_is_complete_after_one_request() -> None:
-    """And is no reason to ask again."""
+    """It is not asked for again."""
     assert end_of(OffsetWalk(), ChangingList([]), 50).requests == 1
     assert end_of(CursorWalk(), ChangingList([]), 50).requests == 1
 
 
 def test_an_answer_with_fewer_rows_than_it_counts_is_not_everything() -> None:
-    """Though it says that nothing follows."""
+    """Although it says that nothing follows."""
     keys = [f"{row}" for row in range(2)]
     walk = OffsetWalk()
     assert not walk.take(Ask(2, offset=0), Listing(keys, [True] * 2, more=False, count=12)).last
@@ -320,7 +320,7 @@ def test_empty_first_pages_with_a_promise_of_more_are_no_end() -> None:
 
 
 def test_a_further_pass_that_begins_with_an_empty_page_certifies_nothing() -> None:
-    """The count is that of the pass before; here it has met one row of two."""
+    """The count is that of the pass before; this pass has met one row of two."""
     walk = OffsetWalk(may_enlarge=False)
     assert not walk.take(walk.ask(1), Listing(["a"], [True], more=False, count=2)).last
     assert walk.pass_number == 2
@@ -329,7 +329,7 @@ def test_a_further_pass_that_begins_with_an_empty_page_certifies_nothing() -> No
 
 
 def test_a_list_that_never_agrees_with_itself_is_not_called_complete() -> None:
-    """A settled row is exchanged for another at every request, so no two passes are the same."""
+    """At each request an old row is replaced by another, so no two passes are equal."""
     changes = [[Change("delete", 1), Change("insert", 1, settled=True)]] * 1000
     source = ChangingList(list(range(40)), changes, pages=[10])
     walk = OffsetWalk()
@@ -338,7 +338,7 @@ def test_a_list_that_never_agrees_with_itself_is_not_called_complete() -> None:
 
 
 def test_the_same_page_for_different_offsets_stops_the_walk() -> None:
-    """A server that ignores the offset would be read for ever."""
+    """Otherwise a server that ignores the offset would be read for ever."""
     walk = OffsetWalk()
     listing = Listing(["a", "b", "c", "d"], [True] * 4, more=True)
     walk.take(walk.ask(4), listing)
@@ -347,7 +347,7 @@ def test_the_same_page_for_different_offsets_stops_the_walk() -> None:
 
 
 def test_the_same_page_as_the_last_one_stops_the_walk() -> None:
-    """Else passes of one page that comes for every offset would agree with each other."""
+    """Otherwise passes over one page that comes for every offset would agree."""
     walk, keys = OffsetWalk(), ["a", "b", "c", "d"]
     walk.take(Ask(4, offset=0), Listing(keys, [True] * 4, more=True))
     with pytest.raises(ListingBroken, match="different offsets"):
@@ -355,7 +355,7 @@ def test_the_same_page_as_the_last_one_stops_the_walk() -> None:
 
 
 def test_rows_that_began_after_the_reading_do_not_keep_passes_from_agreeing() -> None:
-    """New sessions arrive all the time; only what was there before has to be in both passes."""
+    """New sessions arrive all the time. Only earlier rows have to be in both passes."""
     new = [Change("insert", 0, settled=False)]
     source = ChangingList(list(range(40)), [new] * 100, pages=[10])
     walk = OffsetWalk()
@@ -364,7 +364,7 @@ def test_rows_that_began_after_the_reading_do_not_keep_passes_from_agreeing() ->
 
 
 def test_without_large_pages_the_walk_goes_on_page_by_page() -> None:
-    """What the server cannot manage is not asked for again."""
+    """Pages that are too large for the server are not asked for again."""
     walk = OffsetWalk()
     keys = [f"k{i}" for i in range(100)]
     walk.take(walk.ask(100), Listing(keys, [True] * 100, more=True, count=300))
@@ -377,15 +377,16 @@ def test_without_large_pages_the_walk_goes_on_page_by_page() -> None:
     assert walk.ask(100) == Ask(limit=100, offset=180 - OVERLAP_ROWS)
 
 
-# --- a pass that certifies itself -------------------------------------------------------------
+# --- a pass that is enough --------------------------------------------------------------------
 
 DRIFTS = ("nothing", "ties by offset", "deletes", "moves forward", "swaps and moves", "inserts")
 
 
 def drifting(kind: str, seed: int, *, counts: bool) -> ChangingList:
-    """A random list in pages of at most 20 rows, which drifts in one way while it is read.
+    """A random list in pages of at most 20 rows that changes in one way while it is read.
 
-    No two things happen between the same two requests: see the module of walks about that hole.
+    No two changes happen between the same two requests: the docstring of `core/walk.py` explains
+    why.
     """
     chance = random.Random(f"{kind} {seed}")
     rows = chance.randint(5, 250)
@@ -413,9 +414,10 @@ def drifting(kind: str, seed: int, *, counts: bool) -> ChangingList:
 @pytest.mark.parametrize("counts", [True, False], ids=["counts", "has_next"])
 @pytest.mark.parametrize("kind", DRIFTS)
 def test_no_row_is_lost_without_a_word_however_a_list_drifts(kind: str, counts: bool) -> None:
-    """Of 200 random lists: what is called complete holds every row that was there all the time,
+    """In 200 random lists: a complete walk has seen every row that existed the whole time.
 
-    also the rows that moved."""
+    Also the rows that moved.
+    """
     lost, completed = [], 0
     for seed in range(200):
         source = drifting(kind, seed, counts=counts)
@@ -429,7 +431,7 @@ def test_no_row_is_lost_without_a_word_however_a_list_drifts(kind: str, counts: 
     assert lost == []
     if kind == "nothing":
         assert completed == 200
-    # Ties that do not fit a page are met in several passes, where the server counts.
+    # Ties that do not fit on a page take several passes, if the server counts.
     assert completed >= (180 if counts and kind == "ties by offset" else 40)
 
 
@@ -437,7 +439,7 @@ def test_no_row_is_lost_without_a_word_however_a_list_drifts(kind: str, counts: 
 def test_a_list_that_stands_still_costs_one_pass_where_the_server_counts_and_else_two(
     counts: bool, most: float
 ) -> None:
-    """In pages that overlap, against the requests that its new rows a page would take."""
+    """In overlapping pages, compared with the requests for its rows without overlap."""
     page = 100
     for rows in (1600, 1601, 2000, 3333, 5000):
         source = ChangingList(list(range(rows)), pages=[page], counts=counts)
@@ -446,7 +448,7 @@ def test_a_list_that_stands_still_costs_one_pass_where_the_server_counts_and_els
 
 
 def test_a_list_that_grows_at_its_front_is_certified_by_one_more_look_there() -> None:
-    """New recordings arrive at each request; the seams and the count move by as much."""
+    """New recordings arrive at each request; seams and count grow alike."""
     changes = [[Change("insert", 99 - number, settled=False)] for number in range(40)]
     source = ChangingList(list(range(100, 800)), changes, pages=[100], counts=True)
     walk = OffsetWalk()
@@ -455,7 +457,7 @@ def test_a_list_that_grows_at_its_front_is_certified_by_one_more_look_there() ->
 
 
 def test_a_row_that_moves_to_the_middle_of_what_was_read_is_not_taken_for_a_new_one() -> None:
-    """One appears behind it at the same time, so that count and seam move alike."""
+    """Another row appears behind it at the same time, so count and seams change alike."""
     changes: list[list[Change]] = [[] for _ in range(5)]
     changes[4] = [Change("move", 600, 150), Change("insert", 900)]
     source = ChangingList(list(range(100, 800)), changes, pages=[100], counts=True)
@@ -468,7 +470,7 @@ def test_a_row_that_moves_to_the_middle_of_what_was_read_is_not_taken_for_a_new_
 
 
 def test_a_row_that_moves_is_missed_by_its_count_though_another_one_vanished_before() -> None:
-    """The two together leave the seams where they were, but not the count."""
+    """Both together leave the seams unchanged, but not the count."""
     changes: list[list[Change]] = [[] for _ in range(7)]
     changes[3], changes[6] = [Change("delete", 20)], [Change("move", 630, 150)]
     source = ChangingList(list(range(100, 800)), changes, pages=[100], counts=True)
@@ -477,7 +479,7 @@ def test_a_row_that_moves_is_missed_by_its_count_though_another_one_vanished_bef
 
 
 def test_a_server_that_counts_more_than_it_lists_is_named_after_two_passes() -> None:
-    """And believed after one, once the difference is accepted."""
+    """After the difference is accepted, one pass is enough."""
     source = ChangingList(list(range(500)), pages=[100], counts=True, overcounts=3)
     walk = OffsetWalk()
     end = end_of(walk, source, 100)
@@ -488,7 +490,7 @@ def test_a_server_that_counts_more_than_it_lists_is_named_after_two_passes() -> 
 
 
 def test_ties_that_fit_a_page_are_shown_again_whole() -> None:
-    """200 rows in the middle have one place in the order, which depends on the offset."""
+    """200 rows in the middle tie, in an order that depends on the offset."""
     ranks = [min(rank, 2900) if rank < 3100 else rank for rank in range(6000)]
     source = ChangingList(ranks, pages=[1000], counts=True, ties_by_offset=True)
     walk = OffsetWalk()
@@ -497,7 +499,7 @@ def test_ties_that_fit_a_page_are_shown_again_whole() -> None:
 
 
 def test_a_walk_that_is_left_early_vouches_by_its_seams_and_counts() -> None:
-    """And reads the stretch again, shifted, when a row has moved meanwhile."""
+    """If a row has moved meanwhile, it reads that part again with other pages."""
 
     def left_after(
         pages: int, counts: Sequence[int], moves_at: int | None = None
@@ -506,7 +508,7 @@ def test_a_walk_that_is_left_early_vouches_by_its_seams_and_counts() -> None:
         for number in range(20):
             ask = walk.ask(10)
             at = ask.offset or 0
-            # From that request on one row less stands before those that are read.
+            # From that request on there is one row less before those that are read.
             at += moves_at is not None and number >= moves_at
             rows = range(at, at + 10)
             keys = [f"k{row}" for row in rows]
@@ -526,7 +528,7 @@ def test_a_walk_that_is_left_early_vouches_by_its_seams_and_counts() -> None:
 
 @given(st.lists(st.text(max_size=3), max_size=60), st.integers(1, 9))
 def test_distinct_keys_are_counted_exactly_however_few_are_held(keys: list[str], most: int) -> None:
-    """Also those that were written to the temporary file, in any number of parts."""
+    """Also those in the temporary file, in any number of parts."""
     distinct = DistinctKeys(most)
     for at in range(0, len(keys), 4):
         distinct.add(keys[at : at + 4])
@@ -543,7 +545,7 @@ def test_distinct_keys_are_counted_exactly_however_few_are_held(keys: list[str],
 def test_a_sequence_that_repeats_is_noticed_soon_and_only_then(
     before: list[str], period: int, times: int
 ) -> None:
-    """Within three times its length, whatever came before; never without a repetition."""
+    """Within three times its length; never without a repetition."""
     before = list(dict.fromkeys(f"b{mark}" for mark in before))
     cycle = [f"c{i}" for i in range(period)]
     detector = CycleDetector()
@@ -563,14 +565,14 @@ def test_a_sequence_that_repeats_is_noticed_soon_and_only_then(
     ],
 )
 def test_what_is_no_position_is_refused(position: dict[str, object]) -> None:
-    """A checkpoint of another version is no walk; whoever resumes begins anew."""
+    """A checkpoint of another version is not a walk: the reading begins again."""
     with pytest.raises(ValueError, match="not the position"):
         resume_walk(position)
 
 
 @given(st.lists(st.text(), min_size=1, max_size=5), st.text(min_size=1))
 def test_positions_survive_json_whatever_the_keys_hold(keys: list[str], cursor: str) -> None:
-    """Half surrogates, NUL, quotes: a key is any text."""
+    """Lone surrogates, NUL, quotes: a key is any text."""
     for walk, more in ((CursorWalk(), cursor), (OffsetWalk(), None)):
         step = walk.take(walk.ask(5), Listing(keys, [True] * len(keys), more=True, cursor=more))
         assert step == Step(last=False)

@@ -1,4 +1,4 @@
-"""Windows own time without gap or overlap."""
+"""Windows own every instant exactly once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AGES = st.timedeltas(timedelta(0), timedelta(days=3650))
 def test_every_start_belongs_to_exactly_one_of_adjacent_windows(
     edges: list[datetime], started_at: datetime
 ) -> None:
-    """Also at an edge, and whatever zone it is written in."""
+    """Also at an edge, and in any zone."""
     edges = sorted({at.astimezone(UTC) for at in edges})
     windows = [
         *(Window(since, until) for since, until in pairwise(edges)),
@@ -42,7 +42,7 @@ def test_every_start_belongs_to_exactly_one_of_adjacent_windows(
 def test_asked_holds_every_session_loaded_whole(
     since: datetime, length: timedelta, now: datetime
 ) -> None:
-    """From a longest session before the window to one after it, lateness included."""
+    """From a longest session, plus lateness, before the window to the same after it."""
     window = Window(since, since + length)
     date_from, date_to = window.asked(now)
     assert date_from <= since - LONGEST_SESSION - LATENESS
@@ -65,9 +65,9 @@ SESSIONS = st.lists(
 def test_every_session_is_loaded_whole_by_the_window_it_starts_in_and_by_no_other_window(
     begins: list[tuple[int, int]], shapes: list[list[int]], edges: list[int], chained: bool
 ) -> None:
-    """The server adds up only pieces that start within what was asked, both ends counted in.
+    """The server adds up only pieces that start within the dates asked for, both included.
 
-    Also when a window's reading goes on to older ones: what it loads of them is whole, too.
+    Also if a reading goes on to older windows: what it loads of them is whole too.
     """
     minute = timedelta(minutes=1)
     sessions = [
@@ -88,14 +88,14 @@ def test_every_session_is_loaded_whole_by_the_window_it_starts_in_and_by_no_othe
 
 
 def test_the_moving_end_asks_beyond_now() -> None:
-    """Browsers whose clocks run ahead start sessions in the future; they are owned, too."""
+    """Browsers whose clocks run ahead start sessions in the future; the tail owns these too."""
     window = Window(NOW - timedelta(hours=1))
     assert window.asked(NOW) == (NOW - timedelta(hours=1) - MARGIN, NOW + AHEAD)
     assert window.loads(NOW + AHEAD)
 
 
 def test_a_session_without_a_start_is_loaded_by_every_window() -> None:
-    """Better twice upserted than never."""
+    """Loading it twice does no harm."""
     assert Window(NOW, NOW + timedelta(days=1)).loads(None)
     assert Window(NOW).loads(None)
 
@@ -110,13 +110,13 @@ def test_a_session_without_a_start_is_loaded_by_every_window() -> None:
     ],
 )
 def test_a_window_has_aware_bounds_in_order(since: datetime, until: datetime | None) -> None:
-    """Anything else is a mistake of ours, and fails at once."""
+    """Anything else is a defect of ours and raises at once."""
     with pytest.raises(ValueError, match="window"):
         Window(since, until)
 
 
 def test_the_first_sync_reads_everything_since_the_start() -> None:
-    """There is no watermark to begin from."""
+    """There is no watermark yet."""
     assert moving_window(None, NOW, Coverage(), timedelta(hours=72)) == Window(NOW)
 
 
@@ -124,7 +124,7 @@ def test_the_first_sync_reads_everything_since_the_start() -> None:
 def test_a_later_sync_reads_again_what_is_known_and_young_and_makes_no_hole(
     tail_until: datetime, start: datetime, ends: list[tuple[datetime, datetime]], age: timedelta
 ) -> None:
-    """Recordings change after they are first seen, also those from before the start."""
+    """Recordings change after they were first seen, also those from before the start."""
     complete = united(Span(*pair) for pair in ends)
     window = moving_window(tail_until, start, complete, age)
     assert window.until is None

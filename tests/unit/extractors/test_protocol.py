@@ -1,4 +1,4 @@
-"""What is asked, and what an answer means; no network, no event loop."""
+"""How requests are built and what answers mean, without network and event loop."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ASKS = st.one_of(
 
 @given(ASKS, st.booleans())
 def test_only_what_every_server_knows_is_sent(ask: Ask, dated: bool) -> None:
-    """An unknown name is a 400, and an offset, 0 too, would switch the cursor off."""
+    """An unknown name is a 400, and any offset, also 0, would disable the cursor."""
     request = list_request(PATH, ask, DATES if dated else None, ("list",))
     names = [name for name, _ in request.params]
     assert len(set(names)) == len(names)
@@ -77,7 +77,7 @@ def test_only_what_every_server_knows_is_sent(ask: Ask, dated: bool) -> None:
 
 @pytest.mark.parametrize("cursor", ["eyJ2IjoxfQ==", "a+b/c=&limit=1", "ü 日本"])
 def test_a_cursor_survives_its_way_through_a_url(cursor: str) -> None:
-    """It is opaque, and base64 has characters that mean something in a URL."""
+    """It is opaque, and base64 has characters with a meaning in URLs."""
     request = list_request(PATH, Ask(10, after=cursor), DATES, ("list",))
     assert parse_qs(urlencode(list(request.params)))["after"] == [cursor]
 
@@ -90,7 +90,7 @@ def test_a_cursor_survives_its_way_through_a_url(cursor: str) -> None:
 def test_dates_are_sent_with_their_zone_and_to_the_microsecond(
     seconds: int, microseconds: int, hours: int
 ) -> None:
-    """Whatever zone they are in here; the server tests them inclusively."""
+    """Whatever zone they have here. The server includes both bounds."""
     at = datetime.fromtimestamp(seconds, timezone(timedelta(hours=hours)))
     at = at.replace(microsecond=microseconds)
     params = dict(list_request(PATH, Ask(1), (at, at), ("list",)).params)
@@ -100,7 +100,7 @@ def test_dates_are_sent_with_their_zone_and_to_the_microsecond(
 
 
 def test_a_request_names_what_it_draws_from_the_budget() -> None:
-    """All classes at once."""
+    """All its classes."""
     assert list_request(PATH, Ask(1), None, ("list", "all")).budget_classes == ("list", "all")
 
 
@@ -108,7 +108,7 @@ def test_a_request_names_what_it_draws_from_the_budget() -> None:
 
 RECORDS = [{"id": "a"}, {"id": "b"}]
 LISTS: list[tuple[Any, bool, bool, str | None, int | None]] = [
-    # the answer, by cursor, more, cursor, count
+    # the answer, by_cursor, more, cursor, count
     ({"results": RECORDS, "has_next": True, "next_cursor": "x"}, True, True, "x", None),
     ({"results": RECORDS, "has_next": False, "version": 4}, True, False, None, None),
     ({"results": RECORDS, "has_next": True}, True, True, None, None),
@@ -127,7 +127,7 @@ LISTS: list[tuple[Any, bool, bool, str | None, int | None]] = [
 def test_a_list_is_read_in_whichever_envelope_it_comes(
     answer: Any, by_cursor: bool, more: bool, cursor: str | None, count: int | None
 ) -> None:
-    """Both are read, whatever the flavour; a bare array is the whole list."""
+    """Both forms are read from any server. A bare array is the whole list."""
     listed = parse_list(json.dumps(answer).encode())
     assert listed.records == RECORDS
     assert (listed.by_cursor, listed.more) == (by_cursor, more)
@@ -135,7 +135,7 @@ def test_a_list_is_read_in_whichever_envelope_it_comes(
 
 
 def test_without_an_end_mark_only_an_empty_page_is_the_end() -> None:
-    """An answer with rows and no word about more does not say that there is none."""
+    """An answer with rows and without an end mark does not say that it is the last."""
     assert parse_list(b'{"results": [{"id": "a"}]}').more
     assert not parse_list(b'{"results": []}').more
 
@@ -221,7 +221,7 @@ FOREIGN = [
 def test_in_posthogs_form_the_status_alone_says_what_is_to_be_done(
     status: int, kind: type[SourceError], code: str
 ) -> None:
-    """Types and codes vary; the message is one line."""
+    """Types and codes vary. The message is one line."""
     error = error_of(status, {}, said("Something\nis wrong.", code))
     assert type(error) is kind
     assert (error.status, error.code) == (status, code)
@@ -234,7 +234,7 @@ def test_in_posthogs_form_the_status_alone_says_what_is_to_be_done(
 def test_another_form_decides_about_no_record_and_no_key(
     status: int, kind: type[SourceError], body: bytes
 ) -> None:
-    """A proxy or a firewall has the same statuses; it is asked again, and never believed."""
+    """Proxies and firewalls send the same statuses. Nothing is concluded; the request is repeated."""
     error = error_of(status, {}, body)
     assert type(error) is (ForeignAnswer if status in DECIDING else kind)
     assert (error.status, error.code) == (status, None)
@@ -264,7 +264,7 @@ def test_another_form_decides_about_no_record_and_no_key(
 def test_a_refusal_speaks_of_one_record_or_of_all(
     status: int, code: str, detail: str, meaning: Any
 ) -> None:
-    """Or of a project, which has to be confirmed, or of neither."""
+    """Or about a project, which has to be confirmed, or about neither."""
     error = error_of(status, {}, said(detail, code))
     tells = (is_record_gone, is_record_closed, is_about_the_stream, names_the_project)
     assert [tell for tell in tells if tell(error)] == ([meaning] if meaning else [])
@@ -280,7 +280,7 @@ def test_a_refusal_speaks_of_one_record_or_of_all(
     ],
 )
 def test_a_429_about_a_slow_query_asks_for_less(detail: str, kind: type[SourceError]) -> None:
-    """To wait would be in vain; where the server has no room, it is not."""
+    """Waiting would not help. It does help if the server is busy."""
     assert type(error_of(429, {}, said(detail, "throttled"))) is kind
 
 
@@ -296,19 +296,19 @@ def test_a_429_about_a_slow_query_asks_for_less(detail: str, kind: type[SourceEr
     ],
 )
 def test_a_refusal_says_what_to_do(status: int, detail: str, remedy: str) -> None:
-    """The scope to add, the setting to correct, or to switch the stream off."""
+    """Which scope to add, which setting to correct, or to disable the stream."""
     assert remedy in str(error_of(status, {}, said(detail)))
 
 
 def test_a_redirect_names_the_address_without_its_query() -> None:
-    """It may carry a token."""
+    """The query may hold a token."""
     error = error_of(302, {"Location": "https://eu.posthog.com/login?next=/x&token=abc"}, b"")
     assert "https://eu.posthog.com/login" in str(error)
     assert "token" not in str(error)
 
 
 def test_a_long_reason_is_cut() -> None:
-    """It goes into a table and a line of a log."""
+    """It goes into a table and a log line."""
     assert len(error_of(500, {}, said("x" * 10**6)).message) < 300
 
 
@@ -349,18 +349,18 @@ WAITS: list[tuple[dict[str, str], str, float | None]] = [
 def test_the_wait_of_a_429_comes_from_its_header_else_from_its_text(
     headers: dict[str, str], detail: str, wait_s: float | None
 ) -> None:
-    """Seconds or a date, by the server's own clock; nothing and 0 mean that it did not say."""
+    """Seconds, or a date by the server's own clock. Without one, or with 0, it named none."""
     assert error_of(429, headers, said(detail)).wait_s == wait_s
 
 
 def test_what_the_server_named_is_kept_where_it_counts_as_an_hour() -> None:
-    """For the log, and for who waits."""
+    """For the log and for the message."""
     error = error_of(429, {"Retry-After": "7200"}, said(THROTTLED))
     assert (error.wait_s, error.named_wait_s) == (3_600.0, 7_200.0)
 
 
 def test_a_date_without_a_clock_beside_it_is_measured_by_ours() -> None:
-    """Roughly: the server's Date header is better."""
+    """This is rough: the server's Date header is better."""
     headers = {"Retry-After": http_date(datetime.now(UTC) + timedelta(seconds=600))}
     wait_s = error_of(429, headers, b"").wait_s
     assert wait_s is not None
@@ -368,7 +368,7 @@ def test_a_date_without_a_clock_beside_it_is_measured_by_ours() -> None:
 
 
 def test_a_503_may_name_a_wait_in_its_header_only() -> None:
-    """Its text says nothing about us."""
+    """Its text is not about us."""
     assert error_of(503, {"Retry-After": "5"}, said(THROTTLED)).wait_s == 5.0
     assert error_of(503, {}, said(THROTTLED)).wait_s is None
 
@@ -385,7 +385,7 @@ def test_a_503_may_name_a_wait_in_its_header_only() -> None:
     ],
 )
 def test_the_servers_clock_is_read_from_its_date_header(header: str, at: datetime | None) -> None:
-    """One that cannot be read is none."""
+    """A header that cannot be read counts as missing."""
     assert source_clock({"Date": header}) == at
     assert source_clock({}) is None
 
@@ -405,6 +405,6 @@ def test_the_servers_clock_is_read_from_its_date_header(header: str, at: datetim
 def test_what_could_be_a_secret_in_the_words_of_an_error_is_hidden(
     said: str, passed_on: str | None
 ) -> None:
-    """Addresses, keys and random words; ids and plain words stay."""
+    """Addresses, keys and random words. Ids and ordinary words are kept."""
     error = error_of(400, {}, json.dumps({"detail": said}).encode())
     assert error.message == f"The API answered 400: {passed_on or said}"

@@ -1,4 +1,4 @@
-"""A plain reader of the sandbox, for its own tests: it trusts what it gets."""
+"""A simple reader of the sandbox, for its own tests. It trusts every answer."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def small(**changes: Any) -> SandboxOptions:
-    """Options for a test: few recordings, any port, a clock that stands still."""
+    """Options for a test: few recordings, any port, a clock that does not run."""
     chosen: dict[str, Any] = {
         "recordings": 300,
         "port": 0,
@@ -25,7 +25,7 @@ def small(**changes: Any) -> SandboxOptions:
 
 
 class Reader:
-    """Asks a sandbox with one key."""
+    """Sends requests to a sandbox with one key."""
 
     def __init__(self, sandbox: RunningSandbox, session: aiohttp.ClientSession) -> None:
         self.sandbox = sandbox
@@ -83,7 +83,7 @@ class Reader:
 
 
 def as_truth(row: Row) -> Row:
-    """An answered row in the form of the truth: the person's UUID in place of the person."""
+    """A row in the form of the truth: with the person's UUID in place of the person."""
     row = dict(row)
     person = row.pop("person")
     return {**row, "person_uuid": None if person["id"] is None else person["uuid"]}

@@ -1,4 +1,4 @@
-"""What the sandbox keeps is bounded, and what it keeps is right."""
+"""The sandbox keeps a limited amount, and what it keeps is right."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.unit.sandbox.reader import small
 def test_views_of_many_windows_are_kept_within_their_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The oldest go first, the last one stays."""
+    """The oldest are dropped first, the latest stays."""
     monkeypatch.setattr(views, "CACHE_BYTES", 10_000)
     world = World(small(recordings=2000))
     kept = Views(world.projects[1])
@@ -25,7 +25,7 @@ def test_views_of_many_windows_are_kept_within_their_bytes(
 
 
 def test_a_view_is_made_anew_only_when_something_arrives() -> None:
-    """So that a running clock costs nothing for windows of the past."""
+    """So for past windows a running clock costs nothing."""
     world = World(small(recordings=2000))
     kept = Views(world.projects[1])
     now_us = world.clock.now_us()
@@ -39,7 +39,7 @@ def test_a_view_is_made_anew_only_when_something_arrives() -> None:
 
 
 def test_serialised_persons_are_kept_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are worked out again when needed."""
+    """They are computed again when needed."""
     monkeypatch.setattr(fragments, "CACHE_BYTES", 50_000)
     project = World(small(recordings=2000)).projects[1]
     kept = Fragments(project)

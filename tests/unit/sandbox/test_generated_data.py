@@ -25,7 +25,7 @@ def project() -> Project:
 
 
 def test_the_same_seed_gives_the_same_data_and_another_seed_other_data() -> None:
-    """However far the clock has moved on meanwhile."""
+    """However far the clock has moved meanwhile."""
     started_us = to_us(_OPTIONS.now) if _OPTIONS.now else 0
     one, two = (Columns(_OPTIONS, 1, started_us) for _ in range(2))
     two.grow_to(started_us + 10 * DAY_US)
@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_data_and_another_seed_other_data() -> None
 
 
 def test_pieces_lie_in_order_and_add_up_to_the_whole(project: Project) -> None:
-    """And the last one has arrived when it is said to have."""
+    """And the last piece arrives when the session says so."""
     columns = project.columns
     for number in range(3000):
         pieces = generated_pieces(columns, number)
@@ -63,7 +63,7 @@ def test_lengths_reach_from_nothing_to_a_day(project: Project) -> None:
 
 
 def test_some_pieces_are_hours_late(project: Project) -> None:
-    """First ones, last ones, ones in the middle and whole recordings."""
+    """First and last pieces, pieces in the middle, and whole recordings."""
     late = 0
     for number in range(3000):
         pieces = generated_pieces(project.columns, number)
@@ -93,7 +93,7 @@ def test_every_id_is_found_and_no_other(project: Project) -> None:
 
 
 def test_recordings_are_ordered_by_start_and_then_by_id() -> None:
-    """Also where many share one start."""
+    """Also if many share one start."""
     project = World(small(recordings=500, start_ties=9)).projects[1]
     columns = project.columns
     keys = [(columns.start_us[n], generated_id(columns, n)) for n in project.by_start()]
@@ -109,7 +109,7 @@ def test_few_persons_have_many_recordings(project: Project) -> None:
 
 
 def test_persons_have_ids_of_their_own() -> None:
-    """No distinct id and no UUID belongs to two; some persons have more than ten ids."""
+    """No two share a distinct id or a UUID; some have more than ten distinct ids."""
     people = People(1, 1, 2000, 0, 30.0)
     persons = [people.person(number) for number in range(2000)]
     distinct_ids = [each for person in persons for each in person.distinct_ids]

@@ -17,7 +17,7 @@ def _clock() -> Clock:
 
 
 def _take_all(limits: Limits, key: str = "one", classes: tuple[str, ...] = _LIST) -> int:
-    """How many requests get through at this instant."""
+    """How many requests pass at this instant."""
     for taken in range(10_000):
         try:
             limits.take(key, classes)
@@ -31,7 +31,7 @@ def _take_all(limits: Limits, key: str = "one", classes: tuple[str, ...] = _LIST
     [("free", 12, 60), ("paid", 60, 300), ("enterprise", 100, 400)],
 )
 def test_each_plan_has_its_limits_a_minute_and_an_hour(plan: Plan, minute: int, hour: int) -> None:
-    """Both count at once."""
+    """Both apply at once."""
     clock = _clock()
     limits = Limits(plan, clock)
     through = []
@@ -43,7 +43,7 @@ def test_each_plan_has_its_limits_a_minute_and_an_hour(plan: Plan, minute: int, 
 
 
 def test_all_classes_of_a_request_count() -> None:
-    """Retrieving draws from the 240 a minute that lists draw from too."""
+    """A request for one record draws from the 240 per minute of lists too."""
     limits = Limits("paid", _clock())
     assert _take_all(limits, classes=("clickhouse",)) == 240
     assert _take_all(limits) == 0
@@ -51,7 +51,7 @@ def test_all_classes_of_a_request_count() -> None:
 
 
 def test_keys_are_counted_apart_and_refused_requests_not_at_all() -> None:
-    """As the source counts."""
+    """As PostHog counts."""
     clock = _clock()
     limits = Limits("free", clock)
     assert (_take_all(limits), _take_all(limits, "two")) == (12, 12)

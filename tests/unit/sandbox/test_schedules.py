@@ -1,4 +1,4 @@
-"""When a subscription is sent next, and how the server says it."""
+"""When a subscription is sent next, and how the server describes it."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -37,14 +37,14 @@ _START = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
 def test_the_next_delivery_is_the_first_after_now(
     fields: dict[str, Any], expected: str | None
 ) -> None:
-    """The day of the month is cut where a month is shorter."""
+    """A day that a month does not have becomes its last day."""
     subscription = Subscription(1, **{"start_date": _START, **fields})
     due = next_delivery(subscription, _NOW)
     assert (due and f"{due:%Y-%m-%dT%H:%M}") == expected
 
 
 def test_the_words_for_a_schedule_change_with_the_version() -> None:
-    """Though nothing was changed."""
+    """Although nothing was changed."""
     weekly = Subscription(1, frequency="weekly", interval=2, byweekday=["monday", "friday"])
     assert summary(weekly, newer=False) == "sent every 2 weeks"
     assert summary(weekly, newer=True) == "sent every 2 weeks on Monday, Friday"

@@ -1,4 +1,4 @@
-"""Reads everything of a project as a destination has it, plainly: for the sandbox's own tests."""
+"""A simple reader of all of a project's data, as a destination stores it; for sandbox tests."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def sha256(text: str) -> str:
 
 
 def as_text(value: Any) -> str:
-    """Text as it is, anything else as compact JSON."""
+    """Text unchanged, anything else as compact JSON."""
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
@@ -92,7 +92,7 @@ class Whole:
         return list(rows.values())
 
     def _named(self, row: Row) -> Row:
-        """Ids in place of users."""
+        """The row with ids in place of users."""
         for name in ("created_by", "last_modified_by"):
             user = row.get(name)
             if isinstance(user, dict):
@@ -157,10 +157,10 @@ class Whole:
 
 
 def settled(row: Row) -> Row:
-    """A row without what moves by itself, and without nulls."""
+    """A row without fields that change by themselves, and without nulls."""
     return {k: v for k, v in row.items() if k not in VOLATILE and v is not None}
 
 
 def sorted_rows(rows: list[Row]) -> list[str]:
-    """Rows in a form that compares whatever their order."""
+    """Rows as sorted text, so that they compare in any order."""
     return sorted(orjson.dumps(settled(row), option=orjson.OPT_SORT_KEYS).decode() for row in rows)

@@ -33,7 +33,7 @@ UUID_TEXT = "0195e5a0-1b2c-7d3e-8f40-5a6b7c8d9e0f"
 
 
 def nested(levels: int) -> Any:
-    """An empty list inside as many lists."""
+    """An empty list inside this many lists."""
     value: Any = []
     for _ in range(levels - 1):
         value = [value]
@@ -107,7 +107,7 @@ REFUSED: list[tuple[Any, Any]] = [
 def test_a_value_in_any_documented_form_is_accepted(
     convert: Any, value: Any, expected: Any
 ) -> None:
-    """And comes out in one form, of the column's own type."""
+    """The result has one form, of the column's type."""
     converted = convert(value)
     assert converted == expected
     assert type(converted) is type(expected)
@@ -117,7 +117,7 @@ def test_a_value_in_any_documented_form_is_accepted(
     ("convert", "value"), REFUSED, ids=[f"{f.__name__} {str(v)[:30]!r}" for f, v in REFUSED]
 )
 def test_what_does_not_fit_is_refused_with_a_reason(convert: Any, value: Any) -> None:
-    """In one line that says what was expected and shows the beginning of what came."""
+    """In one line: what was expected, and the beginning of the value."""
     with pytest.raises(InvalidRecord, match=r"expected|nested too deeply") as caught:
         convert(value)
     assert len(caught.value.message) < 200
@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_refused_with_a_reason(convert: Any, value: Any) ->
     "value", ["x" * 10**6, ["x" * 10**6] * 100, nested(1000), {"a": nested(1000)}, 10**3999]
 )
 def test_a_reason_is_short_whatever_the_value_is(value: Any) -> None:
-    """It goes into a log line and a table, and a record may be 60 MB."""
+    """It goes into a log line and a table, and a record may have 60 MB."""
     with pytest.raises(InvalidRecord) as caught:
         to_boolean(value)
     assert len(caught.value.message) < 200
@@ -136,14 +136,14 @@ def test_a_reason_is_short_whatever_the_value_is(value: Any) -> None:
 
 @given(JSON)
 def test_json_text_means_what_the_value_meant(value: Any) -> None:
-    """After the repair that every dirty record goes through."""
+    """After the repair that every dirty record gets."""
     clean, _ = repair(value)
     assert json.loads(to_json(clean)) == clean
 
 
 @given(JSON)
 def test_repair_leaves_nothing_that_postgres_cannot_hold(value: Any) -> None:
-    """No NUL, no half surrogate, no number that is not finite; and it says whether it did work."""
+    """No NUL, no lone surrogate, only finite numbers. It tells whether it repaired anything."""
     clean, changed = repair(value)
     text = json.dumps(clean, allow_nan=False)
     assert "\\u0000" not in text
@@ -161,7 +161,7 @@ def test_repair_replaces_and_marks() -> None:
 
 
 def test_what_is_nested_too_deeply_is_refused_or_cut_off() -> None:
-    """At the same depth whatever is on the interpreter's stack."""
+    """At the same depth, however full the interpreter's stack is."""
     assert repair(nested(DEEPEST)) == (nested(DEEPEST), False)
     with pytest.raises(InvalidRecord, match="nested too deeply"):
         repair(nested(DEEPEST + 1))
@@ -184,18 +184,18 @@ def _reader() -> FieldReader:
 
 
 def test_a_record_is_read_field_by_field() -> None:
-    """Absent and null are null; what no field is for is extra, null or not."""
+    """Absent and null give null. A field without a column is extra, null or not."""
     record = {"n": "7", "elsewhere": 1, "new": None, "newer": [1]}
     assert _reader().read(record) == ([7, None], {"new": None, "newer": [1]})
     assert _reader().read({"n": None}) == ([None, None], {})
 
 
 def test_a_forgiving_field_keeps_what_does_not_fit_in_extra() -> None:
-    """The row loads without it, and nothing is lost."""
+    """The row loads without the value, and nothing is lost."""
     assert _reader().read({"n": 1, "at": "soon"}) == ([1, None], {"at": "soon"})
 
 
 def test_a_reason_names_the_field() -> None:
-    """So that a person can find it in the payload."""
+    """So that a person finds it in the payload."""
     with pytest.raises(InvalidRecord, match=r"^n: expected a 64-bit integer, got 'many'$"):
         _reader().read({"n": "many"})

@@ -1,4 +1,4 @@
-"""Everything but recordings and sharing: objects that become a row, and the users they name."""
+"""All streams except recordings and sharing: objects become rows, with the users they name."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ SECRET_KEY = {
     "scopes": ["endpoint:read"],
 }
 
-# Table, what each record is given, the answer, and the rows it becomes, without their nulls.
+# Table, the fields given to each record, the answer, and its rows without nulls.
 ANSWERS: dict[str, tuple[str, dict[str, Any], Any, list[dict[str, Any]]]] = {
     "a group type": (
         "group_types",
@@ -281,12 +281,12 @@ ANSWERS: dict[str, tuple[str, dict[str, Any], Any, list[dict[str, Any]]]] = {
 
 
 def one(table: str, record: Any, *, dirty: bool = False) -> Batch:
-    """What a single record becomes."""
+    """The batch of a single record."""
     return batch_of(RESOURCES[table][1], [record], {}, dirty=dirty)
 
 
 def nested(levels: int) -> Any:
-    """A list inside as many lists."""
+    """A list inside this many lists."""
     value: Any = []
     for _ in range(levels - 1):
         value = [value]
@@ -295,7 +295,7 @@ def nested(levels: int) -> Any:
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_documented_answer_becomes_rows(name: str) -> None:
-    """In each of its versions, and nothing is set aside."""
+    """In each of its versions; no record is rejected."""
     table, parent, document, expected = ANSWERS[name]
     batch = batch_of_answer(RESOURCES[table][1], json.dumps(document).encode(), parent)
     rows = rows_of(batch, table)
@@ -320,7 +320,7 @@ def test_a_documented_answer_becomes_rows(name: str) -> None:
 def test_a_user_comes_as_object_id_or_null(
     table: str, created_by: Any, expected: int | None, users: list[dict[str, Any]]
 ) -> None:
-    """The column has the id; only an object makes a row of its own."""
+    """The column has the id. Only an object becomes a row of its own."""
     batch = one(table, {"id": "1" if table.startswith("project") else 1, "created_by": created_by})
     (row,) = rows_of(batch, table)
     assert row.get("created_by") == expected
@@ -328,7 +328,7 @@ def test_a_user_comes_as_object_id_or_null(
 
 
 def test_a_users_unknown_fields_stay_with_the_record_that_shows_them() -> None:
-    """Several streams show a user, and not all of them everything: its row must not flicker."""
+    """Several streams show a user, some with fewer fields; the user's row must stay the same."""
     batch = one("subscriptions", {"id": 1, "created_by": {**ADA, "new": 1}})
     assert rows_of(batch, "users") == [ADA]
     (row,) = rows_of(batch, "subscriptions")
@@ -336,7 +336,7 @@ def test_a_users_unknown_fields_stay_with_the_record_that_shows_them() -> None:
 
 
 def test_a_user_that_was_repaired_is_marked_by_its_own_fields() -> None:
-    """Whichever field of whichever record named it."""
+    """Not by the field of the record that named it."""
     user = {**ADA, "first_name": "A\0", "email": None}
     record = {"id": 1, "created_by": user, "last_modified_by": user}
     batch = one("insights", record, dirty=True)
@@ -356,14 +356,14 @@ def test_a_user_that_was_repaired_is_marked_by_its_own_fields() -> None:
     ],
 )
 def test_a_user_that_cannot_be_stored_costs_its_record(user: Any, reason: str) -> None:
-    """And leaves no row behind."""
+    """And the user has no row."""
     batch = one("subscriptions", {**SUBSCRIPTION, "created_by": user})
     assert [item.reason for item in batch.rejected] == [reason]
     assert batch.rows == {"subscriptions": [], "users": []}
 
 
 def test_what_is_left_out_of_an_insight_takes_no_part_in_anything() -> None:
-    """Its results move by themselves and may be megabytes: they mark nothing, nor are they kept."""
+    """Results change by themselves and may have megabytes: they are not stored and mark nothing."""
     clean = {"id": 14, "name": "a"}
     for result in ("a\0b", nested(DEEPEST + 5), [1]):
         batch = one("insights", {**clean, "result": result}, dirty=True)
@@ -377,7 +377,7 @@ def test_what_is_left_out_of_an_insight_takes_no_part_in_anything() -> None:
 )
 @pytest.mark.parametrize("bare", [False, True], ids=["in an object", "bare"])
 def test_any_json_is_a_value(value: Any, bare: bool) -> None:
-    """Text as it is, also an empty one; anything else as JSON."""
+    """Text unchanged, also empty text; anything else as JSON."""
     document = [value] if bare and not isinstance(value, dict) else [{"name": value, "count": 2}]
     resource = RESOURCES["group_property_values"][1]
     parent = {"group_type_index": 0, "key": "plan"}
@@ -388,7 +388,7 @@ def test_any_json_is_a_value(value: Any, bare: bool) -> None:
 
 
 def test_what_is_no_value_is_set_aside_alone() -> None:
-    """Without a name, nested too deeply, or no JSON at all; the others load."""
+    """Without a name, nested too deeply, or not JSON. The others load."""
     broken = Unreadable("{x", "not JSON")
     records = values_of([{"count": 2}, {"name": nested(400)}, nested(400), broken, "good"])
     assert records is not None
@@ -400,7 +400,7 @@ def test_what_is_no_value_is_set_aside_alone() -> None:
 
 
 def test_an_answer_in_another_form_is_no_list() -> None:
-    """So it is asked for again, instead of taken for an empty one."""
+    """So it is asked for again, and not taken for an empty list."""
     for document in (3, "a", None, {"results": {}}, {"detail": "Not found."}):
         assert values_of(document) is entries_of(document) is None
     for document in (3, "a", None, [], {"detail": "Not found."}):
@@ -410,7 +410,7 @@ def test_an_answer_in_another_form_is_no_list() -> None:
 
 
 def test_entries_of_the_log_are_told_apart_by_what_happened() -> None:
-    """Not by who may have read it since; one nested too deeply has a name as well."""
+    """Not by who has read it since. An entry nested too deeply has a key too."""
     entry = {"created_at": NOON_TEXT, "activity": "a", "detail": {"x": nested(400)}}
     other = {**entry, "created_at": "2026-05-04T12:00:01Z"}
     records = entries_of([entry, {**entry, "unread": True}, other])
@@ -435,7 +435,7 @@ def test_entries_of_the_log_are_told_apart_by_what_happened() -> None:
 def test_a_record_set_aside_is_known_by_the_key_its_row_would_have(
     table: str, parent: dict[str, Any], records: list[dict[str, Any]]
 ) -> None:
-    """So that the row there is counts as seen, and the reject is resolved when it loads."""
+    """So the stored row counts as seen, and the reject is resolved when the record loads."""
     resource = RESOURCES[table][1]
     (item,) = batch_of(resource, records, parent).rejected
     wrong = {"count", "created_at", "deleted"}
@@ -448,7 +448,7 @@ def test_a_record_set_aside_is_known_by_the_key_its_row_would_have(
 
 
 def leaks(batch: Batch) -> list[str]:
-    """The secrets that are still to be seen in anything that is stored."""
+    """The secrets that can still be found in anything that is stored."""
     seen = repr(batch)
     return [secret for secret in SECRETS if secret in seen]
 
@@ -480,7 +480,7 @@ HOOKS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("wrong", [{}, BAD, {"id": None}], ids=["", "rejected", "without an id"])
 @pytest.mark.parametrize("dirty", [False, True], ids=["clean", "dirty"])
 def test_the_address_of_a_webhook_is_nowhere(name: str, wrong: dict[str, Any], dirty: bool) -> None:
-    """Not in a row, not in `extra`, not in what is set aside, not in the reason."""
+    """Not in a row, not in `extra`, not in rejects, not in the reason."""
     batch = one("subscriptions", {**SUBSCRIPTION, **HOOKS[name], **wrong}, dirty=dirty)
     assert leaks(batch) == []
     assert bool(batch.rejected) == (bool(wrong) or name == "of a type that is no text")
@@ -488,7 +488,7 @@ def test_the_address_of_a_webhook_is_nowhere(name: str, wrong: dict[str, Any], d
 
 
 def test_a_webhook_is_told_from_another_by_its_hash() -> None:
-    """And what is no secret stays: who gets an email, and the channel."""
+    """Everything that is not secret is kept: recipients of emails, and the channel."""
     resource = RESOURCES["subscriptions"][1]
     targets = [
         ("webhook", WEBHOOK),
@@ -509,7 +509,7 @@ def test_a_webhook_is_told_from_another_by_its_hash() -> None:
 
 
 def test_a_user_keeps_the_email_that_a_subscription_goes_to() -> None:
-    """Also where no type says that it is one, and its hash takes its place."""
+    """Also if no type says that it is an email; then its hash is stored for the target."""
     batch = one("subscriptions", {"id": 1, "target_value": ADA["email"], "created_by": ADA})
     assert rows_of(batch, "users") == [ADA]
 
@@ -526,7 +526,7 @@ KEYS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", KEYS)
 @pytest.mark.parametrize("wrong", [{}, {"scopes": 3}, {"id": None}], ids=["", "rejected", "no id"])
 def test_the_value_of_a_secret_key_is_nowhere(name: str, wrong: dict[str, Any]) -> None:
-    """Only what PostHog itself shows of it."""
+    """Only the part that PostHog itself shows."""
     batch = one("project_secret_api_keys", {**SECRET_KEY, **KEYS[name], **wrong})
     assert leaks(batch) == []
     assert bool(batch.rejected) == bool(wrong)
@@ -540,7 +540,7 @@ def test_the_value_of_a_secret_key_is_nowhere(name: str, wrong: dict[str, Any]) 
     ("table", "secret"), [("subscriptions", WEBHOOK), ("project_secret_api_keys", KEY)]
 )
 def test_of_what_is_no_object_only_a_hash_is_set_aside(table: str, secret: str) -> None:
-    """It has no fields to go by. It is known by its content, and the same when it is replayed."""
+    """It has no fields. Its key is a hash of its content, which is the same in a replay."""
     resource = RESOURCES[table][1]
     others = [secret, [{"value": secret}], Unreadable(f'{{"value": "{secret}"', "not JSON"), None]
     batch = batch_of(resource, others, {})
@@ -550,7 +550,7 @@ def test_of_what_is_no_object_only_a_hash_is_set_aside(table: str, secret: str) 
     assert [item.key for item in again.rejected] == [item.key for item in batch.rejected]
 
 
-# Anything at all around a secret that stands where secrets stand.
+# Any JSON around a secret, in places where secrets occur.
 HIDEOUTS = st.recursive(
     JSON | st.just(WEBHOOK) | st.just(KEY),
     lambda inner: (
@@ -568,7 +568,7 @@ HIDEOUTS = st.recursive(
 def test_no_webhook_is_stored_whatever_else_a_subscription_holds(
     others: dict[str, Any], target: Any, kind: Any
 ) -> None:
-    """And looking for it twice changes nothing."""
+    """A second pass changes nothing."""
     record = {**SUBSCRIPTION, **others, "target_type": kind, "target_value": target}
     secrets = RESOURCES["subscriptions"][1].secrets
     assert secrets is not None
@@ -583,7 +583,7 @@ def test_no_webhook_is_stored_whatever_else_a_subscription_holds(
 def test_no_secret_key_is_stored_whatever_else_its_record_holds(
     others: dict[str, Any], value: Any
 ) -> None:
-    """And looking for it twice changes nothing."""
+    """A second pass changes nothing."""
     record = {**SECRET_KEY, **others, "value": value, "more": {"value": value, "old": [value]}}
     secrets = RESOURCES["project_secret_api_keys"][1].secrets
     assert secrets is not None
@@ -595,7 +595,7 @@ def test_no_secret_key_is_stored_whatever_else_its_record_holds(
 
 @given(st.sampled_from(sorted(RESOURCES)), st.lists(JSON, max_size=5))
 def test_any_json_is_a_row_or_set_aside(table: str, records: list[Any]) -> None:
-    """And nothing raises, whatever a server sends."""
+    """Nothing raises, whatever a server sends."""
     resource = RESOURCES[table][1]
     parents = resource.parents
     parent = {} if parents is None else dict.fromkeys((*parents.fields, *parents.constant), "1")
@@ -606,7 +606,7 @@ def test_any_json_is_a_row_or_set_aside(table: str, records: list[Any]) -> None:
 
 
 def test_only_what_is_known_to_move_by_itself_is_volatile() -> None:
-    """A volatile field that is forgotten makes every sync write; one too many hides changes."""
+    """A volatile field that is not marked makes every sync write; one too many hides changes."""
     volatile = {
         spec.name: {field.name for field in spec.fields if field.volatile}
         for stream in STREAMS.values()

@@ -28,12 +28,12 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 def batch_of(*records: Any, dirty: bool = False) -> Batch:
-    """What a page of these records becomes."""
+    """The batch made from a page of these records."""
     return transform(Page(list(records), dirty, NOON, 0, {}, last=False))
 
 
 def rows_of(batch: Batch, table: str) -> list[dict[str, Any]]:
-    """The rows of a table without their nulls; JSON columns as values."""
+    """The rows of a table without nulls; JSON columns as values."""
     spec = TABLE_SPECS[table]
     json_columns = {f.name for f in spec.fields if f.kind is Kind.JSON} | {"extra"}
     return [
@@ -53,7 +53,7 @@ def recording(recording_id: str, start: str | None = None, **person: Any) -> dic
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PAGES.glob("*.json")))
 def test_a_recorded_page_becomes_the_rows_beside_it(name: str) -> None:
-    """Every row of every table, and every reason; what is not named beside it is null."""
+    """Every row of every table, and every reason. A column that is not given is null."""
     page = json.loads((PAGES / f"{name}.json").read_text(encoding="utf-8"))
     listed = parse_list(json.dumps(page["answer"]).encode())
     batch = transform(Page(listed.records, listed.dirty, NOON, 0, {}, last=False))
@@ -89,7 +89,7 @@ def test_a_recorded_page_becomes_the_rows_beside_it(name: str) -> None:
 def test_of_two_snapshots_of_a_person_the_one_observed_last_stays(
     first: tuple[str, str | None], second: tuple[str, str | None], turned: bool
 ) -> None:
-    """In whatever order the page has them; the distinct id goes with it."""
+    """In any order on the page. The distinct id goes with it."""
     records = [
         {**recording(*first, name="old"), "distinct_id": "d"},
         {**recording(*second, name="new", uuid=ADA), "distinct_id": "d"},
@@ -105,7 +105,7 @@ def test_of_two_snapshots_of_a_person_the_one_observed_last_stays(
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_null_properties_never_overwrite_also_within_a_page(turned: bool) -> None:
-    """Nor do the other fields that older servers leave out; all else is the last one's."""
+    """Nor do other fields that older servers leave out. All other values are the latest ones."""
     told = recording("a", "2026-05-01T10:00:00Z", name="A", properties={"k": 1}, is_identified=True)
     silent = recording("b", "2026-05-01T11:00:00Z", name=None, properties=None)
     batch = batch_of(*([silent, told] if turned else [told, silent]))
@@ -115,7 +115,7 @@ def test_null_properties_never_overwrite_also_within_a_page(turned: bool) -> Non
 
 
 def test_a_missing_person_makes_no_row() -> None:
-    """PostHog answers for a distinct id of nobody with an object of nulls and a made-up uuid."""
+    """For an unknown distinct id PostHog sends an object of nulls with a made-up uuid."""
     missing = {"id": None, "name": None, "created_at": None, "uuid": ADA, "distinct_ids": ["d"]}
     empty: dict[str, Any] = {"properties": {}}
     for person in (missing, missing | empty, missing | {"properties": None}):
@@ -126,13 +126,13 @@ def test_a_missing_person_makes_no_row() -> None:
 
 @pytest.mark.parametrize("told", [{"name": "Ada"}, {"properties": {"a": 1}}, {"id": 0}])
 def test_a_person_of_whom_anything_is_told_is_a_person(told: dict[str, Any]) -> None:
-    """Only the exact form of the missing person is taken for it."""
+    """Only the exact form of the made-up person is recognised as such."""
     batch = batch_of({"id": "a", "person": {"id": None, "name": None, "uuid": ADA, **told}})
     assert [row["uuid"] for row in rows_of(batch, "persons")] == [ADA]
 
 
 def test_a_person_without_uuid_is_kept_in_extra() -> None:
-    """There is no key to store it under, and nothing is lost."""
+    """Without a key it cannot be stored elsewhere, and nothing is lost."""
     person = {"id": 3, "name": "Ada"}
     (row,) = rows_of(batch_of({"id": "a", "person": person}), "session_recordings")
     assert row == {"id": "a", "extra": {"person": person}}
@@ -149,19 +149,19 @@ def test_a_person_without_uuid_is_kept_in_extra() -> None:
     ],
 )
 def test_distinct_ids_come_as_array_or_text(ids: Any, expected: list[str]) -> None:
-    """And the recording's own is one of them."""
+    """And the recording's own distinct id is one of them."""
     batch = batch_of({**recording("a", distinct_ids=ids), "distinct_id": "own"})
     assert [row["distinct_id"] for row in rows_of(batch, "person_distinct_ids")] == expected
 
 
 def test_a_field_under_a_name_of_ours_goes_to_extra() -> None:
-    """person_uuid is worked out here; a server's field of that name is something else."""
+    """person_uuid is computed here; a server's field of that name means something else."""
     (row,) = rows_of(batch_of({"id": "a", "person_uuid": "new"}), "session_recordings")
     assert row == {"id": "a", "extra": {"person_uuid": "new"}}
 
 
 def test_a_rejected_record_leaves_no_row_of_its_person() -> None:
-    """It is set aside as a whole."""
+    """All of it is rejected."""
     too_deep: list[Any] = []
     for _ in range(DEEPEST + 50):
         too_deep = [too_deep]
@@ -173,7 +173,7 @@ def test_a_rejected_record_leaves_no_row_of_its_person() -> None:
 
 
 def test_an_unreadable_record_is_set_aside_with_its_text() -> None:
-    """Always under the same key, so that it is set aside once."""
+    """Always with the same key, so that it is rejected only once."""
     broken = Unreadable('{"id": "a", x}\0', "not JSON: Expecting property name")
     first, second = (batch_of(broken, dirty=True).rejected[0] for _ in range(2))
     assert first == second
@@ -181,20 +181,20 @@ def test_an_unreadable_record_is_set_aside_with_its_text() -> None:
 
 
 def test_the_same_record_without_an_id_has_the_same_key_each_time() -> None:
-    """Another record has another."""
+    """Another record has another key."""
     one, again, other = batch_of({"n": 1}, {"n": 1}, {"n": 2}).rejected
     assert one.key == again.key != other.key
     assert one.key.startswith("sha:")
 
 
 def test_an_id_too_long_for_a_key_is_known_by_its_content() -> None:
-    """PostHog's ids have at most 200 characters."""
+    """PostHog's ids have at most 200 characters, so its key is a hash of its content."""
     (item,) = batch_of({"id": "x" * 201, "click_count": "many"}).rejected
     assert item.key.startswith("sha:")
 
 
 def test_a_defect_of_ours_is_not_taken_for_a_bad_record() -> None:
-    """Only InvalidRecord sets a record aside."""
+    """Only InvalidRecord rejects a record."""
 
     def broken(*_: Any) -> None:
         raise KeyError("ours")
@@ -211,7 +211,7 @@ def test_a_defect_of_ours_is_not_taken_for_a_bad_record() -> None:
 
 @given(st.lists(ANY_RECORDING | st.none() | st.text(max_size=3), max_size=6))
 def test_every_record_is_a_row_or_a_reject_and_no_key_comes_twice(records: list[Any]) -> None:
-    """And each row knows the record it came from."""
+    """And each row knows its record."""
     batch = batch_of(*records, dirty=True)
     assert len(batch.rows["session_recordings"]) + len(batch.rejected) <= len(records)
     origins = set(batch.origins["session_recordings"])
@@ -228,6 +228,6 @@ def test_every_record_is_a_row_or_a_reject_and_no_key_comes_twice(records: list[
 
 
 def test_volatile_fields_are_declared_so() -> None:
-    """They move by themselves, so they are no news."""
+    """They change by themselves, so they count as no change."""
     volatile = {field.name for field in RECORDINGS.fields if field.volatile}
     assert volatile == {"recording_ttl", "matches_filters"}

@@ -1,4 +1,4 @@
-"""What is kept of records that hold secrets."""
+"""What is kept of records with secrets."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ KEPT = f"{sha256(TEXT)}:{len(TEXT)}"
 def test_of_text_that_the_catalogue_does_not_know_hash_and_length_stay(
     record: dict[str, Any], left: dict[str, Any] | None
 ) -> None:
-    """Names, numbers, booleans and null stay, at any depth; looked at again it is the same."""
+    """Names, numbers, booleans and null are kept at any depth. A second pass changes nothing."""
     found = withhold(record, SECRETS)
     assert found == (record if left is None else left)
     assert withhold(found, SECRETS) == found
 
 
 def test_a_field_that_is_admitted_is_kept_with_all_that_is_in_it() -> None:
-    """The field of that name at that place, and no other."""
+    """Only the field of that name at that place."""
     record = {
         "new": {"a": TEXT},
         "owner": {"new": TEXT, "other": TEXT},
@@ -77,7 +77,7 @@ def test_a_field_that_is_admitted_is_kept_with_all_that_is_in_it() -> None:
 
 
 def test_what_is_nested_without_end_is_cut() -> None:
-    """Such a record is refused, whatever is in there."""
+    """The transformer rejects such a record anyway."""
     deep: Any = TEXT
     for _ in range(5000):
         deep = [deep]
@@ -85,7 +85,7 @@ def test_what_is_nested_without_end_is_cut() -> None:
 
 
 def test_the_streams_with_secrets_are_these() -> None:
-    """The catalogue says so, and one mechanism holds for all of them."""
+    """The catalogue marks them, and one mechanism serves all of them."""
     found = {
         stream.name
         for stream in STREAMS.values()

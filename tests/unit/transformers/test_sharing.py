@@ -51,22 +51,22 @@ OWNER = '["insight", "14"]'
 
 
 def batch_from(record: Any, *, dirty: bool = False, **parent: Any) -> Batch:
-    """What an answer about an insight becomes."""
+    """The batch of an answer about an insight."""
     return batch_of(RESOURCE, [record], INSIGHT | parent, dirty=dirty)
 
 
 def configurations(batch: Batch) -> list[dict[str, Any]]:
-    """Its rows."""
+    """Its rows of sharing_configurations."""
     return rows_of(batch, "sharing_configurations")
 
 
 def passwords(batch: Batch) -> list[dict[str, Any]]:
-    """Their rows."""
+    """Its rows of share_passwords."""
     return rows_of(batch, "share_passwords")
 
 
 def test_an_answer_of_three_fields_is_a_configuration() -> None:
-    """Older servers say nothing of passwords, so those that are stored stay."""
+    """Older servers leave out the passwords, so stored passwords stay."""
     batch = batch_of_answer(RESOURCE, json.dumps(THREE).encode(), INSIGHT)
     assert (configurations(batch), passwords(batch)) == ([ROW], [])
     assert (batch.whole, batch.rejected) == ({}, [])
@@ -74,7 +74,7 @@ def test_an_answer_of_three_fields_is_a_configuration() -> None:
 
 @pytest.mark.parametrize("settings", [None, {"legend": True}])
 def test_an_answer_of_six_fields_brings_its_passwords(settings: Any) -> None:
-    """The list is whole: a password that is stored and not in it is gone."""
+    """The list is complete: a stored password that is not in it is gone."""
     batch = batch_from({**SIX, "settings": settings, "share_passwords": PASSWORDS, "new": 1})
     more = {} if settings is None else {"settings": settings}
     assert configurations(batch) == [ROW | more | {"password_required": True, "extra": {"new": 1}}]
@@ -103,7 +103,7 @@ def test_an_answer_of_six_fields_brings_its_passwords(settings: Any) -> None:
 def test_passwords_come_as_list_as_text_or_not_at_all(
     value: Any, expected: int, whole: bool
 ) -> None:
-    """What cannot be read says nothing, and is not kept."""
+    """A text that cannot be read as a list says nothing and is not kept."""
     batch = batch_from({**SIX, "share_passwords": value})
     assert (len(passwords(batch)), bool(batch.whole)) == (expected, whole)
     assert batch.rejected == []
@@ -119,26 +119,26 @@ def test_the_id_of_a_resource_is_a_text(resource_id: Any) -> None:
 
 @pytest.mark.parametrize("password_id", [3, "3"])
 def test_the_id_of_a_password_is_a_text(password_id: Any) -> None:
-    """It is a number in the answer, and a text in addresses."""
+    """It is a number in the answer and a text in addresses."""
     batch = batch_from({**SIX, "share_passwords": [{"id": password_id}]})
     assert [row["id"] for row in passwords(batch)] == ["3"]
 
 
 def test_the_token_of_what_was_never_shared_is_no_news() -> None:
-    """It is made up anew for every answer."""
+    """PostHog makes up another one for every answer."""
     one, other = batch_from(NEVER), batch_from({**NEVER, "access_token": TOKEN[::-1]})
     assert one.rows == other.rows
     assert "access_token_sha256" not in configurations(one)[0]
 
 
 def test_a_new_token_shows_in_its_hash() -> None:
-    """So that an exchanged link is a change."""
+    """So a replaced link is a change."""
     (row,) = configurations(batch_from({**THREE, "access_token": TOKEN + "2"}))
     assert row["access_token_sha256"] != TOKEN_HASH
 
 
 def test_a_record_set_aside_is_known_by_the_key_its_row_would_have() -> None:
-    """So that it is resolved when it loads."""
+    """So the reject is resolved when the record loads."""
     (item,) = batch_from({**THREE, "enabled": "perhaps"}).rejected
     assert item.key == OWNER
     (row,) = batch_from(THREE).rows["sharing_configurations"]
@@ -155,7 +155,7 @@ def test_a_record_set_aside_is_known_by_the_key_its_row_would_have() -> None:
     ],
 )
 def test_a_password_that_cannot_be_stored_costs_its_configuration(wrong: Any, reason: str) -> None:
-    """As a whole, and none of the stored passwords is taken for gone."""
+    """All of it is rejected, and no stored password is marked deleted."""
     batch = batch_from({**SIX, "share_passwords": wrong})
     assert [item.reason for item in batch.rejected] == [reason]
     assert (configurations(batch), passwords(batch), batch.whole) == ([], [], {})
@@ -163,7 +163,7 @@ def test_a_password_that_cannot_be_stored_costs_its_configuration(wrong: Any, re
 
 @pytest.mark.parametrize("as_text", [False, True], ids=["list", "text"])
 def test_a_password_that_was_repaired_is_marked(as_text: bool) -> None:
-    """Also where it came inside a text, into which nobody has looked before."""
+    """Also if it came inside a text that was not repaired before."""
     damaged = [{"id": 3, "note": "a\0\ud83d"}]
     value = json.dumps(damaged) if as_text else damaged
     batch = batch_from({**SIX, "share_passwords": value}, dirty=not as_text)
@@ -176,7 +176,7 @@ def test_a_password_that_was_repaired_is_marked(as_text: bool) -> None:
 
 
 def leaks(batch: Batch) -> list[str]:
-    """The secrets that are still to be seen in anything that is stored."""
+    """The secrets that can still be found in anything that is stored."""
     seen = repr(batch)
     return [secret for secret in (TOKEN, PASSWORD) if secret in seen]
 
@@ -210,7 +210,7 @@ ODD: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("wrong", [{}, {"enabled": "perhaps"}], ids=["", "rejected"])
 @pytest.mark.parametrize("dirty", [False, True], ids=["clean", "dirty"])
 def test_no_token_and_no_password_is_stored(name: str, wrong: dict[str, Any], dirty: bool) -> None:
-    """Not in a row, not in `extra`, not in what is set aside, not in the reason."""
+    """Not in a row, not in `extra`, not in rejects, not in the reason."""
     batch = batch_from({**ODD[name], **wrong}, dirty=dirty)
     assert leaks(batch) == []
     assert bool(batch.rejected) == bool(wrong)
@@ -224,7 +224,7 @@ def test_passwords_that_are_no_objects_are_not_set_aside_in_clear() -> None:
 
 
 def test_of_what_is_no_object_only_a_hash_is_set_aside() -> None:
-    """Known by its content, and the same when it is replayed."""
+    """Its key is a hash of its content, which is the same in a replay."""
     others = [TOKEN, [THREE], Unreadable(f'{{"access_token": "{TOKEN}"', "not JSON")]
     batch = batch_of(RESOURCE, others, INSIGHT)
     assert leaks(batch) == []
@@ -252,11 +252,11 @@ SECRETS = st.recursive(
 def test_nothing_is_stored_of_a_secret_whatever_else_a_configuration_holds(
     others: dict[str, Any], secret: Any, listed: list[Any], as_text: bool
 ) -> None:
-    """And looking for it twice changes nothing."""
+    """A second pass changes nothing."""
     record = {**SIX, **others, "access_token": secret, "raw_password": secret, "x": [secret]}
     record["share_passwords"] = json.dumps(listed) if as_text else listed
     hidden = hide_tokens(record)
-    # Not by ==, to which not even NaN is the same.
+    # Not with ==: a NaN is not equal to itself.
     assert sorted(map(repr, hide_tokens(hidden).items())) == sorted(map(repr, hidden.items()))
     batch = batch_from(record, dirty=True)
     assert leaks(batch) == []

@@ -1,4 +1,4 @@
-"""The fast way reads what it accepts exactly as the way by field does."""
+"""The fast reader gives the same values as the reader by field, for all that it accepts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ USUAL = {
     "person": {**PERSON, "distinct_ids": ["d", "e"], "properties": {"plan": "pro"}},
 }
 
-# Mostly usual records, with one thing about them that may be anything.
+# Mostly ordinary records, in which one thing may be anything.
 NEARLY_USUAL = st.builds(
     lambda name, value: {**USUAL, name: value},
     st.sampled_from([*USUAL, "end_time", "recording_ttl", "email", "person_uuid", "new"]),
@@ -52,7 +52,7 @@ NEARLY_USUAL_PERSONS = st.builds(
 
 
 def batches_of(body: bytes) -> list[Batch]:
-    """What a list answer becomes, from the bytes of its records and from the decoded ones."""
+    """The batches of a list answer: from the bytes of its records, and from decoded records."""
     return [
         transform(Page(document["results"], dirty, NOON, len(body), {}, last=False))
         for document, dirty in (decode_list(body, read), decode(body))
@@ -60,7 +60,7 @@ def batches_of(body: bytes) -> list[Batch]:
 
 
 def by_value(batch: Batch) -> Any:
-    """A batch with its JSON columns as values, whose text may differ in form."""
+    """A batch with JSON columns as values, because their text may differ in form."""
     rows = {}
     for table, found in batch.rows.items():
         spec = TABLE_SPECS[table]
@@ -77,7 +77,7 @@ def by_value(batch: Batch) -> Any:
 
 
 def test_a_usual_record_goes_the_fast_way() -> None:
-    """Else nothing here would compare anything."""
+    """Otherwise these tests would compare nothing."""
     typed = read(Raw(json.dumps(USUAL).encode()))
     assert typed is not None
     assert (typed.key, typed.started_at) == ("a", NOON.replace(microsecond=123456))
@@ -101,7 +101,7 @@ def test_a_usual_record_goes_the_fast_way() -> None:
 @example([{**USUAL, "person": {**PERSON, "uuid": None}}])
 @example([{**USUAL, "person": {"uuid": ADA, "distinct_ids": ["d"], "properties": {}}}])
 def test_both_ways_give_equal_rows_and_rejects(records: list[dict[str, Any]]) -> None:
-    """Whatever comes: the fast way refuses what it would read otherwise."""
+    """For any records: the fast reader refuses what it would read differently."""
     fast, slow = batches_of(json.dumps({"results": records, "has_next": False}).encode())
     assert by_value(fast) == by_value(slow)
 
@@ -127,7 +127,7 @@ def test_both_ways_give_equal_rows_and_rejects(records: list[dict[str, Any]]) ->
     ],
 )
 def test_odd_bytes_are_read_alike(odd: bytes) -> None:
-    """Not UTF-8, half surrogates, no numbers, one key twice, nested deeply: beside a usual one."""
+    """Bad UTF-8, lone surrogates, invalid numbers, a repeated key, deep nesting."""
     odd = odd.replace(rb"\xe9", b"\xe9")
     usual = json.dumps(USUAL).encode()
     fast, slow = batches_of(b'{"results": [%b, %b], "next": null}' % (usual, odd))
