@@ -234,7 +234,7 @@ def test_in_posthogs_form_the_status_alone_says_what_is_to_be_done(
 def test_another_form_decides_about_no_record_and_no_key(
     status: int, kind: type[SourceError], body: bytes
 ) -> None:
-    """Proxies and firewalls send the same statuses. Nothing is concluded; the request is repeated."""
+    """Proxies and firewalls send the same statuses. Nothing is concluded; we ask again."""
     error = error_of(status, {}, body)
     assert type(error) is (ForeignAnswer if status in DECIDING else kind)
     assert (error.status, error.code) == (status, None)
