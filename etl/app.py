@@ -53,6 +53,7 @@ from etl.runs.doctor import (
     Uncounted,
     examine_clock,
     examine_key,
+    examine_required,
     examine_stream,
     trouble,
 )
@@ -393,11 +394,12 @@ async def foresee(
 async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
     """Look at everything a sync needs, and go on past what is wrong. Writes no data.
 
-    Raises ConfigurationError when a setting is missing.
+    When required settings are missing, names them all and looks no further.
     """
-    settings.require_source()
-    settings.require_database()
-    findings: list[Finding] = []
+    required = {"key": settings.require_source, "database": settings.require_database}
+    findings = examine_required(required)
+    if findings:
+        return findings
     async with AsyncExitStack() as stack:
         budget: Budget = Uncounted()
         clock = Clock(datetime.now(UTC))

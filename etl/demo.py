@@ -25,7 +25,7 @@ from etl.app import open_destination
 from etl.errors import EXIT_SUCCEEDED, EtlError, Stopped
 from etl.loaders.database import Database
 from etl.loaders.embedded_programs import choose_programs
-from etl.loaders.query import answer
+from etl.loaders.query import answer, drop_schemas
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
 from etl.settings import Settings
@@ -131,7 +131,7 @@ async def _run(
         )
         # Kept open for the whole demo, so that the server is not started for every command.
         async with open_destination(settings) as destination:
-            await _empty(destination.database)
+            await drop_schemas(destination.database, (SCHEMA, f"{SCHEMA}_etl"))
             environment = _environment(settings)
             tell(
                 f"A sandbox holds {recordings:,} recordings, and some of everything else; a real "
@@ -192,14 +192,6 @@ _RUNS = f"""SELECT to_char(started_at AT TIME ZONE 'UTC', 'HH24:MI:SSZ') AS star
        status, records_read AS "read", rows_inserted AS "rows inserted", requests,
        coalesce(reason, '') AS reason
 FROM {SCHEMA}_etl.runs ORDER BY started_at LIMIT 4"""
-
-
-async def _empty(database: Database) -> None:
-    from sqlalchemy import text
-
-    async with database.transaction() as connection:
-        for schema in (SCHEMA, f"{SCHEMA}_etl"):
-            await connection.execute(text(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE'))
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -6,7 +6,7 @@ Writes nothing. Spends at most three requests a project and two a stream.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -34,7 +34,6 @@ from etl.extractors.protocol import (
     parse_list,
     parse_object,
 )
-from etl.settings import Settings
 
 ATTEMPTS = 2
 # A doctor does not sit out a long wait, in seconds, but reports it.
@@ -76,10 +75,13 @@ def trouble(about: str, exc: EtlError) -> Finding:
     return Finding(about, False, str(exc), exc.exit_code)
 
 
-def examine_settings(settings: Settings) -> list[Finding]:
-    """Return a finding for each setting that has to be there and is not."""
+def examine_required(required: Mapping[str, Callable[[], object]]) -> list[Finding]:
+    """Return a finding for each setting that is required and missing.
+
+    required: what the setting is for, and what raises ConfigurationError when it is missing.
+    """
     findings = []
-    for about, read in (("key", settings.require_source), ("database", settings.require_database)):
+    for about, read in required.items():
         try:
             read()
         except ConfigurationError as exc:
