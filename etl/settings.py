@@ -6,7 +6,6 @@ Weakest first: defaults, the TOML file, the environment, flags.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import json
 import os
 import re
@@ -37,6 +36,7 @@ from yarl import URL
 from etl.core.budget import PLANS, RECORDINGS_LIST, Limit, Limits
 from etl.core.lookback import Lookback, parse_duration
 from etl.core.schedule import Schedule, parse_jitter, read_zone
+from etl.core.source import is_own_machine
 from etl.core.stream import Stream
 from etl.errors import ConfigurationError
 from etl.streams import STREAMS
@@ -583,14 +583,6 @@ def deprecations(settings: Settings) -> list[str]:
         "POSTHOG_ETL_API_PREFIX is environments, which PostHog has deprecated and may end after "
         "2026-07-31: leave it out, or set it to projects"
     ]
-
-
-def is_own_machine(host: str) -> bool:
-    """Tell whether what listens on `host` is asked by this very machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _known_streams(names: Sequence[str]) -> tuple[str, ...]:

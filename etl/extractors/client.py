@@ -33,8 +33,6 @@ _log = structlog.get_logger(__name__)
 
 # Where nothing has ever answered, a wrong address is likelier than a server that restarts.
 FIRST_CONTACT_ATTEMPTS = 3
-# A server that is there is reached sooner than this, in seconds.
-CONNECT_TIMEOUT_S = 20.0
 
 # What is shown of a longer wait that a server names, in seconds.
 _LONGEST_NAMED_S = 1e9

@@ -13,10 +13,12 @@ from typing import Any
 
 from etl.core.budget import CRUD
 from etl.core.clocks import TOLERANCE
+from etl.core.source import refuse_other_source
 from etl.core.stream import Mode, Resource, Stream
 from etl.core.walk import Ask
 from etl.core.window import Window
 from etl.errors import (
+    EXIT_FAILED,
     EXIT_PARTIAL,
     EXIT_SUCCEEDED,
     ConfigurationError,
@@ -26,6 +28,7 @@ from etl.errors import (
     StreamUnavailable,
 )
 from etl.extractors.client import Client
+from etl.extractors.projects import project_id_of
 from etl.extractors.protocol import (
     Request,
     is_record_gone,
@@ -34,6 +37,10 @@ from etl.extractors.protocol import (
     parse_list,
     parse_object,
 )
+from etl.loaders.database import Database
+from etl.loaders.history import History
+from etl.loaders.tables import Tables
+from etl.loaders.version import is_current
 
 ATTEMPTS = 2
 # A doctor does not sit out a long wait, in seconds, but reports it.
@@ -86,6 +93,54 @@ def examine_required(required: Mapping[str, Callable[[], object]]) -> list[Findi
             read()
         except ConfigurationError as exc:
             findings.append(trouble(about, exc))
+    return findings
+
+
+async def examine_schema(
+    database: Database, tables: Tables, *, auto_migrate: bool
+) -> tuple[Finding, bool]:
+    """Return whether a sync finds its tables, or makes them; and whether they are there now.
+
+    Raises DestinationError.
+    """
+    if await is_current(database, tables):
+        return Finding("schema", True, f"{tables.schema}, up to date"), True
+    if auto_migrate and await History(database, tables).may_create():
+        said = "not there or not up to date; the next sync migrates it"
+        return Finding("schema", True, said), False
+    said = (
+        "Not up to date, and this role may not change it. Run `posthog-etl migrate` with a role "
+        "that may create schemas"
+    )
+    return Finding("schema", False, said, EXIT_FAILED), False
+
+
+def examine_hosts(host: str, known: Sequence[str]) -> list[Finding]:
+    """Return a finding when the database holds, or may hold, the data of another server."""
+    try:
+        doubt = refuse_other_source(host, known)
+    except EtlError as exc:
+        return [trouble("source", exc)]
+    return [] if doubt is None else [Finding("source", True, doubt)]
+
+
+async def examine_source(
+    client: Client, projects: Sequence[str], streams: Sequence[Stream], prefix: str
+) -> list[Finding]:
+    """Return what is found of key, clocks, projects and streams; only of the key when refused."""
+    key, scopes = await examine_key(client)
+    findings = [key]
+    if not key.well:
+        return findings
+    findings.append(examine_clock(client))
+    for project in projects:
+        try:
+            project_id = await project_id_of(client, project)
+        except EtlError as exc:
+            findings.append(trouble(f"project {project}", exc))
+            continue
+        for stream in streams:
+            findings.append(await examine_stream(client, stream, project_id, prefix, scopes))
     return findings
 
 

@@ -13,9 +13,9 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
+from etl.core.source import is_own_machine
 from etl.errors import EtlError
 from etl.service.connections import Connections, connection_limit, listen
-from etl.settings import is_own_machine
 
 _log = structlog.get_logger(__name__)
 

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
-from etl.app import Destination, open_source, project_ids_of
+from etl.app import Destination, open_source
 from etl.core.coverage import Span
 from etl.core.stream import Stream
+from etl.extractors.projects import project_ids_of
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Unit
 from etl.loaders.queue import NewJob, Queue, open_queue
@@ -118,7 +119,7 @@ async def enqueue_sync(settings: Settings, streams: Sequence[Stream]) -> Enqueue
     """
     enqueued = Enqueued()
     async with open_source(impatient(settings)) as (destination, tools):
-        for project_id in await project_ids_of(tools.client, settings):
+        for project_id in await project_ids_of(tools.client, settings.projects):
             jobs = [Job(project_id, each.name, each.unit, SYNC).as_new() for each in streams]
             address, bookkeeping = destination.queue, destination.tables.bookkeeping
             async with open_queue(address, bookkeeping) as queue, queue.exclusively():
@@ -135,7 +136,7 @@ async def enqueue_backfill(settings: Settings, streams: Sequence[Stream], past: 
     """
     enqueued = Enqueued()
     async with open_source(impatient(settings)) as (destination, tools):
-        for project_id in await project_ids_of(tools.client, settings):
+        for project_id in await project_ids_of(tools.client, settings.projects):
             for stream in streams:
                 job = Job(
                     project_id,

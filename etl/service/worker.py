@@ -23,8 +23,9 @@ from pgqueuer.domain.errors import FailingListenerError, RetryRequested
 from pgqueuer.domain.types import JOB_STATUS, QueueEntrypoint, QueueManagerId
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
-from etl.app import open_source, open_tools, project_ids_of
+from etl.app import open_source, open_tools
 from etl.errors import ConfigurationError, DestinationError, DestinationUnavailable
+from etl.extractors.projects import project_ids_of
 from etl.loaders.database import Database, translate
 from etl.loaders.prune import prune_jobs
 from etl.loaders.queue import Queue, entrypoint_of, open_queue
@@ -73,7 +74,7 @@ async def _work(
             await _touch_first(alive)
             await stack.enter_async_context(_beside(_touch(alive)))
         destination, first = await stack.enter_async_context(open_source(impatient(settings)))
-        projects = await project_ids_of(first.client, settings)
+        projects = await project_ids_of(first.client, settings.projects)
         database, tables = destination.database, destination.tables
         async with open_queue(destination.queue, tables.bookkeeping):
             pass  # a mistake in its address is one of the configuration's

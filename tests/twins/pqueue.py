@@ -52,9 +52,9 @@ TWINS = [
     Twin(
         name="streams that a stopped sync did not begin are not told of",
         promise="P3",
-        file="etl/app.py",
-        find="                    reports.append(Report(",
-        replace="                    [].append(Report(",
+        file="etl/runs/projects.py",
+        find="                reports.append(Report(",
+        replace="                [].append(Report(",
         caught_by="tests/acceptance/test_honest.py::"
         "test_a_sync_that_is_stopped_between_two_streams_says_which_it_did_not_begin",
     ),
