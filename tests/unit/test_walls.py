@@ -20,6 +20,7 @@ PLANTED = (
     ("console", "sqlalchemy"),
     ("runs", "asyncpg"),
     ("app", "sqlalchemy"),
+    ("app", "aiohttp"),
     ("service", "sqlalchemy"),
     ("cli", "asyncpg"),
     ("settings", "sqlalchemy"),
@@ -84,6 +85,7 @@ PLANTED = (
     ("core", "etl.logs"),
     ("transformers", "etl.streams"),
     ("errors", "etl.core"),
+    ("tasks", "etl.runs"),
     # the sandbox
     ("loaders", "etl.sandbox"),
     ("streams", "etl.sandbox"),
