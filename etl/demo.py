@@ -30,6 +30,7 @@ from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
 from etl.settings import Settings
 from etl.streams import STREAMS, TABLE_SPECS
+from etl.tasks import race
 
 SCHEMA = "posthog"
 KILL_AT = 0.4  # of the recordings
@@ -87,19 +88,14 @@ async def run_demo(
     `stop` before the end raises Stopped. Whatever happens, nothing is left running.
     """
     shown = asyncio.Event()
-    demo = asyncio.create_task(_run(data_dir, recordings, say, show, shown, stop if stay else None))
-    stopping = asyncio.create_task(stop.wait())
+    demo = _run(data_dir, recordings, say, show, shown, stop if stay else None)
     try:
-        await asyncio.wait({demo, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not shown.is_set():
-            demo.cancel()
-        return await demo
+        async with race(demo, stop.wait()) as (showing, _):
+            if not shown.is_set():
+                showing.cancel()
+            return await showing
     except asyncio.CancelledError:
         raise Stopped("Stopped. Nothing is left running") from None
-    finally:
-        for task in (demo, stopping):
-            task.cancel()
-        await asyncio.gather(demo, stopping, return_exceptions=True)
 
 
 async def _run(

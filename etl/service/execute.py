@@ -23,6 +23,7 @@ from etl.runs.work import Plan, Reached, Tools
 from etl.service.queue import BACKFILL, SYNC, Job, enqueue_rest, portions
 from etl.settings import Settings
 from etl.streams import STREAMS
+from etl.tasks import beside, first_of, race
 
 _log = structlog.get_logger(__name__)
 
@@ -131,12 +132,13 @@ class Executor:
     ) -> Again | None:
         """Execute a job until it is done, has to give way, or the worker cannot go on."""
         halt = asyncio.Event()
-        executing = asyncio.create_task(self._execute(queue, tools, job, found, halt))
         turn_s = self._settings.queue_turn_s * 2 ** min(found.attempts, LONGER_TURNS)
-        watching = asyncio.create_task(self._give_way(queue, job, turn_s, halt))
-        ending = asyncio.create_task(first_of(self._stop, queue.lost))
-        try:
-            await asyncio.wait({executing, ending}, return_when=asyncio.FIRST_COMPLETED)
+        async with (
+            beside(self._give_way(queue, job, turn_s, halt)),
+            race(
+                self._execute(queue, tools, job, found, halt), first_of(self._stop, queue.lost)
+            ) as (executing, _),
+        ):
             if not executing.done():
                 halt.set()
                 await asyncio.wait({executing}, timeout=GRACE_S)
@@ -144,10 +146,6 @@ class Executor:
                 # What it had in hand is not committed, and read again by the next.
                 return Again(0.0, "stopped in the middle of a batch")
             return executing.result()
-        finally:
-            for task in (executing, watching, ending):
-                task.cancel()
-            await asyncio.gather(executing, watching, ending, return_exceptions=True)
 
     async def _give_way(self, queue: Queue, job: Job, turn_s: float, halt: asyncio.Event) -> None:
         """Halt the unit after its turn once another project's job has waited for a while."""
@@ -227,16 +225,6 @@ class Executor:
         if not self._source_is_known and any(report.records_read for report in reports):
             await tools.database.repeat(lambda: tools.history.add_host(self._settings.host))
             self._source_is_known = True
-
-
-async def first_of(*events: asyncio.Event) -> None:
-    """Return once any of the events is set."""
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
 
 
 def _unseen(_reached: Reached) -> None:

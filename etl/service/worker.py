@@ -10,8 +10,7 @@ import asyncio
 import contextlib
 import logging
 from asyncio import Event
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,9 +30,10 @@ from etl.loaders.prune import prune_jobs
 from etl.loaders.queue import Queue, entrypoint_of, open_queue
 from etl.loaders.tables import Tables
 from etl.runs.work import Tools
-from etl.service.execute import LOOK_EVERY_S, Executor, first_of
+from etl.service.execute import LOOK_EVERY_S, Executor
 from etl.service.queue import impatient
 from etl.settings import Settings
+from etl.tasks import beside, first_of, race
 
 _log = structlog.get_logger(__name__)
 
@@ -52,17 +52,11 @@ async def work(
     A set `stop` commits the batch in hand and puts the rest back. A Postgres that restarts is
     waited for, as long as it takes. Raises EtlError when it cannot begin.
     """
-    working = asyncio.create_task(_work(settings, concurrency, stop, alive, begun := Event()))
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    begun = Event()
+    async with race(_work(settings, concurrency, stop, alive, begun), stop.wait()) as (working, _):
         if not begun.is_set() and not working.done():
             return  # what it waited for in order to begin may take long
         await working
-    finally:
-        for task in (working, stopping):
-            task.cancel()
-        await asyncio.gather(working, stopping, return_exceptions=True)
 
 
 async def _work(
@@ -72,14 +66,14 @@ async def _work(
     async with AsyncExitStack() as stack:
         if alive is not None:
             await _touch_first(alive)
-            await stack.enter_async_context(_beside(_touch(alive)))
+            await stack.enter_async_context(beside(_touch(alive)))
         destination, first = await stack.enter_async_context(open_source(impatient(settings)))
         projects = await project_ids_of(first.client, settings.projects)
         database, tables = destination.database, destination.tables
         async with open_queue(destination.queue, tables.bookkeeping):
             pass  # a mistake in its address is one of the configuration's
         begun.set()
-        await stack.enter_async_context(_beside(_tidy(database, tables)))
+        await stack.enter_async_context(beside(_tidy(database, tables)))
         idle: asyncio.Queue[Tools] = asyncio.Queue()
         idle.put_nowait(first)
         for _ in range(concurrency - 1):
@@ -158,7 +152,7 @@ async def _take_jobs(
             _log.info("queue.lost")
         manager.shutdown.set()
 
-    async with _beside(pass_on_the_end()):
+    async with beside(pass_on_the_end()):
         await manager.run(
             batch_size=1,
             dequeue_timeout=timedelta(seconds=LOOK_EVERY_S),
@@ -222,17 +216,6 @@ class _Manager(QueueManager):
         except Exception:
             self.lost.set()
             raise
-
-
-@asynccontextmanager
-async def _beside(other: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run `other` beside the block, and end it with the block."""
-    task = asyncio.create_task(other)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _touch_first(path: Path) -> None:
