@@ -24,7 +24,7 @@ import orjson
 from etl.app import open_destination
 from etl.errors import EXIT_SUCCEEDED, EtlError, Stopped
 from etl.loaders.database import Database
-from etl.loaders.embedded_programs import choose_programs
+from etl.loaders.embedded.programs import choose_programs
 from etl.loaders.query import answer, drop_schemas
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running

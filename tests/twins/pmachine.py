@@ -97,7 +97,7 @@ TWINS = [
     Twin(
         name="the data directory is open to everybody",
         promise="P11",
-        file="etl/loaders/embedded_user.py",
+        file="etl/loaders/embedded/user.py",
         find="            directory.chmod(0o700)\n",
         replace="            pass\n",
         caught_by=_EMBEDDED + "[an older version]",
@@ -105,7 +105,7 @@ TWINS = [
     Twin(
         name="files of older versions stay open to everybody",
         promise="P11",
-        file="etl/loaders/embedded_user.py",
+        file="etl/loaders/embedded/user.py",
         find="        os.fchmod(descriptor, 0o600)\n",
         replace="        pass\n",
         caught_by=_EMBEDDED + "[an older version]",
