@@ -1,28 +1,21 @@
-"""Files, environment and flags -> one frozen Settings, read once. Secrets hide in its repr.
-
-Weakest first: defaults, the TOML file, the environment, flags.
-"""
+"""Every setting: one frozen Settings, whose repr hides secrets."""
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
-import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
+    BeforeValidator,
     Field,
     PrivateAttr,
     SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 from pydantic_settings import (
@@ -31,7 +24,6 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
-from yarl import URL
 
 from etl.core.budget import PLANS, RECORDINGS_LIST, Limit, Limits
 from etl.core.lookback import Lookback, parse_duration
@@ -39,15 +31,10 @@ from etl.core.schedule import Schedule, parse_jitter, read_zone
 from etl.core.source import is_own_machine
 from etl.core.stream import Stream
 from etl.errors import ConfigurationError
+from etl.settings import values
 from etl.streams import STREAMS
 
 PREFIX = "POSTHOG_ETL_"
-# A key, or the user and password of an address, that stands where something else belongs.
-_SECRET = re.compile(r"ph[a-z]_[\w-]+|(?<=://)[^\s'\"]*@")
-_SHORTEST_TOKEN = 16
-_OF_EVERY_SCHEDULE = ("time_zone", "jitter")
-_OF_A_SCHEDULE = ("name", "cron", "streams", *_OF_EVERY_SCHEDULE)
-INGESTION_HOSTS = ("us.i.posthog.com", "eu.i.posthog.com", "app-static.posthog.com")
 _OURS_WITHOUT_PREFIX = {
     "host": "POSTHOG_HOST",
     "api_key": "POSTHOG_PERSONAL_API_KEY",
@@ -56,6 +43,8 @@ _OURS_WITHOUT_PREFIX = {
     "database_url": "DATABASE_URL",
     "database_password_file": "DATABASE_PASSWORD_FILE",
 }
+_Duration = Annotated[str, values.accepted_by(parse_duration)]
+_Streams = Annotated[tuple[str, ...], BeforeValidator(values.read_streams)]
 
 
 def _named(name: str, default: Any, about: str) -> Any:
@@ -84,12 +73,14 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    host: str = _named(
+    host: Annotated[str, AfterValidator(values.read_host)] = _named(
         "host", "https://us.posthog.com", "Address of the PostHog app, not of its ingestion."
     )
-    api_key: SecretStr | None = _named("api_key", None, "Personal API key (phx_…).")
+    api_key: Annotated[SecretStr | None, AfterValidator(values.read_key)] = _named(
+        "api_key", None, "Personal API key (phx_…)."
+    )
     api_key_file: Path | None = _named("api_key_file", None, "A file that holds the key.")
-    project_id: str = _named(
+    project_id: Annotated[str, AfterValidator(values.read_projects)] = _named(
         "project_id", "@current", "Project id, several with commas, or @current."
     )
     database_url: SecretStr | None = _named(
@@ -117,15 +108,17 @@ class Settings(BaseSettings):
         description="Where the embedded Postgres keeps its data, and each run a file that shows "
         "whether it lives.",
     )
-    schema_name: str = Field(
+    schema_name: Annotated[str, AfterValidator(values.read_schema)] = Field(
         "posthog",
         validation_alias=AliasChoices("POSTHOG_ETL_SCHEMA", "schema"),
         description="Schema of the data tables; the bookkeeping is in the same name with _etl.",
     )
-    start: datetime = Field(
+    start: Annotated[
+        datetime, BeforeValidator(values.read_instant), AfterValidator(values.read_start)
+    ] = Field(
         datetime(2020, 1, 1, tzinfo=UTC), description="First load: recordings since this instant."
     )
-    lookback: str = Field(
+    lookback: Annotated[str, values.accepted_by(Lookback.parse)] = Field(
         "26h, 7d every 6h, 30d every 1d",
         description="Which recordings are read again, by age: the first grade at every sync, "
         "older ones more seldom, what is older than the last one never. Units: m, h, d, w.",
@@ -145,11 +138,11 @@ class Settings(BaseSettings):
         description="No more than so many requests a sync ask for single records that a list did "
         "not show, a count; the next sync goes on.",
     )
-    disabled_streams: tuple[str, ...] = Field((), description="Streams that are switched off.")
-    enabled_streams: tuple[str, ...] = Field(
+    disabled_streams: _Streams = Field((), description="Streams that are switched off.")
+    enabled_streams: _Streams = Field(
         (), description="Streams that are off by default and switched on."
     )
-    keep_fields: tuple[str, ...] = Field(
+    keep_fields: Annotated[tuple[str, ...], BeforeValidator(values.read_kept_fields)] = Field(
         (),
         description="Fields of streams with secrets whose text is kept although the catalogue does "
         "not know them, as TABLE.FIELD with commas, such as subscriptions.new_field or, within a "
@@ -162,7 +155,7 @@ class Settings(BaseSettings):
         le=100_000,
         description="How many recordings, and how many insights, a sync asks about their sharing.",
     )
-    sharing_recheck: str = Field(
+    sharing_recheck: _Duration = Field(
         "6h",
         description="After what time an unchanged one is asked about again. Units: m, h, d, w.",
     )
@@ -201,17 +194,17 @@ class Settings(BaseSettings):
     )
     auto_migrate: bool = Field(True, description="Whether sync brings the schema up to date.")
     ca_file: Path | None = Field(None, description="Certificates to trust besides the system's.")
-    schedule: str = Field(
+    schedule: Annotated[str, values.accepted_by(partial(Schedule, "all"))] = Field(
         "*/15 * * * *",
         description="When `serve` brings all streams up to date: a cron expression of five fields.",
     )
-    time_zone: str = Field(
+    time_zone: Annotated[str, values.accepted_by(read_zone)] = Field(
         "UTC", description="Where the clock hangs that schedules go by: UTC, Europe/Berlin."
     )
-    jitter: str = Field(
+    jitter: Annotated[str, values.accepted_by(parse_jitter)] = Field(
         "0", description="A tick is late by a random time up to this long. Units: s, m, h."
     )
-    schedules: tuple[Schedule, ...] = Field(
+    schedules: Annotated[tuple[Schedule, ...], BeforeValidator(values.read_schedules)] = Field(
         (),
         description="Instead of `schedule`, several: `[[schedules]]` in the file, each with name, "
         "cron, and if you like streams, time_zone, jitter; a JSON list of these in the "
@@ -221,13 +214,13 @@ class Settings(BaseSettings):
     serve_port: int = Field(
         8011, ge=0, le=65_535, description="Port that `serve` listens on; 0 picks a free one."
     )
-    serve_token: SecretStr | None = Field(
+    serve_token: Annotated[SecretStr | None, AfterValidator(values.read_token)] = Field(
         None,
         description="Whoever asks `serve` anything but /healthz has to show it. Needed when it "
         "listens on more than this machine.",
     )
     serve_token_file: Path | None = Field(None, description="A file that holds the token.")
-    keep_runs: str = Field(
+    keep_runs: _Duration = Field(
         "90d",
         description="`serve` forgets runs that ended longer ago, but for the latest of each unit. "
         "Units: m, h, d, w.",
@@ -253,183 +246,20 @@ class Settings(BaseSettings):
         }
         return (init_settings, env_settings)
 
-    @field_validator("host")
-    @classmethod
-    def _host(cls, value: str) -> str:
-        try:
-            url = URL(value.strip())
-        except ValueError as exc:
-            raise ValueError(f"is no address: {exc}") from exc
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ValueError("must begin with https://, as in https://us.posthog.com")
-        if url.host in INGESTION_HOSTS:
-            app = f"https://{url.host.split('.')[0]}.posthog.com"
-            raise ValueError(f"is PostHog's ingestion host, which has no API. Use {app}")
-        if url.path not in ("", "/") or url.query_string:
-            raise ValueError(f"has a path; only the host is wanted: {url.origin()}")
-        return str(url.origin())
-
-    @field_validator("api_key")
-    @classmethod
-    def _key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None:
-            return None
-        key = value.get_secret_value().strip()
-        if not key:
-            raise ValueError("holds no key")
-        if key.startswith("phc_"):
-            raise ValueError(
-                "is a project token (phc_…), which can only send events. Create a personal API "
-                "key (phx_…) under Settings, Personal API keys"
-            )
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError("holds characters that no key has")
-        return SecretStr(key)
-
-    @field_validator("project_id")
-    @classmethod
-    def _projects(cls, value: str) -> str:
-        for part in value.split(","):
-            name = part.strip()
-            if name != "@current" and not re.fullmatch("[0-9]{1,18}", name):
-                raise ValueError(
-                    f"{name!r} is not a project id. It is the number in the project's settings "
-                    "(Settings, Project ID), or @current"
-                )
-        return value
-
-    @field_validator("lookback")
-    @classmethod
-    def _lookback(cls, value: str) -> str:
-        Lookback.parse(value)
-        return value
-
-    @field_validator("start", mode="before")
-    @classmethod
-    def _start(cls, value: Any) -> Any:
-        return value if not isinstance(value, str) else parse_instant(value)
-
-    @field_validator("start")
-    @classmethod
-    def _aware(cls, value: datetime) -> datetime:
-        at = value if value.tzinfo else value.replace(tzinfo=UTC)
-        if at.year < 1970:
-            raise ValueError("must be in 1970 or later")
-        if at > datetime.now(UTC):
-            # Nothing would be loaded, and everything before would count as known.
-            raise ValueError("lies in the future; it says since when recordings are loaded")
-        return at
-
-    @field_validator("sharing_recheck", "keep_runs")
-    @classmethod
-    def _duration(cls, value: str) -> str:
-        parse_duration(value)
-        return value
-
-    @field_validator("disabled_streams", "enabled_streams", mode="before")
-    @classmethod
-    def _streams(cls, value: Any) -> Any:
-        names = value.split(",") if isinstance(value, str) else value
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise ValueError("must be a list of stream names")
-        return _known_streams(names)
-
-    @field_validator("keep_fields", mode="before")
-    @classmethod
-    def _kept(cls, value: Any) -> Any:
-        names = value.split(",") if isinstance(value, str) else value
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise ValueError("must be a list of fields")
-        found = [name.strip() for name in names if name.strip()]
-        tables = [
-            resource.tables[0].name
-            for stream in STREAMS.values()
-            for resource in stream.resources
-            if resource.secrets is not None
-        ]
-        for name in found:
-            table, _, field = name.partition(".")
-            if table not in tables or not field:
-                hint = (
-                    nearest(table, tables) or f": it is one of {', '.join(dict.fromkeys(tables))}"
-                )
-                raise ValueError(f"{name!r} is not TABLE.FIELD of a table with secrets{hint}")
-        return tuple(found)
-
-    @field_validator("schedule")
-    @classmethod
-    def _cron(cls, value: str) -> str:
-        Schedule("all", value)
-        return value
-
-    @field_validator("time_zone")
-    @classmethod
-    def _zone(cls, value: str) -> str:
-        read_zone(value)
-        return value
-
-    @field_validator("jitter")
-    @classmethod
-    def _jitter(cls, value: str) -> str:
-        parse_jitter(value)
-        return value
-
-    @field_validator("schedules", mode="before")
-    @classmethod
-    def _schedules(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except ValueError:
-                raise ValueError("must be a list in JSON, or [[schedules]] in the file") from None
-        if not isinstance(value, list | tuple):
-            raise ValueError("must be a list: write [[schedules]] above each of them")
-        common = {name: info.data[name] for name in _OF_EVERY_SCHEDULE if name in info.data}
-        found = [each if isinstance(each, Schedule) else _schedule(each, common) for each in value]
-        names = [each.name for each in found]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"there are two schedules {name!r}")
-        return tuple(found)
-
-    @field_validator("serve_token")
-    @classmethod
-    def _token(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None:
-            return None
-        token = value.get_secret_value().strip()
-        if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
-            raise ValueError(
-                f"must be {_SHORTEST_TOKEN} or more plain characters; make one with: "
-                "openssl rand -hex 24"
-            )
-        return SecretStr(token)
-
-    @field_validator("schema_name")
-    @classmethod
-    def _schema(cls, value: str) -> str:
-        if not value or len(value.encode()) > 50 or "\0" in value:
-            raise ValueError("must be a name of 1 to 50 bytes")
-        if value.startswith("pg_"):
-            raise ValueError("may not begin with pg_, which Postgres keeps for itself")
-        if value.endswith(("_etl", "_queries")):
-            raise ValueError("may not end in _etl or _queries, which are added to other names")
-        return value
-
     @model_validator(mode="after")
     def _secrets_from_files(self) -> Settings:
-        for name, check in (("api_key", self._key), ("serve_token", self._token)):
+        for name, check in (("api_key", values.read_key), ("serve_token", values.read_token)):
             path = getattr(self, f"{name}_file")
             if getattr(self, name) is None and path is not None:
                 variable = environment_name(f"{name}_file")
-                text = _secret_in(path, variable)
+                text = values.secret_in(path, variable)
                 try:
                     secret = check(SecretStr(text))
                 except ValueError as exc:
                     raise ValueError(f"{variable} {exc}") from exc
                 object.__setattr__(self, name, secret)
         if self.database_password_file is not None:
-            text = _secret_in(self.database_password_file, "DATABASE_PASSWORD_FILE")
+            text = values.secret_in(self.database_password_file, "DATABASE_PASSWORD_FILE")
             if not text:
                 raise ValueError("DATABASE_PASSWORD_FILE holds no password")
             self._database_password = SecretStr(text)
@@ -445,9 +275,9 @@ class Settings(BaseSettings):
                 )
             return self
         simple = {"name": "all", "cron": self.schedule}
-        common = {name: getattr(self, name) for name in _OF_EVERY_SCHEDULE}
+        common = {name: getattr(self, name) for name in values.OF_EVERY_SCHEDULE}
         try:
-            object.__setattr__(self, "schedules", (_schedule(simple, common),))
+            object.__setattr__(self, "schedules", (values.schedule_of(simple, common),))
         except ValueError as exc:
             # All the rest of it has been looked at above.
             raise ValueError(str(exc).replace("schedule 'all':", "POSTHOG_ETL_JITTER")) from exc
@@ -553,72 +383,6 @@ class Settings(BaseSettings):
         return self.database_url.get_secret_value().strip()
 
 
-def load_settings(
-    config: Path | None = None, flags: Mapping[str, Any] | None = None
-) -> tuple[Settings, list[str]]:
-    """Return the settings and what deserves a warning. Raises ConfigurationError, one line."""
-    from_file = {} if config is None else _read_file(config)
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
-    # The file is weaker than the environment, so what the environment names is left out of it.
-    merged = {
-        name: value
-        for name, value in from_file.items()
-        if not os.environ.get(environment_name(name))
-    }
-    try:
-        settings = Settings(**(merged | given))
-    except ValidationError as exc:
-        origins = {name: f"{name} in {config}" for name in merged}
-        origins |= {name: f"--{name}" for name in given}
-        raise ConfigurationError(_explain(exc, origins)) from exc
-    return settings, _unknown_variables()
-
-
-def deprecations(settings: Settings) -> list[str]:
-    """Return a warning for each setting whose value will stop working."""
-    if settings.api_prefix != "environments":
-        return []
-    # PostHog/posthog#68511: rewritten to /api/projects, with the headers Deprecation and Sunset.
-    return [
-        "POSTHOG_ETL_API_PREFIX is environments, which PostHog has deprecated and may end after "
-        "2026-07-31: leave it out, or set it to projects"
-    ]
-
-
-def _known_streams(names: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in names)
-    for name in names:
-        if name not in STREAMS:
-            raise ValueError(f"there is no stream {name!r}{nearest(name, STREAMS)}")
-    return names
-
-
-def _schedule(written: Any, common: Mapping[str, str]) -> Schedule:
-    """Return the schedule that a table of the file means; `common` is what it need not repeat."""
-    if not isinstance(written, dict):
-        raise ValueError("must be tables: write [[schedules]] above each of them")
-    name = written.get("name")
-    if not isinstance(name, str) or name.startswith(":"):  # those are ours
-        raise ValueError("each needs a name of small letters, digits, - and _")
-    try:
-        for key in written:
-            if key not in _OF_A_SCHEDULE:
-                raise ValueError(f"there is no {key!r} in it{nearest(key, _OF_A_SCHEDULE)}")
-        given = {**common, **written}
-        streams = given.pop("streams", ())
-        if isinstance(streams, str) or not all(isinstance(each, str) for each in streams):
-            raise ValueError('streams must be a list: ["session_recordings"]')
-        if "cron" not in given:
-            raise ValueError("it needs a cron expression")
-        for key, value in given.items():
-            if not isinstance(value, str):
-                raise ValueError(f"{key} must be text, in quotes")
-        jitter = parse_jitter(given.pop("jitter", "0"))
-        return Schedule(**given, streams=_known_streams(streams), jitter=jitter)
-    except (ValueError, TypeError) as exc:
-        raise ValueError(f"schedule {name!r}: {exc}") from exc
-
-
 def environment_name(name: str) -> str:
     """Return the environment variable of a setting."""
     return _OURS_WITHOUT_PREFIX.get(name, PREFIX + name.upper())
@@ -627,70 +391,3 @@ def environment_name(name: str) -> str:
 def setting_names() -> list[str]:
     """Return the names of all settings, as a file has them."""
     return ["schema" if name == "schema_name" else name for name in Settings.model_fields]
-
-
-def nearest(name: str, names: Any) -> str:
-    """Return ' (did you mean X?)', or nothing when no name is near."""
-    found = [each for each in names if name and name in each]
-    found = found or difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" (did you mean {found[0]}?)" if found else ""
-
-
-def parse_instant(text: str) -> datetime:
-    """Return the instant that ISO 8601 text means, UTC when it names no zone. Raises ValueError."""
-    try:
-        at = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ValueError(f"{text!r} is not a date; write 2026-01-31 or 2026-01-31T12:00Z") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _secret_in(path: Path, name: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "it is no text"
-        raise ValueError(f"{name} cannot be read: {path}: {why}") from exc
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise ConfigurationError(f"{path} cannot be read: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"{path} is not TOML: {exc}") from exc
-    for name in values:
-        if name not in setting_names():
-            raise ConfigurationError(
-                f"{path}: there is no setting {name!r}{nearest(name, setting_names())}",
-                remedy="See the configuration reference for all names",
-            )
-    return values
-
-
-def _unknown_variables() -> list[str]:
-    known = {environment_name(name) for name in setting_names()}
-    return [
-        f"{name} is set, but there is no such setting{nearest(name, known)}"
-        for name in sorted(os.environ)
-        if name.startswith(PREFIX) and name not in known
-    ]
-
-
-def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
-    """Return every mistake at once in one line, without what looks like a secret.
-
-    origins: where a setting stands that does not come from the environment.
-    """
-    names = {environment_name(name): name for name in setting_names()}
-    mistakes = []
-    for item in error.errors(include_url=False, include_input=False):
-        given = str(item["loc"][0]) if item["loc"] else ""
-        name = names.get(given, given)
-        shown = [environment_name(name)] if name else []
-        if name in origins:
-            shown.append(f"({origins[name]})")
-        text = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        mistakes.append(" ".join([*shown, _SECRET.sub("•••", text)]))
-    return "; ".join(mistakes)
