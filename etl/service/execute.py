@@ -9,13 +9,12 @@ from datetime import datetime
 
 import orjson
 import structlog
-from pgqueuer.domain import models
 
 from etl.app import Destination, plan_of
 from etl.core.stream import Stream
 from etl.errors import KeyRefused, SourceUnavailable, StreamUnavailable
 from etl.loaders.leases import Unit
-from etl.loaders.queue import Queue
+from etl.loaders.queue import Queue, TakenJob
 from etl.runs.backfill import backfill_stream, windows_left
 from etl.runs.report import FAILED, HELD, PARTIAL, PAUSED, Report
 from etl.runs.sync import execute_unit
@@ -86,7 +85,7 @@ class Executor:
         """How long a worker may say nothing of its job before another takes it, in seconds."""
         return max(1.0, self._settings.lease_s / 3)
 
-    async def take(self, queue: Queue, tools: Tools, found: models.Job) -> Again | None:
+    async def take(self, queue: Queue, tools: Tools, found: TakenJob) -> Again | None:
         """Execute a job; return when it is to be put back, None when it may leave the queue.
 
         Never raises but when it is cancelled.
@@ -111,7 +110,7 @@ class Executor:
             return again
 
     async def _after_failure(
-        self, queue: Queue, job: Job | None, found: models.Job, again: Again
+        self, queue: Queue, job: Job | None, found: TakenJob, again: Again
     ) -> Again | None:
         """Return when a failed job is tried again, None when the next tick brings it anyway."""
         try:
@@ -128,7 +127,7 @@ class Executor:
         return Again(wait_s, again.reason)
 
     async def _within_its_turn(
-        self, queue: Queue, tools: Tools, job: Job, found: models.Job
+        self, queue: Queue, tools: Tools, job: Job, found: TakenJob
     ) -> Again | None:
         """Execute a job until it is done, has to give way, or the worker cannot go on."""
         halt = asyncio.Event()
@@ -156,7 +155,7 @@ class Executor:
                 halt.set()
 
     async def _execute(
-        self, queue: Queue, tools: Tools, job: Job, found: models.Job, halt: asyncio.Event
+        self, queue: Queue, tools: Tools, job: Job, found: TakenJob, halt: asyncio.Event
     ) -> Again | None:
         stream = STREAMS.get(job.stream)
         if stream is None:

@@ -2,7 +2,7 @@
 
 from tests.twins.twin import Twin
 
-_WORKER = "etl/service/worker.py"
+_TAKING = "etl/loaders/taking.py"
 _EXECUTE = "etl/service/execute.py"
 _QUEUE = "etl/service/queue.py"
 _TESTS = "tests/acceptance/test_queue.py::"
@@ -11,7 +11,7 @@ TWINS = [
     Twin(
         name="a job that could not be put back leaves the queue",
         promise="P1",
-        file=_WORKER,
+        file=_TAKING,
         find='        done = [each for each in job_status if each[1] == "successful"]\n',
         replace="        done = list(job_status)\n",
         caught_by=_TESTS + "test_a_job_that_cannot_be_put_back_is_handed_on_all_the_same",
@@ -19,7 +19,7 @@ TWINS = [
     Twin(
         name="a job that could not be put back counts against its worker for ever",
         promise="P1",
-        file=_WORKER,
+        file=_TAKING,
         find="        if len(done) < len(job_status):\n",
         replace="        if False:\n",
         caught_by=_TESTS + "test_a_job_that_cannot_be_put_back_is_handed_on_all_the_same",
@@ -78,7 +78,7 @@ TWINS = [
     Twin(
         name="what was done and cannot be taken off holds its worker",
         promise="P12",
-        file=_WORKER,
+        file=_TAKING,
         find='            _log.warning("job.kept", reason=type(exc).__name__)\n',
         replace="            raise\n",
         caught_by=_TESTS + "test_a_job_that_cannot_be_taken_off_keeps_no_other_waiting",

@@ -61,6 +61,7 @@ PLANTED = (
     ("runs", "pgqueuer"),
     ("loaders", "pgqueuer"),
     ("app", "pgqueuer"),
+    ("service", "pgqueuer"),
     ("runs", "rich"),
     ("service", "rich"),
     ("service", "typer"),
