@@ -50,6 +50,7 @@ from etl.runs.rejects import retry_rejects
 from etl.runs.report import Report
 from etl.runs.status import Standing, read_status
 from etl.runs.sync import execute_unit
+from etl.runs.tidy import tidy
 from etl.runs.work import Plan, Progress, Tools, rows_now
 from etl.settings import Settings
 
@@ -287,8 +288,11 @@ async def sync(
         unit = Unit(project_id, stream.name, stream.unit)
         return [await execute_unit(tools, plan, stream, unit, stop, progress)]
 
-    async with open_source(settings, accept_host=accept_host) as (_, tools):
-        return await for_each(tools, settings.host, settings.projects, streams, stop, bring_up)
+    async with open_source(settings, accept_host=accept_host) as (destination, tools):
+        reports = await for_each(tools, settings.host, settings.projects, streams, stop, bring_up)
+        keep_runs = parse_duration(settings.keep_runs)
+        await tidy(destination.database, destination.tables, keep_runs, stop)
+    return reports
 
 
 async def backfill(

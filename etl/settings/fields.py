@@ -222,8 +222,8 @@ class Settings(BaseSettings):
     serve_token_file: Path | None = Field(None, description="A file that holds the token.")
     keep_runs: _Duration = Field(
         "90d",
-        description="`serve` forgets runs that ended longer ago, but for the latest of each unit. "
-        "Units: m, h, d, w.",
+        description="`serve` and `sync` forget runs that ended longer ago, but for the latest of "
+        "each unit. Units: m, h, d, w.",
     )
 
     _database_password: SecretStr | None = PrivateAttr(None)
