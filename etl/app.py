@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import Any
 
-import aiohttp
 import structlog
-from yarl import URL
 
-from etl import __version__
-from etl.core.budget import CRUD
-from etl.core.coverage import Span
-from etl.core.expected import Counted, unaccounted_of
 from etl.core.guard import Guard
 from etl.core.lookback import parse_duration
-from etl.core.outliers import hint_before, known_before
 from etl.core.retry import RetryPolicy
-from etl.core.stream import Mode, Stream
-from etl.errors import (
-    EXIT_FAILED,
-    ConfigurationError,
-    DestinationError,
-    EtlError,
-    KeyRefused,
-)
-from etl.extractors.client import CONNECT_TIMEOUT_S, Budget, Client, Clock
-from etl.extractors.connection import proxy_of
-from etl.extractors.protocol import Request, parse_object
+from etl.core.source import refuse_other_source
+from etl.core.stream import Stream
+from etl.errors import ConfigurationError, DestinationError, EtlError
+from etl.extractors.client import Budget, Client, Clock
+from etl.extractors.connection import open_session
+from etl.extractors.projects import project_id_of
 from etl.loaders.address import DatabaseAddress, parse_database_url
 from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database, Timeouts
@@ -42,7 +30,6 @@ from etl.loaders.history import History
 from etl.loaders.leases import Leases, Unit
 from etl.loaders.parents import ParentRows
 from etl.loaders.postgres import PostgresLoader
-from etl.loaders.queue import Jobs, count_jobs
 from etl.loaders.run_files import RunFiles
 from etl.loaders.tables import Tables
 from etl.loaders.version import is_current
@@ -51,18 +38,21 @@ from etl.runs.doctor import (
     MAX_WAIT_S,
     Finding,
     Uncounted,
-    examine_clock,
-    examine_key,
-    examine_stream,
+    examine_hosts,
+    examine_required,
+    examine_schema,
+    examine_source,
     trouble,
 )
 from etl.runs.outlook import Outlook, outlook
+from etl.runs.projects import for_each
 from etl.runs.rejects import retry_rejects
-from etl.runs.report import Report, ending_of, not_begun
+from etl.runs.report import Report
+from etl.runs.status import Standing, read_status
 from etl.runs.sync import execute_unit
+from etl.runs.tidy import tidy
 from etl.runs.work import Plan, Progress, Tools, rows_now
-from etl.settings import Settings, is_own_machine
-from etl.streams import STREAMS
+from etl.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
@@ -71,7 +61,7 @@ EMBEDDED = "embedded"
 # What a command shows while it works: (project, stream) -> the progress of that unit.
 Watch = Callable[[int, str], Progress]
 # Asks for the status.
-Look = Callable[[], Awaitable["Standing"]]
+Look = Callable[[], Awaitable[Standing]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +73,18 @@ class Destination:
     queue: DatabaseAddress
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What `status` shows: a row per project and stream, and what is on the queue per project."""
+class Schema(Enum):
+    """What the schema of an opened database must be."""
 
-    streams: Sequence[dict[str, Any]]
-    queue: Mapping[int, Jobs]
+    AS_FOUND = auto()  # whatever it is; nothing is asked yet
+    CURRENT = auto()  # at the version of this release
+    MIGRATED = auto()  # brought to it, unless `auto_migrate` is off
 
 
 @asynccontextmanager
-async def open_destination(settings: Settings) -> AsyncIterator[Destination]:
+async def open_destination(
+    settings: Settings, schema: Schema = Schema.AS_FOUND
+) -> AsyncIterator[Destination]:
     """Open the database; an embedded one is started, and stopped by its last user.
 
     Raises ConfigurationError and DestinationError.
@@ -124,7 +116,12 @@ async def open_destination(settings: Settings) -> AsyncIterator[Destination]:
             connection_per_transaction=settings.connection_per_transaction,
         )
         try:
-            yield Destination(database, Tables(settings.schema_name), queue)
+            destination = Destination(database, Tables(settings.schema_name), queue)
+            if schema is Schema.CURRENT:
+                await _require_current(destination)
+            elif schema is Schema.MIGRATED:
+                await _migrate(destination, settings)
+            yield destination
         finally:
             await database.close()
     finally:
@@ -143,8 +140,30 @@ def _address(text: str, settings: Settings, name: str = "DATABASE_URL") -> Datab
     return address if password is None else address.with_password(password.get_secret_value())
 
 
-async def prepare(destination: Destination, settings: Settings) -> None:
-    """Bring the schema up to date, or say that it is not. Raises DestinationError."""
+async def _require_current(destination: Destination) -> None:
+    if not await is_current(destination.database, destination.tables):
+        raise DestinationError(
+            "The database holds no posthog-etl tables of this version",
+            remedy="Run `posthog-etl sync` or `posthog-etl migrate` first",
+        )
+
+
+async def make_ready(
+    destination: Destination, settings: Settings, *, accept_host: bool = False
+) -> str | None:
+    """Bring the schema up to date, and return what is doubtful about the source.
+
+    accept_host: the host is another address of the source that the database knows.
+    Safe to repeat. Raises ConfigurationError for another source, and DestinationError.
+    """
+    await _migrate(destination, settings)
+    if accept_host:
+        return None
+    history = History(destination.database, destination.tables)
+    return refuse_other_source(settings.host, await history.hosts())
+
+
+async def _migrate(destination: Destination, settings: Settings) -> None:
     if await is_current(destination.database, destination.tables):
         return
     if not settings.auto_migrate:
@@ -158,6 +177,24 @@ async def prepare(destination: Destination, settings: Settings) -> None:
     before, after = await migrate(destination.database, destination.tables)
     if before != after:
         _log.info("database.migrated", before=before, after=after)
+
+
+@asynccontextmanager
+async def open_source(
+    settings: Settings, *, accept_host: bool = False
+) -> AsyncIterator[tuple[Destination, Tools]]:
+    """Open both sides, with the schema up to date: the one way for all that asks the source.
+
+    accept_host: the host is another address of the source that the database knows.
+    Raises ConfigurationError and DestinationError.
+    """
+    settings.require_source()
+    async with open_destination(settings) as destination:
+        doubt = await make_ready(destination, settings, accept_host=accept_host)
+        if doubt is not None:
+            _log.warning("source.doubted", reason=doubt)
+        async with open_tools(settings, destination) as tools:
+            yield destination, tools
 
 
 @asynccontextmanager
@@ -190,20 +227,8 @@ async def open_client(
 ) -> AsyncIterator[Client]:
     """Open the session to the API. Raises ConfigurationError."""
     key = settings.require_source()
-    proxy, proxy_auth = proxy_of(URL(settings.host))
-    async with aiohttp.ClientSession(
-        headers={
-            "Authorization": f"Bearer {key}",
-            "Accept": "application/json",
-            "User-Agent": f"posthog-etl/{__version__}",
-        },
-        timeout=aiohttp.ClientTimeout(
-            total=settings.request_timeout_s, sock_connect=CONNECT_TIMEOUT_S
-        ),
-        connector=aiohttp.TCPConnector(ssl=_trust(settings)),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        proxy=proxy,
-        proxy_auth=proxy_auth,
+    async with open_session(
+        settings.host, key, settings.request_timeout_s, settings.ca_file
     ) as session:
         yield Client(
             session,
@@ -214,6 +239,28 @@ async def open_client(
             max_wait_s,
             secret=key,
         )
+
+
+def plan_of(
+    settings: Settings,
+    accept_deletions: Collection[str] = (),
+    accept_counts: Collection[str] = (),
+) -> Plan:
+    """Return how streams are read under these settings."""
+    return Plan(
+        start=settings.start,
+        lookback=settings.grades,
+        prefix=settings.api_prefix,
+        page_size_records=settings.page_size_records,
+        buffer_bytes=settings.buffer_bytes,
+        guard=Guard(settings.deletion_guard_share, settings.deletion_guard_rows),
+        accept_deletions=accept_deletions,
+        accept_counts=accept_counts,
+        confirm_requests=settings.confirm_requests,
+        rotation_requests=settings.sharing_requests,
+        recheck_after=parse_duration(settings.sharing_recheck),
+        keep_fields=settings.keep_fields,
+    )
 
 
 async def sync(
@@ -241,115 +288,11 @@ async def sync(
         unit = Unit(project_id, stream.name, stream.unit)
         return [await execute_unit(tools, plan, stream, unit, stop, progress)]
 
-    return await _for_each(settings, streams, stop, bring_up, accept_host=accept_host)
-
-
-async def _for_each(
-    settings: Settings,
-    streams: Sequence[Stream],
-    stop: asyncio.Event,
-    work: Callable[[Tools, Stream, int], Awaitable[list[Report]]],
-    *,
-    accept_host: bool = False,
-) -> list[Report]:
-    """Do `work` for each stream of each project; one that fails does not keep the others out."""
-    reports: list[Report] = []
-    begun: set[int] = set()
-    async with open_source(settings, accept_host=accept_host) as (_, tools):
-        known = settings.host in await tools.history.hosts()
-        for project in settings.projects:
-            try:
-                if stop.is_set():
-                    raise not_begun()
-                project_id = await project_id_of(tools.client, project)
-            except EtlError as exc:
-                reports += [Report(project, s.name, s.unit, ending_of(exc)) for s in streams]
-                if isinstance(exc, KeyRefused):
-                    return reports
-                continue
-            if project_id in begun:  # @current may be one that has a number here, too
-                continue
-            begun.add(project_id)
-            for stream in streams:
-                if stop.is_set():
-                    ending = ending_of(not_begun())
-                    reports.append(Report(project_id, stream.name, stream.unit, ending))
-                    continue
-                done = await work(tools, stream, project_id)
-                reports += done
-                if not known and any(r.records_read for r in done):
-                    await tools.history.add_host(settings.host)
-                    known = True
-                if any(r.ending.exit_code == KeyRefused.exit_code for r in done):
-                    return reports
+    async with open_source(settings, accept_host=accept_host) as (destination, tools):
+        reports = await for_each(tools, settings.host, settings.projects, streams, stop, bring_up)
+        keep_runs = parse_duration(settings.keep_runs)
+        await tidy(destination.database, destination.tables, keep_runs, stop)
     return reports
-
-
-@asynccontextmanager
-async def open_source(
-    settings: Settings, *, accept_host: bool = False
-) -> AsyncIterator[tuple[Destination, Tools]]:
-    """Open both sides, with the schema up to date: the one way for all that asks the source.
-
-    accept_host: the host is another address of the source that the database knows.
-    Raises ConfigurationError and DestinationError.
-    """
-    settings.require_source()
-    async with open_destination(settings) as destination:
-        await prepare(destination, settings)
-        async with open_tools(settings, destination) as tools:
-            if not accept_host:
-                doubt = refuse_other_source(settings.host, await tools.history.hosts())
-                if doubt is not None:
-                    _log.warning("source.doubted", reason=doubt)
-            yield destination, tools
-
-
-def refuse_other_source(host: str, known: Sequence[str]) -> str | None:
-    """Raise ConfigurationError when the database holds the data of another server.
-
-    Two servers number their projects alike, so one would overwrite and delete the other's rows.
-    What listens on a port of this very machine may have moved there, as test servers do: then a
-    warning is returned that names both addresses. None when there is no doubt.
-    """
-    names = [URL(each).host or "" for each in (host, *known)]
-    if not known or host in known:
-        return None
-    if all(map(is_own_machine, names)):
-        if URL(host).port in [URL(each).port for each in known]:
-            return None  # the same server under another name of this machine
-        return (
-            f"This database holds data of {known[-1]}, and POSTHOG_HOST is {host}: taken for the "
-            "same server, because both are this machine. If it is another one, set "
-            "POSTHOG_ETL_SCHEMA to another name"
-        )
-    raise ConfigurationError(
-        f"This database holds data of {known[-1]}, and POSTHOG_HOST is {host}",
-        remedy="Set POSTHOG_ETL_SCHEMA to another name for another server; if it is the same one "
-        "under another address, run `posthog-etl sync --accept-host` once",
-    )
-
-
-def plan_of(
-    settings: Settings,
-    accept_deletions: Collection[str] = (),
-    accept_counts: Collection[str] = (),
-) -> Plan:
-    """Return how streams are read under these settings."""
-    return Plan(
-        start=settings.start,
-        lookback=settings.grades,
-        prefix=settings.api_prefix,
-        page_size_records=settings.page_size_records,
-        buffer_bytes=settings.buffer_bytes,
-        guard=Guard(settings.deletion_guard_share, settings.deletion_guard_rows),
-        accept_deletions=accept_deletions,
-        accept_counts=accept_counts,
-        confirm_requests=settings.confirm_requests,
-        rotation_requests=settings.sharing_requests,
-        recheck_after=parse_duration(settings.sharing_recheck),
-        keep_fields=settings.keep_fields,
-    )
 
 
 async def backfill(
@@ -370,7 +313,8 @@ async def backfill(
                 done[-1].rows = await rows_now(tools, stream, project_id)
         return done
 
-    return await _for_each(settings, streams, stop, load_past)
+    async with open_source(settings) as (_, tools):
+        return await for_each(tools, settings.host, settings.projects, streams, stop, load_past)
 
 
 async def foresee(
@@ -393,11 +337,12 @@ async def foresee(
 async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
     """Look at everything a sync needs, and go on past what is wrong. Writes no data.
 
-    Raises ConfigurationError when a setting is missing.
+    When required settings are missing, names them all and looks no further.
     """
-    settings.require_source()
-    settings.require_database()
-    findings: list[Finding] = []
+    required = {"key": settings.require_source, "database": settings.require_database}
+    findings = examine_required(required)
+    if findings:
+        return findings
     async with AsyncExitStack() as stack:
         budget: Budget = Uncounted()
         clock = Clock(datetime.now(UTC))
@@ -407,78 +352,39 @@ async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
             history = History(database, tables)
             clock = Clock(await history.database_now())
             findings.append(Finding("database", True, await history.server_version()))
-            if await is_current(database, tables):
-                findings.append(Finding("schema", True, f"{tables.schema}, up to date"))
+            schema, is_there = await examine_schema(
+                database, tables, auto_migrate=settings.auto_migrate
+            )
+            findings.append(schema)
+            if is_there:
                 budget = PostgresBudget(database, tables, settings.limits, MAX_WAIT_S)
-                findings += _look_at_hosts(settings.host, await history.hosts())
-            else:
-                findings.append(await _not_migrated(settings, history))
+                findings += examine_hosts(settings.host, await history.hosts())
         except EtlError as exc:
             findings.append(trouble("database", exc))
         client = await stack.enter_async_context(
             open_client(settings, budget, clock, max_wait_s=MAX_WAIT_S)
         )
-        findings += await _check_source(client, settings, streams)
-    return findings
-
-
-def _look_at_hosts(host: str, known: Sequence[str]) -> list[Finding]:
-    try:
-        doubt = refuse_other_source(host, known)
-    except EtlError as exc:
-        return [trouble("source", exc)]
-    return [] if doubt is None else [Finding("source", True, doubt)]
-
-
-async def _not_migrated(settings: Settings, history: History) -> Finding:
-    if settings.auto_migrate and await history.may_create():
-        return Finding("schema", True, "not there or not up to date; the next sync migrates it")
-    return Finding(
-        "schema",
-        False,
-        "Not up to date, and this role may not change it. Run `posthog-etl migrate` with a role "
-        "that may create schemas",
-        EXIT_FAILED,
-    )
-
-
-async def _check_source(
-    client: Client, settings: Settings, streams: Sequence[Stream]
-) -> list[Finding]:
-    key, scopes = await examine_key(client)
-    findings = [key]
-    if not key.well:
-        return findings
-    findings.append(examine_clock(client))
-    for project in settings.projects:
-        try:
-            project_id = await project_id_of(client, project)
-        except EtlError as exc:
-            findings.append(trouble(f"project {project}", exc))
-            continue
-        for stream in streams:
-            findings.append(
-                await examine_stream(client, stream, project_id, settings.api_prefix, scopes)
-            )
+        findings += await examine_source(client, settings.projects, streams, settings.api_prefix)
     return findings
 
 
 async def runs(settings: Settings, limit: int) -> list[dict[str, Any]]:
     """Return the latest runs, newest first. Raises DestinationError."""
-    async with _open_history(settings) as history:
+    async with open_destination(settings, Schema.CURRENT) as destination:
+        history = History(destination.database, destination.tables)
         return [dict(row) for row in await history.runs(limit)]
 
 
 async def rejects(settings: Settings, limit: int, *, resolved: bool) -> list[dict[str, Any]]:
     """Return what was set aside, newest first. Raises DestinationError."""
-    async with _open_history(settings) as history:
+    async with open_destination(settings, Schema.CURRENT) as destination:
+        history = History(destination.database, destination.tables)
         return [dict(row) for row in await history.rejects(limit, resolved=resolved)]
 
 
 async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
     """Replay what was set aside, in every project; needs no API. Raises DestinationError."""
-    async with open_destination(settings) as destination:
-        await prepare(destination, settings)
+    async with open_destination(settings, Schema.MIGRATED) as destination:
         database, tables = destination.database, destination.tables
         history, leases = History(database, tables), _leases(settings, destination)
         return [
@@ -513,13 +419,7 @@ async def migrate_only(
 
 
 async def status(settings: Settings) -> Standing:
-    """Return how far each stream is. Raises DestinationError.
-
-    complete: what is known complete. holes: what is not, from `start` on. incremental: whether
-    the server lets us read only what is young; reads_front: whether its count tells when that is
-    not enough. unaccounted: how many rows of its count are not explained. turns: of a stream that
-    is read in rotation.
-    """
+    """Return how far each stream is. Raises DestinationError."""
     async with open_status(settings) as look:
         return await look()
 
@@ -527,84 +427,7 @@ async def status(settings: Settings) -> Standing:
 @asynccontextmanager
 async def open_status(settings: Settings) -> AsyncIterator[Look]:
     """Open the database once, to ask for the status again and again. Raises DestinationError."""
-    async with _open_looking(settings) as destination:
-        yield lambda: _look(settings, destination)
-
-
-async def _look(settings: Settings, destination: Destination) -> Standing:
-    database, tables = destination.database, destination.tables
-    history, parents = History(database, tables), ParentRows(database, tables)
     recheck_after = parse_duration(settings.sharing_recheck)
-    rows = [dict(row) for row in await history.status()]
-    for row in rows:
-        row["turns"] = None
-        stream = STREAMS.get(row["stream"])
-        if stream is not None and stream.mode is Mode.ROTATION:
-            asked_for = stream.resources[0].parents
-            assert asked_for is not None
-            row["turns"] = await parents.turns(
-                row["project_id"], stream.name, asked_for, recheck_after
-            )
-    for row in rows:
-        complete, traits = row["complete"], row.pop("traits") or {}
-        before = known_before(traits, settings.start, complete)
-        row["before_start"] = before
-        row["before_start_hint"] = before and hint_before(row["stream"], settings.start)
-        row["unaccounted"] = unaccounted_of(traits)
-        row["reads_front"] = Counted.of(traits) is not None
-        row["incremental"] = traits.get("date_filter") not in ("refused", "ignored")
-        until = complete.until
-        within = None if until is None else Span(settings.start, max(until, settings.start))
-        row["holes"] = [] if within is None else complete.holes(within)
-    return Standing(rows, await count_jobs(database, tables))
-
-
-@asynccontextmanager
-async def _open_history(settings: Settings) -> AsyncIterator[History]:
-    async with _open_looking(settings) as destination:
-        yield History(destination.database, destination.tables)
-
-
-@asynccontextmanager
-async def _open_looking(settings: Settings) -> AsyncIterator[Destination]:
-    async with open_destination(settings) as destination:
-        if not await is_current(destination.database, destination.tables):
-            raise DestinationError(
-                "The database holds no posthog-etl tables of this version",
-                remedy="Run `posthog-etl sync` or `posthog-etl migrate` first",
-            )
-        yield destination
-
-
-async def project_ids_of(client: Client, settings: Settings) -> list[int]:
-    """Return the numbers of the projects, each once. Raises EtlError."""
-    numbers = [await project_id_of(client, project) for project in settings.projects]
-    return list(dict.fromkeys(numbers))
-
-
-async def project_id_of(client: Client, project: str) -> int:
-    """Return the number of a project; of @current the source has to say it. Raises EtlError."""
-    if project != "@current":
-        return int(project)
-    request = Request("/api/projects/@current/", (), (CRUD,))
-    found = parse_object((await client.fetch(request)).body).get("id")
-    if not isinstance(found, int):
-        raise ConfigurationError(
-            "The server does not say which project is @current",
-            remedy="Set POSTHOG_PROJECT_ID to the number in the project's settings",
-        )
-    return found
-
-
-def _trust(settings: Settings) -> ssl.SSLContext | bool:
-    """Return what certificates are verified with; True: aiohttp's own context, made already."""
-    if settings.ca_file is None:
-        return True
-    context = ssl.create_default_context()
-    try:
-        context.load_verify_locations(settings.ca_file)
-    except (OSError, ssl.SSLError) as exc:
-        raise ConfigurationError(
-            f"POSTHOG_ETL_CA_FILE {settings.ca_file} holds no certificates: {exc}"
-        ) from exc
-    return context
+    async with open_destination(settings, Schema.CURRENT) as destination:
+        database, tables = destination.database, destination.tables
+        yield lambda: read_status(database, tables, settings.start, recheck_after)

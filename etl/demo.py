@@ -24,12 +24,13 @@ import orjson
 from etl.app import open_destination
 from etl.errors import EXIT_SUCCEEDED, EtlError, Stopped
 from etl.loaders.database import Database
-from etl.loaders.embedded_programs import choose_programs
-from etl.loaders.query import answer
+from etl.loaders.embedded.programs import choose_programs
+from etl.loaders.query import answer, drop_schemas
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
 from etl.settings import Settings
 from etl.streams import STREAMS, TABLE_SPECS
+from etl.tasks import race
 
 SCHEMA = "posthog"
 KILL_AT = 0.4  # of the recordings
@@ -87,19 +88,14 @@ async def run_demo(
     `stop` before the end raises Stopped. Whatever happens, nothing is left running.
     """
     shown = asyncio.Event()
-    demo = asyncio.create_task(_run(data_dir, recordings, say, show, shown, stop if stay else None))
-    stopping = asyncio.create_task(stop.wait())
+    demo = _run(data_dir, recordings, say, show, shown, stop if stay else None)
     try:
-        await asyncio.wait({demo, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not shown.is_set():
-            demo.cancel()
-        return await demo
+        async with race(demo, stop.wait()) as (showing, _):
+            if not shown.is_set():
+                showing.cancel()
+            return await showing
     except asyncio.CancelledError:
         raise Stopped("Stopped. Nothing is left running") from None
-    finally:
-        for task in (demo, stopping):
-            task.cancel()
-        await asyncio.gather(demo, stopping, return_exceptions=True)
 
 
 async def _run(
@@ -131,7 +127,7 @@ async def _run(
         )
         # Kept open for the whole demo, so that the server is not started for every command.
         async with open_destination(settings) as destination:
-            await _empty(destination.database)
+            await drop_schemas(destination.database, (SCHEMA, f"{SCHEMA}_etl"))
             environment = _environment(settings)
             tell(
                 f"A sandbox holds {recordings:,} recordings, and some of everything else; a real "
@@ -192,14 +188,6 @@ _RUNS = f"""SELECT to_char(started_at AT TIME ZONE 'UTC', 'HH24:MI:SSZ') AS star
        status, records_read AS "read", rows_inserted AS "rows inserted", requests,
        coalesce(reason, '') AS reason
 FROM {SCHEMA}_etl.runs ORDER BY started_at LIMIT 4"""
-
-
-async def _empty(database: Database) -> None:
-    from sqlalchemy import text
-
-    async with database.transaction() as connection:
-        for schema in (SCHEMA, f"{SCHEMA}_etl"):
-            await connection.execute(text(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE'))
 
 
 def _environment(settings: Settings) -> dict[str, str]:

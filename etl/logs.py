@@ -12,9 +12,9 @@ record.unanswered, deletions.withheld, expiry.withheld, expiry.unconfirmed,
 confirmation.distrusted, lease.lost, lease.inherited, database.unavailable, database.migrated,
 source.doubted, setting.deprecated, setting.unknown, service.started, service.waiting,
 service.ended, tick.started, tick.finished, tick.skipped, tick.failed, tick.broke, history.pruned,
-answer.broke, connection.refused, units.enqueued, queue.lost, worker.started, worker.stopping,
-worker.stopped, worker.untouched, job.taken, job.finished, job.kept, job.returned, job.broke,
-job.unnoted, job.abandoned
+prune.failed, answer.broke, connection.refused, units.enqueued, queue.lost, worker.started,
+worker.stopping, worker.stopped, worker.untouched, job.taken, job.finished, job.kept, job.returned,
+job.broke, job.unnoted, job.abandoned
 """
 
 from __future__ import annotations

@@ -148,12 +148,9 @@ def check(
     """
     from etl import app as wiring
     from etl.console import show_findings
-    from etl.runs.doctor import examine_settings
 
     async def look(settings: Any) -> list[Finding]:
-        streams = chosen_streams(stream, settings)
-        # All that is not set at once: who begins would else meet one after the other.
-        return examine_settings(settings) or await wiring.check(settings, streams)
+        return await wiring.check(settings, chosen_streams(stream, settings))
 
     findings = run_with_settings(look, config, {}, debug)
     if as_json:

@@ -33,8 +33,6 @@ _log = structlog.get_logger(__name__)
 
 # If nothing has ever answered, a wrong address is likelier than a server that restarts.
 FIRST_CONTACT_ATTEMPTS = 3
-# In seconds. A server that is up accepts a connection sooner than this.
-CONNECT_TIMEOUT_S = 20.0
 
 # Longer waits that a server names are shown as this, in seconds.
 _LONGEST_NAMED_S = 1e9

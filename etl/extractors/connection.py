@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import os
 import ssl
+from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
+from etl import __version__
 from etl.errors import ConfigurationError, SourceError, SourceUnavailable
 
 # The server was not reached at all; in other failures the connection broke later.
 NOT_REACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
+# In seconds. A server that is up accepts a connection sooner than this.
+CONNECT_TIMEOUT_S = 20.0
 # OpenSSL's names for an answer that is not TLS; they depend on its version.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 _CHECK_ADDRESS = "Check POSTHOG_HOST and the network"
@@ -43,6 +47,43 @@ def proxy_of(address: URL) -> tuple[URL | None, aiohttp.BasicAuth | None]:
             remedy=f"Write it as http://proxy.example:3128, or name {address.host} in NO_PROXY",
         )
     return proxy.with_user(None), aiohttp.BasicAuth.from_url(proxy)
+
+
+def open_session(
+    host: str, key: str, timeout_s: float, ca_file: Path | None = None
+) -> aiohttp.ClientSession:
+    """Return the session that requests to `host` go through; the caller closes it.
+
+    timeout_s: longest a request may take. ca_file: certificates to trust besides the system's.
+    Raises ConfigurationError.
+    """
+    proxy, proxy_auth = proxy_of(URL(host))
+    return aiohttp.ClientSession(
+        headers={
+            "Authorization": f"Bearer {key}",
+            "Accept": "application/json",
+            "User-Agent": f"posthog-etl/{__version__}",
+        },
+        timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S),
+        connector=aiohttp.TCPConnector(ssl=_trust(ca_file)),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        proxy=proxy,
+        proxy_auth=proxy_auth,
+    )
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext | bool:
+    """Return what certificates are verified with; True: aiohttp's own context, made already."""
+    if ca_file is None:
+        return True
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as exc:
+        raise ConfigurationError(
+            f"POSTHOG_ETL_CA_FILE {ca_file} holds no certificates: {exc}"
+        ) from exc
+    return context
 
 
 def connection_error(exc: Exception, address: URL) -> SourceError:

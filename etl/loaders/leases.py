@@ -19,6 +19,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Table,
+    Update,
     and_,
     cast,
     exists,
@@ -28,8 +29,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 
 from etl.core.stream import TAIL
 from etl.errors import CommitsLost, EtlError, LeaseHeld, LeaseLost
@@ -153,78 +155,87 @@ class Leases:
         self, unit: Unit, run_id: str, command: str, *, dead: str | None = None
     ) -> Lease:
         """Take the unit if it is free, if its lease is out, or if `dead` holds it."""
-        file = self._locked.get(run_id)
-        ours = {
-            "holder": run_id,
-            "expires_at": self._expiry(),
-            "run_file": None if file is None else str(file.path),
-        }
+        runs = self._tables.runs
         async with self._database.transaction() as connection:
-            leases, checkpoints, runs = (
-                self._tables.leases,
-                self._tables.checkpoints,
-                self._tables.runs,
-            )
-            take = insert(leases).values(**unit.key, **ours)
-            taken = await connection.execute(
-                take.on_conflict_do_update(
-                    constraint="leases_pkey",
-                    set_=ours,
-                    where=or_(
-                        leases.c.holder.is_(None),
-                        leases.c.holder == run_id,
-                        leases.c.expires_at < func.clock_timestamp(),
-                        *([] if dead is None else [leases.c.holder == dead]),
-                    ),
-                )
-            )
+            taken = await connection.execute(self._taking(unit, run_id, dead))
             if taken.rowcount == 0:
                 raise LeaseHeld(
                     f"Another run holds {unit.stream} of project {unit.project_id}",
                     remedy="Wait for it, or look at it with `posthog-etl status`",
                 )
-            fenced = insert(checkpoints).values(
-                **unit.key, fence=_new_fence(), batch=0, position=None, updated_at=func.now()
-            )
-            row = (
-                await connection.execute(
-                    fenced.on_conflict_do_update(
-                        constraint="checkpoints_pkey",
-                        set_={
-                            "fence": func.greatest(checkpoints.c.fence + 1, _new_fence()),
-                            "batch": 0,
-                            "updated_at": func.now(),
-                        },
-                    ).returning(checkpoints.c.fence, checkpoints.c.position)
-                )
-            ).one()
-            await connection.execute(
-                update(runs)
-                .where(
-                    runs.c.project_id == unit.project_id,
-                    runs.c.stream == unit.stream,
-                    runs.c.status == "running",
-                    # Also those of other windows, which nobody may ever take again.
-                    ~exists().where(
-                        leases.c.project_id == runs.c.project_id,
-                        leases.c.stream == runs.c.stream,
-                        leases.c.unit == runs.c.unit,
-                        leases.c.holder == runs.c.id,
-                        leases.c.expires_at >= func.clock_timestamp(),
-                    ),
-                )
-                .values(
-                    status="failed",
-                    ended_at=func.clock_timestamp(),
-                    reason="the process ended without a word",
-                )
-            )
+            row = (await connection.execute(self._fencing(unit))).one()
+            await connection.execute(self._closing_the_dead(unit))
             await connection.execute(
                 insert(runs)
                 .values(**new_run(unit, run_id, command))
                 .on_conflict_do_nothing(constraint="runs_pkey")
             )
         return Lease(unit, run_id, fence=row.fence, batch=0, position=row.position, command=command)
+
+    def _taking(self, unit: Unit, run_id: str, dead: str | None) -> Insert:
+        """Return the statement that takes the lease; it changes no row when another holds it."""
+        leases, file = self._tables.leases, self._locked.get(run_id)
+        ours = {
+            "holder": run_id,
+            "expires_at": self._expiry(),
+            "run_file": None if file is None else str(file.path),
+        }
+        return (
+            insert(leases)
+            .values(**unit.key, **ours)
+            .on_conflict_do_update(
+                constraint="leases_pkey",
+                set_=ours,
+                where=or_(
+                    leases.c.holder.is_(None),
+                    leases.c.holder == run_id,
+                    leases.c.expires_at < func.clock_timestamp(),
+                    *([] if dead is None else [leases.c.holder == dead]),
+                ),
+            )
+        )
+
+    def _fencing(self, unit: Unit) -> ReturningInsert[Any]:
+        """Return the statement that raises the fence, and returns it with the position."""
+        checkpoints = self._tables.checkpoints
+        return (
+            insert(checkpoints)
+            .values(**unit.key, fence=_new_fence(), batch=0, position=None, updated_at=func.now())
+            .on_conflict_do_update(
+                constraint="checkpoints_pkey",
+                set_={
+                    "fence": func.greatest(checkpoints.c.fence + 1, _new_fence()),
+                    "batch": 0,
+                    "updated_at": func.now(),
+                },
+            )
+            .returning(checkpoints.c.fence, checkpoints.c.position)
+        )
+
+    def _closing_the_dead(self, unit: Unit) -> Update:
+        """Return the statement that closes the stream's runs whose lease is out or another's."""
+        leases, runs = self._tables.leases, self._tables.runs
+        return (
+            update(runs)
+            .where(
+                runs.c.project_id == unit.project_id,
+                runs.c.stream == unit.stream,
+                runs.c.status == "running",
+                # Also those of other windows, which nobody may ever take again.
+                ~exists().where(
+                    leases.c.project_id == runs.c.project_id,
+                    leases.c.stream == runs.c.stream,
+                    leases.c.unit == runs.c.unit,
+                    leases.c.holder == runs.c.id,
+                    leases.c.expires_at >= func.clock_timestamp(),
+                ),
+            )
+            .values(
+                status="failed",
+                ended_at=func.clock_timestamp(),
+                reason="the process ended without a word",
+            )
+        )
 
     async def renew(self, lease: Lease) -> bool:
         """Prolong the lease; False when it is not ours any more (`loss`). Safe to repeat."""

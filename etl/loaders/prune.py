@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from sqlalchemy import Text, and_, cast, delete, exists, func, select, text
+from sqlalchemy import ColumnElement, Text, and_, cast, delete, exists, func, or_, select, text
 
 from etl.core.stream import Mode, Stream
 from etl.loaders.database import Database
@@ -16,6 +16,8 @@ from etl.loaders.tables import Tables
 _JOBS_KEPT = timedelta(days=1)
 # A session that still comes cut after this time is asked for once more.
 _CUTS_KEPT = timedelta(days=60)
+# Pruning looks through all turns, so a sync waits until a day's worth has gathered.
+_OVERDUE = timedelta(days=1)
 
 
 async def prune(
@@ -33,17 +35,37 @@ async def prune(
     )
 
 
-async def _prune_runs(database: Database, tables: Tables, keep_runs: timedelta) -> int:
-    runs, later = tables.runs, tables.runs.alias("later")
-    gone = delete(runs).where(
-        runs.c.ended_at < func.now() - keep_runs,
-        exists().where(
-            later.c.project_id == runs.c.project_id,
-            later.c.stream == runs.c.stream,
-            later.c.unit == runs.c.unit,
-            later.c.started_at > runs.c.started_at,
-        ),
+async def prune_when_due(
+    database: Database, tables: Tables, streams: Iterable[Stream], keep_runs: timedelta
+) -> tuple[int, int] | None:
+    """Prune when anything is overdue by a day; return as `prune` does, None when nothing was.
+
+    Asks in one statement, so every sync may ask. Safe to repeat. Raises DestinationError.
+    """
+    overdue = or_(
+        exists().where(*_old_runs(tables, keep_runs + _OVERDUE)),
+        exists().where(*_old_cuts(tables, _CUTS_KEPT + _OVERDUE)),
     )
+    async with database.transaction() as connection:
+        if not (await connection.execute(select(overdue))).scalar_one():
+            return None
+    return await prune(database, tables, streams, keep_runs)
+
+
+def _old_runs(tables: Tables, keep: timedelta) -> list[ColumnElement[bool]]:
+    """Return the conditions of a run that ended longer ago and is not the latest of its unit."""
+    runs, later = tables.runs, tables.runs.alias("later")
+    is_followed = exists().where(
+        later.c.project_id == runs.c.project_id,
+        later.c.stream == runs.c.stream,
+        later.c.unit == runs.c.unit,
+        later.c.started_at > runs.c.started_at,
+    )
+    return [runs.c.ended_at < func.now() - keep, is_followed]
+
+
+async def _prune_runs(database: Database, tables: Tables, keep_runs: timedelta) -> int:
+    gone = delete(tables.runs).where(*_old_runs(tables, keep_runs))
     async with database.transaction() as connection:
         return (await connection.execute(gone)).rowcount
 
@@ -56,12 +78,14 @@ async def prune_jobs(database: Database, tables: Tables) -> None:
         await connection.execute(text(old), {"kept": _JOBS_KEPT})
 
 
-async def _prune_cuts(database: Database, tables: Tables) -> None:
+def _old_cuts(tables: Tables, keep: timedelta) -> list[ColumnElement[bool]]:
     cuts = tables.cuts
+    return [~cuts.c.owed, cuts.c.noted_at < func.now() - keep]
+
+
+async def _prune_cuts(database: Database, tables: Tables) -> None:
     async with database.transaction() as connection:
-        await connection.execute(
-            delete(cuts).where(~cuts.c.owed, cuts.c.noted_at < func.now() - _CUTS_KEPT)
-        )
+        await connection.execute(delete(tables.cuts).where(*_old_cuts(tables, _CUTS_KEPT)))
 
 
 async def _prune_checks(database: Database, tables: Tables, streams: Iterable[Stream]) -> int:

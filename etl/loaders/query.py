@@ -1,4 +1,4 @@
-"""Run a read-only SQL query."""
+"""SQL of the demo: empty the database, then run read-only queries."""
 
 from __future__ import annotations
 
@@ -15,3 +15,10 @@ async def answer(database: Database, sql: str) -> tuple[Sequence[str], Sequence[
     async with database.transaction({"transaction_read_only": "on"}) as connection:
         result = await connection.execute(text(sql))
         return list(result.keys()), [tuple(row) for row in result]
+
+
+async def drop_schemas(database: Database, names: Sequence[str]) -> None:
+    """Drop these schemas with all they hold. Raises DestinationError. Safe to repeat."""
+    async with database.transaction() as connection:
+        for name in names:
+            await connection.execute(text(f'DROP SCHEMA IF EXISTS "{name}" CASCADE'))

@@ -13,7 +13,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
@@ -51,6 +51,16 @@ class NewJob:
 
     key: str
     document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TakenJob:
+    """A job that this worker has. attempts: how often it was put back."""
+
+    id: int
+    payload: bytes | None
+    attempts: int
+    created: datetime
 
 
 @dataclass(frozen=True, slots=True)

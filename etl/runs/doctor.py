@@ -6,17 +6,19 @@ Writes nothing. Sends at most three requests per project and two per stream.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from etl.core.budget import CRUD
 from etl.core.clocks import TOLERANCE
+from etl.core.source import refuse_other_source
 from etl.core.stream import Mode, Resource, Stream
 from etl.core.walk import Ask
 from etl.core.window import Window
 from etl.errors import (
+    EXIT_FAILED,
     EXIT_PARTIAL,
     EXIT_SUCCEEDED,
     ConfigurationError,
@@ -26,6 +28,7 @@ from etl.errors import (
     StreamUnavailable,
 )
 from etl.extractors.client import Client
+from etl.extractors.projects import project_id_of
 from etl.extractors.protocol import (
     Request,
     is_record_gone,
@@ -34,7 +37,10 @@ from etl.extractors.protocol import (
     parse_list,
     parse_object,
 )
-from etl.settings import Settings
+from etl.loaders.database import Database
+from etl.loaders.history import History
+from etl.loaders.tables import Tables
+from etl.loaders.version import is_current
 
 ATTEMPTS = 2
 # In seconds. A longer wait is reported instead.
@@ -80,14 +86,65 @@ def trouble(about: str, exc: EtlError) -> Finding:
     return Finding(about, False, str(exc), exc.exit_code)
 
 
-def examine_settings(settings: Settings) -> list[Finding]:
-    """Return a finding for each required setting that is missing or wrong."""
+def examine_required(required: Mapping[str, Callable[[], object]]) -> list[Finding]:
+    """Return a finding for each required setting that is missing or wrong.
+
+    required: what the setting is for, and what raises ConfigurationError when it is missing.
+    """
     findings = []
-    for about, read in (("key", settings.require_source), ("database", settings.require_database)):
+    for about, read in required.items():
         try:
             read()
         except ConfigurationError as exc:
             findings.append(trouble(about, exc))
+    return findings
+
+
+async def examine_schema(
+    database: Database, tables: Tables, *, auto_migrate: bool
+) -> tuple[Finding, bool]:
+    """Return whether a sync finds its tables, or makes them; and whether they are there now.
+
+    Raises DestinationError.
+    """
+    if await is_current(database, tables):
+        return Finding("schema", True, f"{tables.schema}, up to date"), True
+    if auto_migrate and await History(database, tables).may_create():
+        said = "not there or not up to date; the next sync migrates it"
+        return Finding("schema", True, said), False
+    said = (
+        "Not up to date, and this role may not change it. Run `posthog-etl migrate` with a role "
+        "that may create schemas"
+    )
+    return Finding("schema", False, said, EXIT_FAILED), False
+
+
+def examine_hosts(host: str, known: Sequence[str]) -> list[Finding]:
+    """Return a finding when the database holds, or may hold, the data of another server."""
+    try:
+        doubt = refuse_other_source(host, known)
+    except EtlError as exc:
+        return [trouble("source", exc)]
+    return [] if doubt is None else [Finding("source", True, doubt)]
+
+
+async def examine_source(
+    client: Client, projects: Sequence[str], streams: Sequence[Stream], prefix: str
+) -> list[Finding]:
+    """Return what is found of key, clocks, projects and streams; only of the key when refused."""
+    key, scopes = await examine_key(client)
+    findings = [key]
+    if not key.well:
+        return findings
+    findings.append(examine_clock(client))
+    for project in projects:
+        try:
+            project_id = await project_id_of(client, project)
+        except EtlError as exc:
+            findings.append(trouble(f"project {project}", exc))
+            continue
+        for stream in streams:
+            findings.append(await examine_stream(client, stream, project_id, prefix, scopes))
     return findings
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 from etl.core.page import Page
+from etl.tasks import beside
 
 
 @asynccontextmanager
@@ -21,14 +22,11 @@ async def prefetched(
     fetching raises is raised after the pages before it.
     """
     buffer = _Buffer(buffer_bytes)
-    fetching = asyncio.create_task(_fill(buffer, pages))
-    stopping = asyncio.create_task(_close_when(stop, buffer, fetching))
-    try:
+    async with (
+        beside(_fill(buffer, pages)) as (fetching,),
+        beside(_close_when(stop, buffer, fetching)),
+    ):
         yield _drain(buffer)
-    finally:
-        for task in (stopping, fetching):
-            task.cancel()
-        await asyncio.gather(stopping, fetching, return_exceptions=True)
 
 
 class _Buffer:

@@ -22,6 +22,7 @@ from etl.runs.rotation import RotationWork
 from etl.runs.snapshot import SnapshotWork
 from etl.runs.windows import Chain, WindowsWork
 from etl.runs.work import Plan, Progress, Tools, Work, rows_now
+from etl.tasks import race
 
 _log = structlog.get_logger(__name__)
 
@@ -108,16 +109,14 @@ async def _execute(
 
 async def _held(leases: Leases, lease: Lease, work: Work) -> Ending:
     """Do the work while the lease is renewed; stop it when the lease is lost."""
-    working = asyncio.create_task(work.run())
-    renewing = asyncio.create_task(_renew(leases, lease))
     try:
-        await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            working.cancel()
-            await asyncio.wait({working})
-            if working.cancelled():
-                raise renewing.exception() or LeaseHeld("The lease was lost")
-        return await working
+        async with race(work.run(), _renew(leases, lease)) as (working, renewing):
+            if not working.done():
+                working.cancel()
+                await asyncio.wait({working})
+                if working.cancelled():
+                    raise renewing.exception() or LeaseHeld("The lease was lost")
+            return await working
     except EtlError as exc:
         if isinstance(exc, LeaseLost):
             _log.warning("lease.lost")
@@ -126,10 +125,6 @@ async def _held(leases: Leases, lease: Lease, work: Work) -> Ending:
     except Exception as exc:  # a defect of ours: report it, and let the other streams go on
         _log.exception("run.broke")
         return defect_ending(exc)
-    finally:
-        for task in (working, renewing):
-            task.cancel()
-        await asyncio.gather(working, renewing, return_exceptions=True)
 
 
 async def _renew(leases: Leases, lease: Lease) -> None:

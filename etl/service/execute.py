@@ -9,13 +9,12 @@ from datetime import datetime
 
 import orjson
 import structlog
-from pgqueuer.domain import models
 
 from etl.app import Destination, plan_of
 from etl.core.stream import Stream
 from etl.errors import KeyRefused, SourceUnavailable, StreamUnavailable
 from etl.loaders.leases import Unit
-from etl.loaders.queue import Queue
+from etl.loaders.queue import Queue, TakenJob
 from etl.runs.backfill import backfill_stream, windows_left
 from etl.runs.report import FAILED, HELD, PARTIAL, PAUSED, Report
 from etl.runs.sync import execute_unit
@@ -23,6 +22,7 @@ from etl.runs.work import Plan, Reached, Tools
 from etl.service.queue import BACKFILL, SYNC, Job, enqueue_rest, portions
 from etl.settings import Settings
 from etl.streams import STREAMS
+from etl.tasks import beside, first_of, race
 
 _log = structlog.get_logger(__name__)
 
@@ -85,7 +85,7 @@ class Executor:
         """How long a worker may say nothing of its job before another takes it, in seconds."""
         return max(1.0, self._settings.lease_s / 3)
 
-    async def take(self, queue: Queue, tools: Tools, found: models.Job) -> Again | None:
+    async def take(self, queue: Queue, tools: Tools, found: TakenJob) -> Again | None:
         """Execute a job; return when it is to be put back, None when it may leave the queue.
 
         Never raises but when it is cancelled.
@@ -110,7 +110,7 @@ class Executor:
             return again
 
     async def _after_failure(
-        self, queue: Queue, job: Job | None, found: models.Job, again: Again
+        self, queue: Queue, job: Job | None, found: TakenJob, again: Again
     ) -> Again | None:
         """Return when a failed job is tried again, None when the next tick brings it anyway."""
         try:
@@ -127,16 +127,17 @@ class Executor:
         return Again(wait_s, again.reason)
 
     async def _within_its_turn(
-        self, queue: Queue, tools: Tools, job: Job, found: models.Job
+        self, queue: Queue, tools: Tools, job: Job, found: TakenJob
     ) -> Again | None:
         """Execute a job until it is done, has to give way, or the worker cannot go on."""
         halt = asyncio.Event()
-        executing = asyncio.create_task(self._execute(queue, tools, job, found, halt))
         turn_s = self._settings.queue_turn_s * 2 ** min(found.attempts, LONGER_TURNS)
-        watching = asyncio.create_task(self._give_way(queue, job, turn_s, halt))
-        ending = asyncio.create_task(first_of(self._stop, queue.lost))
-        try:
-            await asyncio.wait({executing, ending}, return_when=asyncio.FIRST_COMPLETED)
+        async with (
+            beside(self._give_way(queue, job, turn_s, halt)),
+            race(
+                self._execute(queue, tools, job, found, halt), first_of(self._stop, queue.lost)
+            ) as (executing, _),
+        ):
             if not executing.done():
                 halt.set()
                 await asyncio.wait({executing}, timeout=GRACE_S)
@@ -144,10 +145,6 @@ class Executor:
                 # What it had in hand is not committed, and read again by the next.
                 return Again(0.0, "stopped in the middle of a batch")
             return executing.result()
-        finally:
-            for task in (executing, watching, ending):
-                task.cancel()
-            await asyncio.gather(executing, watching, ending, return_exceptions=True)
 
     async def _give_way(self, queue: Queue, job: Job, turn_s: float, halt: asyncio.Event) -> None:
         """Halt the unit after its turn once another project's job has waited for a while."""
@@ -158,7 +155,7 @@ class Executor:
                 halt.set()
 
     async def _execute(
-        self, queue: Queue, tools: Tools, job: Job, found: models.Job, halt: asyncio.Event
+        self, queue: Queue, tools: Tools, job: Job, found: TakenJob, halt: asyncio.Event
     ) -> Again | None:
         stream = STREAMS.get(job.stream)
         if stream is None:
@@ -227,16 +224,6 @@ class Executor:
         if not self._source_is_known and any(report.records_read for report in reports):
             await tools.database.repeat(lambda: tools.history.add_host(self._settings.host))
             self._source_is_known = True
-
-
-async def first_of(*events: asyncio.Event) -> None:
-    """Return once any of the events is set."""
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
 
 
 def _unseen(_reached: Reached) -> None:

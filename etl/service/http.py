@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import os
@@ -13,9 +12,10 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
+from etl.core.source import is_own_machine
 from etl.errors import EtlError
 from etl.service.connections import Connections, connection_limit, listen
-from etl.settings import is_own_machine
+from etl.tasks import beside
 
 _log = structlog.get_logger(__name__)
 
@@ -80,13 +80,10 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
         bound, number = sockets[0].getsockname()[:2]
         shown = f"[{bound}]" if ":" in bound else bound
         connections = Connections(runner.server, connection_limit())
-        accepting = [asyncio.create_task(connections.accept(each)) for each in sockets]
         try:
-            yield f"http://{shown}:{number}"
+            async with beside(*(connections.accept(each) for each in sockets)):
+                yield f"http://{shown}:{number}"
         finally:
-            for task in accepting:
-                task.cancel()
-            await asyncio.gather(*accepting, return_exceptions=True)
             for each in sockets:
                 each.close()
     finally:

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
-from etl.app import Destination, open_source, project_ids_of
+from etl.app import Destination, open_source
 from etl.core.coverage import Span
 from etl.core.stream import Stream
+from etl.extractors.projects import project_ids_of
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Unit
 from etl.loaders.queue import NewJob, Queue, open_queue
@@ -81,13 +82,18 @@ class Job:
         return NewJob(self.key, asdict(self))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Enqueued:
     """What was put on the queue: counts of windows and jobs, and of jobs that were there."""
 
     windows: int = 0
     jobs: int = 0
     already: int = 0
+
+    def __add__(self, other: Enqueued) -> Enqueued:
+        return Enqueued(
+            self.windows + other.windows, self.jobs + other.jobs, self.already + other.already
+        )
 
 
 def impatient(settings: Settings) -> Settings:
@@ -118,13 +124,12 @@ async def enqueue_sync(settings: Settings, streams: Sequence[Stream]) -> Enqueue
     """
     enqueued = Enqueued()
     async with open_source(impatient(settings)) as (destination, tools):
-        for project_id in await project_ids_of(tools.client, settings):
+        for project_id in await project_ids_of(tools.client, settings.projects):
             jobs = [Job(project_id, each.name, each.unit, SYNC).as_new() for each in streams]
             address, bookkeeping = destination.queue, destination.tables.bookkeeping
             async with open_queue(address, bookkeeping) as queue, queue.exclusively():
                 put = await queue.put(project_id, jobs)
-            enqueued.jobs += len(put)
-            enqueued.already += len(jobs) - len(put)
+            enqueued += Enqueued(jobs=len(put), already=len(jobs) - len(put))
     return enqueued
 
 
@@ -135,7 +140,7 @@ async def enqueue_backfill(settings: Settings, streams: Sequence[Stream], past: 
     """
     enqueued = Enqueued()
     async with open_source(impatient(settings)) as (destination, tools):
-        for project_id in await project_ids_of(tools.client, settings):
+        for project_id in await project_ids_of(tools.client, settings.projects):
             for stream in streams:
                 job = Job(
                     project_id,
@@ -146,7 +151,8 @@ async def enqueue_backfill(settings: Settings, streams: Sequence[Stream], past: 
                     past.newest_first,
                     past.again,
                 )
-                await _put_left(destination, tools, settings, job, past, enqueued)
+                size = settings.page_size_records
+                enqueued += await _put_left(destination, tools, size, job, past)
     return enqueued
 
 
@@ -154,28 +160,28 @@ async def enqueue_rest(
     destination: Destination, tools: Tools, settings: Settings, job: Job, job_id: int
 ) -> None:
     """Queue what is left of a job, now that it is known what its server does. Safe to repeat."""
-    await _put_left(destination, tools, settings, job, job.past, Enqueued(), but=job_id)
+    await _put_left(destination, tools, settings.page_size_records, job, job.past, but=job_id)
 
 
 async def _put_left(
     destination: Destination,
     tools: Tools,
-    settings: Settings,
+    page_size_records: int,
     job: Job,
     past: Past,
-    enqueued: Enqueued,
     *,
     but: int | None = None,
-) -> None:
+) -> Enqueued:
     unit, history = Unit(job.project_id, job.stream), tools.history
     watermark = await tools.database.repeat(lambda: history.watermark(unit))
     spans, stream = watermark.complete.spans, STREAMS[job.stream]
     rows = await tools.database.repeat(lambda: history.count_started(unit, stream, spans))
     known = sum((span.until - span.since for span in spans), timedelta())
-    length = portion_length(watermark, known, rows, settings.page_size_records)
+    length = portion_length(watermark, known, rows, page_size_records)
     windows = windows_left(past, watermark, tools.client.source_now)
     async with open_queue(destination.queue, destination.tables.bookkeeping) as queue:
-        await put_windows(queue, job, windows, watermark, length, enqueued, but=but)
+        is_first = watermark.traits is None
+        return await _put_windows(queue, job, windows, length, is_first=is_first, but=but)
 
 
 def portion_length(
@@ -192,17 +198,19 @@ def portion_length(
     return max(PORTION, known * factor)
 
 
-async def put_windows(
+async def _put_windows(
     queue: Queue,
     job: Job,
     windows: Sequence[Span],
-    watermark: Watermark,
     length: timedelta,
-    enqueued: Enqueued,
     *,
-    but: int | None = None,
-) -> None:
-    """Queue `windows` as portions of `job`. but: a job that is not counted as queued."""
+    is_first: bool,
+    but: int | None,
+) -> Enqueued:
+    """Queue `windows` as portions of `job` that are `length` long.
+
+    is_first: nothing is known of the server yet. but: a job that is not counted as queued.
+    """
     async with queue.exclusively():
         documents = await queue.documents(job.project_id, but=but)
         others = [Job.read(document) for document in documents]
@@ -217,11 +225,9 @@ async def put_windows(
             if not any(s.since < window.until and window.since < s.until for s in taken)
         ]
         jobs = [job.within(span) for span in portions(left, length)]
-        if watermark.traits is None and len(jobs) > 1:
+        if is_first and len(jobs) > 1:
             # Only one of them: where the server does not filter, it loads everything there is.
             whole = Span(min(w.since for w in left), max(w.until for w in left))
             jobs = [replace(job, unit=str(whole), again=False, sounding=True)]
         await queue.put(job.project_id, [each.as_new() for each in jobs], _AFTER_ALL_SYNCS)
-    enqueued.windows += len(left)
-    enqueued.jobs += len(jobs)
-    enqueued.already += len(windows) - len(left)
+    return Enqueued(len(left), len(jobs), len(windows) - len(left))

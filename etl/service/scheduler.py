@@ -25,6 +25,7 @@ from etl.errors import (
 )
 from etl.loaders.schedules import WRONG_CLOCK, Schedules
 from etl.service.clock import Clock
+from etl.tasks import beside
 
 _log = structlog.get_logger(__name__)
 
@@ -185,9 +186,5 @@ class Scheduler:
                 with contextlib.suppress(DestinationUnavailable):
                     await self._schedules.renew(name)
 
-        renewing = asyncio.create_task(renew())
-        try:
+        async with beside(renew()):
             yield
-        finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
-from etl.app import Destination, open_destination, prepare, refuse_other_source, sync
+from etl.app import Destination, make_ready, open_destination, sync
 from etl.core.lookback import parse_duration
 from etl.core.schedule import Schedule
 from etl.errors import EXIT_SUCCEEDED, DestinationUnavailable, exit_code_of
@@ -72,11 +72,9 @@ async def _ready(
     """Return once a run could begin, False when stopped before. Raises what waiting cannot mend."""
     while not stop.is_set():
         try:
-            if settings.auto_migrate:
-                await prepare(destination, settings)
-            if await is_current(destination.database, destination.tables):
+            if settings.auto_migrate or await is_current(destination.database, destination.tables):
+                await make_ready(destination, settings)  # a tick warns of what is doubtful
                 history = History(destination.database, destination.tables)
-                refuse_other_source(settings.host, await history.hosts())  # a tick warns
                 now = await history.database_now()
                 metrics.begin(await history.runs_since(now), now)
                 return True

@@ -10,29 +10,24 @@ import asyncio
 import contextlib
 import logging
 from asyncio import Event
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import structlog
-from pgqueuer.adapters.persistence.queries import Queries
-from pgqueuer.core.qm import QueueManager
-from pgqueuer.domain import models
-from pgqueuer.domain.errors import FailingListenerError, RetryRequested
-from pgqueuer.domain.types import JOB_STATUS, QueueEntrypoint, QueueManagerId
-from pgqueuer.ports.repository import EntrypointExecutionParameter
 
-from etl.app import open_source, open_tools, project_ids_of
+from etl.app import open_source, open_tools
 from etl.errors import ConfigurationError, DestinationError, DestinationUnavailable
+from etl.extractors.projects import project_ids_of
 from etl.loaders.database import Database, translate
 from etl.loaders.prune import prune_jobs
-from etl.loaders.queue import Queue, entrypoint_of, open_queue
+from etl.loaders.queue import Queue, TakenJob, open_queue
 from etl.loaders.tables import Tables
+from etl.loaders.taking import Pace, take_jobs
 from etl.runs.work import Tools
-from etl.service.execute import LOOK_EVERY_S, Executor, first_of
+from etl.service.execute import LOOK_EVERY_S, Executor
 from etl.service.queue import impatient
 from etl.settings import Settings
+from etl.tasks import beside, first_of, race
 
 _log = structlog.get_logger(__name__)
 
@@ -51,17 +46,11 @@ async def work(
     A set `stop` commits the batch in hand and puts the rest back. A Postgres that restarts is
     waited for, as long as it takes. Raises EtlError when it cannot begin.
     """
-    working = asyncio.create_task(_work(settings, concurrency, stop, alive, begun := Event()))
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    begun = Event()
+    async with race(_work(settings, concurrency, stop, alive, begun), stop.wait()) as (working, _):
         if not begun.is_set() and not working.done():
             return  # what it waited for in order to begin may take long
         await working
-    finally:
-        for task in (working, stopping):
-            task.cancel()
-        await asyncio.gather(working, stopping, return_exceptions=True)
 
 
 async def _work(
@@ -71,14 +60,14 @@ async def _work(
     async with AsyncExitStack() as stack:
         if alive is not None:
             await _touch_first(alive)
-            await stack.enter_async_context(_beside(_touch(alive)))
+            await stack.enter_async_context(beside(_touch(alive)))
         destination, first = await stack.enter_async_context(open_source(impatient(settings)))
-        projects = await project_ids_of(first.client, settings)
+        projects = await project_ids_of(first.client, settings.projects)
         database, tables = destination.database, destination.tables
         async with open_queue(destination.queue, tables.bookkeeping):
             pass  # a mistake in its address is one of the configuration's
         begun.set()
-        await stack.enter_async_context(_beside(_tidy(database, tables)))
+        await stack.enter_async_context(beside(_tidy(database, tables)))
         idle: asyncio.Queue[Tools] = asyncio.Queue()
         idle.put_nowait(first)
         for _ in range(concurrency - 1):
@@ -111,8 +100,6 @@ async def _work(
 
 def _why_lost(exc: Exception) -> str | None:
     """Return why the queue has to be opened again, None when that would not help."""
-    if isinstance(exc, FailingListenerError):
-        return "the queue was not heard any more"
     lost = exc if isinstance(exc, DestinationUnavailable) else translate(exc)
     return lost.message if isinstance(lost, DestinationUnavailable) else None
 
@@ -128,110 +115,27 @@ async def _take_jobs(
 
     Raises what a broken connection raises.
     """
-    queries = queue.queries(_Bounded)
-    queries.bound, queries.lost = idle.qsize(), queue.lost
-    manager = _Manager(queries, queue.channel)
-    manager.lost = queue.lost
-    manager.min_dequeue_poll_interval = timedelta(seconds=LOOK_EVERY_S)
 
-    async def take(found: models.Job) -> None:
+    async def take(found: TakenJob) -> float | None:
         tools = await idle.get()
         try:
             again = await executor.take(queue, tools, found)
         except asyncio.CancelledError:
-            raise RetryRequested(timedelta()) from None
+            return 0.0
         finally:
             idle.put_nowait(tools)
-        if again is not None:
-            # Without the reason: the log has it, where secrets are taken out, and so have the runs.
-            raise RetryRequested(timedelta(seconds=again.in_s))
+        # Without the reason: the log has it, where secrets are taken out, and so have the runs.
+        return None if again is None else again.in_s
 
-    for project_id in projects:
-        manager.entrypoint(entrypoint_of(project_id))(take)
-
-    async def pass_on_the_end() -> None:
+    async def ended() -> None:
         await first_of(stop, queue.lost)
         if stop.is_set():
             _log.info("worker.stopping")
         else:
             _log.info("queue.lost")
-        manager.shutdown.set()
 
-    async with _beside(pass_on_the_end()):
-        await manager.run(
-            batch_size=1,
-            dequeue_timeout=timedelta(seconds=LOOK_EVERY_S),
-            heartbeat_timeout=timedelta(seconds=executor.heartbeat_s),
-            shutdown_on_listener_failure=True,
-            log_aggregation_interval=timedelta(0),
-        )
-
-
-class _Bounded(Queries):
-    """PgQueuer's statements, but for two things. lost: set to have the queue opened again."""
-
-    bound = 1
-    lost: Event
-
-    async def dequeue(
-        self,
-        batch_size: int,
-        entrypoints: dict[QueueEntrypoint, EntrypointExecutionParameter],
-        queue_manager_id: QueueManagerId,
-        global_concurrency_limit: int | None,
-        heartbeat_timeout: timedelta,
-    ) -> list[models.Job]:
-        """Take one job, when this worker has room for it: PgQueuer's own bound is two at least."""
-        return await super().dequeue(
-            batch_size, entrypoints, queue_manager_id, self.bound, heartbeat_timeout
-        )
-
-    async def log_jobs(
-        self,
-        job_status: list[tuple[models.Job, JOB_STATUS, models.TracebackRecord | None]],
-    ) -> None:
-        """Take off the queue what was done, and nothing else.
-
-        PgQueuer would take off, too, what was cancelled and what could not be put back. So it stays
-        taken, and is handed on once its heartbeat is out; until then it would count as ours.
-        """
-        done = [each for each in job_status if each[1] == "successful"]
-        if len(done) < len(job_status):
-            self.lost.set()
-        try:
-            if done:
-                await super().log_jobs(done)
-        except Exception as exc:
-            # PgQueuer would try for ever, while the job counts as ours. Another will find it done.
-            _log.warning("job.kept", reason=type(exc).__name__)
-            self.lost.set()
-
-
-class _Manager(QueueManager):
-    """PgQueuer's own, which waits for jobs in hand when it hears nothing: it lets them know."""
-
-    lost: Event
-
-    async def listener_healthy(
-        self, timeout: timedelta = timedelta(seconds=10)
-    ) -> models.HealthCheckEvent:
-        """Ask for a sign of life. Raises FailingListenerError."""
-        try:
-            return await super().listener_healthy(timeout)
-        except Exception:
-            self.lost.set()
-            raise
-
-
-@asynccontextmanager
-async def _beside(other: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run `other` beside the block, and end it with the block."""
-    task = asyncio.create_task(other)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    pace = Pace(idle.qsize(), LOOK_EVERY_S, executor.heartbeat_s)
+    await take_jobs(queue, projects, take, ended, pace)
 
 
 async def _touch_first(path: Path) -> None:

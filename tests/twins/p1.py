@@ -76,7 +76,7 @@ TWINS = [
         name="a run that took its unit unheard takes itself for another",
         promise="P1",
         file="etl/loaders/leases.py",
-        find="                        leases.c.holder == run_id,\n",
+        find="                    leases.c.holder == run_id,\n",
         replace="",
         caught_by=_TROUBLE
         + "test_a_load_goes_on_when_its_connections_break[with_the_unit_just_taken-cut]",

@@ -21,8 +21,7 @@ TWINS = [
         name="a takeover does not raise the fence",
         promise="P10",
         file="etl/loaders/leases.py",
-        find='                            "fence": func.greatest(checkpoints.c.fence + 1, '
-        "_new_fence()),\n",
+        find='                    "fence": func.greatest(checkpoints.c.fence + 1, _new_fence()),\n',
         replace="",
         caught_by=_LEASES
         + "test_whoever_was_taken_over_from_commits_nothing[pool-0-before its first batch]",
@@ -40,16 +39,16 @@ TWINS = [
         name="a unit is always free",
         promise="P10",
         file="etl/loaders/leases.py",
-        find="                        leases.c.holder.is_(None),\n",
-        replace="                        leases.c.holder.is_not(None),\n"
-        "                        leases.c.holder.is_(None),\n",
+        find="                    leases.c.holder.is_(None),\n",
+        replace="                    leases.c.holder.is_not(None),\n"
+        "                    leases.c.holder.is_(None),\n",
         caught_by=_LEASES + "test_a_unit_that_is_held_is_not_given_to_another[pool]",
     ),
     Twin(
         name="a lease never runs out",
         promise="P10",
         file="etl/loaders/leases.py",
-        find="                        leases.c.expires_at < func.clock_timestamp(),\n",
+        find="                    leases.c.expires_at < func.clock_timestamp(),\n",
         replace="",
         caught_by=_LEASES
         + "test_a_unit_whose_lease_ran_out_is_taken_over_under_a_higher_fence[pool]",

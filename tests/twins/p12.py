@@ -25,7 +25,7 @@ TWINS = [
     Twin(
         name="an unavailable stream ends the others",
         promise="P12",
-        file="etl/app.py",
+        file="etl/runs/projects.py",
         find="r.ending.exit_code == KeyRefused.exit_code",
         replace="r.ending.exit_code in (3, KeyRefused.exit_code)",
         caught_by=_TESTS + "[missing scope]",

@@ -18,7 +18,7 @@ TWINS = [
     Twin(
         name="~/.netrc is read",
         promise="P3",
-        file="etl/app.py",
+        file="etl/extractors/connection.py",
         find="        proxy=proxy,\n",
         replace="        trust_env=True,\n",
         caught_by=_ENVIRONMENT + "test_a_netrc_entry_for_the_host_is_left_alone",
@@ -45,8 +45,8 @@ TWINS = [
         name="plan does not look at the source",
         promise="P6",
         file="etl/app.py",
-        find="            if not accept_host:\n                doubt",
-        replace="            if accept_host is None:\n                doubt",
+        find="    if accept_host:\n        return None\n",
+        replace="    if not accept_host:\n        return None\n",
         caught_by=_OTHER_SOURCE
         + "test_every_command_that_asks_the_source_refuses_another_one[plan]",
     ),
@@ -54,7 +54,7 @@ TWINS = [
         name="check does not look at the source",
         promise="P6",
         file="etl/app.py",
-        find="                findings += _look_at_hosts(settings.host, await history.hosts())\n",
+        find="                findings += examine_hosts(settings.host, await history.hosts())\n",
         replace="",
         caught_by=_OTHER_SOURCE
         + "test_every_command_that_asks_the_source_refuses_another_one[check]",
@@ -63,8 +63,8 @@ TWINS = [
         name="another server of this machine is not named",
         promise="P6",
         file="etl/app.py",
-        find='                    _log.warning("source.doubted", reason=doubt)\n',
-        replace="                    pass\n",
+        find='            _log.warning("source.doubted", reason=doubt)\n',
+        replace="            pass\n",
         caught_by=_OTHER_SOURCE + "test_two_servers_of_this_machine_are_named_in_a_warning",
     ),
     Twin(
@@ -97,7 +97,7 @@ TWINS = [
     Twin(
         name="the data directory is open to everybody",
         promise="P11",
-        file="etl/loaders/embedded_user.py",
+        file="etl/loaders/embedded/user.py",
         find="            directory.chmod(0o700)\n",
         replace="            pass\n",
         caught_by=_EMBEDDED + "[an older version]",
@@ -105,7 +105,7 @@ TWINS = [
     Twin(
         name="files of older versions stay open to everybody",
         promise="P11",
-        file="etl/loaders/embedded_user.py",
+        file="etl/loaders/embedded/user.py",
         find="        os.fchmod(descriptor, 0o600)\n",
         replace="        pass\n",
         caught_by=_EMBEDDED + "[an older version]",

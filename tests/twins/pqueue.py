@@ -2,7 +2,7 @@
 
 from tests.twins.twin import Twin
 
-_WORKER = "etl/service/worker.py"
+_TAKING = "etl/loaders/taking.py"
 _EXECUTE = "etl/service/execute.py"
 _QUEUE = "etl/service/queue.py"
 _TESTS = "tests/acceptance/test_queue.py::"
@@ -11,7 +11,7 @@ TWINS = [
     Twin(
         name="a job that could not be put back leaves the queue",
         promise="P1",
-        file=_WORKER,
+        file=_TAKING,
         find='        done = [each for each in job_status if each[1] == "successful"]\n',
         replace="        done = list(job_status)\n",
         caught_by=_TESTS + "test_a_job_that_cannot_be_put_back_is_handed_on_all_the_same",
@@ -19,7 +19,7 @@ TWINS = [
     Twin(
         name="a job that could not be put back counts against its worker for ever",
         promise="P1",
-        file=_WORKER,
+        file=_TAKING,
         find="        if len(done) < len(job_status):\n",
         replace="        if False:\n",
         caught_by=_TESTS + "test_a_job_that_cannot_be_put_back_is_handed_on_all_the_same",
@@ -52,9 +52,9 @@ TWINS = [
     Twin(
         name="streams that a stopped sync did not begin are not told of",
         promise="P3",
-        file="etl/app.py",
-        find="                    reports.append(Report(",
-        replace="                    [].append(Report(",
+        file="etl/runs/projects.py",
+        find="                reports.append(Report(",
+        replace="                [].append(Report(",
         caught_by="tests/acceptance/test_honest.py::"
         "test_a_sync_that_is_stopped_between_two_streams_says_which_it_did_not_begin",
     ),
@@ -78,7 +78,7 @@ TWINS = [
     Twin(
         name="what was done and cannot be taken off holds its worker",
         promise="P12",
-        file=_WORKER,
+        file=_TAKING,
         find='            _log.warning("job.kept", reason=type(exc).__name__)\n',
         replace="            raise\n",
         caught_by=_TESTS + "test_a_job_that_cannot_be_taken_off_keeps_no_other_waiting",

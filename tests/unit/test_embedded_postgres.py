@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ConfigurationError
-from etl.loaders import embedded_programs
-from etl.loaders.embedded_programs import choose_programs
+from etl.loaders.embedded import programs
+from etl.loaders.embedded.programs import choose_programs
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a directory with all Postgres programs of the machine: `lib/NAME/bin` and `path`."""
-    monkeypatch.setattr(embedded_programs, "_EXTRA", "a_package_that_is_not_there")
-    monkeypatch.setattr(embedded_programs, "_SYSTEM_DIRECTORIES", (f"{tmp_path}/lib/*/bin",))
+    monkeypatch.setattr(programs, "_EXTRA", "a_package_that_is_not_there")
+    monkeypatch.setattr(programs, "_SYSTEM_DIRECTORIES", (f"{tmp_path}/lib/*/bin",))
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     return tmp_path
 
@@ -79,5 +79,5 @@ def test_the_extra_goes_before_the_system(machine: Path, monkeypatch: pytest.Mon
     inside = install(machine / "site/some_extra/pginstall18/bin", "echo 'postgres (x) 18.4'")
     (machine / "site/some_extra/__init__.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(machine / "site")
-    monkeypatch.setattr(embedded_programs, "_EXTRA", "some_extra")
+    monkeypatch.setattr(programs, "_EXTRA", "some_extra")
     assert choose_programs(None).directory == inside

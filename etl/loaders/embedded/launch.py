@@ -1,6 +1,6 @@
 """Change user where that is needed, then turn into a Postgres program. Run as a script, by path.
 
-    python embedded_launch.py USER START DIRECTORY PROGRAM [ARGUMENT...]
+    python launch.py USER START DIRECTORY PROGRAM [ARGUMENT...]
 
 USER is `same`, `namespace` or `UID:GID`; START is `wait` or `detach`. It is a program of its own
 because a user namespace can only be entered by a process with a single thread, and because a

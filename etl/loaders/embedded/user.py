@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etl.errors import ConfigurationError
-from etl.loaders import embedded_launch
+from etl.loaders.embedded import launch
 
 # The server lives longer than we do. It gets none of our environment, which holds the API key
 # and could hold PGDATA, PGPORT and their like.
@@ -47,7 +47,7 @@ class ServerUser:
         descriptors it inherits, beyond those three none. With `detach` this returns at once and
         leaves the program running in a session of its own.
         """
-        script = [sys.executable, "-I", "-S", embedded_launch.__file__]
+        script = [sys.executable, "-I", "-S", launch.__file__]
         return subprocess.run(
             [*script, self._name, "detach" if detach else "wait", directory, *command],
             env=_ENVIRONMENT,
@@ -153,5 +153,5 @@ def _nobody() -> ServerUser:
     try:
         entry = pwd.getpwnam("nobody")
     except KeyError:
-        return ServerUser(embedded_launch.NOBODY, embedded_launch.NOBODY)
+        return ServerUser(launch.NOBODY, launch.NOBODY)
     return ServerUser(entry.pw_uid, entry.pw_gid)

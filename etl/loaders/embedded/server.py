@@ -30,8 +30,8 @@ from typing import Self
 from urllib.parse import quote
 
 from etl.errors import ConfigurationError
-from etl.loaders.embedded_programs import Programs, choose_programs
-from etl.loaders.embedded_user import ServerUser, choose_user, keep_private
+from etl.loaders.embedded.programs import Programs, choose_programs
+from etl.loaders.embedded.user import ServerUser, choose_user, keep_private
 
 PORT = 5432
 

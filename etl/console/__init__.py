@@ -1,0 +1,24 @@
+"""What a person sees: tables on a terminal, plain columns when piped, a progress bar."""
+
+from etl.console.live import in_place, progress_display
+from etl.console.views import (
+    show_findings,
+    show_outlooks,
+    show_rejects,
+    show_reports,
+    show_rows,
+    show_runs,
+    show_status,
+)
+
+__all__ = [
+    "in_place",
+    "progress_display",
+    "show_findings",
+    "show_outlooks",
+    "show_rejects",
+    "show_reports",
+    "show_rows",
+    "show_runs",
+    "show_status",
+]

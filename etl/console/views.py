@@ -1,0 +1,250 @@
+"""What a person sees of each result: a table, and below it what needs a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from rich.markup import escape
+from rich.text import Text
+
+from etl.console.table import Table, console, say
+from etl.loaders.parents import Turns
+from etl.loaders.queue import Jobs
+from etl.runs.doctor import Finding
+from etl.runs.outlook import Outlook
+from etl.runs.report import Report
+
+_COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan"}
+
+
+def show_reports(reports: Sequence[Report]) -> None:
+    """Print what a sync did, a line per unit, and below it why a unit did not succeed."""
+    table = Table(
+        *("project", "stream", "unit", "status", "read", "inserted", "updated", "rejected"),
+        *("requests", "foreseen", "seconds", "complete until"),
+    )
+    for report in reports:
+        table.add_row(
+            str(report.project_id),
+            report.stream,
+            report.unit,
+            _coloured(report.ending.status),
+            f"{report.records_read:,}",
+            f"{report.rows_inserted:,}",
+            f"{report.rows_updated:,}",
+            f"{report.rejected:,}",
+            f"{report.requests:,}",
+            _forecast(report.forecast_requests, report.forecast_exact),
+            f"{report.seconds:.1f}",
+            _instant(report.complete_until),
+        )
+    out = console()
+    table.print()
+    if len(reports) > 1:
+        say(
+            out,
+            Text(
+                f"Together: {sum(each.records_read for each in reports):,} records read, "
+                f"{sum(each.requests for each in reports):,} requests, "
+                f"{sum(each.seconds for each in reports):.1f} s"
+            ),
+        )
+    for report in reports:
+        if report.ending.reason:
+            say(out, Text(f"{report.stream}: {report.ending.reason}"))
+    now: dict[int | str, dict[str, int]] = {}
+    for report in reports:
+        now.setdefault(report.project_id, {}).update(report.rows)
+    for project_id, counts in now.items():
+        if counts:
+            rows = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+            of = f" in {project_id}" if len(now) > 1 else ""
+            say(out, Text(f"Rows now{of}: {rows}"))
+
+
+def show_outlooks(outlooks: Sequence[Outlook]) -> None:
+    """Print what is ahead, a line per stretch of time that one cursor reads."""
+    if not outlooks:
+        console().print("All of it is known complete; nothing would be read.", markup=False)
+        return
+    table = Table("project", "stream", "since", "until", "windows", "requests", "at the earliest")
+    for each in outlooks:
+        table.add_row(
+            str(each.project_id),
+            each.stream,
+            "all" if each.since is None else _instant(each.since),
+            "now" if each.until is None else _instant(each.until),
+            f"{each.windows:,}",
+            _forecast(each.forecast.requests, each.forecast.exact),
+            f"in {_span(each.seconds)}",
+        )
+    table.print()
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Print what the doctor found, a line each."""
+    table = Table("", "what", "scope", "found")
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.well else "[red]no[/]"
+        table.add_row(mark, finding.about, finding.scope or "", escape(finding.said))
+    table.print()
+
+
+def show_runs(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the run history, a line per run."""
+    table = Table(
+        *("started", "project", "stream", "unit", "status", "read", "inserted", "updated"),
+        *("rejected", "requests", "seconds", "reason"),
+    )
+    for row in rows:
+        ended = row["ended_at"]
+        table.add_row(
+            _instant(row["started_at"]),
+            str(row["project_id"]),
+            row["stream"],
+            row["unit"],
+            _coloured(row["status"]),
+            f"{row['records_read']:,}",
+            f"{row['rows_inserted']:,}",
+            f"{row['rows_updated']:,}",
+            f"{row['rejected']:,}",
+            f"{row['requests']:,}",
+            "" if ended is None else f"{(ended - row['started_at']).total_seconds():.1f}",
+            escape(row["reason"] or ""),
+        )
+    table.print()
+
+
+def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
+    """Print what was set aside, a line each."""
+    if not rows:
+        console().print("Nothing is set aside.", markup=False)
+        return
+    table = Table("project", "stream", "record", "reason", "first seen", "last seen", "resolved")
+    for row in rows:
+        table.add_row(
+            str(row["project_id"]),
+            row["stream"],
+            escape(row["record_key"]),
+            escape(row["reason"]),
+            _instant(row["first_seen_at"]),
+            _instant(row["last_seen_at"]),
+            _instant(row["resolved_at"]),
+        )
+    table.print()
+
+
+def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> None:
+    """Print what is on the queue, and one line per project and stream."""
+    out = console()
+    for project_id, jobs in queue.items():
+        hint = ". Workers take them: `posthog-etl worker`" if jobs.untouched else ""
+        say(out, Text(f"Jobs of project {project_id} on the queue: {jobs}{hint}"))
+    if not rows:
+        out.print("Nothing has run yet. Start with: posthog-etl sync", markup=False)
+        return
+    table = Table(
+        *("project", "stream", "state", "complete until", "lag", "complete since", "last run"),
+        *("read", "rejects", "paused until"),
+    )
+    now = datetime.now(UTC)
+    for row in rows:
+        until = row["complete"].until or row["tail_until"]
+        stale = row["status"] == "running" and not row["held"]
+        table.add_row(
+            str(row["project_id"]),
+            row["stream"],
+            _coloured("failed" if stale else row["status"]),
+            _instant(until),
+            "" if until is None else _span((now - until).total_seconds()),
+            _instant(row["complete"].since),
+            _instant(row["started_at"]),
+            f"{row['records_read']:,}",
+            f"{row['rejects']:,}",
+            _instant(row["paused_until"]),
+        )
+    table.print()
+    for row in rows:
+        for hole in row["holes"]:
+            out.print(
+                f"{row['stream']}: not known complete from {_instant(hole.since)} to "
+                f"{_instant(hole.until)}. Load it with: posthog-etl backfill {row['stream']} "
+                f"--since {_plain(hole.since)} --until {_plain(hole.until)}",
+                markup=False,
+                soft_wrap=True,
+            )
+        if row["turns"] is not None and row["turns"].resources:
+            say(out, Text(f"{row['stream']}: {_turns(row['turns'], now)}"))
+        if not row["incremental"]:
+            out.print(
+                f"{row['stream']}: this server ignores dates. "
+                + (
+                    "A sync reads the newest part of the list, and all of it once a day"
+                    if row["reads_front"]
+                    else "Every sync reads the whole list"
+                ),
+                markup=False,
+                soft_wrap=True,
+            )
+        if row["unaccounted"]:
+            rows_said = f"{row['unaccounted']:,} {'row' if row['unaccounted'] == 1 else 'rows'}"
+            say(out, Text(f"{row['stream']}: {rows_said} of the server's count unaccounted for"))
+        if row["before_start"] is not None:
+            say(out, Text(f"{row['stream']}: {row['before_start_hint']}"))
+        if row["reason"]:
+            say(out, Text(f"{row['stream']}: {row['reason']}"))
+        for failure in row["failures"]:
+            if failure.reason not in (row["reason"] or ""):
+                say(out, Text(f"{row['stream']}: {failure.about}: {failure.reason}"))
+                say(out, Text(f"{row['stream']}: then: {failure.retry}"))
+
+
+def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print the answer to a question."""
+    table = Table(*names)
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    table.print()
+
+
+def _cell(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "yes", False: "no"}[value]
+    return f"{value:,}" if isinstance(value, int | Decimal) else escape(str(value))
+
+
+def _turns(turns: Turns, now: datetime) -> str:
+    if turns.oldest_check is None:
+        return f"none of {turns.resources:,} was asked about yet"
+    said = f"the oldest check is {_span((now - turns.oldest_check).total_seconds())} old"
+    if turns.never_checked:
+        said += f"; {turns.never_checked:,} of {turns.resources:,} were never asked about"
+    return f"{said}; {turns.due:,} are due"
+
+
+def _forecast(requests: int | None, exact: bool | None) -> str:
+    if requests is None:
+        return ""
+    return f"{requests:,}" if exact else f"at least {requests:,}"
+
+
+def _coloured(status: str) -> str:
+    return f"[{_COLOURS.get(status, 'yellow')}]{status}[/]"
+
+
+def _instant(at: datetime | None) -> str:
+    return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _plain(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,62 @@
+"""How far each stream is, for `status`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from etl.core.coverage import Span
+from etl.core.expected import Counted, unaccounted_of
+from etl.core.outliers import hint_before, known_before
+from etl.core.stream import Mode
+from etl.loaders.database import Database
+from etl.loaders.history import History
+from etl.loaders.parents import ParentRows
+from etl.loaders.queue import Jobs, count_jobs
+from etl.loaders.tables import Tables
+from etl.streams import STREAMS
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What `status` shows: a row per project and stream, and what is on the queue per project."""
+
+    streams: Sequence[dict[str, Any]]
+    queue: Mapping[int, Jobs]
+
+
+async def read_status(
+    database: Database, tables: Tables, start: datetime, recheck_after: timedelta
+) -> Standing:
+    """Return how far each stream is. Raises DestinationError.
+
+    complete: what is known complete. holes: what is not, from `start` on. incremental: whether
+    the server lets us read only what is young; reads_front: whether its count tells when that is
+    not enough. unaccounted: how many rows of its count are not explained. turns: of a stream that
+    is read in rotation.
+    """
+    history, parents = History(database, tables), ParentRows(database, tables)
+    rows = [dict(row) for row in await history.status()]
+    for row in rows:
+        row["turns"] = None
+        stream = STREAMS.get(row["stream"])
+        if stream is not None and stream.mode is Mode.ROTATION:
+            asked_for = stream.resources[0].parents
+            assert asked_for is not None
+            row["turns"] = await parents.turns(
+                row["project_id"], stream.name, asked_for, recheck_after
+            )
+    for row in rows:
+        complete, traits = row["complete"], row.pop("traits") or {}
+        before = known_before(traits, start, complete)
+        row["before_start"] = before
+        row["before_start_hint"] = before and hint_before(row["stream"], start)
+        row["unaccounted"] = unaccounted_of(traits)
+        row["reads_front"] = Counted.of(traits) is not None
+        row["incremental"] = traits.get("date_filter") not in ("refused", "ignored")
+        until = complete.until
+        within = None if until is None else Span(start, max(until, start))
+        row["holes"] = [] if within is None else complete.holes(within)
+    return Standing(rows, await count_jobs(database, tables))

@@ -1,0 +1,393 @@
+"""Every setting: one frozen Settings, whose repr hides secrets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from etl.core.budget import PLANS, RECORDINGS_LIST, Limit, Limits
+from etl.core.lookback import Lookback, parse_duration
+from etl.core.schedule import Schedule, parse_jitter, read_zone
+from etl.core.source import is_own_machine
+from etl.core.stream import Stream
+from etl.errors import ConfigurationError
+from etl.settings import values
+from etl.streams import STREAMS
+
+PREFIX = "POSTHOG_ETL_"
+_OURS_WITHOUT_PREFIX = {
+    "host": "POSTHOG_HOST",
+    "api_key": "POSTHOG_PERSONAL_API_KEY",
+    "api_key_file": "POSTHOG_PERSONAL_API_KEY_FILE",
+    "project_id": "POSTHOG_PROJECT_ID",
+    "database_url": "DATABASE_URL",
+    "database_password_file": "DATABASE_PASSWORD_FILE",
+}
+_Duration = Annotated[str, values.accepted_by(parse_duration)]
+_Streams = Annotated[tuple[str, ...], BeforeValidator(values.read_streams)]
+
+
+def _named(name: str, default: Any, about: str) -> Any:
+    """A setting whose environment name has no prefix of ours."""
+    choices = AliasChoices(_OURS_WITHOUT_PREFIX[name], name)
+    return Field(default, validation_alias=choices, description=about)
+
+
+def _default_data_dir() -> Path:
+    # The embedded Postgres does not run as root, and nobody else may enter root's home.
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/posthog-etl")
+    return Path.home() / ".local" / "share" / "posthog-etl"
+
+
+class Settings(BaseSettings):
+    """Every setting; in the environment POSTHOG_ETL_ stands before the name, but for five."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        enable_decoding=False,
+        populate_by_name=True,
+        allow_inf_nan=False,
+    )
+
+    host: Annotated[str, AfterValidator(values.read_host)] = _named(
+        "host", "https://us.posthog.com", "Address of the PostHog app, not of its ingestion."
+    )
+    api_key: Annotated[SecretStr | None, AfterValidator(values.read_key)] = _named(
+        "api_key", None, "Personal API key (phx_…)."
+    )
+    api_key_file: Path | None = _named("api_key_file", None, "A file that holds the key.")
+    project_id: Annotated[str, AfterValidator(values.read_projects)] = _named(
+        "project_id", "@current", "Project id, several with commas, or @current."
+    )
+    database_url: SecretStr | None = _named(
+        "database_url", None, "Postgres URL, or the word embedded."
+    )
+    database_password_file: Path | None = _named(
+        "database_password_file",
+        None,
+        "A file that holds the password of the database, for an address that has none.",
+    )
+    queue_database_url: SecretStr | None = Field(
+        None,
+        description="Postgres URL for the queue, which a transaction-mode pooler cannot serve. "
+        "Default: DATABASE_URL.",
+    )
+    queue_turn_s: float = Field(
+        60.0,
+        gt=0,
+        le=86_400,
+        description="A worker's unit gives way to a waiting one of another project after this, "
+        "in seconds.",
+    )
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Where the embedded Postgres keeps its data, and each run a file that shows "
+        "whether it lives.",
+    )
+    schema_name: Annotated[str, AfterValidator(values.read_schema)] = Field(
+        "posthog",
+        validation_alias=AliasChoices("POSTHOG_ETL_SCHEMA", "schema"),
+        description="Schema of the data tables; the bookkeeping is in the same name with _etl.",
+    )
+    start: Annotated[
+        datetime, BeforeValidator(values.read_instant), AfterValidator(values.read_start)
+    ] = Field(
+        datetime(2020, 1, 1, tzinfo=UTC), description="First load: recordings since this instant."
+    )
+    lookback: Annotated[str, values.accepted_by(Lookback.parse)] = Field(
+        "26h, 7d every 6h, 30d every 1d",
+        description="Which recordings are read again, by age: the first grade at every sync, "
+        "older ones more seldom, what is older than the last one never. Units: m, h, d, w.",
+    )
+    deletion_guard_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="No more than this share of a stream is marked deleted at once.",
+    )
+    deletion_guard_rows: int = Field(
+        20, ge=0, description="So many rows may be marked deleted whatever share they are, a count."
+    )
+    confirm_requests: int = Field(
+        500,
+        ge=1,
+        description="No more than so many requests a sync ask for single records that a list did "
+        "not show, a count; the next sync goes on.",
+    )
+    disabled_streams: _Streams = Field((), description="Streams that are switched off.")
+    enabled_streams: _Streams = Field(
+        (), description="Streams that are off by default and switched on."
+    )
+    keep_fields: Annotated[tuple[str, ...], BeforeValidator(values.read_kept_fields)] = Field(
+        (),
+        description="Fields of streams with secrets whose text is kept although the catalogue does "
+        "not know them, as TABLE.FIELD with commas, such as subscriptions.new_field or, within a "
+        "JSON field, subscriptions.ai_config.model. Of any other unknown text there only a hash "
+        "and the length are kept.",
+    )
+    sharing_requests: int = Field(
+        200,
+        ge=1,
+        le=100_000,
+        description="How many recordings, and how many insights, a sync asks about their sharing.",
+    )
+    sharing_recheck: _Duration = Field(
+        "6h",
+        description="After what time an unchanged one is asked about again. Units: m, h, d, w.",
+    )
+    api_prefix: Literal["projects", "environments"] = Field(
+        "projects", description="Path prefix of the API; environments is deprecated by PostHog."
+    )
+    plan: Literal["free", "paid", "enterprise", "unlimited"] = Field(
+        "free", description="PostHog plan, for its request limits."
+    )
+    list_requests_per_minute: int | None = Field(
+        None, ge=1, description="Limit of recordings list requests, instead of the plan's."
+    )
+    list_requests_per_hour: int | None = Field(
+        None, ge=1, description="Limit of recordings list requests, instead of the plan's."
+    )
+    page_size_records: int = Field(1000, ge=1, le=10_000, description="Records a page, a count.")
+    buffer_bytes: int = Field(
+        4 * 1024 * 1024, ge=1, description="Size of pages fetched ahead of loading, in bytes."
+    )
+    request_timeout_s: float = Field(90.0, gt=0, description="Longest a request may take, seconds.")
+    request_attempts: int = Field(6, ge=1, description="How often a failing request is sent.")
+    max_wait_s: float = Field(
+        4000.0, ge=0, description="Wait this long for the request budget, in seconds, then pause."
+    )
+    lease_s: float = Field(
+        30.0,
+        ge=1,
+        le=86_400,
+        description="A run that stands still loses its unit after this, in seconds.",
+    )
+    statement_timeout_s: float = Field(
+        120.0, gt=0, le=86_400, description="Longest SQL statement, seconds."
+    )
+    connection_per_transaction: bool = Field(
+        False, description="Open a database connection for every transaction."
+    )
+    auto_migrate: bool = Field(True, description="Whether sync brings the schema up to date.")
+    ca_file: Path | None = Field(None, description="Certificates to trust besides the system's.")
+    schedule: Annotated[str, values.accepted_by(partial(Schedule, "all"))] = Field(
+        "*/15 * * * *",
+        description="When `serve` brings all streams up to date: a cron expression of five fields.",
+    )
+    time_zone: Annotated[str, values.accepted_by(read_zone)] = Field(
+        "UTC", description="Where the clock hangs that schedules go by: UTC, Europe/Berlin."
+    )
+    jitter: Annotated[str, values.accepted_by(parse_jitter)] = Field(
+        "0", description="A tick is late by a random time up to this long. Units: s, m, h."
+    )
+    schedules: Annotated[tuple[Schedule, ...], BeforeValidator(values.read_schedules)] = Field(
+        (),
+        description="Instead of `schedule`, several: `[[schedules]]` in the file, each with name, "
+        "cron, and if you like streams, time_zone, jitter; a JSON list of these in the "
+        "environment.",
+    )
+    serve_host: str = Field("127.0.0.1", description="Address that `serve` listens on.")
+    serve_port: int = Field(
+        8011, ge=0, le=65_535, description="Port that `serve` listens on; 0 picks a free one."
+    )
+    serve_token: Annotated[SecretStr | None, AfterValidator(values.read_token)] = Field(
+        None,
+        description="Whoever asks `serve` anything but /healthz has to show it. Needed when it "
+        "listens on more than this machine.",
+    )
+    serve_token_file: Path | None = Field(None, description="A file that holds the token.")
+    keep_runs: _Duration = Field(
+        "90d",
+        description="`serve` and `sync` forget runs that ended longer ago, but for the latest of "
+        "each unit. Units: m, h, d, w.",
+    )
+
+    _database_password: SecretStr | None = PrivateAttr(None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags and the file come through `load_settings`; a stray .env is not read."""
+        assert isinstance(env_settings, EnvSettingsSource)
+        # A HOST or PROJECT_ID in the environment belongs to the platform, not to us.
+        ours = {environment_name(name).lower() for name in setting_names()}
+        env_settings.env_vars = {
+            name: value for name, value in env_settings.env_vars.items() if name.lower() in ours
+        }
+        return (init_settings, env_settings)
+
+    @model_validator(mode="after")
+    def _secrets_from_files(self) -> Settings:
+        for name, check in (("api_key", values.read_key), ("serve_token", values.read_token)):
+            path = getattr(self, f"{name}_file")
+            if getattr(self, name) is None and path is not None:
+                variable = environment_name(f"{name}_file")
+                text = values.secret_in(path, variable)
+                try:
+                    secret = check(SecretStr(text))
+                except ValueError as exc:
+                    raise ValueError(f"{variable} {exc}") from exc
+                object.__setattr__(self, name, secret)
+        if self.database_password_file is not None:
+            text = values.secret_in(self.database_password_file, "DATABASE_PASSWORD_FILE")
+            if not text:
+                raise ValueError("DATABASE_PASSWORD_FILE holds no password")
+            self._database_password = SecretStr(text)
+        return self
+
+    @model_validator(mode="after")
+    def _simple_schedule(self) -> Settings:
+        """Make one schedule of the simple settings where there is no list of them."""
+        if self.schedules:
+            if "schedule" in self.model_fields_set:
+                raise ValueError(
+                    "POSTHOG_ETL_SCHEDULE and schedules are both set, and only one can hold"
+                )
+            return self
+        simple = {"name": "all", "cron": self.schedule}
+        common = {name: getattr(self, name) for name in values.OF_EVERY_SCHEDULE}
+        try:
+            object.__setattr__(self, "schedules", (values.schedule_of(simple, common),))
+        except ValueError as exc:
+            # All the rest of it has been looked at above.
+            raise ValueError(str(exc).replace("schedule 'all':", "POSTHOG_ETL_JITTER")) from exc
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Settings:
+        for each in self.schedules:
+            if each.streams and not self.choose(each.streams):
+                raise ValueError(
+                    f"POSTHOG_ETL_SCHEDULES schedule {each.name!r} names only streams that "
+                    "disabled_streams switches off"
+                )
+        return self
+
+    def choose(self, names: Sequence[str] | None) -> list[Stream]:
+        """Return the streams of these names, else all that are on, without those switched off."""
+        on = [n for n, stream in STREAMS.items() if not stream.off or n in self.enabled_streams]
+        chosen = list(dict.fromkeys(names)) if names else on
+        return [STREAMS[name] for name in chosen if name not in self.disabled_streams]
+
+    def require_serve_token(self) -> str | None:
+        """Return what must be shown to `serve`, None when it is asked by this machine alone.
+
+        Raises ConfigurationError naming the setting.
+        """
+        if self.serve_token is not None:
+            return self.serve_token.get_secret_value()
+        if not is_own_machine(self.serve_host):
+            raise ConfigurationError(
+                f"POSTHOG_ETL_SERVE_HOST {self.serve_host} can be reached by others",
+                remedy="Set POSTHOG_ETL_SERVE_TOKEN or POSTHOG_ETL_SERVE_TOKEN_FILE, or listen on "
+                "127.0.0.1",
+            )
+        return None
+
+    @property
+    def grades(self) -> Lookback:
+        """The lookback, read."""
+        return Lookback.parse(self.lookback)
+
+    @property
+    def projects(self) -> tuple[str, ...]:
+        """The projects asked for, each once, as text."""
+        return tuple(dict.fromkeys(part.strip() for part in self.project_id.split(",")))
+
+    @property
+    def limits(self) -> Limits:
+        """The request limits: the plan's, unless set otherwise."""
+        limits = dict(PLANS[self.plan])
+        own = [
+            Limit(requests, window_s)
+            for requests, window_s in (
+                (self.list_requests_per_minute, 60),
+                (self.list_requests_per_hour, 3600),
+            )
+            if requests is not None
+        ]
+        if own:
+            kept = [
+                limit
+                for limit in limits.get(RECORDINGS_LIST, ())
+                if limit.window_s not in {one.window_s for one in own}
+            ]
+            limits[RECORDINGS_LIST] = (*kept, *own)
+        return limits
+
+    @property
+    def database_password(self) -> SecretStr | None:
+        """What stands in the file of the database's password."""
+        return self._database_password
+
+    @property
+    def secret_texts(self) -> tuple[str | None, ...]:
+        """The key, the database URLs, the password and the token: to be kept out of what shows."""
+        secrets = (
+            self.api_key,
+            self.database_url,
+            self.queue_database_url,
+            self._database_password,
+            self.serve_token,
+        )
+        return tuple(None if each is None else each.get_secret_value() for each in secrets)
+
+    def require_source(self) -> str:
+        """Return the API key. Raises ConfigurationError naming the variable."""
+        if self.api_key is None:
+            raise ConfigurationError(
+                "POSTHOG_PERSONAL_API_KEY is not set",
+                remedy="Create a personal API key (phx_…) under Settings, Personal API keys, "
+                "and set it, or POSTHOG_PERSONAL_API_KEY_FILE",
+            )
+        return self.api_key.get_secret_value()
+
+    def require_database(self) -> str:
+        """Return the database URL. Raises ConfigurationError naming both choices."""
+        if self.database_url is None:
+            raise ConfigurationError(
+                "DATABASE_URL is not set",
+                remedy="Set it to your Postgres (postgresql://user:password@host/database), or to "
+                "the word embedded for a Postgres kept in the data directory",
+            )
+        return self.database_url.get_secret_value().strip()
+
+
+def environment_name(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return _OURS_WITHOUT_PREFIX.get(name, PREFIX + name.upper())
+
+
+def setting_names() -> list[str]:
+    """Return the names of all settings, as a file has them."""
+    return ["schema" if name == "schema_name" else name for name in Settings.model_fields]

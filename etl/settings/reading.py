@@ -1,0 +1,94 @@
+"""Reads file, environment and flags into Settings, and explains what is wrong in one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from etl.errors import ConfigurationError
+from etl.settings.fields import PREFIX, Settings, environment_name, setting_names
+from etl.settings.values import nearest
+
+# A key, or the user and password of an address, that stands where something else belongs.
+_SECRET = re.compile(r"ph[a-z]_[\w-]+|(?<=://)[^\s'\"]*@")
+
+
+def load_settings(
+    config: Path | None = None, flags: Mapping[str, Any] | None = None
+) -> tuple[Settings, list[str]]:
+    """Return the settings and what deserves a warning. Raises ConfigurationError, one line."""
+    from_file = {} if config is None else _read_file(config)
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    # The file is weaker than the environment, so what the environment names is left out of it.
+    merged = {
+        name: value
+        for name, value in from_file.items()
+        if not os.environ.get(environment_name(name))
+    }
+    try:
+        settings = Settings(**(merged | given))
+    except ValidationError as exc:
+        origins = {name: f"{name} in {config}" for name in merged}
+        origins |= {name: f"--{name}" for name in given}
+        raise ConfigurationError(_explain(exc, origins)) from exc
+    return settings, _unknown_variables()
+
+
+def deprecations(settings: Settings) -> list[str]:
+    """Return a warning for each setting whose value will stop working."""
+    if settings.api_prefix != "environments":
+        return []
+    # PostHog/posthog#68511: rewritten to /api/projects, with the headers Deprecation and Sunset.
+    return [
+        "POSTHOG_ETL_API_PREFIX is environments, which PostHog has deprecated and may end after "
+        "2026-07-31: leave it out, or set it to projects"
+    ]
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigurationError(f"{path} cannot be read: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f"{path} is not TOML: {exc}") from exc
+    for name in values:
+        if name not in setting_names():
+            raise ConfigurationError(
+                f"{path}: there is no setting {name!r}{nearest(name, setting_names())}",
+                remedy="See the configuration reference for all names",
+            )
+    return values
+
+
+def _unknown_variables() -> list[str]:
+    known = {environment_name(name) for name in setting_names()}
+    return [
+        f"{name} is set, but there is no such setting{nearest(name, known)}"
+        for name in sorted(os.environ)
+        if name.startswith(PREFIX) and name not in known
+    ]
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    """Return every mistake at once in one line, without what looks like a secret.
+
+    origins: where a setting stands that does not come from the environment.
+    """
+    names = {environment_name(name): name for name in setting_names()}
+    mistakes = []
+    for item in error.errors(include_url=False, include_input=False):
+        given = str(item["loc"][0]) if item["loc"] else ""
+        name = names.get(given, given)
+        shown = [environment_name(name)] if name else []
+        if name in origins:
+            shown.append(f"({origins[name]})")
+        text = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        mistakes.append(" ".join([*shown, _SECRET.sub("•••", text)]))
+    return "; ".join(mistakes)

@@ -1,0 +1,46 @@
+"""Tasks beside other work: whatever happens, they have ended when the block has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def beside(
+    *works: Coroutine[Any, Any, Any],
+) -> AsyncIterator[tuple[asyncio.Task[Any], ...]]:
+    """Run `works` beside the block; at its end they are cancelled and waited for.
+
+    What they raise stays in their tasks.
+    """
+    tasks = tuple(asyncio.create_task(work) for work in works)
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def race(
+    work: Coroutine[Any, Any, T], rival: Coroutine[Any, Any, Any]
+) -> AsyncIterator[tuple[asyncio.Task[T], asyncio.Task[Any]]]:
+    """Enter the block once either is done; at its end both are cancelled and waited for.
+
+    What they raise stays in their tasks.
+    """
+    async with beside(work, rival) as tasks:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        yield tasks[0], tasks[1]
+
+
+async def first_of(event: asyncio.Event, other: asyncio.Event) -> None:
+    """Return once either event is set."""
+    async with race(event.wait(), other.wait()):
+        pass
