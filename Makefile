@@ -1,12 +1,14 @@
 # Needs Python >= 3.11 and make; everything else goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+CORES := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
 # Many tests wait for a lease, a budget or another process, so there are more workers than cores.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+WORKERS ?= $(shell echo $$((2 * $(CORES))))
+PYTEST := $(BIN)/python -m pytest --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick proof twins check lint types contracts migrations bench docs format clean
+.PHONY: help demo quick near test proof twins check lint types contracts migrations bench docs format clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,20 +16,23 @@ help: ## list what there is
 demo: .venv/run ## run the main job: a sandbox, a real Postgres, a sync, a kill in the middle
 	@$(BIN)/posthog-etl demo --data-dir .demo
 
-test: .venv/dev ## run every test, against a real Postgres and real HTTP
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+quick: .venv/dev ## the unit tests: no database, no network; less than a minute
+	$(PYTEST) -n $(CORES) tests/unit
 
-quick: .venv/dev ## run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+near: .venv/dev ## unit, contract and integration tests, with a real Postgres and real HTTP
+	$(PYTEST) -n $(WORKERS) tests/unit tests/contract tests/integration
+
+test: .venv/dev ## every test, also of the whole command; `make proof` and `make twins` go deeper
+	$(PYTEST) -n $(WORKERS)
 
 proof: .venv/dev ## thousands of random sequences of everything; SEED= and SEQUENCES= to replay
 	@PROOF_SEQUENCES=$(or $(SEQUENCES),2000) PROOF_SEED=$(or $(SEED),$(shell date +%s)) \
 	  PROPERTY_EXAMPLES=10000 $(BIN)/python -m pytest tests/proof tests/unit/core -n auto -q
 
-twins: .venv/dev ## every planted defect, each caught by its test; a run of all tests tries a third
-	TWINS=all $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/twins
+twins: .venv/dev ## every planted defect, each caught by its test; `make test` tries a twelfth
+	TWINS=all $(PYTEST) -n $(WORKERS) tests/twins
 
-check: lint types contracts migrations test ## exactly what CI runs
+check: lint types contracts test ## exactly what CI runs; the tests hold the migration check
 
 lint: .venv/dev ## ruff: style, imports, bugs
 	$(BIN)/ruff check .
@@ -45,7 +50,7 @@ migrations: .venv/dev ## migrations up, compared with the tables, down and up ag
 bench: .venv/bench ## measure beside a plain script and dlt; writes benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py
 
-format: .venv/dev ## put the code into shape
+format: .venv/dev ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
@@ -28,6 +29,9 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("here")
+
+# The day whose share of the twins is tried: one for all workers, also of a run past midnight.
+os.environ.setdefault("TWINS", str(datetime.now(UTC).toordinal()))
 
 StartSandbox = Callable[..., Awaitable[RunningSandbox]]
 

@@ -9,8 +9,6 @@ import shlex
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.support.postgres import Databases
 from tests.twins.test_twins import PROJECT, copy_project
 
@@ -37,7 +35,6 @@ async def run(project: Path, line: str, server: str) -> tuple[int, str]:
     return process.returncode, out.decode(errors="replace")
 
 
-@pytest.mark.slow
 async def test_a_stream_is_added_as_the_page_says(tmp_path: Path, databases: Databases) -> None:
     """Each block is written where it says, each command is run; the last one is the new test."""
     tmp_path.chmod(0o711)

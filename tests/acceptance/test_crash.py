@@ -328,7 +328,6 @@ MANY, LONGEST_LIFE_PAGES = 50_000, 25
 TINY_PAGES = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "50"}
 
 
-@pytest.mark.slow
 async def test_a_load_killed_fifty_times_at_random_ends_with_the_truth(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:

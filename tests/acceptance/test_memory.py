@@ -80,7 +80,6 @@ async def peak_of_a_first_sync(
     return measured.peak_bytes
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("flavour", ["cloud", "docs"])
 async def test_ten_times_the_rows_take_the_same_memory(
     databases: Databases, template: str, flavour: str

@@ -104,7 +104,6 @@ async def each_unit_was_committed_by_one(dsn: str) -> None:
     assert inserted == await value(dsn, f"SELECT {rows}")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("flavour", ["cloud", "docs"])
 async def test_four_workers_that_are_killed_again_and_again_leave_the_truth(
     start_sandbox: StartSandbox,
@@ -610,7 +609,6 @@ async def test_the_queue_is_left_to_others_by_whoever_stands_still(
     assert "lock timeout" in result.err
 
 
-@pytest.mark.slow
 async def test_a_line_that_goes_silent_is_noticed(
     start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
 ) -> None:

@@ -327,7 +327,6 @@ def _no_logs() -> Iterator[None]:
         structlog.configure(processors=before)
 
 
-@pytest.mark.slow
 async def test_a_day_of_service_leaves_nothing_behind(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:

@@ -21,6 +21,8 @@ from etl.sandbox.server import serve
 from etl.sandbox.world import World
 from tests.unit.sandbox.reader import small
 
+pytest_plugins = ["schemathesis.pytest.plugin"]
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 KEY = {"Authorization": "Bearer phx_sandbox"}
 SCHEMA = schemathesis.openapi.from_path(DOCUMENT)

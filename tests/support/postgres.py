@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,16 +22,24 @@ from etl.loaders.embedded import EmbeddedPostgres
 
 # Nothing here has to outlive a power cut; everything else stays as it is in use, WAL included.
 FORGETFUL = {"fsync": "off", "synchronous_commit": "off"}
+# The log of a server in memory is cut early, so that it stays small.
+_IN_MEMORY = {"max_wal_size": "96MB"}
+
+# On a disk, cloning a database costs ten times the CPU: it writes 9 MB in 300 files.
+_MEMORY = Path("/dev/shm")
+_MEMORY_BYTES = 2 << 30
 
 
 class Databases:
     """Makes and drops databases on one server, under names that no other session uses.
 
-    `dsn` is the server's own, of a database that always exists.
+    `dsn` is the server's own, of a database that always exists. strategy: how it copies a template,
+    if not in the server's own way.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, strategy: str | None = None) -> None:
         self.dsn = dsn
+        self._strategy = f" STRATEGY {strategy}" if strategy else ""
         self._prefix = f"etl_test_{secrets.token_hex(4)}"
         self._numbers = itertools.count(1)
         self._made: set[str] = set()
@@ -46,7 +55,7 @@ class Databases:
         Nobody may be connected to the template meanwhile.
         """
         name = name or f"{self._prefix}_{next(self._numbers)}"
-        copied = f' TEMPLATE "{template}"' if template else ""
+        copied = f' TEMPLATE "{template}"{self._strategy}' if template else ""
         self._made.add(name)
         await self._execute(f'CREATE DATABASE "{name}"{copied}')
         return with_database(self.dsn, name)
@@ -80,17 +89,32 @@ def run_databases() -> Iterator[Databases]:
     if given:
         yield Databases(given)
         return
-    with server_directory() as directory, EmbeddedPostgres.start(directory, options=FORGETFUL) as s:
-        yield Databases(s.dsn)
+    options = {**FORGETFUL, **_IN_MEMORY}
+    with server_directory() as directory, EmbeddedPostgres.start(directory, options=options) as s:
+        yield Databases(s.dsn, strategy="FILE_COPY")
 
 
 @contextlib.contextmanager
 def server_directory() -> Iterator[Path]:
-    """Give an empty directory that whoever runs the server can reach, also when we are root."""
-    with tempfile.TemporaryDirectory(prefix="etl-", ignore_cleanup_errors=True) as name:
+    """Give an empty directory that whoever runs the server can reach, also when we are root.
+
+    It lies in memory where there is room.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix="etl-", dir=_memory(), ignore_cleanup_errors=True
+    ) as name:
         directory = Path(name)
         directory.chmod(0o711)
         yield directory
+
+
+def _memory() -> Path | None:
+    """Return the directory whose files are kept in memory; None where it is missing or small."""
+    try:
+        there = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES
+    except OSError:
+        return None
+    return _MEMORY if there else None
 
 
 def with_database(dsn: str, name: str) -> str:

@@ -51,6 +51,7 @@ class ChangingList:
         self.rows = {f"r{i}": (rank, True) for i, rank in enumerate(self.ranks)}
         self.undisturbed = set(self.rows)
         self.loaded: set[str] = set()
+        self._sorted: dict[int, list[str]] = {}
         self.ever = len(self.rows)
         self.moved = False
 
@@ -94,14 +95,23 @@ class ChangingList:
         return f"{self.rows[key][0]:04}/{key}"
 
     def _order(self, offset: int = 0) -> list[str]:
-        if self.ties_by_offset:
+        """Return the keys in order, which is kept until the next change."""
+        if not self.ties_by_offset and not self.tie_break:
+            return sorted(self.rows, key=lambda key: (self.rows[key][0], self.shuffle.random()))
+        if offset not in self._sorted:
             ties = random.Random(offset)
-            return sorted(sorted(self.rows), key=lambda key: (self.rows[key][0], ties.random()))
-        if self.tie_break:
-            return sorted(self.rows, key=self._place)
-        return sorted(self.rows, key=lambda key: (self.rows[key][0], self.shuffle.random()))
+            self._sorted[offset] = (
+                sorted(sorted(self.rows), key=lambda key: (self.rows[key][0], ties.random()))
+                if self.ties_by_offset
+                else sorted(self.rows, key=self._place)
+            )
+        return self._sorted[offset]
 
     def _apply(self, change: Change) -> None:
+        self._change(change)
+        self._sorted.clear()
+
+    def _change(self, change: Change) -> None:
         if change.kind == "insert":
             self.rows[f"n{self.ever}"] = (change.at, change.settled)
             self.ever += 1
