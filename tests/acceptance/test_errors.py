@@ -617,7 +617,7 @@ SOURCE: dict[str, Trouble] = {
         plain_to_tls,
         1,
         r"The connection to 127\.0\.0\.1 broke off: .*\. Check POSTHOG_HOST: a server that "
-        r"speaks TLS wants https://",
+        r"speaks TLS needs https://",
     ),
     "a server that is no web server": Trouble(
         no_web_server,
