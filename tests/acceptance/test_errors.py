@@ -600,7 +600,7 @@ SOURCE: dict[str, Trouble] = {
     "a long wait": Trouble(
         answer({"status": 429, "wait_s": 9000}, POSTHOG_ETL_MAX_WAIT_S="60"),
         6,
-        r"The server asks us to wait 9000 seconds, which count as an hour, until "
+        r"The server asks us to wait 9000 seconds; we wait an hour, until "
         r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC",
     ),
     "no answer in time": Trouble(
