@@ -34,7 +34,7 @@ class Failure:
     def about(self) -> str:
         """What the failed run was to do, in words."""
         if self.unit == REJECTS:
-            return "The replay of what was set aside"
+            return "The replay of rejects"
         span = _span(self.unit)
         if span is None:
             return "The last sync"

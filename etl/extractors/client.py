@@ -189,7 +189,7 @@ class Client:
         if wait_s > self._max_wait_s:
             until = self._clock.now() + timedelta(seconds=wait_s)
             named_s = min(error.named_wait_s or wait_s, _LONGEST_NAMED_S)
-            as_hour = ", which count as an hour," if named_s > LONGEST_WAIT_S else ","
+            as_hour = "; we wait an hour," if named_s > LONGEST_WAIT_S else ","
             raise BudgetSpent(
                 f"The server asks us to wait {named_s:.0f} seconds{as_hour} until "
                 f"{until:%Y-%m-%d %H:%M:%S} UTC",

@@ -1,4 +1,4 @@
-"""A PostHog-compatible server over generated data, with faults on demand.
+"""A PostHog-compatible server with generated data, and faults on demand.
 
-It imports nothing from the rest of the project, so that a mistake made there can't hide here.
+It imports nothing from the rest of the project, so that a mistake made there cannot hide here.
 """

@@ -1,4 +1,4 @@
-"""Personal API keys: who asks, and what the key may do."""
+"""Personal API keys: whose key it is, and what it may do."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from etl.sandbox.options import SandboxOptions
 
 
 def fingerprint(key: str) -> str:
-    """A short mark by which the request log tells keys apart without holding them."""
+    """Return a short hash by which the request log distinguishes keys without storing them."""
     return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 

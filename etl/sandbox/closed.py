@@ -1,4 +1,4 @@
-"""What the documentation lists without a scope: closed to personal keys, whatever they may do."""
+"""Endpoints that the documentation lists without a scope: no personal key may use them."""
 
 from aiohttp import web
 
@@ -9,7 +9,7 @@ _ITEM = "/session_recording_playlists/{short_id}/recordings/{session_recording_i
 
 
 async def _refuse(call: Call) -> web.Response:
-    """Never reached, because no key is let through."""
+    """Never reached, because no key is allowed."""
     raise forbidden("This action does not support personal API key access")
 
 

@@ -12,9 +12,9 @@ from etl.sandbox.truth import STREAMS, Truth
 
 
 class Control:
-    """The control endpoint's calls as plain methods, with the same arguments and answers.
+    """The calls of the control endpoint as plain methods, with the same arguments and answers.
 
-    They raise ValueError for what makes no sense.
+    They raise ValueError for invalid arguments.
     """
 
     def __init__(self, state: State) -> None:
@@ -22,7 +22,7 @@ class Control:
         self._state = state
 
     def state(self) -> dict[str, Any]:
-        """What time it is, how much data there is, and what was asked so far."""
+        """The time, the amount of data, and the requests so far."""
         clock, traffic = self._state.clock, self._state.traffic
         return {
             "now": to_text(clock.now_us()),
@@ -83,9 +83,9 @@ class Control:
     def change(
         self, *operations: Mapping[str, Any], project: int | None = None
     ) -> list[dict[str, Any]]:
-        """Changes the data of a project (the first one unless given, here or in an operation).
+        """Changes the data of a project. Default: the first one, unless an operation names another.
 
-        Operations before one that makes no sense are done.
+        If an operation is invalid, those before it are done.
         """
         return self._state.change(operations, project)
 

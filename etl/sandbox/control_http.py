@@ -1,4 +1,4 @@
-"""The control endpoint over HTTP, under /_sandbox/: JSON, no key, neither counted nor faulted."""
+"""The control endpoint over HTTP, under /_sandbox/: JSON, no key, no limits, no faults."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -81,7 +81,7 @@ def add_control(app: web.Application, control: Control) -> None:
 
 
 def _explained(answer: Answer) -> Answer:
-    """Answers 400 with a reason where a call makes no sense."""
+    """Answers 400 with a reason to an invalid call."""
 
     async def explain(request: web.Request) -> web.StreamResponse:
         try:

@@ -1,4 +1,4 @@
-"""What an endpoint of the API is, and the way every request to one takes."""
+"""What an endpoint of the API is, and the steps of every request to one."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -23,7 +23,7 @@ CLASSES = web.RequestKey("classes", tuple[str, ...])
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that was let through."""
+    """A request that was authorized."""
 
     request: web.Request
     state: State
@@ -59,9 +59,10 @@ class Call:
 class Endpoint:
     """A method and path that answers.
 
-    `path` begins with /api/, or is relative to a project (then it answers under both prefixes).
-    It ends without a slash; a last slash is accepted. `scope` None is closed to personal keys,
-    empty needs none. `classes` are the budgets that a request draws from.
+    path: begins with /api/, or is relative to a project; then it answers under both prefixes. It
+    has no last slash; requests may have one.
+    scope: None is closed to personal keys; empty needs none.
+    classes: the budgets that a request draws from.
     """
 
     method: str
@@ -88,7 +89,7 @@ def add_endpoints(app: web.Application, endpoints: tuple[Endpoint, ...]) -> None
     for address, group in groupby(sorted(routes, key=lambda r: r[0]), key=lambda r: r[0]):
         sharing = [endpoint for _, endpoint in group]
         for path in (address, address + "/"):
-            # Any text but a slash: what aiohttp takes by itself leaves out braces.
+            # Any text except a slash: aiohttp's own pattern excludes braces.
             resource = app.router.add_resource(_PARAMETER.sub(r"{\1:[^/]+}", path))
             for endpoint in sharing:
                 resource.add_route(endpoint.method, _walk(endpoint))
@@ -116,7 +117,7 @@ def _walk(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]
 
 
 def _tenant(request: web.Request, state: State, key: Key) -> Tenant:
-    """The project of the address; a project token in the query overrides it.
+    """The project of the address. A project token in the query overrides it.
 
     Source: PostHog source, api/routing.py.
     """

@@ -79,7 +79,7 @@ def throttled(wait_s: int | None) -> ApiError:
 
 
 def surprise() -> web.Response:
-    """500 as the recordings list answers anything unforeseen (PostHog source, recording API)."""
+    """500, the recordings list's answer to any unexpected error (PostHog source, recording API)."""
     text = "An internal error has occurred. Please try again later."
     return json_response({"error": text}, 500)
 

@@ -1,4 +1,4 @@
-"""Faults on demand: rules that say which request goes wrong, and how."""
+"""Faults on demand: rules that say which requests fail, and how."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -32,7 +32,7 @@ PRESETS: Mapping[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Mutation:
-    """Changes records of a page: `raw` holds JSON text that is put in as it is.
+    """Changes records of a page. `raw`: JSON text that is inserted unchanged.
 
     A field name may lead into an object: `person.properties`.
     """
@@ -45,7 +45,7 @@ class Mutation:
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one answer. Several may be combined."""
+    """The faults of one answer. Several may be combined."""
 
     status: int | None = None
     body: Any = "json"
@@ -81,7 +81,7 @@ _RULE_FIELDS = {"match", "at", "every", "from", "first", "times", "fault"}
 
 @dataclass
 class Rule:
-    """Which requests a fault strikes. Matching requests are counted from 1."""
+    """Which requests a fault applies to. Matching requests are counted from 1."""
 
     path: str
     method: str | None
@@ -97,7 +97,7 @@ class Rule:
     hits: int = 0
 
     def strikes(self, method: str, path: str, parameters: Collection[str]) -> bool:
-        """Counts a request and says whether the fault strikes it."""
+        """Counts a request and tells whether the fault applies to it."""
         if self.path not in path or (self.method and self.method != method):
             return False
         if self.parameter is not None and self.parameter not in parameters:
@@ -177,7 +177,7 @@ class Faults:
         return [{**r.spec, "matched": r.matched, "hits": r.hits} for r in self._rules]
 
     def strike(self, method: str, path: str, parameters: Collection[str] = ()) -> Fault:
-        """Counts a request in every rule; all faults that strike it together."""
+        """Counts a request in every rule; returns all faults that apply to it as one."""
         together = NO_FAULT
         for rule in self._rules:
             if rule.strikes(method, path, parameters):

@@ -1,4 +1,4 @@
-"""Carries out faults: answers in place of the server, or spoils its answer."""
+"""Applies faults: answers in place of the server, or changes its answer."""
 
 import asyncio
 import socket
@@ -35,7 +35,7 @@ async def answer(
     fault: Fault,
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
 ) -> web.StreamResponse:
-    """The handler's answer with the fault done to it, or another one in its place."""
+    """Returns the handler's answer with the fault applied, or another answer instead."""
     if fault is NO_FAULT:
         return await handler(request)
     if fault.latency_s:
@@ -61,7 +61,7 @@ async def answer(
 
 
 def mutate_rows(rows: list[Any], mutations: tuple[Mutation, ...]) -> list[Any]:
-    """The rows of a page with their mutations."""
+    """Returns the rows of a page with their mutations."""
     changed = list(rows)
     for mutation in mutations:
         chosen = range(len(rows)) if mutation.record == "all" else [mutation.record]
@@ -78,13 +78,13 @@ def _mutate(row: Any, mutation: Mutation) -> orjson.Fragment:
     for path in mutation.unset:
         _place(record, path).pop(path.rsplit(".", 1)[-1], None)
     for path, text in mutation.raw.items():
-        # Not checked, so that what no JSON writer would write can be sent.
+        # Not checked, so that text can be sent that no JSON writer would write.
         _place(record, path)[path.rsplit(".", 1)[-1]] = orjson.Fragment(text)
     return orjson.Fragment(orjson.dumps(record))
 
 
 def _place(record: Any, path: str) -> Any:
-    """The object that holds the last name of a dotted path; made where there is none."""
+    """Returns the object with the last name of a dotted path; makes it if it is missing."""
     for name in path.split(".")[:-1]:
         if not isinstance(record.get(name), dict):
             record[name] = {}
@@ -115,7 +115,7 @@ def _replacement(fault: Fault) -> web.Response | None:
 
 
 async def _until_client_leaves(request: web.Request) -> None:
-    # The web server tells a handler of a lost client only by cancelling all of them.
+    # When a client is gone, the web server tells its handler only by cancelling all handlers.
     while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)
 
@@ -138,7 +138,7 @@ async def _reset_midway(
     cut.content_length = len(body)
     await cut.prepare(request)
     await cut.write(body[: len(body) // 2])
-    # The first half must be on the way before the connection dies.
+    # The first half must be sent before the connection is closed.
     await asyncio.sleep(_POLL_S)
     _reset(request)
     return cut

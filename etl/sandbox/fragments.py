@@ -1,4 +1,4 @@
-"""Persons as they appear inside a recording, serialised once and kept."""
+"""Persons inside recordings, serialised once and kept."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -16,12 +16,12 @@ PersonShape = Literal["list", "full", "A", "C", "D"]
 
 MOST_DISTINCT_IDS = 10
 CACHE_BYTES = 96 * 1024 * 1024
-# PostHog makes the UUID of a person that does not exist from this namespace.
+# PostHog computes the UUID of a person that does not exist from this namespace.
 _MISSING_NAMESPACE = UUID("932979b4-65c3-4424-8467-0b66ec27bc22")
 
 
 class Fragments:
-    """Serialised persons of one project, bounded in bytes."""
+    """Serialised persons of one project, limited in bytes."""
 
     def __init__(self, project: Project) -> None:
         """Empty at first."""
@@ -31,7 +31,7 @@ class Fragments:
         self._version = 0
 
     def of(self, number: int, shape: PersonShape) -> tuple[str, orjson.Fragment]:
-        """The distinct id that made the recording, and its person's JSON."""
+        """Returns the distinct id that made the recording, and its person's JSON."""
         project = self._project
         if project.owners.version != self._version or self._kept_bytes > CACHE_BYTES:
             self._kept.clear()
@@ -49,7 +49,7 @@ class Fragments:
         return found
 
     def size_bytes(self) -> int:
-        """About how much memory the kept ones take."""
+        """Returns about how much memory the kept persons take."""
         return self._kept_bytes
 
     def _make(self, number: int, shape: PersonShape) -> tuple[str, orjson.Fragment]:
@@ -58,7 +58,7 @@ class Fragments:
             body = _missing(self._project.id, distinct_id, shape)
         else:
             body = _present(self._project.owners.person(owner), distinct_id, shape)
-        # Copied, because the serialiser hands out several times the memory that it filled.
+        # Copied, because the serialiser allocates several times the memory that it fills.
         text = bytes(memoryview(orjson.dumps(body, option=orjson.OPT_UTC_Z)))
         self._kept_bytes += len(text) + 200
         return distinct_id, orjson.Fragment(text)

@@ -1,4 +1,4 @@
-"""Generates what people made in a project: the same for the same options and seed."""
+"""Generates what users made in a project; the same options and seed give the same data."""
 
 import random
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ _SCOPES = (["endpoint:read"], ["feature_flag:read", "query:read"], ["*"], ["insi
 def furnish(
     options: SandboxOptions, project: int, started_us: int, recordings: Sequence[str]
 ) -> Store:
-    """Everything that people made before the clock's start; `recordings` are the newest ids."""
+    """Returns all that users made before the clock's start. `recordings`: the newest ids."""
     draw = random.Random(f"{options.seed}:{project}:store")
     return _Furnisher(options, project, to_datetime(started_us), recordings, draw).store
 
@@ -72,7 +72,7 @@ class _Furnisher:
         self._sharing()
 
     def _before(self, most_days: float) -> datetime:
-        """Some instant of the last so many days, to the microsecond."""
+        """Returns a random instant of the last so many days, to the microsecond."""
         return self._started - timedelta(microseconds=self._draw.randrange(int(most_days * 864e8)))
 
     def _token(self) -> str:
@@ -203,7 +203,7 @@ class _Furnisher:
             )
 
     def _sharing(self) -> None:
-        """Some of the newest recordings and every third insight; others were never shared."""
+        """Shares some of the newest recordings and every third insight; no others."""
         insights = [str(each.id) for each in self.store.insights.values()]
         resources = [("recording", each) for each in self._recordings[:9:2]]
         resources += [("insight", each) for each in insights[::3]]

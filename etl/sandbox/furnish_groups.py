@@ -1,4 +1,4 @@
-"""Generates group types, groups with all sorts of properties, and what was done to them."""
+"""Generates group types, groups with many kinds of properties, and their activity."""
 
 import random
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ _PLANS = ("free", "team", "enterprise")
 
 
 def furnish_groups(store: Store, count: int, started: datetime, draw: random.Random) -> None:
-    """Fills in so many groups over three types: six, three and one tenth of them."""
+    """Adds so many groups of three types: six tenths, three tenths and one tenth of them."""
     sizes = [count * 6 // 10, count * 3 // 10]
     sizes.append(count - sum(sizes))
     for index, ((name, plural), size) in enumerate(zip(_TYPES, sizes, strict=True)):

@@ -1,7 +1,7 @@
-"""Generated recordings: compact columns drawn from a seed, about 45 bytes a recording.
+"""Generated recordings: compact columns drawn from a seed, about 45 bytes per recording.
 
-A recording is a number, counted from 0 in the order in which recordings appear. Everything about
-it follows from its columns; its pieces are worked out when somebody asks (`pieces.py`).
+A recording is a number, counted from 0 in the order in which recordings become visible. Everything
+about it follows from its columns. Its pieces are computed on request (`pieces.py`).
 """
 
 import math
@@ -30,7 +30,7 @@ _MASK = 0xFFFFFFFF
 
 
 def _durations_ms() -> tuple[int, ...]:
-    """Log-normal lengths, median 90 s: a few of nothing at all, a few of hours, one of a day."""
+    """Log-normal lengths, median 90 s: a few are zero, a few take hours, one takes a day."""
     normal = NormalDist(math.log(90_000), 1.5)
     lengths = [round(math.exp(normal.inv_cdf((n + 0.5) / 4096))) for n in range(4095)]
     return (0, *lengths[1:], LONGEST_MS - 1000)
@@ -77,7 +77,7 @@ class Columns:
         return len(self.start_us)
 
     def grow_to(self, until_us: int) -> None:
-        """Draws on until everything that can be seen at `until_us` is there. Safe to repeat."""
+        """Draws until everything that is visible at `until_us` exists. Safe to repeat."""
         while self._options.recordings and self._visible_from_us <= until_us:
             self._add_block()
 
@@ -93,7 +93,7 @@ class Columns:
             span = self._span_us
             anchors = [begin + (n * span + (j * span >> 32)) // count for n, j in shares]
         future = max(0, min(BLOCK, count - first))
-        # What comes after the clock's start must not be visible at it.
+        # A recording that comes after the clock's start must not be visible at the start.
         gap_us = _LEAD_US + SECOND_US
         return anchors[:future] + [max(a, self._started_us) + gap_us for a in anchors[future:]]
 

@@ -18,12 +18,12 @@ MOST_VALUES = 20
 
 
 def value_text(value: Any) -> str:
-    """By which two values are the same: text as it is, anything else as JSON."""
+    """The text by which values are compared: text unchanged, anything else as JSON."""
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def answer_values(call: Call, rows: list[dict[str, Any]]) -> web.Response:
-    """Values in an object on the real server; without one where only the pages are kept to."""
+    """Values in an object, as real servers send them; a bare array, as the documentation says."""
     place = f"{call.request.path}?{call.request.query_string}"
     bent = bend(call, rows, place)
     return json_response({"results": bent, "refreshing": False} if call.is_cloud else bent)
@@ -62,7 +62,7 @@ async def _values(call: Call) -> web.Response:
 
 
 async def _update(call: Call) -> web.Response:
-    """Sets a property: the real server reads key and value, the pages have an object."""
+    """Sets a property: real servers read key and value; the documentation has an object."""
     group, body = asked_group(call), await read_body(call)
     if not call.is_cloud and "group_properties" in body:
         for key, value in an_object("group_properties", body["group_properties"]).items():
@@ -76,7 +76,7 @@ async def _update(call: Call) -> web.Response:
 
 
 async def _delete(call: Call) -> web.Response:
-    """Takes a property away: `$unset` names it; the pages have an object."""
+    """Removes a property: `$unset` names it; the documentation has an object."""
     group, body = asked_group(call), await read_body(call)
     if not call.is_cloud and "group_properties" in body:
         names = list(an_object("group_properties", body["group_properties"]))

@@ -1,4 +1,4 @@
-"""Groups and their types: lists, one by its key, and what else is with it."""
+"""Groups and their types: lists, one group by its key, and related groups."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ async def _list(call: Call) -> web.Response:
 
 
 async def _find(call: Call) -> web.Response:
-    """One group. Newer servers make a notebook for it unless they are told not to."""
+    """One group. Newer servers create a notebook for it, unless the request says not to."""
     group = asked_group(call)
     row = shown_group(group)
     if call.is_cloud:
@@ -93,7 +93,7 @@ async def _types(call: Call) -> web.Response:
 
 
 async def _related(call: Call) -> web.Response:
-    """Groups of other types that were seen together with one; here: those of its name."""
+    """Groups of other types that were seen together with one; here: groups with the same name."""
     index, key = asked_type(call), call.request.query.get("id")
     if key is None:
         raise required("id")

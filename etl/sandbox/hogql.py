@@ -1,4 +1,4 @@
-"""The little SQL that the sandbox understands: literals, and how many rows a table has."""
+"""The few SQL queries that the sandbox understands: literals, and counts of a table's rows."""
 
 import re
 from typing import Any

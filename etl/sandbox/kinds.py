@@ -1,7 +1,7 @@
-"""What people make in a project besides recordings: subscriptions, groups, insights and so on.
+"""What users make in a project besides recordings: subscriptions, groups, insights and so on.
 
-Fields carry the API's names. What the server works out when it is asked (a schedule's summary,
-the name of a subscription's insight) is no field here.
+Fields have the API's names. Values that the server computes for an answer (a schedule's summary,
+the name of a subscription's insight) are not fields here.
 """
 
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ class GroupType:
 
 @dataclass(slots=True)
 class Group:
-    """A group; `notebook` is made when a careless reader looks at it."""
+    """A group. `notebook`: made when a request does not say otherwise."""
 
     group_type_index: int
     group_key: str
@@ -99,7 +99,7 @@ class GroupActivity:
 
 @dataclass(slots=True)
 class Insight:
-    """An insight; its result is worked out when somebody asks."""
+    """An insight. Its result is computed for each answer."""
 
     id: int
     short_id: str = ""

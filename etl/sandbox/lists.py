@@ -1,4 +1,4 @@
-"""Answers lists, whatever is in them, and does to them what the faults in force ask for."""
+"""Answers lists of any records, and applies the active faults to them."""
 
 import base64
 import json
@@ -22,14 +22,14 @@ Position = tuple[datetime, str]
 
 
 def whole(text: str | None) -> int:
-    """A number from a parameter; 0 for what is none."""
+    """Returns a parameter as a number; 0 if it is not a number."""
     return int(text) if text is not None and text.isdecimal() and len(text) < 20 else 0
 
 
 def bend(call: Call, rows: list[Any], place: str | None = None) -> list[Any]:
-    """The rows of a page with the faults done to them.
+    """Returns the rows of a page with the faults applied.
 
-    `place` names the list whose last page `repeat_page` repeats: the path unless given.
+    place: the list whose last page `repeat_page` repeats; by default the path.
     """
     fault, last_rows = call.fault, call.state.faults.last_rows
     place = call.request.path if place is None else place
@@ -47,12 +47,12 @@ def bend(call: Call, rows: list[Any], place: str | None = None) -> list[Any]:
 
 
 def single(call: Call, row: Any, status: int = 200) -> web.Response:
-    """One object, as the faults in force change it."""
+    """Returns one object, with the active faults applied."""
     return json_response(mutate_rows([row], call.fault.mutate)[0], status)
 
 
 def size_of_page(call: Call, limit: int) -> int:
-    """How many rows a page has where so many were asked for."""
+    """Returns how many rows a page has if so many were asked for."""
     fault = call.fault
     return min(limit, fault.clamp_limit or limit, fault.short_page or limit)
 
@@ -88,7 +88,7 @@ def by_offset(call: Call, records: Sequence[Record], show: Callable[[Record], An
         more, following = True, wanted
     elif offset > len(records):
         more = False
-    # What is left out without a trace is not counted either.
+    # Rows that a fault leaves out are not counted either.
     left_out = {each % len(cut) for each in fault.omit} if cut else set()
     previous = None
     if offset > 0:
@@ -125,7 +125,7 @@ def by_cursor(
     if fault.repeat_cursor and sent is not None:
         cursor = sent
     elif fault.empty_page:
-        # An empty page hides nothing for good: its cursor leads to the rows it did not show.
+        # An empty page must not hide rows for good: its cursor leads to the rows it did not show.
         cursor = _write_cursor(position(records[first - 1])) if first else "first"
     elif first + len(cut) < len(records):
         cursor = _write_cursor(position(cut[-1]))
@@ -135,7 +135,7 @@ def by_cursor(
 
 
 def bare(call: Call, rows: list[Any]) -> web.Response:
-    """An array with nothing around it."""
+    """Returns a bare array."""
     return json_response(bend(call, rows, _place(call)))
 
 

@@ -25,9 +25,9 @@ class Operations:
         self._named = 0
 
     def apply(self, spec: Spec) -> dict[str, Any]:
-        """Carries out one operation and says what became of it.
+        """Applies one operation and returns its result.
 
-        Raises ValueError, and changes nothing, if it makes no sense.
+        Raises ValueError, and changes nothing, if it is invalid.
         """
         kinds: dict[str, Callable[[Spec], dict[str, Any]]] = {
             "start_session": self._start_session,
@@ -69,7 +69,7 @@ class Operations:
         return number
 
     def _start_session(self, spec: Spec) -> dict[str, Any]:
-        """A new recording; without `arrives_s` what lies in the past has arrived already."""
+        """A new recording. Without `arrives_s`, pieces in the past have already arrived."""
         now_us = self._clock.now_us()
         duration_ms = round(float(spec.get("duration_s", _DEFAULT_S)) * 1000)
         begin_us = now_us - duration_ms * 1000
@@ -110,7 +110,7 @@ class Operations:
         return {"id": spec["id"], "start_time": to_text(begin_us), "pieces": len(pieces) + 1}
 
     def _end_session(self, spec: Spec) -> dict[str, Any]:
-        """Nothing more arrives; the recording stops being ongoing five minutes later."""
+        """No more pieces arrive. Five minutes later the recording is no longer ongoing."""
         number = self._recording(spec)
         now_us = self._clock.now_us()
         arrived = [p for p in self._project.pieces(number) if p.arrives_us <= now_us]
@@ -124,7 +124,7 @@ class Operations:
         return {"id": spec["id"]}
 
     def _restore_recording(self, spec: Spec) -> dict[str, Any]:
-        """Undoes a deletion; no real server can, but an answer may have been wrong."""
+        """Undoes a deletion. No real server can do this, but an answer may have been wrong."""
         self._project.open(self._recording(spec)).deleted = False
         return {"id": spec["id"]}
 
@@ -175,12 +175,12 @@ class Operations:
         return {"days": int(spec["days"])}
 
     def _put(self, spec: Spec) -> dict[str, Any]:
-        """Creates or changes a record that people make, see `store.KINDS`."""
+        """Creates or changes a record that users make, see `store.KINDS`."""
         kind = str(spec["kind"])
         return {"kind": kind, **self._project.store.put(kind, _given(spec), self._clock.now_us())}
 
     def _remove(self, spec: Spec) -> dict[str, Any]:
-        """Takes such a record away for good."""
+        """Deletes such a record."""
         kind = str(spec["kind"])
         return {"kind": kind, **self._project.store.remove(kind, _given(spec))}
 

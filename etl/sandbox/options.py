@@ -1,4 +1,4 @@
-"""What can be chosen when a sandbox is started."""
+"""The options of a sandbox."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Which person owns which distinct id now: the generated pool and what was changed since."""
+"""Which person owns which distinct id now: the generated persons and later changes."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any

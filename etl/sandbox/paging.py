@@ -10,7 +10,7 @@ from etl.sandbox.views import Key, View, Views
 
 
 def write_cursor(view: View, key: Key) -> str:
-    """The position after a row: its sort value and id (PostHog source, paginators.py)."""
+    """Returns the position after a row: its sort value and id (PostHog source, paginators.py)."""
     value, recording_id = key
     shown = to_text(int(value)) if view.order == "start_time" else value
     body = {"order_value": shown, "session_id": recording_id}
@@ -18,13 +18,13 @@ def write_cursor(view: View, key: Key) -> str:
 
 
 def write_cursor_before(view: View, key: Key, *, descending: bool) -> str:
-    """A position from which the row itself comes next, for answers that leave it out."""
+    """Returns a position after which the row itself comes next, for answers that leave it out."""
     value, recording_id = key
     return write_cursor(view, (value, recording_id + "~" if descending else recording_id[:-1]))
 
 
 def read_cursor(view: View, text: str) -> Key:
-    """The position that a cursor means. Raises ValueError, KeyError or TypeError if broken."""
+    """Returns a cursor's position. Raises ValueError, KeyError or TypeError if it is broken."""
     body = json.loads(base64.b64decode(text, validate=True))
     value, recording_id = body["order_value"], body["session_id"]
     if view.order == "start_time":
@@ -52,10 +52,10 @@ def cut_after(
 def cut_at(
     views: Views, view: View, offset: int, limit: int, *, descending: bool, salt: int | None
 ) -> tuple[list[int], bool]:
-    """Up to `limit` recordings from an offset on, and whether there are more.
+    """Returns up to `limit` recordings from an offset on, and whether there are more.
 
-    With a `salt`, equal sort values have no fixed order: it differs from salt to salt, as on a
-    server without a tie-break.
+    salt: if given, rows with equal sort values have no fixed order: it differs with the salt, as on
+    a server without a tie-break.
     """
     count = len(view.numbers)
     first, last = min(offset, count), min(offset + limit, count)

@@ -1,4 +1,4 @@
-"""The query endpoint: at once, or in the background with a status to ask for."""
+"""The query endpoint: answers at once, or in the background with a status to ask for."""
 
 import secrets
 from typing import Any
@@ -104,7 +104,7 @@ async def _retrieve(call: Call) -> web.Response:
 
 
 async def _cancel(call: Call) -> web.Response:
-    """Also for an id that nobody knows (PostHog source, execute_async.py)."""
+    """Also for an unknown id (PostHog source, execute_async.py)."""
     job_id = call.request.match_info["id"]
     job = _known(call, job_id)
     call.project.jobs.pop(job_id, None)

@@ -1,4 +1,4 @@
-"""What one answer says about a recording: the sums over the pieces it was read from."""
+"""What one answer says about a recording: the sums over the pieces that it includes."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -58,7 +58,7 @@ def read_pieces(pieces: Iterable[Piece], now_us: int) -> Reading | None:
 
 
 def read_whole(columns: Columns, number: int) -> Reading:
-    """The reading of a generated recording that is long complete, without making its pieces."""
+    """The reading of a generated recording that is complete, computed without its pieces."""
     start_us = columns.start_us[number]
     return Reading(
         start_us,

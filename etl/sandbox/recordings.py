@@ -1,4 +1,4 @@
-"""Session recordings: the list in both flavours, and one by its id."""
+"""Session recordings: the list of both kinds of server, and one recording by its id."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,7 @@ async def _list(call: Call) -> web.Response:
 
 
 def list_only(call: Call, ids: tuple[str, ...]) -> web.Response:
-    """The same answer about these recordings alone, whenever they were made."""
+    """The same answer for these recordings only, whatever their dates."""
     call.project.lists_answered += 1
     if call.state.options.flavour == "docs":
         return _list_documented(call, ids)
@@ -66,7 +66,7 @@ def _list_cloud(call: Call, only: tuple[str, ...] | None = None) -> web.Response
     numbers, more = found
     cursor = None
     if by_cursor and numbers and fault.empty_page:
-        # An empty page hides nothing for good: its cursor leads to the rows it did not show.
+        # An empty page must not hide rows for good: its cursor leads to the rows it did not show.
         first = project.views.key(view, numbers[0])
         cursor = write_cursor_before(view, first, descending=query.descending)
     elif by_cursor and more:
@@ -116,7 +116,7 @@ def _list_documented(call: Call, only: tuple[str, ...] | None = None) -> web.Res
 
 
 def _narrowed(query: RecordingsQuery, only: tuple[str, ...] | None) -> RecordingsQuery:
-    """Asks for these recordings alone, without the filter by date."""
+    """The query for these recordings only, without the filter by date."""
     if only is None:
         return query
     asked = query.session_ids
@@ -141,7 +141,7 @@ def _cut_at_offset(
 ) -> tuple[list[int], bool]:
     options = call.state.options
     offset = 0 if call.fault.restart_cursor else query.offset or 0
-    # Servers that know only offset have no tie-break; only the current one has.
+    # Only the current server has a tie-break; servers that only know offset have none.
     no_tie_break = options.flavour == "docs" or options.server_version == "offset_only"
     salt = call.project.lists_answered if no_tie_break else None
     return cut_at(call.project.views, view, offset, size, descending=query.descending, salt=salt)
@@ -153,7 +153,7 @@ def _as_asked_for(call: Call, numbers: list[int], ids: tuple[str, ...]) -> list[
 
 
 def _with_extra(call: Call, extra_id: str, numbers: list[int], rows: list[Any]) -> list[Any]:
-    """One more recording in front, even one outside the filters."""
+    """Puts one more recording first, even one outside the filters."""
     project = call.project
     view = project.views.picked((extra_id,), Window(), "start_time", call.now_us)
     if not view.numbers:
@@ -166,7 +166,7 @@ def _with_extra(call: Call, extra_id: str, numbers: list[int], rows: list[Any]) 
 
 
 async def _update(call: Call) -> web.Response:
-    """The real server marks it viewed; the pages have it answer the recording."""
+    """Real servers mark it viewed; by the documentation they answer the recording."""
     body = await read_body(call)
     number = _asked(call).numbers[0]
     if call.is_cloud:
@@ -179,7 +179,7 @@ async def _update(call: Call) -> web.Response:
 
 
 async def _delete(call: Call) -> web.Response:
-    """Gone for good; once more is no error."""
+    """Deletes it for good. Deleting it again is no error."""
     data = call.project.data
     number = data.find(call.request.match_info["id"])
     if number is None:

@@ -1,4 +1,4 @@
-"""All resources that the sandbox answers for: a new one is a file of its own and a line here."""
+"""All resources of the sandbox. A new one is a file of its own and a line here."""
 
 from etl.sandbox import (
     closed,

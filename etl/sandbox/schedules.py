@@ -11,9 +11,9 @@ _DAYS = {"daily": 1, "weekly": 7}
 
 
 def next_delivery(subscription: Subscription, now: datetime) -> datetime | None:
-    """The first delivery after `now`; None if there is none.
+    """Returns the first delivery after `now`; None if there is none.
 
-    Weekdays and positions in the month are not looked at: deliveries keep to the day of the start.
+    Weekdays and positions in the month are ignored: deliveries keep the day of the start.
     """
     start, frequency = subscription.start_date, subscription.frequency
     if start is None or frequency not in _WORDS:

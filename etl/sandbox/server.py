@@ -65,7 +65,7 @@ async def running(options: SandboxOptions) -> AsyncIterator[RunningSandbox]:
 async def serve(
     options: SandboxOptions, stop: asyncio.Event, announce: Callable[[str], None]
 ) -> None:
-    """Listens until `stop` is set, after announcing the address. Raises OSError as `running`."""
+    """Announces the address, then listens until `stop` is set. Raises OSError as `running`."""
     async with running(options) as sandbox:
         announce(sandbox.url)
         await stop.wait()
@@ -73,7 +73,7 @@ async def serve(
 
 @web.middleware
 async def _watch(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Faults, and the log of requests; the control endpoint is let alone."""
+    """Applies faults and logs the request, except for the control endpoint."""
     if request.path.startswith(PREFIX):
         return await handler(request)
     state = request.app[STATE]
@@ -107,6 +107,6 @@ def _size_bytes(response: web.StreamResponse | None) -> int:
 
 
 async def _date(request: web.Request, response: web.StreamResponse) -> None:
-    """Answers carry the sandbox's own time."""
+    """Sends the sandbox's own time in the Date header."""
     now = request.app[STATE].clock.now()
     response.headers["Date"] = format_datetime(now, usegmt=True)

@@ -83,7 +83,7 @@ class Shapes:
         return row
 
     def _mixed(self, number: int) -> _Documented:
-        # By person, so that all recordings of one person show the same of them.
+        # Chosen by person, so that all recordings of one person show the same form of the person.
         _, owner = self._project.owner(number)
         return _VERSIONS[(number if owner is None else owner) % len(_VERSIONS)]
 

@@ -1,4 +1,4 @@
-"""Who may see a recording or an insight by a link: one object for each, also where none is kept."""
+"""Who may see a recording or an insight by a link: one object for each, even if none is stored."""
 
 import json
 from dataclasses import dataclass
@@ -41,9 +41,9 @@ class _Resource:
     parameter: str
 
     def asked(self, call: Call) -> tuple[str, str]:
-        """Type and id. Raises ApiError 404 for an insight that is not there.
+        """Returns type and id. Raises ApiError 404 if an insight does not exist.
 
-        A recording is not looked for: the real server answers for any id (PostHog source,
+        A recording is not looked up: real servers answer for any id (PostHog source,
         api/sharing.py).
         """
         wanted = call.request.match_info[self.parameter]
@@ -54,7 +54,7 @@ class _Resource:
         return self.type, wanted
 
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """Everything that can be done about the sharing of such a resource."""
+        """All endpoints about the sharing of such a resource."""
         passwords = self.path + "/passwords"
 
         async def retrieve(call: Call) -> web.Response:
@@ -68,7 +68,7 @@ class _Resource:
             return single(call, _shown(call, sharing))
 
         async def refresh(call: Call) -> web.Response:
-            """A new link, in a configuration of its own; the body is not read."""
+            """Makes a new link, in a new configuration. The body is ignored."""
             sharing = _saved(call, self.asked(call))
             sharing.access_token, sharing.created_at = new_token(), call.now
             return single(call, _shown(call, sharing))
@@ -94,7 +94,7 @@ class _Resource:
 
 
 def _found(call: Call, resource: tuple[str, str]) -> Sharing:
-    """The configuration; where nothing was ever shared one that is not kept, with a new token."""
+    """The configuration. If nothing was shared, one with a new token that is not stored."""
     sharing = call.store.sharings.get(resource)
     if sharing is None:
         return Sharing(*resource, enabled=False, access_token=new_token())
@@ -102,7 +102,7 @@ def _found(call: Call, resource: tuple[str, str]) -> Sharing:
 
 
 def _saved(call: Call, resource: tuple[str, str]) -> Sharing:
-    """The configuration, kept from now on."""
+    """The configuration, stored from now on."""
     sharing = _found(call, resource)
     if sharing.created_at is None:
         sharing.created_at = call.now
@@ -116,7 +116,7 @@ def _change(sharing: Sharing, values: dict[str, Any]) -> None:
 
 
 def _shown(call: Call, sharing: Sharing) -> dict[str, Any]:
-    """The configuration in the shape of the server's version, or of one of the pages."""
+    """The configuration in the form of the server's version, or of the documentation's."""
     row: dict[str, Any] = {
         "created_at": sharing.created_at,
         "enabled": sharing.enabled,
@@ -127,7 +127,7 @@ def _shown(call: Call, sharing: Sharing) -> dict[str, Any]:
         return row
     passwords = _shown_passwords(call, (sharing.resource_type, sharing.resource_id))
     row |= {"settings": sharing.settings, "password_required": sharing.password_required}
-    # One page calls this a string.
+    # One page of the documentation has a string here.
     row["share_passwords"] = json.dumps(passwords) if version == "C" else passwords
     if call.is_cloud:
         row["user_access_level"] = "editor"
@@ -155,7 +155,7 @@ def _shown_passwords(call: Call, resource: tuple[str, str]) -> list[dict[str, An
 async def _add_password(call: Call, resource: tuple[str, str]) -> web.Response:
     body = await read_body(call)
     if not call.is_cloud:
-        # The pages have it take and answer the configuration.
+        # By the documentation it takes and returns the configuration.
         values = checked(body, _CHECKS, call.now_us)
         sharing = _saved(call, resource)
         _change(sharing, values)

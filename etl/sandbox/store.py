@@ -1,4 +1,4 @@
-"""Holds what people made in one project, by key; changed by the API and by the control endpoint."""
+"""The records that users made in one project, by key. API and control endpoint change them."""
 
 import hashlib
 import secrets
@@ -121,10 +121,10 @@ class Store:
         return {field: values[field] for field in kind.key}
 
     def remove(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Takes a record away for good, and what hangs on it; returns its key.
+        """Deletes a record and what belongs to it; returns its key.
 
-        The key is given by its fields, or as `id` where it is one field. Raises ValueError for
-        an unknown kind or record, KeyError for a key that is missing.
+        The key is given by its fields, or as `id` if it is one field. Raises ValueError for an
+        unknown kind or record, KeyError if a part of the key is missing.
         """
         kind = _kind(name)
         asked = dict(given)
@@ -145,7 +145,7 @@ class Store:
         return asked
 
     def user_id(self, user: int | None) -> int | None:
-        """The id of a user who is still there, else None."""
+        """Returns the id of a user who still exists; None otherwise."""
         return user if user in self.users else None
 
     def passwords_of(self, resource: tuple[str, str]) -> list[SharePassword]:
@@ -154,7 +154,7 @@ class Store:
         return [p for p in found if (p.resource_type, p.resource_id) == resource and p.is_active]
 
     def _fill_key(self, kind: Kind, values: dict[str, Any]) -> None:
-        """A new record that does not say which gets an id of its own."""
+        """Gives a new record without a key an id."""
         (first, *others) = kind.key
         if not others and first in ("id", "short_id") and first not in values:
             number = self.new_id()

@@ -1,4 +1,4 @@
-"""Subscriptions: listed, made and changed; never deleted, only marked so."""
+"""Subscriptions: listed, made and changed. They are never deleted, only marked deleted."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -74,7 +74,7 @@ def _shown(call: Call, subscription: Subscription) -> dict[str, Any]:
 
 
 async def _list(call: Call) -> web.Response:
-    """Newest first. Only the real server knows filters: without `deleted` what is left is live."""
+    """Newest first. Only real servers filter: without `deleted` they leave out deleted ones."""
     found = list(call.store.subscriptions.values())
     found.sort(key=lambda each: newest_first(each.created_at, f"{each.id:020}"), reverse=True)
     if call.is_cloud:
@@ -105,7 +105,7 @@ def _filtered(call: Call, found: list[Subscription]) -> list[Subscription]:
 
 
 def _asked(call: Call) -> Subscription:
-    """The subscription of the address, a deleted one too."""
+    """The subscription of the address, also a deleted one."""
     wanted = call.request.match_info["id"]
     for each in call.store.subscriptions.values():
         if str(each.id) == wanted:

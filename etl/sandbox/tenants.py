@@ -1,4 +1,4 @@
-"""One project with everything that answers for it."""
+"""One project with everything needed to answer for it."""
 
 from etl.sandbox.clock import Clock
 from etl.sandbox.jobs import Job
@@ -9,7 +9,7 @@ from etl.sandbox.world import Project
 
 
 class Tenant:
-    """A project's data beside what was made of it to answer quickly."""
+    """A project's data, and what was computed from it to answer quickly."""
 
     def __init__(self, project: Project, clock: Clock) -> None:
         """Keeps nothing at first."""

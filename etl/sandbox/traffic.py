@@ -1,4 +1,4 @@
-"""What was asked of the sandbox and what it answered."""
+"""The requests that the sandbox got, and its answers."""
 
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ class Request:
 
 
 class Traffic:
-    """The last requests and exact totals of all."""
+    """The last requests, and exact totals of all requests."""
 
     def __init__(self) -> None:
         """Nothing was asked yet."""

@@ -1,7 +1,7 @@
-"""What a perfect reader would have now: worked out straight from pieces and persons.
+"""What a perfect reader would have now, computed directly from pieces and persons.
 
-It shares nothing with the code that answers requests, so that it can find that code's mistakes:
-it knows no views, windows, pages or readings, and formats its own rows.
+It shares nothing with the code that answers requests, so that it can find mistakes there: it uses
+no views, windows, pages or readings, and formats its own rows.
 """
 
 import heapq

@@ -1,7 +1,7 @@
-"""Which recordings a window shows, in order: kept from one request to the next.
+"""Which recordings a window shows, in order; kept between requests.
 
-A recording that is long complete and lies whole inside the window is only a number in a sorted
-array. The few others (under way, cut by an edge, changed) are read from their pieces.
+A recording that is complete and lies inside the window is only a number in a sorted array. The few
+others (ongoing, cut by an edge, changed) are read from their pieces.
 """
 
 from array import array
@@ -73,7 +73,7 @@ class View:
     version: tuple[int, int]
 
     def fits(self, now_us: int, version: tuple[int, int]) -> bool:
-        """Whether a new look at the data would give the same."""
+        """Tells whether computing it again would give the same."""
         return self.version == version and self.from_us <= now_us < self.until_us
 
 
@@ -126,7 +126,7 @@ class Views:
         return view
 
     def key(self, view: View, number: int) -> Key:
-        """The sort value and id by which a recording stands where it does."""
+        """Returns the sort value and id that give a recording its place."""
         reading = view.readings.get(number)
         if reading is None and view.order in _BY_START:
             value: SortValue = self._project.columns.start_us[number]
@@ -168,7 +168,7 @@ class Views:
     def _read(
         self, numbers: set[int], window: Window, now_us: int
     ) -> tuple[dict[int, Reading], int]:
-        """Readings from pieces of what can be seen, and until when they hold."""
+        """Returns readings of visible recordings from pieces, and until when they are valid."""
         project = self._project
         readings: dict[int, Reading] = {}
         until_us = (now_us // DAY_US + 1) * DAY_US
@@ -185,7 +185,7 @@ class Views:
         return readings, until_us
 
     def _pieces(self, number: int) -> list[Piece]:
-        """A recording's pieces; those of unchanged ones are kept, being read again and again."""
+        """Returns a recording's pieces. Pieces of unchanged recordings are cached."""
         if number in self._project.changed:
             return self._project.pieces(number)
         found = self._made.get(number)
@@ -198,7 +198,7 @@ class Views:
         return found
 
     def _apart(self, window: Window, now_us: int) -> set[int]:
-        """Recordings that must be read from their pieces. May name some that need not."""
+        """Returns recordings that must be read from their pieces; may include others."""
         project, columns = self._project, self._project.columns
         apart = set(project.unsettled(now_us)) | project.changed.keys()
         order, start_us, duration_ms = project.by_start(), columns.start_us, columns.duration_ms
@@ -240,7 +240,7 @@ class Views:
         return kept
 
     def _sorted_by(self, order: str, now_us: int) -> "array[int]":
-        """All generated recordings that live, by a value other than the start, then by id."""
+        """Returns all living generated recordings by a value other than the start, then by id."""
         living = self._project.living(now_us)
         kept = self._by_value.get(order)
         if kept is None or kept[0] is not living:
@@ -251,7 +251,7 @@ class Views:
         return kept[1]
 
     def _insert(self, view: View) -> None:
-        """Puts what was read from pieces where it belongs among the whole ones."""
+        """Inserts the recordings that were read from pieces among the others."""
         whole, first = view.numbers, 0
         merged = array("i")
         for key, number in sorted((self.key(view, n), n) for n in view.readings):
@@ -263,11 +263,11 @@ class Views:
         view.numbers = merged
 
     def _place(self, view: View, key: Key, first: int) -> int:
-        """Where a key belongs among the whole ones, from `first` on."""
+        """Returns the place of a key among the others, from `first` on."""
         whole = view.numbers
         if view.order not in _BY_START:
             return bisect_left(whole, key, lo=first, key=lambda n: self.key(view, n))
-        # The same by starts alone, and by id only among equals: many times faster.
+        # Comparing starts first, and ids only if they are equal, gives the same, many times faster.
         start_us = self._project.columns.start_us
         at = bisect_left(whole, key[0], lo=first, key=start_us.__getitem__)
         while at < len(whole) and self.key(view, whole[at]) < key:
@@ -275,6 +275,6 @@ class Views:
         return at
 
     def _narrow(self, view: View, distinct_ids: frozenset[str]) -> None:
-        """Leaves only what these distinct ids made."""
+        """Keeps only recordings of these distinct ids."""
         maker = self._project.maker
         view.numbers = array("i", [n for n in view.numbers if maker(n)[0] in distinct_ids])

@@ -25,7 +25,7 @@ def _sharing(resource_type: str, table: str, *, expire: bool = False) -> Resourc
 
 RECORDING_SHARING = Stream(
     name="recording_sharing",
-    about="Whether and how each recording is shared; one request a recording, in turns",
+    about="Whether and how each recording is shared; one request per recording, in rotation",
     scope="sharing_configuration:read",
     mode=Mode.ROTATION,
     resources=(_sharing("recording", "session_recordings", expire=True),),
@@ -33,7 +33,7 @@ RECORDING_SHARING = Stream(
 
 INSIGHT_SHARING = Stream(
     name="insight_sharing",
-    about="Whether and how each insight is shared; one request an insight, in turns",
+    about="Whether and how each insight is shared; one request per insight, in rotation",
     scope="sharing_configuration:read",
     mode=Mode.ROTATION,
     resources=(_sharing("insight", "insights"),),

@@ -600,7 +600,7 @@ SOURCE: dict[str, Trouble] = {
     "a long wait": Trouble(
         answer({"status": 429, "wait_s": 9000}, POSTHOG_ETL_MAX_WAIT_S="60"),
         6,
-        r"The server asks us to wait 9000 seconds, which count as an hour, until "
+        r"The server asks us to wait 9000 seconds; we wait an hour, until "
         r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC",
     ),
     "no answer in time": Trouble(
@@ -617,7 +617,7 @@ SOURCE: dict[str, Trouble] = {
         plain_to_tls,
         1,
         r"The connection to 127\.0\.0\.1 broke off: .*\. Check POSTHOG_HOST: a server that "
-        r"speaks TLS wants https://",
+        r"speaks TLS needs https://",
     ),
     "a server that is no web server": Trouble(
         no_web_server,

@@ -83,7 +83,7 @@ async def test_a_wait_of_a_day_counts_as_an_hour_and_is_reported(
     result = await impatient.run("sync", "--json")
 
     assert result.code == 6
-    assert "86400 seconds, which count as an hour" in result.report["reason"]
+    assert "86400 seconds; we wait an hour" in result.report["reason"]
     (failed,) = [event for event in result.events if event["event"] == "request.failed"]
     assert (failed["wait_s"], failed["named_wait_s"]) == (3600.0, 86_400.0)
 

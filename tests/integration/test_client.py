@@ -355,7 +355,7 @@ async def test_a_wait_longer_than_we_are_willing_pauses(connect: Open) -> None:
 async def test_a_wait_of_more_than_an_hour_counts_as_an_hour_and_is_named(connect: Open) -> None:
     """Of a server that names a day nobody waits a day."""
     opened = await connect(says(429, headers={"Retry-After": "86400"}), max_wait_s=60)
-    with pytest.raises(BudgetSpent, match="86400 seconds, which count as an hour, until") as caught:
+    with pytest.raises(BudgetSpent, match="86400 seconds; we wait an hour, until") as caught:
         await opened.client.fetch(REQUEST)
     assert caught.value.wait_s == 3600
     assert opened.budget.blocked == [(CLASSES, 3600.0)]
