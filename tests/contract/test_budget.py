@@ -61,12 +61,17 @@ async def test_of_two_blocks_the_longer_counts(database: Database) -> None:
 
 async def test_a_short_block_is_waited_for(database: Database) -> None:
     """It waits as long as the server said, and reports the wait."""
-    waiting = budget(database, max_wait_s=10)
-    await waiting.block(["list"], 0.3)
-    began_s = asyncio.get_running_loop().time()
-    await waiting.acquire(["list"])
-    assert asyncio.get_running_loop().time() - began_s >= 0.25
-    assert waiting.waited_s >= 0.25
+    waiting = budget(database, max_wait_s=60)
+    # On a busy machine the first block may be over before it is looked at.
+    for block_s in (0.3, 30):
+        began_s = asyncio.get_running_loop().time()
+        await waiting.block(["list"], block_s)
+        await waiting.acquire(["list"])
+        waited_s = asyncio.get_running_loop().time() - began_s
+        assert waited_s >= block_s - 0.05
+        if waiting.waited_s:
+            break
+    assert 0 < waiting.waited_s <= waited_s + 0.05
 
 
 async def test_a_class_without_a_limit_is_never_held_back_but_by_the_server(
