@@ -19,19 +19,20 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import structlog
 
 from etl.core.coverage import Span, split
 from etl.core.page import TypedRecord
+from etl.core.place import RecordingsPlace
 from etl.core.retry import RetryPolicy
 from etl.core.walk import Ask
 from etl.core.window import MARGIN, Window
 from etl.extractors.client import Client, Clock
-from etl.extractors.extractor import Extractor
 from etl.extractors.protocol import id_batches, ids_request, list_request
+from etl.extractors.recordings import RecordingsReader
 from etl.runs.doctor import Uncounted
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
@@ -78,9 +79,9 @@ class Source:
             for row in _parsed(answer.body)["results"]:
                 yield row
 
-    def extractor(self) -> Extractor:
+    def reader(self) -> RecordingsReader:
         """Return what the pipeline reads with."""
-        return Extractor(
+        return RecordingsReader(
             self._client,
             SESSION_RECORDINGS,
             1,
@@ -103,8 +104,8 @@ async def margins_left_early(source: Source, windows: list[Span]) -> Held:
     """(a') The same, left when the list has come down to before the window."""
     held: Held = {}
     for window in windows:
-        extractor = source.extractor()
-        async for page in extractor.pages(Window(*window)):
+        reader = source.reader()
+        async for page in reader.pages(Window(*window)):
             held |= {row["id"]: row for row in map(_plain, page.records)}
     return held
 
@@ -138,10 +139,12 @@ def by_ids(near: timedelta, *, ends: bool) -> Callable[[Source, list[Span]], Awa
 async def one_cursor(source: Source, windows: list[Span]) -> Held:
     """(c) Newest first under one cursor; the margin above is read once."""
     held: Held = {}
-    extractor = source.extractor()
+    reader, place = source.reader(), cast("RecordingsPlace | None", None)
     for since, until in reversed(windows):
         window = Window(since, until, also_since=windows[0].since)
-        async for page in extractor.pages(window, extractor.follow(window)):
+        follows = None if place is None else place.followed_by(window)
+        async for page in reader.pages(window, follows):
+            place = cast("RecordingsPlace", page.place)
             held |= {row["id"]: row for row in map(_plain, page.records)}
     return held
 

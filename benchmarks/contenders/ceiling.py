@@ -35,7 +35,7 @@ async def batches(url):
             ) as answer:
                 page = orjson.loads(await answer.read())
             yield SESSION_RECORDINGS.resources[0].transform(
-                Page(page["results"], False, datetime.now(UTC), 0, {}, False)
+                Page(page["results"], False, datetime.now(UTC), 0)
             )
             if not page["has_next"]:
                 return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from msgspec import Raw, Struct
+
+from etl.core.place import Place, Sighting
 
 Record = Any  # JSON as received: nearly always an object, but nothing promises it
 Row = tuple[Any, ...]
@@ -28,47 +30,30 @@ class TypedRecord(Struct, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """What a page says about records that are not on it.
-
-    keys: the records that are loaded. One that is stored in the window and now starts outside it is
-    not among them: it stays in doubt, is asked for, and so loads whole. span: between these two
-    starts, both counted in, the page shows everything there is; None when it does not say so.
-    known: keys at the upper end of the span that the page before showed. begins: everything that is
-    stored is in doubt until it is seen; from there on each page removes what it shows. unjudged:
-    owners that could not be looked at; what belongs to them (their key is the beginning of its key,
-    as text) is in doubt no more.
-    """
-
-    keys: Sequence[str]
-    span: tuple[datetime, datetime] | None = None
-    known: Sequence[str] = ()
-    begins: bool = False
-    unjudged: Sequence[Sequence[str]] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Page:
     """One response, and where reading goes on after it.
 
-    records: as received, without those that may be cut; most are typed already. dirty: a record
-    may hold what Postgres cannot (NUL, half surrogates, NaN), so each one is looked through.
-    observed_at: when the request went out, by the database's clock. source_at: what clocks agreed
-    on then, None where no two did. position: committed with the rows; a later run goes on from it.
-    last: the reading ends here, at the list's own end mark or where the window does. asked: the
-    (date_from, date_to) that may have cut records; None if nothing can be cut.
+    records: as received, without those that may be cut; most are typed already.
+    dirty: a record may hold what Postgres cannot (NUL, half surrogates, NaN), so each one is looked
+    through.
+    observed_at: when the request went out, by the database's clock.
+    source_at: what clocks agreed on then, None where no two did.
+    place: committed with the rows; a later run goes on from it. None where nothing is resumed.
+    asked: the (date_from, date_to) that may have cut records; None if nothing can be cut.
+    checked, tried: keys of resources that were asked about, and of those that were in vain.
     """
 
     records: list[Record]
     dirty: bool
     observed_at: datetime
     size_bytes: int
-    position: Mapping[str, Any]
-    last: bool
+    place: Place | None = None
     source_at: datetime | None = None
     forecast_records: int | None = None
     sighting: Sighting | None = None
     asked: tuple[datetime, datetime] | None = None
+    checked: Sequence[str] = ()
+    tried: Sequence[str] = ()
 
     def joined(self, later: Page) -> Page:
         """Return one page of the records of both; `later` was asked for after this one."""
@@ -109,20 +94,6 @@ class Confirmed:
             later.why_failed or self.why_failed,
             self.proven and later.proven,
         )
-
-    @classmethod
-    def of(
-        cls,
-        page: Page,
-        keys: Sequence[str],
-        gone: Sequence[str],
-        failed: Sequence[str],
-        why_failed: str,
-        proven: bool,
-    ) -> Confirmed:
-        """Return what questions for single records have found."""
-        there = [key for key in keys if key not in {*gone, *failed}]
-        return cls(page, gone if proven else [], there, failed, why_failed, proven)
 
 
 @dataclass(frozen=True, slots=True)

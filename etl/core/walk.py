@@ -28,11 +28,13 @@ A walk is pure and serialisable: `position` is committed with the rows read so f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from itertools import chain, groupby, repeat
 from operator import itemgetter
 from typing import Any, Protocol
+
+from msgspec import convert, to_builtins
 
 from etl.core.distinct import DistinctKeys, key_digest
 from etl.errors import ListingBroken
@@ -108,7 +110,7 @@ class Walk(Protocol):
         """Note the answer to `ask`. Raises ListingBroken."""
         ...
 
-    def position(self) -> Mapping[str, Any]:
+    def position(self) -> dict[str, Any]:
         """Return the place after the last answer, as JSON values."""
         ...
 
@@ -166,9 +168,9 @@ class CursorWalk:
         self.after = listing.cursor
         return Step(last=listing.enough)
 
-    def position(self) -> Mapping[str, Any]:
+    def position(self) -> dict[str, Any]:
         """Return the place after the last page."""
-        return {"by": "cursor", **asdict(self)}
+        return {"by": "cursor", **to_builtins(self)}
 
     def _refuse_repetition(self, keys: Sequence[str]) -> None:
         if not keys:
@@ -339,13 +341,10 @@ class OffsetWalk:
         """Note that the server is too slow for pages larger than we were told to ask for."""
         self.may_enlarge = False
 
-    def position(self) -> Mapping[str, Any]:
+    def position(self) -> dict[str, Any]:
         """Return the place after the last page, without anything that grows with page or list."""
-        names = [f.name for f in fields(self) if f.name not in _NOT_KEPT]
-        state = {name: getattr(self, name) for name in names}
-        state["cycle"] = asdict(self.cycle)
-        state["previous"] = None if self.previous is None else asdict(self.previous)
-        return {"by": "offset", **state}
+        state = {name: getattr(self, name) for name in _kept(OffsetWalk)}
+        return {"by": "offset", **to_builtins(state)}
 
     def _fits_one_answer(self) -> bool:
         return self.may_enlarge and self.count is not None and self.count <= ONE_ANSWER_ROWS
@@ -558,22 +557,29 @@ _NOT_KEPT = frozenset({"latest_page", "distinct", "distinct_of_all"})
 _FIRST_PAGES = (0.75, 0.4, 0.5, 0.25, 0.6)
 
 
+def _kept(kind: type[CursorWalk | OffsetWalk]) -> list[str]:
+    return [each.name for each in fields(kind) if each.name not in _NOT_KEPT]
+
+
 def resume_walk(position: Mapping[str, Any]) -> CursorWalk | OffsetWalk:
     """Return the walk that `position` was taken from. Raises ValueError if it is no position."""
-    state = dict(position)
+    kinds: Mapping[Any, type[CursorWalk | OffsetWalk]]
+    kinds = {"cursor": CursorWalk, "offset": OffsetWalk}
     try:
-        kind: type[CursorWalk | OffsetWalk] = {"cursor": CursorWalk, "offset": OffsetWalk}[
-            state.pop("by")
-        ]
-        state["cycle"] = CycleDetector(**state["cycle"])
-        if kind is OffsetWalk and state["previous"] is not None:
-            state["previous"] = PassEnd(**state["previous"])
-        walk = kind(**state)
-    except (KeyError, TypeError) as exc:
+        kind = kinds[position["by"]]
+        if set(position) != {"by", *_kept(kind)}:
+            raise ValueError("it has other fields")
+        walk = convert(position, kind)
+    except (KeyError, TypeError, ValueError) as exc:
         raise ValueError(f"not the position of a walk: {exc}") from exc
     if isinstance(walk, OffsetWalk) and walk.rows:
         walk.interrupted = walk.ever_interrupted = True
     return walk
+
+
+def by_cursor(position: Mapping[str, Any] | None) -> bool:
+    """Tell whether a position is that of a walk by cursor."""
+    return position is not None and position["by"] == "cursor"
 
 
 def _mark(keys: Sequence[str]) -> str:

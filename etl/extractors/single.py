@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
+from etl.core.page import Confirmed, Page, Record
+from etl.core.place import Sighting
+from etl.core.stream import Address, Resource
 from etl.errors import RequestRefused, SourceError, SourceUnavailable, StreamUnavailable
 from etl.extractors.client import Client
 from etl.extractors.protocol import (
@@ -15,7 +20,10 @@ from etl.extractors.protocol import (
     is_record_closed,
     is_record_gone,
     names_the_project,
+    parse_record,
+    project_request,
 )
+from etl.transformers.secrets import withhold
 
 _log = structlog.get_logger(__name__)
 
@@ -108,3 +116,137 @@ async def finds_one(
             continue
         return True
     return False
+
+
+async def confirm_singly(
+    client: Client,
+    request_of: Callable[[str], Request | None],
+    keys: Sequence[str],
+    witnesses: Sequence[str],
+    *,
+    believed: bool,
+    prepared: Callable[[Record], Record] = lambda record: record,
+) -> Confirmed:
+    """Ask for each of these records; `prepared` makes of an answer what is loaded.
+
+    witnesses: keys of records that are there. If no answer shows a record, and none of these is
+    found either, the server does not answer such questions: then nothing is known to be gone,
+    unless it is `believed` all the same. Safe to repeat. Raises SourceError and BudgetSpent.
+    """
+    before, source_at = client.now, client.source_now
+    singles = await ask_singly(client, request_of, keys, witnesses)
+    decoded = [parse_record(answer.body) for answer in singles.found]
+    proven = believed or bool(decoded) or not singles.gone
+    proven = proven or await finds_one(client, request_of, witnesses)
+    page = Page(
+        [prepared(record) for record, _ in decoded],
+        any(dirty for _, dirty in decoded),
+        before,
+        size_bytes=sum(len(answer.body) for answer in singles.found),
+        source_at=source_at,
+        sighting=Sighting([]),
+    )
+    there = [key for key in keys if key not in {*singles.gone, *singles.failed}]
+    gone = singles.gone if proven else []
+    return Confirmed(page, gone, there, singles.failed, singles.why_failed, proven)
+
+
+class SingleReader:
+    """Asks for single objects of one resource, each one at an address of its own.
+
+    keep_fields: fields that the catalogue does not know and whose text is kept where secrets are,
+    as `table.field`.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        project_id: int,
+        *,
+        prefix: str,
+        keep_fields: Collection[str] = (),
+    ) -> None:
+        self._client = client
+        self.resource = resource
+        self._project_id = project_id
+        self._prefix = prefix
+        named = (name.split(".") for name in keep_fields)
+        self._admitted = {tuple(path) for table, *path in named if table == resource.tables[0].name}
+        self._project_gone: bool | None = None
+
+    def address(
+        self, address: Address, values: Mapping[str, Any]
+    ) -> tuple[str, list[tuple[str, str]]]:
+        """Return the path below the host and the parameters of an address."""
+        path, params = address.fill(values)
+        return f"/api/{address.prefix or self._prefix}/{self._project_id}/{path}", params
+
+    def prepared(self, record: Record, parent: Mapping[str, Any]) -> Record:
+        """Return a record without its secrets, and with what it belongs to."""
+        if self.resource.secrets is not None:
+            record = withhold(record, self.resource.secrets, self._admitted)
+        if not isinstance(record, dict):
+            return record
+        if self.resource.redact is not None:
+            record = self.resource.redact(record)
+        return {**record, **parent}
+
+    async def object_of(self, parent: Mapping[str, Any]) -> tuple[Record, Answer, bool] | None:
+        """Return what the resource is for `parent`, and whether it is dirty; None: it is gone.
+
+        For resources that have no list, but one object for each parent. Safe to repeat. Raises
+        SourceError and BudgetSpent.
+        """
+        if not self.resource.lists[0].takes(parent):
+            return None
+        path, params = self.address(self.resource.lists[0], parent)
+        request = Request(path, params, self.resource.budget_classes)
+        try:
+            answer = await self._client.fetch(request)
+        except StreamUnavailable as exc:
+            if not is_record_gone(exc):
+                raise
+            return None
+        record, dirty = parse_record(answer.body)
+        return self.prepared(record, parent), answer, dirty
+
+    async def confirm(self, keys: Sequence[str], known: Sequence[str] | None) -> Confirmed:
+        """Ask for records by their keys.
+
+        known: keys of records that are there, see `confirm_singly`. None, or where there are none:
+        the answers are believed without. Safe to repeat. Raises SourceError and BudgetSpent.
+        """
+        return await confirm_singly(
+            self._client,
+            self._one,
+            keys,
+            known or (),
+            believed=not known,
+            prepared=lambda record: self.prepared(record, {}),
+        )
+
+    async def is_project_gone(self) -> bool:
+        """Tell whether the project itself is not found; asks once. Raises BudgetSpent.
+
+        A 404 that names a project is believed only then. A key without the scope for it learns
+        nothing: then the project counts as there.
+        """
+        if self._project_gone is None:
+            try:
+                await self._client.fetch(project_request(self._project_id), attempts=2)
+                self._project_gone = False
+            except SourceError as exc:
+                self._project_gone = isinstance(exc, StreamUnavailable) and exc.status == 404
+        return self._project_gone
+
+    def _one(self, key: str) -> Request | None:
+        """Return the request for one record; None if its key cannot stand in an address."""
+        one = self.resource.one
+        assert one is not None
+        values = [key] if len(self.resource.key) == 1 else json.loads(key)
+        named = dict(zip(self.resource.key, values, strict=True))
+        if not one.takes(named):
+            return None
+        path, params = self.address(one, named)
+        return Request(path, params, self.resource.retrieve_classes)

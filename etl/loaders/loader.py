@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from etl.core.coverage import Span
-from etl.core.page import Batch, Sighting
+from etl.core.page import Batch
+from etl.core.place import Sighting
 from etl.loaders.leases import Lease
 
 

@@ -6,28 +6,29 @@ whose records have no address of their own is read a second time instead (see `r
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import structlog
 
-from etl.core.page import Confirmed, Page
-from etl.errors import SourceError
+from etl.core.page import Confirmed
+from etl.core.place import Place
+from etl.errors import RequestRefused, SourceError, SourceUnavailable
 from etl.extractors.protocol import id_batches
-from etl.loaders.loader import Absence, Loader, Outdated
-from etl.runs.work import Work, stopped
+from etl.loaders.loader import Absence, Outdated
+from etl.runs.load import Work
+from etl.runs.work import stopped
 
 _log = structlog.get_logger(__name__)
 
 # So many records that are there show whether the server answers by key.
 _WITNESSES = 3
+# So many records are taken from the database at once, to be asked for, a count.
+AT_ONCE = 1000
 
 Ask = Callable[[Sequence[str], Sequence[str] | None], Awaitable[Confirmed]]
-# Loads a page of what was asked for: page, keys that are gone, keys that were asked for singly,
-# keys that were asked for in vain.
-Take = Callable[[Page, Sequence[str], Sequence[str], Sequence[str]], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -57,23 +58,28 @@ class Accepted:
 
 
 class Judging(Work):
-    """A way of reading after which absence is judged."""
+    """A way of reading after which absence is judged.
+
+    Answers about single records commit with `place`, where the reading ended.
+    """
 
     accepted: Accepted
     # How many requests for single records this run has sent.
     _questions = 0
+    # The cut records that could not be asked about in this run, and why.
+    _cut_left: dict[str, str]
 
     @property
     def _accepts(self) -> bool:
         return self.stream.name in self._plan.accept_deletions
 
-    async def _expire(self, loader: Loader, outdated: Outdated, ask: Ask, take: Take) -> bool:
+    async def _expire(self, outdated: Outdated, ask: Ask, place: Place) -> bool:
         """Mark what has expired; tell whether it was believed.
 
         Where more would expire than the guard allows, some of it is asked for: what is still there
         shows that a clock or the expiry is wrong.
         """
-        guard = self._plan.guard
+        guard, loader = self._plan.guard, self._loader
         most = None if self._accepts else guard.rows
         expiring = await loader.expire(self.lease, outdated, most)
         if expiring is None:
@@ -88,7 +94,7 @@ class Judging(Work):
                 _log.warning("expiry.unconfirmed", reason=exc.message)
                 self._tally.expiry_withheld = expiring
                 return False
-            await take(found.page, (), (), ())
+            await self._load(found.page, place)
             if set(found.gone) < set(expiring.sample):
                 _log.warning("expiry.withheld", rows=expiring.rows, alive=expiring.alive)
                 self._tally.expiry_withheld = expiring
@@ -96,16 +102,14 @@ class Judging(Work):
         await loader.expire(self.lease, outdated, None)
         return True
 
-    async def _expire_outlived(
-        self, loader: Loader, outdated: Outdated, ask: Ask, take: Take
-    ) -> None:
+    async def _expire_outlived(self, outdated: Outdated, ask: Ask, place: Place) -> None:
         """Mark what was shown after its time, where no reading shows it again, and is gone now.
 
         Each by its own answer, some at a time, and on with the next while all of them are gone: a
         server may go on to list what has expired.
         """
         outlived, client = replace(outdated, after=None), self._tools.client
-        known = None
+        known, loader = None, self._loader
         while self._questions < self._plan.confirm_requests and not self._stop.is_set():
             some = await loader.expire(self.lease, outlived, 0)
             if some is None:
@@ -121,32 +125,32 @@ class Judging(Work):
                 _log.warning("expiry.unconfirmed", reason=exc.message)
                 return
             self._questions += max(1, client.requests - before)
-            await take(found.page, (), (), ())
+            await self._load(found.page, place)
             await loader.expire(self.lease, replace(outdated, gone=found.gone), None)
             if set(found.gone) < set(sample):
                 return  # the server still has what has expired
 
-    async def _weigh(self, loader: Loader, table: str) -> Absence | None:
+    async def _weigh(self) -> Absence | None:
         """Return what the reading did not show; None if the guard does not believe it.
 
         What the stream lost within a day counts, whatever commands did it. What is known to be
         hidden has not vanished, and what was accepted does not count again.
         """
-        absence = await loader.weigh(self.lease, self.accepted.at)
-        vanished = max(0, absence.unasked - self.accepted.left.get(table, 0))
+        absence = await self._loader.weigh(self.lease, self.accepted.at)
+        allowed = self.accepted.left.get(self._resource.tables[0].name, 0)
+        vanished = max(0, absence.unasked - allowed)
         if vanished and self._is_too_much(vanished, absence):
             self._withhold(vanished, absence)
             return None
         return absence
 
-    async def _ask_for(
-        self, loader: Loader, table: str, absence: Absence, at_once: int, ask: Ask, take: Take
-    ) -> None:
+    async def _ask_for(self, absence: Absence, at_once: int, ask: Ask, place: Place) -> None:
         """Ask for the suspects by their keys, as many as one run may, and mark those gone.
 
         What is left is asked for by the next runs, before what was asked for already.
         """
         client, most = self._tools.client, self._plan.confirm_requests
+        loader, table = self._loader, self._resource.tables[0].name
         known = None if self._accepts else await loader.known(self.lease, _WITNESSES)
         allowed = self.accepted.left.get(table, 0)
         gone, failed, why = 0, list[str](), ""
@@ -165,7 +169,9 @@ class Judging(Work):
                 self._withhold(lost, absence)
                 break
             gone += len(found.gone)
-            await take(found.page, found.gone, found.there, found.failed)
+            await self._load(
+                found.page, place, gone=found.gone, there=found.there, failed=found.failed
+            )
             if not found.proven:
                 break
         if failed:
@@ -179,6 +185,47 @@ class Judging(Work):
             if gone:
                 # Or what was accepted would count as lost.
                 self.accepted.at = await self._tools.history.database_now()
+
+    async def _ask_for_cut(self, ask: Ask, place: Place) -> None:
+        """Ask by key for the records that the dates of a request cut, and load them whole.
+
+        A record that is gone stays as it is: what vanished is found elsewhere. One that could not
+        be asked about is left to the next run, and so are all when nothing is answered.
+        """
+        left = self._cut_left
+        while cut := await self._loader.cut(self.lease, AT_ONCE, list(left)):
+            seen = {each.key: each for each in cut}
+            known = await self._loader.known(self.lease, AT_ONCE)
+            known = [key for key in known if key not in seen][:_WITNESSES]
+            rest = set(seen)
+            for keys in id_batches(seen):
+                if self._stop.is_set():
+                    raise stopped()
+                try:
+                    found = await ask(keys, known)
+                except (SourceUnavailable, RequestRefused) as exc:
+                    left |= dict.fromkeys(rest, exc.message)
+                    break
+                rest -= set(keys)
+                page, why = found.page, found.why_failed or "none is found by its key"
+                _log.info("cuts.asked", records=len(keys), found=len(page.records))
+                shown = page.sighting.keys if page.sighting else ()
+                answered = {*shown, *found.gone, *found.there}
+                left |= {key: why for key in keys if key not in answered}
+                settled = [seen[key] for key in keys if key in answered]
+                await self._load(page, place, settled=settled)
+        if left:
+            self._pass_over(left, [*left.values()][-1])
+
+    async def _suspects(self) -> AsyncIterator[list[str]]:
+        """Yield the keys of what was not seen, as many as fit into a request."""
+        after = ""
+        while keys := await self._loader.suspects(self.lease, after, AT_ONCE):
+            after = keys[-1]
+            for batch in id_batches(keys):
+                if self._stop.is_set():
+                    raise stopped()
+                yield batch
 
     async def _note_accepted(self) -> None:
         """Note that what was marked deleted so far was accepted, where it was."""

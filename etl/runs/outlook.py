@@ -7,17 +7,21 @@ from datetime import datetime
 from typing import Any
 
 from etl.core.budget import Limits
-from etl.core.coverage import Span
-from etl.core.expected import Counted
 from etl.core.forecast import Forecast, by_cursor, by_offset, duration_s
 from etl.core.outliers import dates_before, is_ahead_due, is_look_before_due
 from etl.core.stream import TAIL, Mode, Stream
-from etl.core.window import AHEAD, FAR_AHEAD, Window, moving_window
-from etl.extractors.extractor import Extractor
+from etl.core.window import AHEAD, Window, moving_window
+from etl.extractors.recordings import RecordingsReader
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Unit
 from etl.runs.backfill import Past, chained, windows_left
-from etl.runs.snapshot import foresee
+from etl.runs.forecasts import (
+    forecast_ahead,
+    forecast_rotation,
+    forecast_snapshot,
+    front_will_do,
+    known_rows,
+)
 from etl.runs.work import Plan, Tools
 
 
@@ -112,37 +116,31 @@ async def _whole(
 ) -> Forecast:
     """Return what a stream takes that has no windows."""
     if stream.mode is Mode.SNAPSHOT:
-        return await foresee(tools, stream, project_id, watermark)
-    parents = stream.resources[0].parents
-    assert parents is not None
-    turns = await tools.parents.turns(project_id, stream.name, parents, plan.recheck_after)
-    # What the sync of the parents brings in before is due, too.
-    requests = min(turns.due, plan.rotation_requests)
-    return Forecast(requests, exact=turns.resources > 0)
+        return await forecast_snapshot(tools, stream, project_id, watermark)
+    return await forecast_rotation(tools, plan, stream, project_id)
 
 
 async def _outliers(
     tools: Tools, plan: Plan, stream: Stream, unit: Unit, watermark: Watermark
 ) -> Forecast:
     """Return what it takes to read what lies ahead, and to look for what lies before `start`."""
-    requests, exact, now = 0, True, tools.client.now
+    forecast, now = Forecast(0, exact=True), tools.client.now
     if is_ahead_due(watermark.traits, now):
-        ahead = [Span(now + AHEAD, FAR_AHEAD)]
-        rows = await tools.history.count_started(unit, stream, ahead)
-        requests += by_cursor(rows, 0, plan.page_size_records)
         exact = "ahead" in (watermark.traits or {})
+        forecast = await forecast_ahead(tools, plan, stream, unit, now + AHEAD, exact=exact)
     if is_look_before_due(watermark.traits, now):
-        requests += int(dates_before(plan.start, watermark.complete) is not None)
-    return Forecast(requests, exact)
+        looks = dates_before(plan.start, watermark.complete) is not None
+        forecast += Forecast(int(looks), exact=True)
+    return forecast
 
 
 async def _forecast(
     tools: Tools, plan: Plan, stream: Stream, unit: Unit, window: Window, watermark: Watermark
 ) -> Forecast:
-    traits, counted = watermark.traits or {}, Counted.of(watermark.traits)
-    front = counted is not None and counted.front_will_do(tools.client.source_now)
+    traits = watermark.traits or {}
+    front = front_will_do(tools, traits)
     if traits.get("envelope") == "count" and not front:
-        extractor = Extractor(
+        reader = RecordingsReader(
             tools.client,
             stream,
             unit.project_id,
@@ -150,16 +148,12 @@ async def _forecast(
             page_size_records=1,
             traits=watermark.traits,
         )
-        async for page in extractor.pages(window):
+        async for page in reader.pages(window):
             if page.forecast_records is not None:
                 rows = page.forecast_records
                 requests = by_offset(rows, plan.page_size_records, traits.get("clamp"))
                 return Forecast(requests, exact=True)
             break
     # By the rows that are known; a lower bound unless all, with the margins, is complete.
-    asked, complete = window.asked(tools.client.now), watermark.complete
-    span, below = Span(window.since, asked.until), Span(asked.since, window.since)
-    rows = await tools.history.count_started(unit, stream, complete.within(span))
-    older = await tools.history.count_started(unit, stream, complete.within(below))
-    exact = complete.covers(asked) and not front
-    return Forecast(by_cursor(rows, older, plan.page_size_records), exact)
+    rows, older, complete = await known_rows(tools, stream, unit, window, watermark)
+    return Forecast(by_cursor(rows, older, plan.page_size_records), complete and not front)

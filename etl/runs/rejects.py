@@ -113,6 +113,4 @@ def _page(items: Sequence[SetAside], observed_at: Any) -> Page:
         dirty=True,
         observed_at=observed_at,
         size_bytes=0,
-        position={},
-        last=False,
     )

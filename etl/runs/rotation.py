@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from etl.core.forecast import Forecast
-from etl.core.page import Batch, Page, Record
+from etl.core.page import Page, Record
 from etl.core.stream import Parents
 from etl.errors import (
     EtlError,
@@ -19,12 +17,12 @@ from etl.errors import (
 )
 from etl.extractors.client import Client
 from etl.extractors.protocol import Answer, is_about_the_stream, is_record_closed, names_the_project
-from etl.extractors.snapshot import GATHERED_S, SnapshotExtractor
-from etl.loaders.loader import Closing, Commit
+from etl.extractors.single import SingleReader
+from etl.extractors.snapshot import GATHERED_S
+from etl.loaders.loader import Closing
 from etl.loaders.parents import Parent, Turns
-from etl.runs.prefetch import prefetched
+from etl.runs.load import Work
 from etl.runs.report import Ending, honest_ending
-from etl.runs.work import Work, stopped
 
 ANSWERS_A_BATCH = 50
 # After so many failures one after the other it is the server, and not the resources.
@@ -37,17 +35,11 @@ TELLING = 10
 class RotationWork(Work):
     """One execution of a rotation. Which resources had their turn commits with their rows."""
 
-    # What the pages that are fetched and not loaded yet are about, in their order: resources that
-    # had their turn, and those that were asked about in vain.
-    _asked: deque[tuple[list[str], list[str]]]
-
     async def run(self) -> Ending:
         """Ask for the resources whose turn it is. Raises EtlError."""
         plan, tools, unit = self._plan, self._tools, self.lease.unit
-        (resource,) = self.stream.resources
-        parents = resource.parents
+        parents = self._resource.parents
         assert parents is not None
-        self._asked = deque()
         began_at = tools.client.source_now
         turn = await tools.database.repeat(
             lambda: tools.parents.in_turn(
@@ -59,27 +51,17 @@ class RotationWork(Work):
             )
         )
         before = await self._turns(parents)
-        known = before.never_checked < before.resources
         self._expect(Forecast(len(turn), exact=True))
-        extractor = SnapshotExtractor(
+        single = SingleReader(
             tools.client,
-            resource,
+            self._resource,
             unit.project_id,
             prefix=plan.prefix,
-            page_size_records=plan.page_size_records,
-            next_parents=_no_parents,
             keep_fields=plan.keep_fields,
         )
-        loader = tools.loader(unit.stream, resource)
-        async with prefetched(
-            self._pages(extractor, turn, known=known), plan.buffer_bytes, self._stop
-        ) as fetched:
-            async for page in fetched:
-                asked, tried = self._asked.popleft()
-                batch = resource.transform(page)
-                await self._commit(loader, page, batch, checked=asked, tried=tried)
-        if self._stop.is_set():
-            raise stopped()
+        trouble = _Trouble(answered=before.never_checked < before.resources)
+        await self._load_pages(_pages(tools.client, single, parents, turn, trouble))
+        self._tally.passed_over = trouble.passed_over
         turns = await self._turns(parents)
         # Everything is known as of the oldest check, and not before each one had its turn.
         known_at = began_at if turns.resources == 0 else turns.oldest_check
@@ -87,21 +69,11 @@ class RotationWork(Work):
             known_at = None
         elif known_at is not None:
             known_at = min(known_at, tools.client.source_now)
-        requests, bytes_read = self.spent()
-        commit = Commit(
-            observed_at=tools.client.now,
-            position=None,
-            requests=requests,
-            bytes_read=bytes_read,
+        tail_until = None if turns.never_checked else known_at
+        await self._close(
+            Closing(complete=[], tail_until=tail_until, swept=None, traits={}),
             follow_parents=True,
-            closing=Closing(
-                complete=[],
-                tail_until=None if turns.never_checked else known_at,
-                swept=None,
-                traits={},
-            ),
         )
-        await loader.load(self.lease, Batch([]), commit)
         return honest_ending(self._tally, self.stream.name)
 
     async def _turns(self, parents: Parents) -> Turns:
@@ -112,60 +84,56 @@ class RotationWork(Work):
             )
         )
 
-    async def _pages(
-        self, extractor: SnapshotExtractor, turn: Sequence[Parent], *, known: bool
-    ) -> AsyncIterator[Page]:
-        """Yield the answers for these resources, some at a time.
 
-        One that PostHog refuses has had its turn as soon as anything is answered; until then it may
-        be the stream that is not available. One whose request fails stays due and keeps no other
-        waiting. known: whether anything was answered in an earlier turn. What is answered is kept
-        whatever comes after it.
-        """
-        trouble = _Trouble(answered=known)
-        (name,) = extractor.parent_fields
-        part = _Part(self._tools.client)
-        try:
-            for parent in turn:
-                key = str(parent[name])
-                try:
-                    found = await extractor.object_of(parent)
-                except (StreamUnavailable, SourceUnavailable, RequestRefused) as exc:
-                    if names_the_project(exc) and await extractor.is_project_gone():
-                        raise
-                    self._note(trouble, exc, key, part)
-                else:
-                    trouble.end()
-                    part.asked.append(key)
-                    if found is not None:  # else its own stream finds out that it is gone
-                        part.add(*found)
-                if trouble.answered and part.is_full:
-                    self._asked.append((part.asked, part.tried))
-                    yield part.page()
-                    part = _Part(self._tools.client)
-            trouble.judge(len(turn))
-        except EtlError as exc:
-            about_all = isinstance(exc, SourceError) and is_about_the_stream(exc)
-            if not trouble.answered and (about_all or _is_closed(exc)):
-                part.asked.clear()
-            if part.asked or part.tried:
-                self._asked.append((part.asked, part.tried))
+async def _pages(
+    client: Client,
+    single: SingleReader,
+    parents: Parents,
+    turn: Sequence[Parent],
+    trouble: _Trouble,
+) -> AsyncIterator[Page]:
+    """Yield the answers for these resources, some at a time, and which ones each page is about.
+
+    One that PostHog refuses has had its turn as soon as anything is answered; until then it may be
+    the stream that is not available. One whose request fails stays due and keeps no other waiting.
+    What is answered is kept whatever comes after it.
+    """
+    (name,) = parents.fields
+    part = _Part(client)
+    try:
+        for parent in turn:
+            key = str(parent[name])
+            try:
+                found = await single.object_of(parent)
+            except (StreamUnavailable, SourceUnavailable, RequestRefused) as exc:
+                if names_the_project(exc) and await single.is_project_gone():
+                    raise
+                if is_record_closed(exc):
+                    # The key's owner may not see this one, and that is no fault.
+                    part.checked.append(key)
+                elif not is_about_the_stream(exc):
+                    part.tried.append(key)
+                trouble.note(exc, key)
+            else:
+                trouble.end()
+                part.checked.append(key)
+                if found is not None:  # else its own stream finds out that it is gone
+                    part.add(*found)
+            if trouble.answered and part.is_full:
                 yield part.page()
-            raise
-        # Where others were answered, an address that leads nowhere is that of one resource.
-        part.asked += trouble.unplaced
-        self._tally.passed_over = trouble.passed_over
-        if part.asked or part.tried:
-            self._asked.append((part.asked, part.tried))
+                part = _Part(client)
+        trouble.judge(len(turn))
+    except EtlError as exc:
+        about_all = isinstance(exc, SourceError) and is_about_the_stream(exc)
+        if not trouble.answered and (about_all or _is_closed(exc)):
+            part.checked.clear()
+        if part.keys:
             yield part.page()
-
-    def _note(self, trouble: _Trouble, exc: SourceError, key: str, part: _Part) -> None:
-        """Note that a resource was not answered; raises `exc` when it is about all of them."""
-        if is_record_closed(exc):
-            part.asked.append(key)  # the key's owner may not see this one, and that is no fault
-        elif not is_about_the_stream(exc):
-            part.tried.append(key)
-        trouble.note(exc, key)
+        raise
+    # Where others were answered, an address that leads nowhere is that of one resource.
+    part.checked += trouble.unplaced
+    if part.keys:
+        yield part.page()
 
 
 class _Part:
@@ -177,7 +145,7 @@ class _Part:
         self._records: list[Record] = []
         self._is_dirty = False
         self._size_bytes = 0
-        self.asked: list[str] = []
+        self.checked: list[str] = []
         self.tried: list[str] = []
 
     def add(self, record: Record, answer: Answer, dirty: bool) -> None:
@@ -186,9 +154,13 @@ class _Part:
         self._size_bytes += len(answer.body)
 
     @property
+    def keys(self) -> list[str]:
+        return [*self.checked, *self.tried]
+
+    @property
     def is_full(self) -> bool:
-        asked = len(self.asked) + len(self.tried)
-        return asked >= ANSWERS_A_BATCH or time.monotonic() - self._began_s >= GATHERED_S
+        waited_s = time.monotonic() - self._began_s
+        return len(self.keys) >= ANSWERS_A_BATCH or waited_s >= GATHERED_S
 
     def page(self) -> Page:
         return Page(
@@ -196,9 +168,9 @@ class _Part:
             self._is_dirty,
             self._observed_at,
             self._size_bytes,
-            position={},
-            last=False,
             source_at=self._source_at,
+            checked=self.checked,
+            tried=self.tried,
         )
 
 
@@ -257,7 +229,3 @@ class _Trouble:
 
 def _is_closed(exc: EtlError) -> bool:
     return isinstance(exc, SourceError) and is_record_closed(exc)
-
-
-async def _no_parents(place: Sequence[Any] | None, limit: int) -> Sequence[Parent]:
-    return ()

@@ -7,25 +7,26 @@ deleted: asked for by its key where the API offers that (`Resource.one`), else b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
-from etl.core.expected import Lacking, accepted_of, lacking_after, lacking_of
+from etl.core.expected import accepted_of, lacking_after, lacking_of
 from etl.core.forecast import Forecast
-from etl.core.page import Batch, Page, Sighting
-from etl.core.stream import Resource
+from etl.core.page import Batch, Page
+from etl.core.place import Place, Sighting, SnapshotPlace
 from etl.errors import KeyRefused, SourceError
-from etl.extractors.snapshot import Snapshot, SnapshotExtractor, fingerprint_of
-from etl.loaders.history import Watermark
-from etl.loaders.loader import Closing, Commit, Loader
+from etl.extractors.single import SingleReader
+from etl.extractors.snapshot import SnapshotReader, fingerprint_of
+from etl.loaders.loader import Closing
 from etl.loaders.parents import Parent
+from etl.runs.forecasts import forecast_snapshot
 from etl.runs.judging import Accepted, Judging
-from etl.runs.prefetch import prefetched
 from etl.runs.report import Ending, honest_ending
-from etl.runs.work import stopped
 
 _log = structlog.get_logger(__name__)
 
@@ -33,12 +34,20 @@ _log = structlog.get_logger(__name__)
 FEW = 20
 
 
+class SnapshotCheckpoint(Struct, frozen=True):
+    """What a checkpoint keeps of a snapshot.
+
+    vouches: False once a record was met that does not tell which one it is.
+    """
+
+    place: Mapping[str, Any]
+    vouches: bool
+
+
 class SnapshotWork(Judging):
     """One execution of a snapshot: what is left of a broken one, else all of it."""
 
-    # By list: what it lacked in the last run, and how many rows it may count and not show.
-    _lacking: dict[str, Lacking]
-    _accepted_counts: dict[str, int]
+    _vouches = True
 
     async def run(self) -> Ending:
         """Read and load every resource of the stream. Raises EtlError."""
@@ -51,189 +60,146 @@ class SnapshotWork(Judging):
             for name, lacking in self._lacking.items():
                 self._accepted_counts[name] = self._accepted_counts.get(name, 0) + lacking.rows
         fingerprint = fingerprint_of(self.stream, plan.prefix, plan.page_size_records)
-        self._expect(await foresee(self._tools, self.stream, self.lease.unit.project_id, watermark))
-        resumed = Snapshot.resume(self.lease.position, fingerprint, client.now)
-        if resumed is not None and self.forecast is not None:
-            self.forecast = replace(self.forecast, exact=False)
+        forecast = await forecast_snapshot(
+            self._tools, self.stream, self.lease.unit.project_id, watermark
+        )
+        place = self._resumed(fingerprint)
+        self._expect(Forecast(forecast.requests, forecast.exact and place is None))
+        if place is not None:
             try:
-                return await self._go_through(resumed)
+                return await self._go_through(place)
             except SourceError as exc:
-                # It may be so every time; what was read before must not stay as it was for that.
+                # The error may be permanent, so earlier stages are read again too.
                 if isinstance(exc, KeyRefused):
                     raise
                 _log.warning("snapshot.restarted", reason=exc.message)
-        return await self._go_through(Snapshot(fingerprint, began_at=client.source_now))
+        now = client.source_now
+        self._vouches = True
+        return await self._go_through(
+            SnapshotPlace(fingerprint=fingerprint, began_at=now, at=client.now)
+        )
 
-    async def _go_through(self, snapshot: Snapshot) -> Ending:
-        while snapshot.stage < len(self.stream.resources):
-            resource = self.stream.resources[snapshot.stage]
-            loader = self._tools.loader(self.stream.name, resource)
-            extractor = self._extractor(resource)
-            await self._read(extractor, loader, resource, snapshot)
-            if resource.mirrors and snapshot.complete:
-                await self._judge_absent(extractor, loader, resource, snapshot)
-            snapshot.next_stage()
-        await self._close(snapshot)
+    def _resumed(self, fingerprint: str) -> SnapshotPlace | None:
+        """Return where a broken snapshot goes on; None if there is none, or it is too old."""
+        try:
+            kept = msgspec.convert(self.lease.position, SnapshotCheckpoint)
+        except ValueError:
+            return None
+        self._vouches = kept.vouches
+        return SnapshotPlace.resume_at(kept.place, fingerprint, self._tools.client.now)
+
+    async def _go_through(self, place: SnapshotPlace) -> Ending:
+        while place.stage < len(self.stream.resources):
+            resource = self.stream.resources[place.stage]
+            self._turn_to(resource)
+            single = SingleReader(
+                self._tools.client,
+                resource,
+                self.lease.unit.project_id,
+                prefix=self._plan.prefix,
+                keep_fields=self._plan.keep_fields,
+            )
+            reader = self._reader(single)
+            place = await self._read(reader, place, doubts=resource.mirrors)
+            if resource.mirrors and place.complete:
+                place = await self._judge_absent(single, reader, place)
+            place, self._vouches = place.next_stage(), True
+        self._turn_to(self.stream.resources[-1])
+        await self._close_snapshot(place)
         return honest_ending(self._tally, self.stream.name)
 
-    def _extractor(self, resource: Resource) -> SnapshotExtractor:
+    def _reader(self, single: SingleReader) -> SnapshotReader:
         project_id = self.lease.unit.project_id
 
-        async def next_parents(place: Sequence[Any] | None, limit: int) -> Sequence[Parent]:
-            parents = resource.parents
+        async def next_parents(after: Sequence[Any] | None, limit: int) -> Sequence[Parent]:
+            parents = single.resource.parents
             assert parents is not None
             return await self._tools.database.repeat(
-                lambda: self._tools.parents.after(project_id, parents, place, limit)
+                lambda: self._tools.parents.after(project_id, parents, after, limit)
             )
 
-        return SnapshotExtractor(
+        return SnapshotReader(
             self._tools.client,
-            resource,
-            project_id,
-            prefix=self._plan.prefix,
-            page_size_records=self._plan.page_size_records,
-            next_parents=next_parents,
-            accepted=self._accepted_counts,
-            keep_fields=self._plan.keep_fields,
+            single,
+            self._plan.page_size_records,
+            next_parents,
+            self._accepted_counts,
         )
 
     async def _read(
         self,
-        extractor: SnapshotExtractor,
-        loader: Loader,
-        resource: Resource,
-        snapshot: Snapshot,
+        reader: SnapshotReader,
+        place: SnapshotPlace,
         *,
-        again: bool = False,
-    ) -> None:
-        """Read the resource to its end and load it.
+        doubts: bool,
+        kept: SnapshotPlace | None = None,
+    ) -> SnapshotPlace:
+        """Read the resource to its end and load it; return where that is."""
+        ended = await self._load_pages(reader.pages(place, doubts=doubts), place, kept=kept)
+        assert isinstance(ended, SnapshotPlace)
+        return ended
 
-        again: to look for what the first reading did not show; the place kept is then the end of
-        that one.
-        """
-        ended = snapshot.position(self._tools.client.now) if again else None
-        vouches = True
-        if again:
-            snapshot.begin_stage()
-        pages = extractor.pages(snapshot)
-        async with prefetched(pages, self._plan.buffer_bytes, self._stop) as fetched:
-            async for page in fetched:
-                batch = resource.transform(page)
-                # A record that does not tell its key may be any of those that are stored.
-                vouches &= all(item.named for item in batch.rejected)
-                position = dict(ended or page.position)
-                position["vouches"] &= vouches
-                sighting = page.sighting or Sighting([])
-                begins = sighting.begins and resource.mirrors and not again
-                sighting = replace(sighting, keys=_seen(resource, batch), begins=begins)
-                page = replace(page, position=position, sighting=sighting)
-                await self._commit(loader, page, batch)
-                if self._stop.is_set():
-                    break
-        if self._stop.is_set():
-            raise stopped()
-        snapshot.vouches &= vouches
+    def _note(self, page: Page, batch: Batch) -> Sequence[str]:
+        # A record that does not tell its key may be any of those that are stored.
+        self._vouches &= all(item.named for item in batch.rejected)
+        rows = batch.rows.get(self._resource.tables[0].name, [])
+        return [*map(self._resource.row_key, rows), *(item.key for item in batch.rejected)]
+
+    def _position(self, place: Place | None) -> Mapping[str, Any]:
+        checkpoint = SnapshotCheckpoint(super()._position(place), self._vouches)
+        position: Mapping[str, Any] = msgspec.to_builtins(checkpoint)
+        return position
 
     async def _judge_absent(
-        self,
-        extractor: SnapshotExtractor,
-        loader: Loader,
-        resource: Resource,
-        snapshot: Snapshot,
-    ) -> None:
+        self, single: SingleReader, reader: SnapshotReader, first: SnapshotPlace
+    ) -> SnapshotPlace:
         """Mark what is gone: what this reading did not show, and a second look does not either.
 
-        Where the API offers a request by key, each record is asked for by its own; only where it
-        offers none does a second reading decide.
+        Each record is asked for by its own request; only where the API offers none does a second
+        reading decide. Returns the place after both.
         """
-        table = resource.tables[0].name
-        absence = await self._weigh(loader, table)
+        absence = await self._weigh()
         if absence is None or not absence.suspects:
-            return
-        asks = resource.one is not None
-        position = snapshot.position(self._tools.client.now)
-        if not asks or snapshot.records == 0:
+            return first
+        asks, place = self._resource.one is not None, first
+        if not asks or first.records == 0:
             # Also an answer without any record is believed only when it is given twice.
-            first = replace(snapshot)
-            await self._read(extractor, loader, resource, snapshot, again=True)
-            snapshot.pages, snapshot.parents = first.pages, first.parents
-            if not snapshot.complete:
-                return
-
-        async def take(
-            page: Page, gone: Sequence[str], there: Sequence[str], failed: Sequence[str]
-        ) -> None:
-            batch = resource.transform(page)
-            sighting = Sighting([*_seen(resource, batch), *there])
-            page = replace(page, position=position, sighting=sighting)
-            await self._commit(loader, page, batch, gone=gone, checked=there, tried=failed)
-
+            second = await self._read(reader, first.begin_stage(), doubts=False, kept=first)
+            place = replace(second, pages=first.pages, parents=first.parents)
+            if not place.complete:
+                return place
         if asks:
-            await self._ask_for(loader, table, absence, FEW, extractor.confirm, take)
-            return
-        if not snapshot.vouches:
+            await self._ask_for(absence, FEW, single.confirm, first)
+        elif not self._vouches:
             self._tally.unjudged = True
-            return
-        async for keys in self._suspects(loader):
-            await take(_nothing(self._tools.client.now), keys, (), ())
-
-    async def _close(self, snapshot: Snapshot) -> None:
-        """Say as of when everything is known; the watermark moves here and nowhere else."""
-        self._tally.complete &= snapshot.complete
-        self._tally.cut = snapshot.cut
-        lacking = lacking_after(self._lacking, snapshot.lacking)
-        self._tally.lacking = list(lacking.values())
-        if snapshot.passed_over:
-            why = "something other than PostHog answered"
-            self._tally.passed_over = (snapshot.passed_over + len(self._unanswered), why)
-        known = snapshot.complete and not self._clocks_disagree()
-        began_at = min(snapshot.began_at, self._tools.client.source_now)
-        await self._note_accepted()
-        loader = self._tools.loader(self.stream.name, self.stream.resources[-1])
-        requests, bytes_read = self.spent()
-        commit = Commit(
-            observed_at=self._tools.client.now,
-            position=None,
-            requests=requests,
-            bytes_read=bytes_read,
-            closing=Closing(
-                complete=[],
-                tail_until=began_at if known else None,
-                swept=None,
-                traits={
-                    "took": snapshot.took,
-                    "lacking": {name: each.as_json() for name, each in lacking.items()},
-                    "accepted_count": self._accepted_counts,
-                    **self.accepted.traits(),
-                },
-            ),
-        )
-        await loader.load(self.lease, Batch([]), commit)
-        _log.info("snapshot.closed", complete=snapshot.complete)
-
-
-async def foresee(tools: Any, stream: Any, project_id: int, watermark: Watermark) -> Forecast:
-    """Return how many requests a snapshot takes: what the last one took, for as many parents.
-
-    A lower bound before the first one. Raises DestinationError.
-    """
-    took = (watermark.traits or {}).get("took")
-    if not isinstance(took, list) or len(took) != len(stream.resources):
-        return Forecast(sum(len(r.lists) for r in stream.resources if r.parents is None), False)
-    requests = 0
-    for resource, (pages, parents) in zip(stream.resources, took, strict=True):
-        if resource.parents is None:
-            requests += pages
         else:
-            now = await tools.parents.count(project_id, resource.parents)
-            requests += round(pages * now / parents) if parents else now * len(resource.lists)
-    return Forecast(requests, True)
+            async for keys in self._suspects():
+                nothing = Page([], False, self._tools.client.now, 0, sighting=Sighting([]))
+                await self._load(nothing, first, gone=keys)
+        return place
 
-
-def _seen(resource: Resource, batch: Batch) -> list[str]:
-    rows = batch.rows.get(resource.tables[0].name, [])
-    return [*map(resource.row_key, rows), *(item.key for item in batch.rejected)]
-
-
-def _nothing(at: Any) -> Page:
-    return Page([], False, at, size_bytes=0, position={}, last=False)
+    async def _close_snapshot(self, place: SnapshotPlace) -> None:
+        """Say as of when everything is known."""
+        self._tally.complete &= place.complete
+        self._tally.cut = place.cut
+        lacking = lacking_after(self._lacking, place.lacking)
+        self._tally.lacking = list(lacking.values())
+        if place.passed_over:
+            why = "something other than PostHog answered"
+            self._tally.passed_over = (place.passed_over + len(self._unanswered), why)
+        known = place.complete and not self._clocks_disagree()
+        began_at = min(place.began_at, self._tools.client.source_now)
+        await self._note_accepted()
+        closing = Closing(
+            complete=[],
+            tail_until=began_at if known else None,
+            swept=None,
+            traits={
+                "took": place.took,
+                "lacking": {name: each.as_json() for name, each in lacking.items()},
+                "accepted_count": self._accepted_counts,
+                **self.accepted.traits(),
+            },
+        )
+        await self._close(closing)
+        _log.info("snapshot.closed", complete=place.complete)

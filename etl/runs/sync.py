@@ -17,11 +17,12 @@ from etl.errors import (
     LeaseLost,
 )
 from etl.loaders.leases import Lease, Leases, Unit
+from etl.runs.load import Work
 from etl.runs.report import FAILED, Ending, Report, defect_ending, ending_of
 from etl.runs.rotation import RotationWork
 from etl.runs.snapshot import SnapshotWork
 from etl.runs.windows import Chain, WindowsWork
-from etl.runs.work import Plan, Progress, Tools, Work, rows_now
+from etl.runs.work import Plan, Progress, Tools, rows_now
 from etl.tasks import race
 
 _log = structlog.get_logger(__name__)

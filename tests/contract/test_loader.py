@@ -55,9 +55,7 @@ def record(recording_id: str = "one", person: str | None = PERSON, **fields: Any
 
 def batch_of(*records: Any) -> Batch:
     """The batch made from a page of these records."""
-    page = Page(
-        records=list(records), dirty=True, observed_at=NOON, size_bytes=0, position={}, last=False
-    )
+    page = Page(records=list(records), dirty=True, observed_at=NOON, size_bytes=0)
     return transform(page)
 
 

@@ -15,6 +15,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from etl.core.page import Page
+from etl.core.place import RecordingsPlace
 from etl.core.retry import RetryPolicy
 from etl.core.stream import Stream
 from etl.core.window import Window
@@ -31,8 +32,8 @@ from etl.errors import (
 )
 from etl.extractors import clocks
 from etl.extractors.client import FIRST_CONTACT_ATTEMPTS, LARGEST_BODY_BYTES, Client, Clock
-from etl.extractors.extractor import Extractor
 from etl.extractors.protocol import Request
+from etl.extractors.recordings import RecordingsReader
 from etl.streams import SESSION_RECORDINGS
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -454,11 +455,11 @@ async def test_a_server_that_cannot_answer_everything_at_once_is_asked_so_only_o
 ) -> None:
     """Then it is read page by page, in pages no larger than were wanted."""
     opened = await connect(lists(rows=500, most=1000, overloaded_above=100))
-    extractor = Extractor(opened.client, STREAM, 1, prefix="projects", page_size_records=100)
-    pages = [page async for page in extractor.pages(WINDOW)]
-    assert pages[-1].last
-    assert extractor.reading is not None
-    assert extractor.reading.complete
+    reader = RecordingsReader(opened.client, STREAM, 1, prefix="projects", page_size_records=100)
+    pages = [page async for page in reader.pages(WINDOW)]
+    assert pages[-1].place is not None
+    assert pages[-1].place.ended
+    assert pages[-1].place.complete
     assert keys_of(pages) == {f"r{n}" for n in range(500)}
     limits = [int(request.query["limit"]) for request in opened.server.seen]
     assert sum(limit > 100 for limit in limits) == 1
@@ -468,10 +469,10 @@ async def test_a_server_that_cannot_answer_everything_at_once_is_asked_so_only_o
 async def test_pages_shrink_until_the_server_can_answer(connect: Open) -> None:
     """Half as large each time, and so they stay."""
     opened = await connect(lists(rows=300, most=1000, overloaded_above=120))
-    extractor = Extractor(opened.client, STREAM, 1, prefix="projects", page_size_records=800)
-    pages = [page async for page in extractor.pages(WINDOW)]
-    assert extractor.reading is not None
-    assert extractor.reading.complete
+    reader = RecordingsReader(opened.client, STREAM, 1, prefix="projects", page_size_records=800)
+    pages = [page async for page in reader.pages(WINDOW)]
+    assert pages[-1].place is not None
+    assert pages[-1].place.complete
     assert len(keys_of(pages)) == 300
     limits = [int(request.query["limit"]) for request in opened.server.seen]
     assert limits[:4] == [800, 400, 200, 100]
@@ -487,8 +488,8 @@ async def test_a_record_without_an_id_and_without_a_bottom_does_not_stop_the_str
     deep = "[" * 1015 + "]" * 1015
     body = f'{{"results": [{{"x": {deep}}}, {{"id": "b"}}], "has_next": false}}'
     opened = await connect(says(body=body))
-    extractor = Extractor(opened.client, STREAM, 1, prefix="projects", page_size_records=100)
-    (page,) = [page async for page in extractor.pages(WINDOW)]
+    reader = RecordingsReader(opened.client, STREAM, 1, prefix="projects", page_size_records=100)
+    (page,) = [page async for page in reader.pages(WINDOW)]
     assert len(page.records) == 2
 
 
@@ -512,9 +513,10 @@ async def test_an_answer_by_ids_that_was_not_given_to_this_question_proves_no_de
         says(body=answer),
         says(body='{"id": "doubted"}'),
     )
-    extractor = Extractor(opened.client, STREAM, 1, prefix="projects", page_size_records=100)
-    _ = [page async for page in extractor.pages(WINDOW)]
-    found = await extractor.confirm(["doubted"])
+    reader = RecordingsReader(opened.client, STREAM, 1, prefix="projects", page_size_records=100)
+    (page,) = [page async for page in reader.pages(WINDOW)]
+    assert isinstance(page.place, RecordingsPlace)
+    found = await reader.confirm(page.place, ["doubted"])
     assert found.gone == []
     assert found.page.records == [{"id": "doubted"}]
 
@@ -527,18 +529,19 @@ async def test_one_page_of_other_dates_does_not_prove_that_a_server_has_no_filte
     young = f'{{"id": "young", "start_time": "{(NOON - timedelta(hours=1)).isoformat()}"}}'
     date = {"Date": format_datetime(NOON, usegmt=True)}
     by_cursor = await connect(says(body=f'{{"results": [{old}], "has_next": false}}', headers=date))
-    extractor = Extractor(by_cursor.client, STREAM, 1, prefix="projects", page_size_records=100)
+    reader = RecordingsReader(by_cursor.client, STREAM, 1, prefix="projects", page_size_records=100)
     with pytest.raises(ListingBroken):
-        _ = [page async for page in extractor.pages(WINDOW)]
+        _ = [page async for page in reader.pages(WINDOW)]
     by_offset = await connect(
         says(body=f'{{"results": [{old}], "count": 2, "next": null}}', headers=date),
         says(body=f'{{"results": [{young}], "count": 1, "next": null}}', headers=date),
     )
-    extractor = Extractor(
+    reader = RecordingsReader(
         by_offset.client, STREAM, 1, prefix="projects", page_size_records=100,
         traits={"envelope": "count", "date_filter": "honoured"},
     )  # fmt: skip
-    (page,) = [page async for page in extractor.pages(WINDOW)]
+    (page,) = [page async for page in reader.pages(WINDOW)]
     assert page.sighting is not None
     assert page.sighting.keys == ["young"]
-    assert extractor.traits["date_filter"] == "honoured"
+    assert isinstance(page.place, RecordingsPlace)
+    assert page.place.traits.date_filter == "honoured"

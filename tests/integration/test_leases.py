@@ -50,7 +50,7 @@ async def load(database: Database, lease: Lease, click_count: int) -> None:
     """Load one recording."""
     record = {"id": "one", "distinct_id": "d", "click_count": click_count}
     batch: Batch = SESSION_RECORDINGS.resources[0].transform(
-        Page(records=[record], dirty=False, observed_at=NOON, size_bytes=0, position={}, last=False)
+        Page(records=[record], dirty=False, observed_at=NOON, size_bytes=0)
     )
     commit = Commit(NOON, {"clicks": click_count}, requests=1, bytes_read=1)
     await PostgresLoader(

@@ -41,7 +41,7 @@ def batch_of(
 ) -> Batch:
     """Return what records become, as they stand in a list."""
     ready = [prepared(resource, record, parent) for record in records]
-    return resource.transform(Page(ready, dirty, NOON, 0, {}, last=False))
+    return resource.transform(Page(ready, dirty, NOON, 0))
 
 
 def batch_of_answer(
@@ -58,7 +58,7 @@ def batch_of_answer(
         page = parse_page(body, resource.records)
         records, dirty = page.records, page.dirty
     ready = [prepared(resource, record, parent) for record in records]
-    return resource.transform(Page(ready, dirty, observed_at, len(body), {}, last=False))
+    return resource.transform(Page(ready, dirty, observed_at, len(body)))
 
 
 def rows_of(batch: Batch, table: str) -> list[dict[str, Any]]:

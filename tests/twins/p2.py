@@ -74,9 +74,9 @@ TWINS = [
     Twin(
         name="a short page ends the list",
         promise="P2",
-        file="etl/extractors/extractor.py",
-        find="                more=listed.more,\n",
-        replace="                more=listed.more and len(listed.records) >= ask.limit,\n",
+        file="etl/extractors/lists.py",
+        find="                more=self.listed.more,\n",
+        replace="                more=self.listed.more and len(keys) >= self.ask.limit,\n",
         caught_by=_TESTS
         + "test_pages_that_are_duplicated_short_or_clamped_still_give_the_truth[short-cloud]",
     ),
@@ -148,9 +148,9 @@ TWINS = [
     Twin(
         name="a lost position is asked for again for ever",
         promise="P2",
-        file="etl/extractors/extractor.py",
-        find="            except (RequestRefused, SourceUnavailable, ListingBroken) as exc:\n",
-        replace="            except (RequestRefused, SourceUnavailable) as exc:\n",
+        file="etl/extractors/lists.py",
+        find="        except (RequestRefused, SourceUnavailable, ListingBroken) as exc:\n",
+        replace="        except (RequestRefused, SourceUnavailable) as exc:\n",
         caught_by=_TESTS
         + "test_a_position_that_the_server_has_lost_is_given_up_for_a_new_beginning",
     ),
@@ -158,20 +158,21 @@ TWINS = [
         name="a stopped sync begins from the start",
         promise="P2",
         file="etl/runs/windows.py",
-        find="        left = extractor.resume(self.lease.position)\n",
+        find="        left = reader.resume(self.lease.position)\n",
         replace="        left = None\n",
         caught_by=_TESTS + "test_a_sync_that_was_stopped_goes_on_where_it_was[cloud]",
     ),
     Twin(
         name="the watermark moves with each page, not when the window closes",
         promise="P2",
-        file="etl/runs/windows.py",
-        find="        if page.forecast_records is not None and self.forecast is None:\n",
-        replace="""        if self._chain is not None:
+        file="etl/runs/load.py",
+        find="        loaded = await self._loader.load(self.lease, batch, commit)\n",
+        replace="""        if "/" in self.lease.unit.window:
+            from etl.core.coverage import Span
+
             closing = Closing([Span.parse(self.lease.unit.window)], None, None, {})
-            commit = Commit(page.observed_at, page.position, 0, 0, closing=closing)
-            await self._loader.load(self.lease, Batch([]), commit)
-        if page.forecast_records is not None and self.forecast is None:
+            commit = dataclasses.replace(commit, closing=closing)
+        loaded = await self._loader.load(self.lease, batch, commit)
 """,
         caught_by=_BACKFILL
         + "test_a_backfill_that_was_killed_goes_on_where_it_was[in the middle of a window]",
@@ -188,14 +189,14 @@ TWINS = [
         name="each window is asked for by itself",
         promise="P2",
         file="etl/runs/windows.py",
-        find="also_since=None if self._chain is None else self._chain.reach)",
+        find="also_since=self._chain.reach)",
         replace="also_since=None)",
         caught_by=_BACKFILL + "test_neighbouring_windows_cost_no_more_than_one_wide_one",
     ),
     Twin(
         name="a list in another order is left at the first row from before the window",
         promise="P2",
-        file="etl/extractors/reading.py",
+        file="etl/core/place.py",
         find="        if self.everything or not self.ordered:\n",
         replace="        if self.everything:\n",
         caught_by=_EDGES + "test_a_list_in_another_order_is_read_to_its_end",
@@ -203,7 +204,7 @@ TWINS = [
     Twin(
         name="one record with a wrong date at the end of a page ends the reading",
         promise="P2",
-        file="etl/extractors/reading.py",
+        file="etl/core/place.py",
         find="        return self.above is not None and self.above < since\n",
         replace="        return self.low is not None and self.low < since\n",
         caught_by=_EDGES + "test_a_record_with_a_wrong_date_at_the_end_of_a_page_ends_nothing",

@@ -45,9 +45,9 @@ TWINS = [
     Twin(
         name="a refused request is asked without dates, and three days pass for all",
         promise="P3",
-        file="etl/extractors/extractor.py",
+        file="etl/extractors/recordings.py",
         find="raise  # such a server filters by date",
-        replace="return reading, answer  # such a server filters by date",
+        replace="return answered  # such a server filters by date",
         caught_by="tests/acceptance/test_complete.py::"
         "test_a_refused_request_never_leads_to_one_without_dates_on_a_real_server",
     ),

@@ -3,7 +3,7 @@
 from tests.twins.twin import Twin
 
 _WINDOW = "etl/core/window.py"
-_EXTRACTOR = "etl/extractors/extractor.py"
+_EXTRACTOR = "etl/extractors/recordings.py"
 _STATEMENTS = "etl/loaders/statements.py"
 _CLOCKS = "tests/adversary/test_clocks.py::"
 _EDGES = "tests/acceptance/test_edges.py::"
@@ -110,7 +110,7 @@ TWINS = [
         name="what is dated years ahead is never asked for",
         promise="P5",
         file="etl/runs/windows.py",
-        find="            await self._read_ahead(extractor, watermark)\n",
+        find="            await self._read_ahead(reader, place, watermark)\n",
         replace="            pass\n",
         caught_by=_AHEAD
         + "test_recordings_years_ahead_are_loaded_within_the_hour_and_delay_nothing",
@@ -118,7 +118,7 @@ TWINS = [
     Twin(
         name="the moving end doubts what lies ahead of it",
         promise="P5",
-        file="etl/extractors/reading.py",
+        file="etl/core/place.py",
         find="            highest = self.asked[1]  #",
         replace="            highest = _FAR  #",
         caught_by=_AHEAD + "test_one_that_vanishes_there_is_marked_and_the_others_are_not",
@@ -135,7 +135,7 @@ TWINS = [
         name="nobody says that there are recordings before start",
         promise="P5",
         file="etl/runs/windows.py",
-        find="            await self._look_before(extractor)\n",
+        find="            await self._look_before(reader)\n",
         replace="            pass\n",
         caught_by=_AHEAD + "test_recordings_before_start_leave_a_hint_and_its_command_loads_them",
     ),
@@ -160,8 +160,8 @@ TWINS = [
         name="the watermark moves where no two clocks agree",
         promise="P5",
         file="etl/runs/windows.py",
-        find="        known = reading.complete and not self._clocks_disagree()\n",
-        replace="        known = reading.complete\n",
+        find="        known = place.complete and not self._clocks_disagree()\n",
+        replace="        known = place.complete\n",
         caught_by=_CLOCKS + "test_where_no_two_clocks_agree_the_run_is_partial_and_names_all_three"
         "[windows]",
     ),

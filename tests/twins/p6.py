@@ -2,9 +2,10 @@
 
 from tests.twins.twin import Twin
 
-_EXTRACTOR = "etl/extractors/extractor.py"
+_EXTRACTOR = "etl/extractors/recordings.py"
 _SYNC = "etl/runs/windows.py"
 _JUDGING = "etl/runs/judging.py"
+_LOAD = "etl/runs/load.py"
 _ABSENCE = "etl/loaders/absence.py"
 _SNAPSHOTS = "etl/runs/snapshot.py"
 _TESTS = "tests/acceptance/test_deletions.py::"
@@ -30,7 +31,7 @@ TWINS = [
         name="a 404 that names the project stops a rotation unasked",
         promise="P12",
         file="etl/runs/rotation.py",
-        find="if names_the_project(exc) and await extractor.is_project_gone():",
+        find="if names_the_project(exc) and await single.is_project_gone():",
         replace="if names_the_project(exc):",
         caught_by="tests/adversary/test_foreign_answers.py::"
         "test_a_404_that_names_the_project_is_believed_when_the_project_is_gone",
@@ -41,7 +42,7 @@ TWINS = [
         file=_JUDGING,
         find="            found = await ask(batch, known)\n",
         replace="            found = await ask(batch, known)\n"
-        "            page = Page([], False, found.page.observed_at, 0, {}, False)\n"
+        "            page = replace(found.page, records=[])\n"
         "            found = Confirmed(page, list(batch), [], [])\n",
         caught_by=_TESTS + "test_what_a_list_leaves_out_by_mistake_is_not_taken_for_deleted",
     ),
@@ -91,7 +92,7 @@ TWINS = [
         name="what a backfill withholds is forgotten",
         promise="P6",
         file=_SYNC,
-        find="            await loader.withhold(self.lease)\n",
+        find="            await self._loader.withhold(self.lease)\n",
         replace="            pass\n",
         caught_by=_TESTS + "test_what_a_backfill_withholds_is_judged_by_the_next_sync",
     ),
@@ -106,7 +107,7 @@ TWINS = [
     Twin(
         name="what goes on with the start at which a page ends is taken for absent",
         promise="P6",
-        file="etl/extractors/reading.py",
+        file="etl/core/place.py",
         find=" else self.low + _TICK\n",
         replace=" else self.low\n",
         caught_by="tests/acceptance/test_edges.py::"
@@ -116,7 +117,7 @@ TWINS = [
         name="a filter that proves to be none leaves the pages before in doubt of nothing",
         promise="P6",
         file=_EXTRACTOR,
-        find="        if filtered and not reading.filters and not begins:\n",
+        find="        if place.filters and not filters and not begins:\n",
         replace="        if False:\n",
         caught_by=_TESTS + "test_a_list_without_a_date_filter_shows_old_deletions_though_most_rows_"
         "are_young[pages]",
@@ -167,9 +168,9 @@ TWINS = [
     Twin(
         name="the next sync asks again for what the last one asked for",
         promise="P6",
-        file=_SNAPSHOTS,
-        find="gone=gone, checked=there, tried=failed)\n",
-        replace="gone=gone, tried=failed)\n",
+        file=_LOAD,
+        find="            checked=[*page.checked, *there],\n",
+        replace="            checked=page.checked,\n",
         caught_by=_SEVERAL,
     ),
     Twin(
@@ -192,17 +193,17 @@ TWINS = [
     Twin(
         name="a recording that is not found needs no witness",
         promise="P6",
-        file=_EXTRACTOR,
-        find="        proven = proven or await finds_one(self._client, self._one, witnesses)\n",
-        replace="        proven = True\n",
+        file="etl/extractors/single.py",
+        find="    proven = proven or await finds_one(client, request_of, witnesses)\n",
+        replace="    proven = True\n",
         caught_by=_WITNESS.format("session_recordings"),
     ),
     Twin(
         name="an insight that is not found needs no witness",
         promise="P6",
-        file="etl/extractors/snapshot.py",
-        find="        proven = proven or await finds_one(self._client, self._one, known or ())\n",
-        replace="        proven = True\n",
+        file="etl/extractors/single.py",
+        find="    proven = proven or await finds_one(client, request_of, witnesses)\n",
+        replace="    proven = True\n",
         caught_by=_WITNESS.format("insights"),
     ),
     Twin(
@@ -233,14 +234,14 @@ TWINS = [
         name="what was listed after its time lives for ever where no sync reads again",
         promise="P6",
         file=_SYNC,
-        find="            if elsewhere and reading.window.since <= oldest:\n",
+        find="            if elsewhere and place.window.since <= oldest:\n",
         replace="            if False:\n",
         caught_by=_SEEN + "test_what_was_listed_after_its_time_is_marked_once_the_server_drops_it",
     ),
     Twin(
         name="a cut record whose question failed is settled",
         promise="P5",
-        file=_SYNC,
+        file=_JUDGING,
         find="                settled = [seen[key] for key in keys if key in answered]\n",
         replace="                settled = [seen[key] for key in keys]\n",
         caught_by=_CUT + "test_a_cut_session_whose_question_fails_is_asked_for_again",
@@ -248,7 +249,7 @@ TWINS = [
     Twin(
         name="a cut record that nothing is answered about fails the run",
         promise="P12",
-        file=_SYNC,
+        file=_JUDGING,
         find="                    left |= dict.fromkeys(rest, exc.message)\n"
         "                    break\n",
         replace="                    raise exc\n",
@@ -287,7 +288,7 @@ TWINS = [
         promise="P12",
         file="etl/extractors/snapshot.py",
         find="                    if foreign >= FOREIGN_PARENTS:\n",
-        replace="                    if snapshot.passed_over >= FOREIGN_PARENTS:\n",
+        replace="                    if place.passed_over >= FOREIGN_PARENTS:\n",
         caught_by="tests/adversary/test_foreign_answers.py::"
         "test_playlists_that_a_firewall_blocks_here_and_there_keep_no_other_back",
     ),

@@ -66,7 +66,7 @@ TWINS = [
         name="a resumed snapshot skips the parent in hand",
         promise="P1",
         file=_SNAPSHOT,
-        find="            yield {**self._resource.parents.constant, **fields}\n",
+        find="        if in_hand is not None:\n            yield in_hand\n",
         replace="",
         caught_by=_KILLED.format("by cursor"),
     ),
@@ -109,17 +109,18 @@ TWINS = [
         name="what a snapshot did not show is marked without asking for it",
         promise="P6",
         file=_JUDGING,
-        find="            await self._ask_for("
-        "loader, table, absence, FEW, extractor.confirm, take)\n            return\n",
-        replace="            pass\n",
+        find="        if asks:\n"
+        "            await self._ask_for(absence, FEW, single.confirm, first)\n"
+        "        elif",
+        replace="        if",
         caught_by=_ASKED_FOR,
     ),
     Twin(
         name="what cannot be asked for is marked without a second reading",
         promise="P6",
         file=_JUDGING,
-        find="        if not asks or snapshot.records == 0:\n",
-        replace="        if snapshot.records == 0:\n",
+        find="        if not asks or first.records == 0:\n",
+        replace="        if first.records == 0:\n",
         caught_by=_READ_AGAIN,
     ),
     Twin(
@@ -134,7 +135,7 @@ TWINS = [
         name="a list that had to be given up is judged all the same",
         promise="P6",
         file=_JUDGING,
-        find="            if resource.mirrors and snapshot.complete:\n",
+        find="            if resource.mirrors and place.complete:\n",
         replace="            if resource.mirrors:\n",
         caught_by=_DELETIONS
         + "test_after_an_offset_list_that_had_to_be_given_up_nothing_is_marked",
@@ -143,7 +144,7 @@ TWINS = [
         name="a playlist that may not be seen counts as empty",
         promise="P6",
         file=_SNAPSHOT,
-        find="                yield self._page(snapshot, [], self._unjudged(parent))\n",
+        find="                yield self._empty(place, self._unjudged(place))\n",
         replace="",
         caught_by=_DELETIONS
         + "test_a_playlist_that_may_not_be_seen_leaves_only_what_is_in_it_unjudged",
@@ -160,7 +161,7 @@ TWINS = [
         name="a record without its key counts as none",
         promise="P7",
         file=_JUDGING,
-        find="                vouches &= all(item.named for item in batch.rejected)\n",
+        find="        self._vouches &= all(item.named for item in batch.rejected)\n",
         replace="",
         caught_by=_SET_ASIDE.format("the key"),
     ),

@@ -33,7 +33,7 @@ class Source:
             for number, size_bytes in enumerate(self._sizes):
                 await asyncio.sleep(0)
                 self.fetched += 1
-                yield Page([number], False, NOON, size_bytes, {}, last=False)
+                yield Page([number], False, NOON, size_bytes)
             if self._error is not None:
                 raise self._error
             if self.hangs:

@@ -29,7 +29,7 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 def batch_of(*records: Any, dirty: bool = False) -> Batch:
     """The batch made from a page of these records."""
-    return transform(Page(list(records), dirty, NOON, 0, {}, last=False))
+    return transform(Page(list(records), dirty, NOON, 0))
 
 
 def rows_of(batch: Batch, table: str) -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ def test_a_recorded_page_becomes_the_rows_beside_it(name: str) -> None:
     """Every row of every table, and every reason. A column that is not given is null."""
     page = json.loads((PAGES / f"{name}.json").read_text(encoding="utf-8"))
     listed = parse_list(json.dumps(page["answer"]).encode())
-    batch = transform(Page(listed.records, listed.dirty, NOON, 0, {}, last=False))
+    batch = transform(Page(listed.records, listed.dirty, NOON, 0))
     rejected = page["expected"].pop("rejected")
     for table, expected in page["expected"].items():
         instants = {f.name for f in TABLE_SPECS[table].fields if f.kind is Kind.INSTANT}
@@ -200,12 +200,12 @@ def test_a_defect_of_ours_is_not_taken_for_a_bad_record() -> None:
         raise KeyError("ours")
 
     with pytest.raises(KeyError):
-        transform_page(Page([{"id": "a"}], False, NOON, 0, {}, last=False), (), ["id"], broken)
+        transform_page(Page([{"id": "a"}], False, NOON, 0), (), ["id"], broken)
 
     def invalid(*_: Any) -> None:
         raise InvalidRecord("theirs")
 
-    page = Page([{"id": "a"}], False, NOON, 0, {}, last=False)
+    page = Page([{"id": "a"}], False, NOON, 0)
     assert transform_page(page, (), ["id"], invalid).rejected[0].reason == "theirs"
 
 

@@ -54,7 +54,7 @@ NEARLY_USUAL_PERSONS = st.builds(
 def batches_of(body: bytes) -> list[Batch]:
     """The batches of a list answer: from the bytes of its records, and from decoded records."""
     return [
-        transform(Page(document["results"], dirty, NOON, len(body), {}, last=False))
+        transform(Page(document["results"], dirty, NOON, len(body)))
         for document, dirty in (decode_list(body, read), decode(body))
     ]
 

@@ -1,0 +1,79 @@
+"""How many requests a reading will take: for `plan`, and for a run before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from etl.core.coverage import Span
+from etl.core.expected import Counted
+from etl.core.forecast import Forecast, by_cursor
+from etl.core.stream import Stream
+from etl.core.window import FAR_AHEAD, Window
+from etl.loaders.history import Watermark
+from etl.loaders.leases import Unit
+from etl.runs.work import Plan, Tools
+
+
+def front_will_do(tools: Tools, traits: Mapping[str, Any] | None) -> bool:
+    """Tell whether of a server that ignores dates only the front is read."""
+    counted = Counted.of(traits)
+    return counted is not None and counted.front_will_do(tools.client.source_now)
+
+
+async def known_rows(
+    tools: Tools,
+    stream: Stream,
+    unit: Unit,
+    window: Window,
+    watermark: Watermark,
+    until: datetime | None = None,
+) -> tuple[int, int, bool]:
+    """Return how many known rows a window has, how many are below it, and whether that is all.
+
+    until: where reading begins, None if that is where the dates asked for end. Below the window
+    counts what its margin shows. Raises DestinationError.
+    """
+    asked, complete = window.asked(tools.client.now), watermark.complete
+    span, below = Span(window.since, until or asked.until), Span(asked.since, window.since)
+    rows = await tools.history.count_started(unit, stream, complete.within(span))
+    older = await tools.history.count_started(unit, stream, complete.within(below))
+    return rows, older, complete.covers(span) and complete.covers(below)
+
+
+async def forecast_ahead(
+    tools: Tools, plan: Plan, stream: Stream, unit: Unit, since: datetime, *, exact: bool
+) -> Forecast:
+    """Return what it takes to read what lies ahead of `since`. Raises DestinationError."""
+    rows = await tools.history.count_started(unit, stream, [Span(since, FAR_AHEAD)])
+    return Forecast(by_cursor(rows, 0, plan.page_size_records), exact)
+
+
+async def forecast_snapshot(
+    tools: Tools, stream: Stream, project_id: int, watermark: Watermark
+) -> Forecast:
+    """Return how many requests a snapshot takes: what the last one took, for as many parents.
+
+    A lower bound before the first one. Raises DestinationError.
+    """
+    took = (watermark.traits or {}).get("took")
+    if not isinstance(took, list) or len(took) != len(stream.resources):
+        return Forecast(sum(len(r.lists) for r in stream.resources if r.parents is None), False)
+    requests = 0
+    for resource, (pages, parents) in zip(stream.resources, took, strict=True):
+        if resource.parents is None:
+            requests += pages
+        else:
+            now = await tools.parents.count(project_id, resource.parents)
+            requests += round(pages * now / parents) if parents else now * len(resource.lists)
+    return Forecast(requests, True)
+
+
+async def forecast_rotation(tools: Tools, plan: Plan, stream: Stream, project_id: int) -> Forecast:
+    """Return how many resources have their turn now. Raises DestinationError."""
+    parents = stream.resources[0].parents
+    assert parents is not None
+    turns = await tools.parents.turns(project_id, stream.name, parents, plan.recheck_after)
+    # What the sync of the parents brings in before is due, too.
+    return Forecast(min(turns.due, plan.rotation_requests), exact=turns.resources > 0)

@@ -1,0 +1,190 @@
+"""The loop of every way of reading: pages become rows, and each page commits with its place."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from etl.core.forecast import Forecast
+from etl.core.page import Batch, Page
+from etl.core.place import Place
+from etl.core.stream import Resource, Stream
+from etl.loaders.history import Watermark
+from etl.loaders.leases import Lease
+from etl.loaders.loader import Closing, Commit, CutRecord
+from etl.runs.prefetch import prefetched
+from etl.runs.report import Ending, Tally
+from etl.runs.work import Plan, Progress, Reached, Tools, sound_watermark, stopped
+
+_log = structlog.get_logger(__name__)
+
+
+class Work(ABC):
+    """One execution of a unit, under its lease; the ways of reading differ in `run`."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        plan: Plan,
+        stream: Stream,
+        lease: Lease,
+        stop: asyncio.Event,
+        progress: Progress,
+    ) -> None:
+        self._tools = tools
+        self._plan = plan
+        self.stream = stream
+        self.lease = lease
+        self._stop = stop
+        self._progress = progress
+        self._requests = self._sent = tools.client.requests
+        self._bytes_read = tools.client.bytes_read
+        self._records = 0
+        self._tally = Tally()
+        self._unanswered = set[str]()
+        self.forecast: Forecast | None = None
+        self._turn_to(stream.resources[0])
+
+    def _turn_to(self, resource: Resource) -> None:
+        """Go on with another resource of the stream."""
+        self._resource = resource
+        self._loader = self._tools.loader(self.stream.name, resource)
+
+    @abstractmethod
+    async def run(self) -> Ending:
+        """Read and load until the unit is up to date. Raises EtlError."""
+
+    def spent(self) -> tuple[int, int]:
+        """Return requests and bytes since this was last asked."""
+        client = self._tools.client
+        spent = (client.requests - self._requests, client.bytes_read - self._bytes_read)
+        self._requests, self._bytes_read = client.requests, client.bytes_read
+        return spent
+
+    async def _load_pages(
+        self, pages: AsyncIterator[Page], place: Place | None = None, *, kept: Place | None = None
+    ) -> Place | None:
+        """Load pages as they come; return the place of the last one, or `place` if none comes.
+
+        kept: is committed with each page instead of the page's own place.
+        Raises Stopped when it is asked to stop before the end; what was loaded is committed.
+        """
+        async with prefetched(pages, self._plan.buffer_bytes, self._stop) as fetched:
+            async for page in fetched:
+                await self._load(page, kept or page.place)
+                place = page.place
+                if self._stop.is_set():
+                    break
+        if self._stop.is_set() and (place is None or not place.ended):
+            raise stopped()
+        return place
+
+    async def _load(
+        self,
+        page: Page,
+        place: Place | None,
+        *,
+        gone: Sequence[str] = (),
+        there: Sequence[str] = (),
+        failed: Sequence[str] = (),
+        settled: Sequence[CutRecord] = (),
+    ) -> None:
+        """Load what becomes of a page in one transaction, together with `place`.
+
+        gone, there, failed: what is known of records that were asked for by their keys; settled:
+        cut records that were.
+        """
+        batch = self._resource.transform(page)
+        seen, sighting = self._note(page, batch), page.sighting
+        if sighting is not None:
+            sighting = dataclasses.replace(sighting, keys=[*seen, *there])
+        requests, bytes_read = self.spent()
+        commit = Commit(
+            observed_at=page.observed_at,
+            source_at=page.source_at,
+            position=self._position(place),
+            requests=requests,
+            bytes_read=bytes_read,
+            sighting=sighting,
+            gone=gone,
+            checked=[*page.checked, *there],
+            tried=[*page.tried, *failed],
+            asked=page.asked,
+            settled=settled,
+        )
+        loaded = await self._loader.load(self.lease, batch, commit)
+        self._records += len(page.records)
+        self._tally.rejected += loaded.rejected
+        self._progress(self._reached(page))
+        _log.debug(
+            "batch.loaded",
+            records=len(page.records),
+            inserted=loaded.inserted,
+            updated=loaded.updated,
+            rejected=loaded.rejected,
+            deleted=len(gone),
+        )
+
+    async def _close(
+        self,
+        closing: Closing,
+        *,
+        opened_at: datetime | None = None,
+        follow_parents: bool = False,
+    ) -> None:
+        """Say what is known now; the watermarks move here and nowhere else."""
+        requests, bytes_read = self.spent()
+        commit = Commit(
+            observed_at=opened_at or self._tools.client.now,
+            position=None,
+            requests=requests,
+            bytes_read=bytes_read,
+            closing=closing,
+            follow_parents=follow_parents,
+        )
+        await self._loader.load(self.lease, Batch([]), commit)
+
+    def _note(self, page: Page, batch: Batch) -> Sequence[str]:
+        """Return the keys of the stored records that a page shows."""
+        return () if page.sighting is None else page.sighting.keys
+
+    def _position(self, place: Place | None) -> Mapping[str, Any]:
+        """Return what the checkpoint keeps."""
+        return {} if place is None else place.position()
+
+    def _pass_over(self, keys: Iterable[str], why: str) -> None:
+        """Note records that could not be asked about; each counts once, however often it is."""
+        self._unanswered.update(keys)
+        if self._unanswered:
+            self._tally.passed_over = (len(self._unanswered), why)
+
+    def _expect(self, forecast: Forecast) -> None:
+        self.forecast = forecast if self.forecast is None else self.forecast + forecast
+
+    async def _watermark(self) -> Watermark:
+        return await sound_watermark(self._tools, self._plan, self.stream, self.lease.unit)
+
+    def _reached(self, page: Page) -> Reached:
+        seen, expected = page.sighting, page.forecast_records
+        return Reached(
+            self._records,
+            self._tools.client.requests - self._sent,
+            expected,
+            low=None if seen is None or seen.span is None or seen.begins else seen.span[0],
+            share=None if not expected else min(1.0, self._records / expected),
+        )
+
+    def _clocks_disagree(self) -> bool:
+        """Tell whether no two clocks agree; the run is then partial."""
+        clocks = self._tools.client.clocks
+        if clocks.agreed is not None:
+            return False
+        _log.warning("clocks.disagree", clocks=str(clocks))
+        self._tally.clocks = str(clocks)
+        return True
