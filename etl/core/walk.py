@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from itertools import chain, groupby, repeat
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import convert, to_builtins
 
@@ -93,22 +93,6 @@ class Step:
     unaccounted: int | None = None
 
 
-class Walk(Protocol):
-    """A way through a list. `take` raises ListingBroken when reading on would loop or lie."""
-
-    def ask(self, limit: int) -> Ask:
-        """Return the next request, for pages of `limit` rows."""
-        ...
-
-    def take(self, ask: Ask, listing: Listing, /) -> Step:
-        """Note the answer to `ask`."""
-        ...
-
-    def position(self) -> dict[str, Any]:
-        """Return the place after the last answer, as JSON."""
-        ...
-
-
 @dataclass(slots=True)
 class CycleDetector:
     """Brent's algorithm: notices a sequence that repeats, in constant memory."""
@@ -146,7 +130,7 @@ class CursorWalk:
         return Ask(limit=limit, after=self.after)
 
     def take(self, _ask: Ask, listing: Listing, /) -> Step:
-        """Note a page; see `Walk`."""
+        """Note a page. Raises ListingBroken when reading on would loop or lie."""
         self._refuse_repetition(listing.keys)
         if not listing.more:
             return Step(last=True)
@@ -271,7 +255,7 @@ class OffsetWalk:
         return Ask(limit=limit, offset=offset)
 
     def take(self, ask: Ask, listing: Listing, /) -> Step:
-        """Note a page; see `Walk`."""
+        """Note a page. Raises ListingBroken when reading on would loop or lie."""
         places: dict[str, Any] = {}
         for key, place in zip(listing.keys, listing.order or repeat(None), strict=False):
             # A row that the answer shows twice fills one place of the list.

@@ -24,7 +24,7 @@ async def prefetched(
     fetching = asyncio.create_task(_fill(buffer, pages))
     stopping = asyncio.create_task(_close_when(stop, buffer, fetching))
     try:
-        yield _drain(buffer)
+        yield buffer
     finally:
         for task in (stopping, fetching):
             task.cancel()
@@ -49,13 +49,16 @@ class _Buffer:
             self._size_bytes += page.size_bytes
             self._changed.notify_all()
 
-    async def get(self) -> Page | None:
+    def __aiter__(self) -> _Buffer:
+        return self
+
+    async def __anext__(self) -> Page:
         async with self._changed:
             await self._changed.wait_for(lambda: bool(self._pages) or self._closed)
             if not self._pages:
                 if self._error is not None:
                     raise self._error
-                return None
+                raise StopAsyncIteration
             page = self._pages.popleft()
             self._size_bytes -= page.size_bytes
             self._changed.notify_all()
@@ -85,8 +88,3 @@ async def _close_when(stop: asyncio.Event, buffer: _Buffer, fetching: asyncio.Ta
     await stop.wait()
     fetching.cancel()
     await buffer.close(discard=True)
-
-
-async def _drain(buffer: _Buffer) -> AsyncIterator[Page]:
-    while (page := await buffer.get()) is not None:
-        yield page
