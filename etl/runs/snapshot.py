@@ -73,11 +73,9 @@ class SnapshotWork(Judging):
                 if isinstance(exc, KeyRefused):
                     raise
                 _log.warning("snapshot.restarted", reason=exc.message)
-        now = client.source_now
         self._vouches = True
-        return await self._go_through(
-            SnapshotPlace(fingerprint=fingerprint, began_at=now, at=client.now)
-        )
+        place = SnapshotPlace(fingerprint=fingerprint, began_at=client.source_now, at=client.now)
+        return await self._go_through(place)
 
     def _resumed(self, fingerprint: str) -> SnapshotPlace | None:
         """Return where a broken snapshot goes on; None if there is none, or it is too old."""
