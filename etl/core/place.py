@@ -219,10 +219,7 @@ class RecordingsPlace(Place, frozen=True, kw_only=True):
         return replace(self, walk=None, low=None, above=None, edge=())
 
     def next_stretch(self) -> RecordingsPlace | None:
-        """Return the beginning of the next stretch, after the one in hand; None: it was the last.
-
-        None, too, where the window is not read in stretches.
-        """
+        """Return the beginning of the stretch after the one in hand, None if there is none."""
         whole = self.stretch is None or not self.filters
         if whole or self.longest is None or self.part.since <= self.window.since:
             return None

@@ -270,15 +270,8 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         return place, walk, step.last
 
     def _empty(self, place: SnapshotPlace, sighting: Sighting) -> Page:
-        return Page(
-            records=[],
-            dirty=False,
-            observed_at=self._client.now,
-            source_at=self._client.source_now,
-            size_bytes=0,
-            place=replace(place, at=self._client.now),
-            sighting=sighting,
-        )
+        now, source_at = self._client.now, self._client.source_now
+        return Page([], False, now, 0, replace(place, at=now), source_at, sighting=sighting)
 
 
 def _together(one: Page, other: Page) -> Page:

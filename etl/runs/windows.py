@@ -42,6 +42,7 @@ from etl.runs.counting import LIST, compare_count
 from etl.runs.forecasts import forecast_ahead, front_will_do, known_rows
 from etl.runs.judging import AT_ONCE, Accepted, Judging
 from etl.runs.report import Ending, Tally, honest_ending
+from etl.runs.work import text_of
 
 _log = structlog.get_logger(__name__)
 
@@ -201,7 +202,7 @@ class WindowsWork(Judging):
         last = self._chain.place
         resumed = left or (None if last is None else last.followed_by(window))
         await self._foresee(window, watermark, left, follows=resumed is not None, front=front)
-        _log.info("window.opened", since=window.since.isoformat(), until=_text(window.until))
+        _log.info("window.opened", since=window.since.isoformat(), until=text_of(window.until))
         self._chain.place = resumed
         pages = reader.pages(window, resumed, front=front)
         place: RecordingsPlace = await self._load_pages(pages, resumed)
@@ -246,10 +247,9 @@ class WindowsWork(Judging):
         """
         tools, plan, unit, chain = self._tools, self._plan, self.lease.unit, self._chain
         if window.is_ahead:
+            exact = left is None
             self._expect(
-                await forecast_ahead(
-                    tools, plan, self.stream, unit, window.since, exact=left is None
-                )
+                await forecast_ahead(tools, plan, self.stream, unit, window.since, exact=exact)
             )
             return
         if (watermark.traits or {}).get("envelope") == "count" and not front:
@@ -349,14 +349,10 @@ class WindowsWork(Judging):
         if self.lease.unit.window != TAIL:
             return place.traits.known()
         traits = {name: value for name, value in self._traits.items() if name != "accepted"}
-        return {**traits, "expired_until": _text(expired_until), **self.accepted.traits()}
+        return {**traits, "expired_until": text_of(expired_until), **self.accepted.traits()}
 
 
 def _expired_until(watermark: Watermark) -> datetime | None:
     """Return up to when what expired is marked; None: nothing was ever."""
     until = (watermark.traits or {}).get("expired_until")
     return watermark.tail_until if until is None else datetime.fromisoformat(until)
-
-
-def _text(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat()
