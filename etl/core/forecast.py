@@ -11,7 +11,7 @@ from math import ceil
 from etl.core.budget import SLACK, Limits
 from etl.core.walk import ONE_ANSWER_ROWS, OVERLAP_ROWS
 
-# See `Reading.passed`.
+# See `RecordingsPlace.passed`.
 ROWS_BELOW = 2
 
 

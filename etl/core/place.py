@@ -71,8 +71,7 @@ class Traits(Struct, frozen=True, omit_defaults=True):
 
     def known(self) -> dict[str, Any]:
         """Return what is known as JSON."""
-        known: dict[str, Any] = msgspec.to_builtins(self)
-        return known
+        return dict(msgspec.to_builtins(self))
 
 
 class Place(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,8 +97,7 @@ class Place(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def position(self) -> Mapping[str, Any]:
         """Return the place as JSON."""
-        position: Mapping[str, Any] = msgspec.to_builtins(self)
-        return position
+        return dict(msgspec.to_builtins(self))
 
     @classmethod
     def resume(cls, position: Mapping[str, Any] | None, fingerprint: str) -> Self | None:
@@ -213,24 +211,15 @@ class RecordingsPlace(Place, frozen=True, kw_only=True):
 
     def begin(self, stretch: Window, asked: Span, longest: timedelta) -> RecordingsPlace:
         """Return the beginning of a stretch, at the first page of its list."""
-        return replace(
-            self.at_first_page(),
-            stretch=stretch,
-            asked=asked,
-            longest=longest,
-            ended=False,
-            exhausted=False,
-        )
+        first = replace(self.at_first_page(), ended=False, exhausted=False)
+        return replace(first, stretch=stretch, asked=asked, longest=longest)
 
     def at_first_page(self) -> RecordingsPlace:
         """Return the place before the first page of the list."""
         return replace(self, walk=None, low=None, above=None, edge=())
 
     def next_stretch(self) -> RecordingsPlace | None:
-        """Return the beginning of the next stretch, after the one in hand; None: it was the last.
-
-        None, too, where the window is not read in stretches.
-        """
+        """Return the beginning of the stretch after the one in hand, None if there is none."""
         whole = self.stretch is None or not self.filters
         if whole or self.longest is None or self.part.since <= self.window.since:
             return None
@@ -331,17 +320,8 @@ class SnapshotPlace(Place, frozen=True, kw_only=True):
 
     def begin_stage(self) -> SnapshotPlace:
         """Return the beginning of the resource in hand, to read it for the first time or again."""
-        return replace(
-            self,
-            parent=None,
-            list_number=0,
-            walk=None,
-            ended=False,
-            pages=0,
-            parents=0,
-            records=0,
-            refused=0,
-        )
+        place = replace(self, parent=None, list_number=0, walk=None, ended=False)
+        return replace(place, pages=0, parents=0, records=0, refused=0)
 
     def next_stage(self) -> SnapshotPlace:
         """Return the beginning of the next resource."""

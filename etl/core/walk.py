@@ -32,7 +32,7 @@ from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from itertools import chain, groupby, repeat
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import convert, to_builtins
 
@@ -99,22 +99,6 @@ class Step:
     unaccounted: int | None = None
 
 
-class Walk(Protocol):
-    """A way through a list. `take` raises ListingBroken if reading on could loop or miss rows."""
-
-    def ask(self, limit: int) -> Ask:
-        """Return the next request, for pages of `limit` rows."""
-        ...
-
-    def take(self, ask: Ask, listing: Listing, /) -> Step:
-        """Note the answer to `ask`. Raises ListingBroken."""
-        ...
-
-    def position(self) -> dict[str, Any]:
-        """Return the place after the last answer, as JSON values."""
-        ...
-
-
 @dataclass(slots=True)
 class CycleDetector:
     """Brent's algorithm: detects that a sequence repeats, in constant memory."""
@@ -152,7 +136,7 @@ class CursorWalk:
         return Ask(limit=limit, after=self.after)
 
     def take(self, _ask: Ask, listing: Listing, /) -> Step:
-        """Note a page; see `Walk`. Raises ListingBroken."""
+        """Note a page. Raises ListingBroken if reading on could loop or miss rows."""
         self._refuse_repetition(listing.keys)
         if not listing.more:
             return Step(last=True)
@@ -286,7 +270,7 @@ class OffsetWalk:
         return Ask(limit=limit, offset=offset)
 
     def take(self, ask: Ask, listing: Listing, /) -> Step:
-        """Note a page; see `Walk`. Raises ListingBroken."""
+        """Note a page. Raises ListingBroken if reading on could loop or miss rows."""
         places: dict[str, Any] = {}
         for key, place in zip(listing.keys, listing.order or repeat(None), strict=False):
             # A row that comes twice in one answer takes one place in the list.

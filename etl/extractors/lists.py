@@ -12,9 +12,9 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
-from etl.core.page import Page
+from etl.core.page import Page, Record
 from etl.core.place import Place
-from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, Step, resume_walk
+from etl.core.walk import Ask, CursorWalk, Listing, OffsetWalk, resume_walk
 from etl.errors import ListingBroken, RequestRefused, SourceOverloaded, SourceUnavailable
 from etl.extractors.client import Client
 from etl.extractors.protocol import Answer, RecordList, Request
@@ -47,22 +47,21 @@ class Answered(Generic[P]):
     answer: Answer
     listed: RecordList
 
-    def step(
-        self, walk: Walk, keys: Sequence[str], settled: Sequence[bool], order: Sequence[Any],
-        *, enough: bool = False,
-    ) -> Step:  # fmt: skip
-        """Note the answer in the walk. Raises ListingBroken; see `Listing` for the parameters."""
-        return walk.take(
-            self.ask,
-            Listing(
-                keys=keys,
-                settled=settled,
-                more=self.listed.more,
-                cursor=self.listed.cursor,
-                count=self.listed.count,
-                enough=enough,
-                order=order,
-            ),
+    def listing(self, keys: Sequence[str], settled: Sequence[bool], **known: Any) -> Listing:
+        """Return what the answer says about the list; `known` are further fields of `Listing`."""
+        more, cursor, count = self.listed.more, self.listed.cursor, self.listed.count
+        return Listing(keys, settled, more, cursor, count, **known)
+
+    def page(self, place: P, records: list[Record], **known: Any) -> Page:
+        """Return the page of these records; `known` are further fields of `Page`."""
+        return Page(
+            records=records,
+            dirty=self.listed.dirty,
+            observed_at=self.answer.requested_at,
+            source_at=self.answer.source_at,
+            size_bytes=len(self.answer.body),
+            place=place,
+            **known,
         )
 
 
@@ -104,19 +103,21 @@ class ListReader(ABC, Generic[P]):
         """Return the beginning of less than is asked for at `place`; see `Place.shortens`."""
         raise error
 
-    async def _pages(self, beginning: P, resumed: P | None) -> AsyncIterator[Taken[P]]:
+    async def _pages(self, beginning: P, resumed: P | None) -> AsyncIterator[Page]:
         """Yield the pages of a list.
 
         resumed: the place up to which another process has read it, None for none. If the server
         does not know it any more, the list is read from its beginning.
         """
+        if resumed is not None and resumed.ended:
+            return
         taken = None if resumed is None else await self._resume(resumed)
         if taken is None:
             taken = self._take(await self._begin(beginning))
-        yield taken
+        yield taken.page
         while not taken.last:
             taken = self._take(await self._ask(taken.place, taken.walk))
-            yield taken
+            yield taken.page
 
     async def _resume(self, place: P) -> Taken[P] | None:
         """Return the next page from a place of another process; None if the place is lost."""

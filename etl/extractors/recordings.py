@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -94,10 +95,10 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         self._longest, self._traits = place.longest, place.traits
         return place
 
-    async def pages(
+    def pages(
         self, window: Window, resumed: RecordingsPlace | None = None, *, front: bool = False
     ) -> AsyncIterator[Page]:
-        """Yield the pages of `window`, or what is left of it at the place `resumed`.
+        """Return the pages of `window`, or what is left of it at the place `resumed`.
 
         front: a server that ignores dates is left below the window, too, if its list comes newest
         first; else all that it shows is read.
@@ -107,8 +108,6 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         pages. Safe to repeat from any place: rows may come twice, none is left out. Raises
         SourceError and BudgetSpent.
         """
-        if resumed is not None and resumed.ended:
-            return
         beginning = RecordingsPlace(
             fingerprint=self.fingerprint,
             began_at=self._client.source_now,
@@ -117,8 +116,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
             filters=False,
             front=front,
         )
-        async for taken in self._pages(beginning, resumed):
-            yield taken.page
+        return self._pages(beginning, resumed)
 
     async def confirm(
         self, place: RecordingsPlace, keys: Sequence[str], known: Sequence[str] | None = ()
@@ -202,7 +200,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         classes = self._resource.budget_classes
         return Question(
             lambda ask: list_request(self._path, ask, place.asked, classes),
-            lambda body: parse_list(body, self._resource.read),
+            partial(parse_list, read=self._resource.read),
         )
 
     async def _begin(self, place: RecordingsPlace) -> Answered[RecordingsPlace]:
@@ -295,13 +293,13 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         high, by_offset = place.low, isinstance(walk, OffsetWalk)
         place = replace(place, filters=filters).down(starts, overlap=by_offset)
         loads = [place.loads(at) for at in starts]
-        step = answered.step(
-            walk,
+        listing = answered.listing(
             keys,
             [loaded and place.settled(at) for at, loaded in zip(starts, loads, strict=True)],
-            [None if at is None else at.isoformat() for at in starts],
+            order=[None if at is None else at.isoformat() for at in starts],
             enough=place.passed(place.floor),
         )
+        step = walk.take(answered.ask, listing)
         if isinstance(walk, OffsetWalk):
             if walk.clamp is not None:
                 self._traits = replace(self._traits, clamp=walk.clamp)
@@ -328,15 +326,9 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         leaves_early = place.leaves_early
         if place.ended and (following := place.next_stretch()) is not None:
             place, walk = following, None
-        page = Page(
-            records=[
-                record for record, loaded in zip(listed.records, loads, strict=True) if loaded
-            ],
-            dirty=listed.dirty,
-            observed_at=answered.answer.requested_at,
-            source_at=answered.answer.source_at,
-            size_bytes=len(answered.answer.body),
-            place=place,
+        page = answered.page(
+            place,
+            [record for record, loaded in zip(listed.records, loads, strict=True) if loaded],
             forecast_records=None if leaves_early else listed.count,
             sighting=sighting,
             asked=asked,
@@ -353,16 +345,8 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         if not answered.ask.offset and answered.ask.after is None:
             # It was the first page, a longer one this time.
             return self._take(dataclasses.replace(answered, place=place, walk=None))
-        page = Page(
-            records=answered.listed.records,
-            dirty=answered.listed.dirty,
-            observed_at=answered.answer.requested_at,
-            source_at=answered.answer.source_at,
-            size_bytes=len(answered.answer.body),
-            place=place,
-            forecast_records=answered.listed.count,
-            sighting=Sighting(keys),
-        )
+        records, count = answered.listed.records, answered.listed.count
+        page = answered.page(place, records, forecast_records=count, sighting=Sighting(keys))
         return Taken(page, place, None, last=False)
 
     def _starts(self, listed: RecordList) -> list[datetime | None]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace as replaced
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlencode
@@ -111,9 +112,10 @@ class SnapshotReader(ListReader[SnapshotPlace]):
                 for number in range(place.list_number, len(self._resource.lists)):
                     beginning = replace(place, list_number=number, walk=None)
                     resumed = None if place.walk is None else place
-                    async for taken in self._pages(beginning, resumed):
-                        foreign, place = 0, taken.place
-                        yield taken.page
+                    async for page in self._pages(beginning, resumed):
+                        assert isinstance(page.place, SnapshotPlace)
+                        foreign, place = 0, page.place
+                        yield page
             except (StreamUnavailable, ForeignAnswer) as exc:
                 if parent is None or not await self._is_about_parent(exc):
                     raise
@@ -193,7 +195,7 @@ class SnapshotReader(ListReader[SnapshotPlace]):
             lambda ask: page_request(
                 path, params, ask if paged else None, resource.budget_classes, place.cursor_name
             ),
-            lambda body: parse_page(body, resource.records),
+            partial(parse_page, records_of=resource.records),
             paged,
         )
 
@@ -225,17 +227,9 @@ class SnapshotReader(ListReader[SnapshotPlace]):
             walk, place = None, replace(place, list_number=place.list_number + 1)
         position = None if walk is None else walk.position()
         place = replace(place, at=self._client.now, walk=position)
-        page = Page(
-            records=records,
-            dirty=listed.dirty,
-            observed_at=answer.requested_at,
-            source_at=answer.source_at,
-            size_bytes=len(answer.body),
-            place=place,
-            # An answer marked as refreshing may be incomplete.
-            sighting=Sighting([]) if judged else self._unjudged(place),
-        )
-        return Taken(page, place, walk, last)
+        # An answer marked as refreshing may be incomplete.
+        sighting = Sighting([]) if judged else self._unjudged(place)
+        return Taken(answered.page(place, records, sighting=sighting), place, walk, last)
 
     def _repeats(self, walk: Walk | None, listed: RecordList) -> bool:
         """Tell whether a list that may ignore its cursor has come with the same one again."""
@@ -261,12 +255,12 @@ class SnapshotReader(ListReader[SnapshotPlace]):
             walk = choose_walk(listed, self._accepted.get(name, 0))
             place = replace(place, cursor_name=listed.cursor_name)
         order = resource.order or resource.created
-        step = answered.step(
-            walk,
+        listing = answered.listing(
             keys,
             [_settled(record, resource.created, place.began_at) for record in listed.records],
-            [] if order is None else [_text_of(record, order) for record in listed.records],
+            order=[] if order is None else [_text_of(record, order) for record in listed.records],
         )
+        step = walk.take(answered.ask, listing)
         lacking = {name: step.unaccounted} if step.unaccounted else {}
         place = replace(
             place,
@@ -276,15 +270,8 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         return place, walk, step.last
 
     def _empty(self, place: SnapshotPlace, sighting: Sighting) -> Page:
-        return Page(
-            records=[],
-            dirty=False,
-            observed_at=self._client.now,
-            source_at=self._client.source_now,
-            size_bytes=0,
-            place=replace(place, at=self._client.now),
-            sighting=sighting,
-        )
+        now, source_at = self._client.now, self._client.source_now
+        return Page([], False, now, 0, replace(place, at=now), source_at, sighting=sighting)
 
 
 def _together(one: Page, other: Page) -> Page:

@@ -66,8 +66,6 @@ class Judging(Work):
     accepted: Accepted
     # How many requests for single records this run has sent.
     _questions = 0
-    # The cut records that could not be asked about in this run, and why.
-    _cut_left: dict[str, str]
 
     @property
     def _accepts(self) -> bool:

@@ -48,6 +48,8 @@ class Work(ABC):
         self._records = 0
         self._tally = Tally()
         self._unanswered = set[str]()
+        # The cut records that could not be asked about in this run, and why.
+        self._cut_left: dict[str, str] = {}
         self.forecast: Forecast | None = None
         self._turn_to(stream.resources[0])
 
@@ -69,7 +71,7 @@ class Work(ABC):
 
     async def _load_pages(
         self, pages: AsyncIterator[Page], place: Place | None = None, *, kept: Place | None = None
-    ) -> Place | None:
+    ) -> Any:
         """Load pages as they come; return the place of the last one, or `place` if none comes.
 
         kept: is committed with each page instead of the page's own place.

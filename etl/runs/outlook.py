@@ -73,7 +73,10 @@ async def outlook(
     watermark = await tools.history.watermark(unit)
     now = tools.client.now
     if stream.mode is not Mode.WINDOWS:
-        forecast = await _whole(tools, plan, stream, project_id, watermark)
+        if stream.mode is Mode.SNAPSHOT:
+            forecast = await forecast_snapshot(tools, stream, project_id, watermark)
+        else:
+            forecast = await forecast_rotation(tools, plan, stream, project_id)
         spent = await tools.budget.spent(stream.budget_classes)
         seconds = duration_s(forecast.requests, stream.budget_classes, limits, spent, now)
         return [Outlook(project_id, stream.name, unit.window, None, None, 1, forecast, seconds)]
@@ -109,15 +112,6 @@ async def outlook(
             )
         )
     return outlooks
-
-
-async def _whole(
-    tools: Tools, plan: Plan, stream: Stream, project_id: int, watermark: Watermark
-) -> Forecast:
-    """Return what a stream takes that has no windows."""
-    if stream.mode is Mode.SNAPSHOT:
-        return await forecast_snapshot(tools, stream, project_id, watermark)
-    return await forecast_rotation(tools, plan, stream, project_id)
 
 
 async def _outliers(

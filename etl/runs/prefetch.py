@@ -26,7 +26,7 @@ async def prefetched(
         beside(_fill(buffer, pages)) as (fetching,),
         beside(_close_when(stop, buffer, fetching)),
     ):
-        yield _drain(buffer)
+        yield buffer
 
 
 class _Buffer:
@@ -47,13 +47,16 @@ class _Buffer:
             self._size_bytes += page.size_bytes
             self._changed.notify_all()
 
-    async def get(self) -> Page | None:
+    def __aiter__(self) -> _Buffer:
+        return self
+
+    async def __anext__(self) -> Page:
         async with self._changed:
             await self._changed.wait_for(lambda: bool(self._pages) or self._closed)
             if not self._pages:
                 if self._error is not None:
                     raise self._error
-                return None
+                raise StopAsyncIteration
             page = self._pages.popleft()
             self._size_bytes -= page.size_bytes
             self._changed.notify_all()
@@ -83,8 +86,3 @@ async def _close_when(stop: asyncio.Event, buffer: _Buffer, fetching: asyncio.Ta
     await stop.wait()
     fetching.cancel()
     await buffer.close(discard=True)
-
-
-async def _drain(buffer: _Buffer) -> AsyncIterator[Page]:
-    while (page := await buffer.get()) is not None:
-        yield page

@@ -108,9 +108,4 @@ def _resource_of(stream: Stream, payload: Any) -> Resource:
 
 
 def _page(items: Sequence[SetAside], observed_at: Any) -> Page:
-    return Page(
-        records=[item.payload for item in items],
-        dirty=True,
-        observed_at=observed_at,
-        size_bytes=0,
-    )
+    return Page([item.payload for item in items], True, observed_at, size_bytes=0)

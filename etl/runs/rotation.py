@@ -124,8 +124,10 @@ async def _pages(
                 part = _Part(client)
         trouble.judge(len(turn))
     except EtlError as exc:
-        about_all = isinstance(exc, SourceError) and is_about_the_stream(exc)
-        if not trouble.answered and (about_all or _is_closed(exc)):
+        refused = isinstance(exc, SourceError) and (
+            is_about_the_stream(exc) or is_record_closed(exc)
+        )
+        if refused and not trouble.answered:
             part.checked.clear()
         if part.keys:
             yield part.page()
@@ -225,7 +227,3 @@ class _Trouble:
         everything = self._refused and len(self._refused) == resources
         if everything and (not self.answered or resources >= TELLING):
             raise self._refused[-1]
-
-
-def _is_closed(exc: EtlError) -> bool:
-    return isinstance(exc, SourceError) and is_record_closed(exc)

@@ -73,11 +73,9 @@ class SnapshotWork(Judging):
                 if isinstance(exc, KeyRefused):
                     raise
                 _log.warning("snapshot.restarted", reason=exc.message)
-        now = client.source_now
         self._vouches = True
-        return await self._go_through(
-            SnapshotPlace(fingerprint=fingerprint, began_at=now, at=client.now)
-        )
+        place = SnapshotPlace(fingerprint=fingerprint, began_at=client.source_now, at=client.now)
+        return await self._go_through(place)
 
     def _resumed(self, fingerprint: str) -> SnapshotPlace | None:
         """Return where a broken snapshot goes on; None if there is none, or it is too old."""
@@ -100,7 +98,8 @@ class SnapshotWork(Judging):
                 keep_fields=self._plan.keep_fields,
             )
             reader = self._reader(single)
-            place = await self._read(reader, place, doubts=resource.mirrors)
+            pages = reader.pages(place, doubts=resource.mirrors)
+            place = await self._load_pages(pages, place)
             if resource.mirrors and place.complete:
                 place = await self._judge_absent(single, reader, place)
             place, self._vouches = place.next_stage(), True
@@ -126,19 +125,6 @@ class SnapshotWork(Judging):
             self._accepted_counts,
         )
 
-    async def _read(
-        self,
-        reader: SnapshotReader,
-        place: SnapshotPlace,
-        *,
-        doubts: bool,
-        kept: SnapshotPlace | None = None,
-    ) -> SnapshotPlace:
-        """Read the resource to its end and load it; return where that is."""
-        ended = await self._load_pages(reader.pages(place, doubts=doubts), place, kept=kept)
-        assert isinstance(ended, SnapshotPlace)
-        return ended
-
     def _note(self, page: Page, batch: Batch) -> Sequence[str]:
         # A record that does not tell its key may be any of those that are stored.
         self._vouches &= all(item.named for item in batch.rejected)
@@ -147,8 +133,7 @@ class SnapshotWork(Judging):
 
     def _position(self, place: Place | None) -> Mapping[str, Any]:
         checkpoint = SnapshotCheckpoint(super()._position(place), self._vouches)
-        position: Mapping[str, Any] = msgspec.to_builtins(checkpoint)
-        return position
+        return dict(msgspec.to_builtins(checkpoint))
 
     async def _judge_absent(
         self, single: SingleReader, reader: SnapshotReader, first: SnapshotPlace
@@ -161,10 +146,13 @@ class SnapshotWork(Judging):
         absence = await self._weigh()
         if absence is None or not absence.suspects:
             return first
-        asks, place = self._resource.one is not None, first
+        asks = self._resource.one is not None
+        place = first
         if not asks or first.records == 0:
             # Also an answer without any record is believed only when it is given twice.
-            second = await self._read(reader, first.begin_stage(), doubts=False, kept=first)
+            again = first.begin_stage()
+            pages = reader.pages(again, doubts=False)
+            second: SnapshotPlace = await self._load_pages(pages, again, kept=first)
             place = replace(second, pages=first.pages, parents=first.parents)
             if not place.complete:
                 return place

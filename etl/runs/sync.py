@@ -27,6 +27,11 @@ from etl.tasks import race
 
 _log = structlog.get_logger(__name__)
 
+_WORK: dict[Mode, type[Work]] = {
+    Mode.WINDOWS: WindowsWork,
+    Mode.SNAPSHOT: SnapshotWork,
+    Mode.ROTATION: RotationWork,
+}
 _REPORTED = (
     "records_read",
     "rows_inserted",
@@ -82,12 +87,9 @@ async def _execute(
         run_id=run_id, project_id=unit.project_id, stream=unit.stream, unit=unit.window
     ):
         _log.info("run.started", fence=lease.fence, resumes=lease.position is not None)
-        work: Work
-        if stream.mode is Mode.WINDOWS:
-            work = WindowsWork(tools, plan, stream, lease, stop, progress, chain)
-        else:
-            way = SnapshotWork if stream.mode is Mode.SNAPSHOT else RotationWork
-            work = way(tools, plan, stream, lease, stop, progress)
+        work = _WORK[stream.mode](tools, plan, stream, lease, stop, progress)
+        if isinstance(work, WindowsWork):
+            work.chain = chain
         ending = await _held(tools.leases, lease, work)
         report = Report(unit.project_id, unit.stream, unit.window, ending, run_id)
         report.waited_s = tools.budget.waited_s - waited_before_s

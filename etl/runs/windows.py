@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,7 +25,7 @@ from etl.core.outliers import (
 )
 from etl.core.page import Batch, Page
 from etl.core.place import RecordingsPlace
-from etl.core.stream import TAIL, Stream
+from etl.core.stream import TAIL
 from etl.core.window import Window, moving_window
 from etl.errors import (
     BudgetSpent,
@@ -38,13 +37,12 @@ from etl.errors import (
 )
 from etl.extractors.recordings import RecordingsReader
 from etl.loaders.history import Watermark
-from etl.loaders.leases import Lease
 from etl.loaders.loader import Closing, Outdated
 from etl.runs.counting import LIST, compare_count
 from etl.runs.forecasts import forecast_ahead, front_will_do, known_rows
 from etl.runs.judging import AT_ONCE, Accepted, Judging
 from etl.runs.report import Ending, Tally, honest_ending
-from etl.runs.work import Plan, Progress, Tools
+from etl.runs.work import text_of
 
 _log = structlog.get_logger(__name__)
 
@@ -78,28 +76,16 @@ class Chain:
 class WindowsWork(Judging):
     """One execution of a unit: an unfinished reading first, then what is new since."""
 
-    def __init__(
-        self,
-        tools: Tools,
-        plan: Plan,
-        stream: Stream,
-        lease: Lease,
-        stop: asyncio.Event,
-        progress: Progress,
-        chain: Chain | None,
-    ) -> None:
-        super().__init__(tools, plan, stream, lease, stop, progress)
-        self._cut_left = {}
-        self._chain = chain or Chain()
-        # What is known of the server, as the watermark keeps it.
-        self._traits: dict[str, Any] = {}
+    # Set for a window that is read together with its neighbours.
+    chain: Chain | None = None
 
     async def run(self) -> Ending:
         """Read and load until the unit is up to date. Raises EtlError."""
         watermark = await self._watermark()
         self.accepted = Accepted.of(watermark.traits)
-        self._traits = dict(watermark.traits or {})
-        self._accept_count = self._accepted_count()
+        # What is known of the server, as the watermark keeps it.
+        self._traits: dict[str, Any] = dict(watermark.traits or {})
+        self._chain = self.chain or Chain()
         reader = self._chain.reader = self._chain.reader or self._new_reader()
         left = reader.resume(self.lease.position)
         if left is not None and left.window.is_ahead:
@@ -120,6 +106,10 @@ class WindowsWork(Judging):
         return honest_ending(self._tally, self.stream.name)
 
     def _new_reader(self) -> RecordingsReader:
+        # How many rows the server may count that it does not list.
+        accepted, lacking = accepted_of(self._traits).get(LIST, 0), lacking_of(self._traits)
+        if self.stream.name in self._plan.accept_counts and LIST in lacking:
+            accepted += lacking[LIST].rows
         return RecordingsReader(
             self._tools.client,
             self.stream,
@@ -127,15 +117,8 @@ class WindowsWork(Judging):
             prefix=self._plan.prefix,
             page_size_records=self._plan.page_size_records,
             traits=self._traits,
-            accepted=self._accept_count,
+            accepted=accepted,
         )
-
-    def _accepted_count(self) -> int:
-        """Return how many rows the server may count that it does not list."""
-        accepted, lacking = accepted_of(self._traits).get(LIST, 0), lacking_of(self._traits)
-        if self.stream.name in self._plan.accept_counts and LIST in lacking:
-            accepted += lacking[LIST].rows
-        return accepted
 
     def _moving(self, watermark: Watermark, age: timedelta) -> Window:
         return moving_window(watermark.tail_until, self._plan.start, watermark.complete, age)
@@ -219,10 +202,10 @@ class WindowsWork(Judging):
         last = self._chain.place
         resumed = left or (None if last is None else last.followed_by(window))
         await self._foresee(window, watermark, left, follows=resumed is not None, front=front)
-        _log.info("window.opened", since=window.since.isoformat(), until=_text(window.until))
+        _log.info("window.opened", since=window.since.isoformat(), until=text_of(window.until))
         self._chain.place = resumed
-        place = await self._load_pages(reader.pages(window, resumed, front=front), resumed)
-        assert isinstance(place, RecordingsPlace)
+        pages = reader.pages(window, resumed, front=front)
+        place: RecordingsPlace = await self._load_pages(pages, resumed)
         # Not before all of it is loaded: the next window takes what this one showed of it as read.
         self._chain.place = place
         self._traits |= place.traits.known()
@@ -264,10 +247,9 @@ class WindowsWork(Judging):
         """
         tools, plan, unit, chain = self._tools, self._plan, self.lease.unit, self._chain
         if window.is_ahead:
+            exact = left is None
             self._expect(
-                await forecast_ahead(
-                    tools, plan, self.stream, unit, window.since, exact=left is None
-                )
+                await forecast_ahead(tools, plan, self.stream, unit, window.since, exact=exact)
             )
             return
         if (watermark.traits or {}).get("envelope") == "count" and not front:
@@ -367,14 +349,10 @@ class WindowsWork(Judging):
         if self.lease.unit.window != TAIL:
             return place.traits.known()
         traits = {name: value for name, value in self._traits.items() if name != "accepted"}
-        return {**traits, "expired_until": _text(expired_until), **self.accepted.traits()}
+        return {**traits, "expired_until": text_of(expired_until), **self.accepted.traits()}
 
 
 def _expired_until(watermark: Watermark) -> datetime | None:
     """Return up to when what expired is marked; None: nothing was ever."""
     until = (watermark.traits or {}).get("expired_until")
     return watermark.tail_until if until is None else datetime.fromisoformat(until)
-
-
-def _text(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat()

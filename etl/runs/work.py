@@ -99,12 +99,13 @@ async def sound_watermark(tools: Tools, plan: Plan, stream: Stream, unit: Unit) 
             lambda: history.past_runs(Unit(unit.project_id, stream.name, stream.unit))
         )
         until = written_since(tail, plan.lookback.grades[-1].age, runs)
-    _log.warning("watermark.cut_back", was=_text(tail or end), until=_text(until))
+    _log.warning("watermark.cut_back", was=text_of(tail or end), until=text_of(until))
     await tools.database.repeat(lambda: history.cut_back(unit, until))
     return await tools.database.repeat(lambda: history.watermark(unit))
 
 
-def _text(at: datetime | None) -> str | None:
+def text_of(at: datetime | None) -> str | None:
+    """Return an instant as logs and traits write it."""
     return None if at is None else at.isoformat()
 
 

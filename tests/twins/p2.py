@@ -75,8 +75,9 @@ TWINS = [
         name="a short page ends the list",
         promise="P2",
         file="etl/extractors/lists.py",
-        find="                more=self.listed.more,\n",
-        replace="                more=self.listed.more and len(keys) >= self.ask.limit,\n",
+        find="        return Listing(keys, settled, more, cursor, count, **known)\n",
+        replace="        more = more and len(keys) >= self.ask.limit\n"
+        "        return Listing(keys, settled, more, cursor, count, **known)\n",
         caught_by=_TESTS
         + "test_pages_that_are_duplicated_short_or_clamped_still_give_the_truth[short-cloud]",
     ),
