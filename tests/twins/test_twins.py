@@ -46,7 +46,7 @@ TWINS = all_twins()
 # All of them take longer than everything else together, so a run tries one share, by default that
 # of its day: every one is tried within so many days. TWINS=all (`make twins`) tries all.
 SHARES = 12
-SHARE = os.environ["TWINS"]
+SHARE = os.environ.get("TWINS", "0")
 CHOSEN = TWINS if SHARE == "all" else TWINS[int(SHARE) % SHARES :: SHARES]
 
 
