@@ -19,7 +19,8 @@ from tests.support.command import Command
 from tests.support.sql import select, value
 from tests.support.truth import differences_from_truth, fetch_truth
 
-SCHEMAS = ["posthog", "eu", "Order", 'Übung "1"; --', "it's 100% %(odd)s {0} $1"]
+# Everything that SQL, Python's formats or a driver could take for its own.
+ODD = """Übung "1"; it's 100% %(odd)s {0} $1 --"""
 PAGE = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "100"}
 
 
@@ -51,9 +52,8 @@ async def test_two_deployments_live_in_one_database(
         assert await differences_from_truth(empty_dsn, truth, schema=schema) == []
 
 
-@pytest.mark.parametrize("schema", SCHEMAS[2:])
 async def test_a_schema_name_that_needs_quotes_works(
-    start_sandbox: StartSandbox, empty_dsn: str, schema: str
+    start_sandbox: StartSandbox, empty_dsn: str
 ) -> None:
     """From the first migration to rejects, a second run and status."""
     sandbox = await start_sandbox(recordings=150)
@@ -63,22 +63,22 @@ async def test_a_schema_name_that_needs_quotes_works(
     command = Command(
         sandbox.url,
         empty_dsn,
-        POSTHOG_ETL_SCHEMA=schema,
+        POSTHOG_ETL_SCHEMA=ODD,
         POSTHOG_ETL_LOOKBACK="1000h",
         **PAGE,
     )
     first = await command.run("sync")
     assert first.code == 3, first.err
     assert (await command.run("sync")).code == 0
-    spelt = schema.replace('"', '""')
+    spelt = ODD.replace('"', '""')
     truth = await fetch_truth(sandbox.url)
     assert await differences_from_truth(empty_dsn, truth, schema=spelt) == []
     status = await command.run("status", "--json")
     assert (status.code, len(status.document["streams"])) == (0, 1), status.err
-    assert await _schemas(empty_dsn) >= {schema, f"{schema}_etl"}
+    assert await _schemas(empty_dsn) >= {ODD, f"{ODD}_etl"}
 
 
-@pytest.mark.parametrize("schema", SCHEMAS)
+@pytest.mark.parametrize("schema", ["posthog", ODD], ids=["usual", "odd"])
 async def test_migrations_go_up_equal_the_tables_go_down_and_up_again(
     empty_database: Database, empty_dsn: str, schema: str
 ) -> None:

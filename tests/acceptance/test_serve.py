@@ -364,7 +364,7 @@ async def test_a_day_of_service_leaves_nothing_behind(
             async with in_process(
                 sandbox, dsn, clock, over, schedules=schedules, time_zone="Europe/Berlin"
             ):
-                async with asyncio.timeout(240):
+                async with asyncio.timeout(900):
                     await over.wait()
     finally:
         tracemalloc.stop()

@@ -357,7 +357,9 @@ async def test_what_the_server_lists_is_alive_whatever_its_expiry_says(
         report = await Pipeline(server, dsn).sync()
         assert (report.ending.exit_code, await marked(dsn, mark="_expired_at")) == (0, set())
     await value(dsn, "UPDATE posthog.session_recordings SET _expired_at = expiry_time")
-    await Pipeline(server, dsn, **WHOLE_PAST).backfill(server.now - 60 * DAY, again=True)
+    await Pipeline(server, dsn, **WHOLE_PAST).backfill(
+        server.now - 60 * DAY, window="30d", again=True
+    )
     assert await marked(dsn, mark="_expired_at") == set()
 
     server.lists_expired = False

@@ -181,7 +181,7 @@ async def store(dsn: str) -> AsyncIterator[Store]:
 # --- the tests --------------------------------------------------------------------------------
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(RECORDINGS, min_size=1, max_size=3))
 @example([{"id": "a", "recording_duration": "1_000"}])
 @example([{"id": "a", "person_uuid": "not ours"}])

@@ -26,7 +26,7 @@ Process = Spawned | Forked
 _FORKER_NEEDS = ("PATH", "HOME", "PYTHONPATH")
 _FORKERS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Forker]] = WeakKeyDictionary()
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0
 # Not the one of whoever runs the tests.
 DATA_DIR = tempfile.mkdtemp(prefix="etl-data-")
 atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)

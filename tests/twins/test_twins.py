@@ -22,7 +22,7 @@ from tests.twins.twin import Twin
 
 PROJECT = Path(__file__).parents[2]
 COPIED = ("etl", "tests", "migrations", "pyproject.toml")
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0
 PROMISES = [f"P{number}" for number in range(1, 13)]
 
 # The exit code of a pytest and what it printed.
