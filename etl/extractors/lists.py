@@ -67,10 +67,7 @@ class Answered(Generic[P]):
 
 @dataclass(frozen=True, slots=True)
 class Taken(Generic[P]):
-    """A page, and the place (which the page carries) and the walk after it.
-
-    last: the list is at its end.
-    """
+    """A page, the place that it carries, the walk after it. last: the list is at its end."""
 
     page: Page
     place: P
@@ -103,6 +100,9 @@ class ListReader(ABC, Generic[P]):
         """Return the beginning of less than is asked for at `place`; see `Place.shortens`."""
         raise error
 
+    def _note_lost(self, reason: str) -> None:
+        _log.warning("list.restarted", reason=reason)
+
     async def _pages(self, beginning: P, resumed: P | None) -> AsyncIterator[Page]:
         """Yield the pages of a list.
 
@@ -128,7 +128,7 @@ class ListReader(ABC, Generic[P]):
             if isinstance(exc, SourceOverloaded) and place.shortens:
                 raise  # less cannot be asked for
             # A cursor from before a deploy is an error, or leads to page one without a word.
-            _log.warning("list.restarted", reason=exc.message)
+            self._note_lost(exc.message)
             return None
 
     async def _ask(

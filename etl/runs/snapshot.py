@@ -146,13 +146,11 @@ class SnapshotWork(Judging):
         absence = await self._weigh()
         if absence is None or not absence.suspects:
             return first
-        asks = self._resource.one is not None
-        place = first
+        asks, place = self._resource.one is not None, first
         if not asks or first.records == 0:
             # Also an answer without any record is believed only when it is given twice.
-            again = first.begin_stage()
-            pages = reader.pages(again, doubts=False)
-            second: SnapshotPlace = await self._load_pages(pages, again, kept=first)
+            pages = reader.pages(first.begin_stage(), doubts=False)
+            second: SnapshotPlace = await self._load_pages(pages, kept=first)
             place = replace(second, pages=first.pages, parents=first.parents)
             if not place.complete:
                 return place

@@ -42,7 +42,7 @@ TWINS = [
         file=_JUDGING,
         find="            found = await ask(batch, known)\n",
         replace="            found = await ask(batch, known)\n"
-        "            page = replace(found.page, records=[])\n"
+        "            page = replace(found.page, records=[], sighting=None)\n"
         "            found = Confirmed(page, list(batch), [], [])\n",
         caught_by=_TESTS + "test_what_a_list_leaves_out_by_mistake_is_not_taken_for_deleted",
     ),
