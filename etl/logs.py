@@ -5,7 +5,7 @@ id and its unit, events about a request carry the id of the request. They are:
 
 run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
 snapshot.closed, snapshot.restarted, page.fetched (debug), page.shrunk, page.unreadable,
-request.failed, reading.restarted, list.restarted, parent.refused, clock.skewed, clocks.disagree,
+request.failed, list.restarted, parent.refused, clock.skewed, clocks.disagree,
 window.shortened, cuts.asked, ahead.failed, recordings.omitted, probe.failed, confirmation.failed,
 confirmation.halved, list.miscounted, watermark.cut_back, batch.loaded (debug), record.rejected,
 record.unanswered, deletions.withheld, expiry.withheld, expiry.unconfirmed,
@@ -41,7 +41,6 @@ ABOUT_A_REQUEST = frozenset(
         "page.shrunk",
         "page.unreadable",
         "request.failed",
-        "reading.restarted",
         "list.restarted",
         "parent.refused",
         "clock.skewed",

@@ -100,9 +100,6 @@ class ListReader(ABC, Generic[P]):
         """Return the beginning of less than is asked for at `place`; see `Place.shortens`."""
         raise error
 
-    def _note_lost(self, reason: str) -> None:
-        _log.warning("list.restarted", reason=reason)
-
     async def _pages(self, beginning: P, resumed: P | None) -> AsyncIterator[Page]:
         """Yield the pages of a list.
 
@@ -128,7 +125,7 @@ class ListReader(ABC, Generic[P]):
             if isinstance(exc, SourceOverloaded) and place.shortens:
                 raise  # less cannot be asked for
             # A cursor from before a deploy is an error, or leads to page one without a word.
-            self._note_lost(exc.message)
+            _log.warning("list.restarted", reason=exc.message)
             return None
 
     async def _ask(

@@ -273,9 +273,6 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         )
         return place.begin(stretch, stretch.asked(now), self._longest)
 
-    def _note_lost(self, reason: str) -> None:
-        _log.warning("reading.restarted", reason=reason)
-
     def _take(self, answered: Answered[RecordingsPlace]) -> Taken[RecordingsPlace]:
         place, walk, listed = answered.place, answered.walk, answered.listed
         if listed.by_cursor and place.asked is None:
