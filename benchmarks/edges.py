@@ -30,10 +30,10 @@ from etl.core.place import RecordingsPlace
 from etl.core.retry import RetryPolicy
 from etl.core.walk import Ask
 from etl.core.window import MARGIN, Window
-from etl.extractors.client import Client, Clock
+from etl.extractors.client import Client, DatabaseClock
 from etl.extractors.protocol import id_batches, ids_request, list_request
 from etl.extractors.recordings import RecordingsReader
-from etl.runs.doctor import Uncounted
+from etl.runs.check import NoBudget
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
 from etl.streams import SESSION_RECORDINGS
@@ -237,7 +237,7 @@ def count_wrong(held: Held, truth: Held) -> int:
 def client_of(session: aiohttp.ClientSession, sandbox: RunningSandbox, now: datetime) -> Client:
     """Return a client without a budget."""
     policy = RetryPolicy(attempts=1)
-    return Client(session, sandbox.url, Uncounted(), Clock(now), policy, 0.0, secret=KEY)
+    return Client(session, sandbox.url, NoBudget(), DatabaseClock(now), policy, 0.0, secret=KEY)
 
 
 def _plain(record: Any) -> Record:

@@ -19,7 +19,7 @@ from etl.core.retry import RetryPolicy
 from etl.core.source import refuse_other_source
 from etl.core.stream import Stream
 from etl.errors import ConfigurationError, DestinationError, EtlError
-from etl.extractors.client import Budget, Client, Clock
+from etl.extractors.client import Budget, Client, DatabaseClock
 from etl.extractors.connection import open_session
 from etl.extractors.projects import project_id_of
 from etl.loaders.address import DatabaseAddress, parse_database_url
@@ -33,25 +33,25 @@ from etl.loaders.postgres import PostgresLoader
 from etl.loaders.run_files import RunFiles
 from etl.loaders.tables import Tables
 from etl.loaders.version import is_current
-from etl.runs.backfill import Past, backfill_stream
-from etl.runs.doctor import (
+from etl.runs.backfill import BackfillRange, backfill_stream
+from etl.runs.check import (
     MAX_WAIT_S,
     Finding,
-    Uncounted,
+    NoBudget,
     examine_hosts,
     examine_required,
     examine_schema,
     examine_source,
-    trouble,
+    failed_finding,
 )
-from etl.runs.outlook import Outlook, outlook
 from etl.runs.projects import for_each
 from etl.runs.rejects import retry_rejects
 from etl.runs.report import Report
-from etl.runs.status import Standing, read_status
+from etl.runs.status import StatusReport, read_status
 from etl.runs.sync import execute_unit
 from etl.runs.tidy import tidy
-from etl.runs.work import Plan, Progress, Tools, rows_now
+from etl.runs.unit_forecast import UnitForecast, unit_forecasts
+from etl.runs.work import Progress, RunOptions, Tools, rows_now
 from etl.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ EMBEDDED = "embedded"
 # What a command shows while it works: (project, stream) -> the progress of that unit.
 Watch = Callable[[int, str], Progress]
 # Asks for the status.
-Look = Callable[[], Awaitable[Standing]]
+Look = Callable[[], Awaitable[StatusReport]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ async def open_tools(settings: Settings, destination: Destination) -> AsyncItera
     database, tables = destination.database, destination.tables
     history = History(database, tables)
     budget = PostgresBudget(database, tables, settings.limits, settings.max_wait_s)
-    clock = Clock(await history.database_now())
+    clock = DatabaseClock(await history.database_now())
     async with open_client(settings, budget, clock, settings.max_wait_s) as client:
         yield Tools(
             client=client,
@@ -223,7 +223,7 @@ def _leases(settings: Settings, destination: Destination) -> Leases:
 
 @asynccontextmanager
 async def open_client(
-    settings: Settings, budget: Budget, clock: Clock, max_wait_s: float
+    settings: Settings, budget: Budget, clock: DatabaseClock, max_wait_s: float
 ) -> AsyncIterator[Client]:
     """Open the session to the API. Raises ConfigurationError."""
     key = settings.require_source()
@@ -241,13 +241,13 @@ async def open_client(
         )
 
 
-def plan_of(
+def run_options_of(
     settings: Settings,
     accept_deletions: Collection[str] = (),
     accept_counts: Collection[str] = (),
-) -> Plan:
+) -> RunOptions:
     """Return how streams are read under these settings."""
-    return Plan(
+    return RunOptions(
         start=settings.start,
         lookback=settings.grades,
         prefix=settings.api_prefix,
@@ -281,12 +281,12 @@ async def sync(
     A unit that fails does not keep the others from running, but for a refused key and a request to
     stop. Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
     """
-    plan = plan_of(settings, accept_deletions, accept_counts)
+    options = run_options_of(settings, accept_deletions, accept_counts)
 
     async def bring_up(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
         progress = watch(project_id, stream.name)
         unit = Unit(project_id, stream.name, stream.unit)
-        return [await execute_unit(tools, plan, stream, unit, stop, progress)]
+        return [await execute_unit(tools, options, stream, unit, stop, progress)]
 
     async with open_source(settings, accept_host=accept_host) as (destination, tools):
         reports = await for_each(tools, settings.host, settings.projects, streams, stop, bring_up)
@@ -296,18 +296,22 @@ async def sync(
 
 
 async def backfill(
-    settings: Settings, streams: Sequence[Stream], past: Past, stop: asyncio.Event, watch: Watch
+    settings: Settings,
+    streams: Sequence[Stream],
+    past: BackfillRange,
+    stop: asyncio.Event,
+    watch: Watch,
 ) -> list[Report]:
     """Load past windows of every project; one report per window that was not complete.
 
     Safe to repeat after any death: what is known complete is not read again, and a window that was
     broken off goes on. Raises ConfigurationError and DestinationError before anything ran.
     """
-    plan = plan_of(settings)
+    options = run_options_of(settings)
 
     async def load_past(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
         progress = watch(project_id, stream.name)
-        done = await backfill_stream(tools, plan, stream, project_id, past, stop, progress)
+        done = await backfill_stream(tools, options, stream, project_id, past, stop, progress)
         if done:
             with contextlib.suppress(EtlError):  # the reports say what is wrong
                 done[-1].rows = await rows_now(tools, stream, project_id)
@@ -317,21 +321,23 @@ async def backfill(
         return await for_each(tools, settings.host, settings.projects, streams, stop, load_past)
 
 
-async def foresee(
-    settings: Settings, streams: Sequence[Stream], past: Past | None
-) -> list[Outlook]:
+async def make_forecast(
+    settings: Settings, streams: Sequence[Stream], past: BackfillRange | None
+) -> list[UnitForecast]:
     """Return what a sync, or a backfill of `past`, would do, before it does. Loads nothing.
 
     Asks the source for no more than a count, and only a server that counts. Raises EtlError.
     """
-    plan = plan_of(settings)
-    outlooks: list[Outlook] = []
+    options = run_options_of(settings)
+    found: list[UnitForecast] = []
     async with open_source(settings) as (_, tools):
         for project in settings.projects:
             project_id = await project_id_of(tools.client, project)
             for stream in streams:
-                outlooks += await outlook(tools, plan, stream, project_id, past, settings.limits)
-    return outlooks
+                found += await unit_forecasts(
+                    tools, options, stream, project_id, past, settings.limits
+                )
+    return found
 
 
 async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
@@ -344,13 +350,13 @@ async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
     if findings:
         return findings
     async with AsyncExitStack() as stack:
-        budget: Budget = Uncounted()
-        clock = Clock(datetime.now(UTC))
+        budget: Budget = NoBudget()
+        clock = DatabaseClock(datetime.now(UTC))
         try:
             destination = await stack.enter_async_context(open_destination(settings))
             database, tables = destination.database, destination.tables
             history = History(database, tables)
-            clock = Clock(await history.database_now())
+            clock = DatabaseClock(await history.database_now())
             findings.append(Finding("database", True, await history.server_version()))
             schema, is_there = await examine_schema(
                 database, tables, auto_migrate=settings.auto_migrate
@@ -360,7 +366,7 @@ async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
                 budget = PostgresBudget(database, tables, settings.limits, MAX_WAIT_S)
                 findings += examine_hosts(settings.host, await history.hosts())
         except EtlError as exc:
-            findings.append(trouble("database", exc))
+            findings.append(failed_finding("database", exc))
         client = await stack.enter_async_context(
             open_client(settings, budget, clock, max_wait_s=MAX_WAIT_S)
         )
@@ -418,7 +424,7 @@ async def migrate_only(
         return await database.repeat(lambda: migrate(database, tables, revision))
 
 
-async def status(settings: Settings) -> Standing:
+async def status(settings: Settings) -> StatusReport:
     """Return how far each stream is. Raises DestinationError."""
     async with open_status(settings) as look:
         return await look()

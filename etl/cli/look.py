@@ -27,7 +27,7 @@ from etl.cli.shared import (
 from etl.errors import exit_code_of
 
 if TYPE_CHECKING:
-    from etl.runs.doctor import Finding
+    from etl.runs.check import Finding
 
 
 def status(
@@ -54,12 +54,12 @@ def status(
             raise typer.BadParameter("--watch is for people; leave out --watch or --json")
         run_with_settings(lambda settings: _watch(settings, interval), config, {}, debug)
         return
-    standing = run_with_settings(wiring.status, config, {}, debug)
+    found = run_with_settings(wiring.status, config, {}, debug)
     if as_json:
-        queue = [{"project_id": number, **asdict(jobs)} for number, jobs in standing.queue.items()]
-        print_json({"streams": [_status_json(row) for row in standing.streams], "queue": queue})
+        queue = [{"project_id": number, **asdict(jobs)} for number, jobs in found.queue.items()]
+        print_json({"streams": [_status_json(row) for row in found.streams], "queue": queue})
     else:
-        show_status(standing.streams, standing.queue)
+        show_status(found.streams, found.queue)
 
 
 async def _watch(settings: Any, interval_s: float) -> None:
@@ -77,11 +77,11 @@ async def _watch(settings: Any, interval_s: float) -> None:
             with in_place() as frame:
                 while not stop.is_set():
                     try:
-                        standing = await look()
+                        found = await look()
                     except DestinationUnavailable as exc:
                         frame(partial(print_line, str(exc)))
                     else:
-                        frame(partial(show_status, standing.streams, standing.queue))
+                        frame(partial(show_status, found.streams, found.queue))
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(interval_s):
                             await stop.wait()
@@ -120,7 +120,7 @@ def plan(
     Example: posthog-etl plan --since 2026-01-01
     """
     from etl import app as wiring
-    from etl.console import show_outlooks
+    from etl.console import show_forecasts
     from etl.errors import ConfigurationError
 
     def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
@@ -128,13 +128,13 @@ def plan(
             raise ConfigurationError("--until needs --since", remedy="Give both, or neither")
         past = None if since is None else read_past(since, until, window, order, again=again)
         streams = chosen_streams(stream, settings, windowed=past is not None)
-        return wiring.foresee(settings, streams, past)
+        return wiring.make_forecast(settings, streams, past)
 
-    outlooks = run_with_settings(run, config, {}, debug)
+    unit_forecasts = run_with_settings(run, config, {}, debug)
     if as_json:
-        print_json({"plan": [outlook.as_json() for outlook in outlooks]})
+        print_json({"plan": [each.as_json() for each in unit_forecasts]})
     else:
-        show_outlooks(outlooks)
+        show_forecasts(unit_forecasts)
 
 
 def check(

@@ -71,7 +71,7 @@ def read_past(since: str, until: str | None, window: str, order: Order, *, again
 
     from etl.core.lookback import parse_duration
     from etl.errors import ConfigurationError
-    from etl.runs.backfill import Past
+    from etl.runs.backfill import BackfillRange
     from etl.settings import parse_instant
 
     read: dict[str, Any] = {}
@@ -94,7 +94,7 @@ def read_past(since: str, until: str | None, window: str, order: Order, *, again
             f"--window {window} would make more than {_MOST_WINDOWS:,} windows",
             remedy="Choose a longer one",
         )
-    return Past(begin, end, read["--window"], order is Order.NEWEST, again)
+    return BackfillRange(begin, end, read["--window"], order is Order.NEWEST, again)
 
 
 def run_with_settings(
@@ -103,7 +103,7 @@ def run_with_settings(
     flags: dict[str, Any],
     debug: bool,
 ) -> T:
-    """Read the settings, set up the logs, do the work; foreseen failures end with their code."""
+    """Read the settings, set up the logs, do the work; expected failures end with their code."""
     import structlog
 
     from etl.errors import ConfigurationError

@@ -3,7 +3,7 @@
 from etl.console.live import in_place, progress_display
 from etl.console.views import (
     show_findings,
-    show_outlooks,
+    show_forecasts,
     show_rejects,
     show_reports,
     show_rows,
@@ -15,7 +15,7 @@ __all__ = [
     "in_place",
     "progress_display",
     "show_findings",
-    "show_outlooks",
+    "show_forecasts",
     "show_rejects",
     "show_reports",
     "show_rows",

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from etl.console.table import console
 from etl.runs.work import Progress as ProgressOf
-from etl.runs.work import Reached
+from etl.runs.work import ReadingProgress
 
 
 class _BarWhenBounded(BarColumn):
@@ -61,7 +61,7 @@ def progress_display() -> Iterator[Callable[[int, str], ProgressOf]]:
             task = bars.add_task(f"{stream} ({project_id})", total=None, said="starting")
             began_s = time.monotonic()
 
-            def progress(reached: Reached) -> None:
+            def progress(reached: ReadingProgress) -> None:
                 rate = reached.records / max(time.monotonic() - began_s, 0.001)
                 said = f"{reached.records:,} records, {rate:,.0f}/s, {reached.requests} requests"
                 if reached.low is not None:

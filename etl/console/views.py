@@ -11,11 +11,11 @@ from rich.markup import escape
 from rich.text import Text
 
 from etl.console.table import Table, console, say
-from etl.loaders.parents import Turns
+from etl.loaders.parents import RotationState
 from etl.loaders.queue import Jobs
-from etl.runs.doctor import Finding
-from etl.runs.outlook import Outlook
+from etl.runs.check import Finding
 from etl.runs.report import Report
+from etl.runs.unit_forecast import UnitForecast
 
 _COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan"}
 
@@ -24,7 +24,7 @@ def show_reports(reports: Sequence[Report]) -> None:
     """Print what a sync did, a line per unit, and below it why a unit did not succeed."""
     table = Table(
         *("project", "stream", "unit", "status", "read", "inserted", "updated", "rejected"),
-        *("requests", "foreseen", "seconds", "complete until"),
+        *("requests", "forecast", "seconds", "complete until"),
     )
     for report in reports:
         table.add_row(
@@ -65,13 +65,13 @@ def show_reports(reports: Sequence[Report]) -> None:
             say(out, Text(f"Rows now{of}: {rows}"))
 
 
-def show_outlooks(outlooks: Sequence[Outlook]) -> None:
+def show_forecasts(unit_forecasts: Sequence[UnitForecast]) -> None:
     """Print what is ahead, a line per stretch of time that one cursor reads."""
-    if not outlooks:
+    if not unit_forecasts:
         console().print("All of it is known complete; nothing would be read.", markup=False)
         return
     table = Table("project", "stream", "since", "until", "windows", "requests", "at the earliest")
-    for each in outlooks:
+    for each in unit_forecasts:
         table.add_row(
             str(each.project_id),
             each.stream,
@@ -216,7 +216,7 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int | Decimal) else escape(str(value))
 
 
-def _turns(turns: Turns, now: datetime) -> str:
+def _turns(turns: RotationState, now: datetime) -> str:
     if turns.oldest_check is None:
         return f"none of {turns.resources:,} was asked about yet"
     said = f"the oldest check is {_span((now - turns.oldest_check).total_seconds())} old"

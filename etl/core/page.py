@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
-from etl.core.place import Place, Sighting
+from etl.core.place import Evidence, Place
 
 Record = Any  # JSON as received: nearly always an object, but nothing promises it
 Row = tuple[Any, ...]
@@ -50,28 +50,28 @@ class Page:
     place: Place | None = None
     source_at: datetime | None = None
     forecast_records: int | None = None
-    sighting: Sighting | None = None
+    evidence: Evidence | None = None
     asked: tuple[datetime, datetime] | None = None
     checked: Sequence[str] = ()
     tried: Sequence[str] = ()
 
     def joined(self, later: Page) -> Page:
         """Return one page of the records of both; `later` was asked for after this one."""
-        keys = [key for each in (self, later) if each.sighting for key in each.sighting.keys]
+        keys = [key for each in (self, later) if each.evidence for key in each.evidence.keys]
         return replace(
             self,
             records=[*self.records, *later.records],
             dirty=self.dirty or later.dirty,
             size_bytes=self.size_bytes + later.size_bytes,
-            sighting=Sighting(keys),
+            evidence=Evidence(keys),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmed:
+class Confirmation:
     """What the source says about records that were asked for by their keys.
 
-    page: those that are there. gone: keys of those that are not. there: keys of those that were
+    page: those that are there. gone: keys of those that are not. existing: keys of those that were
     asked for by a request of their own and are there, or hidden from the key's owner. failed: keys
     of those whose request failed; why_failed: how the last one did. proven: False where also a
     record that is known to be there was not found, so that nothing is known to be gone.
@@ -79,17 +79,17 @@ class Confirmed:
 
     page: Page
     gone: Sequence[str]
-    there: Sequence[str]
+    existing: Sequence[str]
     failed: Sequence[str]
     why_failed: str = ""
     proven: bool = True
 
-    def joined(self, later: Confirmed) -> Confirmed:
+    def joined(self, later: Confirmation) -> Confirmation:
         """Return what two questions for different records have found, one after the other."""
-        return Confirmed(
+        return Confirmation(
             self.page.joined(later.page),
             [*self.gone, *later.gone],
-            [*self.there, *later.there],
+            [*self.existing, *later.existing],
             [*self.failed, *later.failed],
             later.why_failed or self.why_failed,
             self.proven and later.proven,

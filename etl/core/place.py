@@ -31,7 +31,7 @@ _FAR = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class Evidence:
     """What a page says about records that are not on it.
 
     keys: the records that are loaded. One that is stored in the window and now starts outside it is
@@ -254,7 +254,7 @@ class RecordingsPlace(Place, frozen=True, kw_only=True):
         witness = keys[-1] if keys and self.witness is None else self.witness
         return replace(self, edge=edge, witness=witness)
 
-    def sighting(self, keys: Sequence[str], high: datetime | None, *, begins: bool) -> Sighting:
+    def evidence(self, keys: Sequence[str], high: datetime | None, *, begins: bool) -> Evidence:
         """Return what a page says about recordings that are stored and not on it.
 
         high: the start that was reached before it, None at first.
@@ -268,13 +268,13 @@ class RecordingsPlace(Place, frozen=True, kw_only=True):
         if not by_cursor(self.walk) or not self.filters:
             # What is absent shows only at the end of all passes.
             doubted = (self.floor, highest) if begins and not self.everything else None
-            return Sighting(keys, doubted, begins=begins)
+            return Evidence(keys, doubted, begins=begins)
         # The next page may show more with the start at which this one ends.
         low = window.reach if self.exhausted or self.low is None else self.low + _TICK
         span = (max(low, window.reach), min(high or _FAR, highest))
         if not self.ordered or span[0] > span[1]:
-            return Sighting(keys)
-        return Sighting(keys, span, known=self.edge)
+            return Evidence(keys)
+        return Evidence(keys, span, known=self.edge)
 
 
 class SnapshotPlace(Place, frozen=True, kw_only=True):
@@ -285,7 +285,7 @@ class SnapshotPlace(Place, frozen=True, kw_only=True):
     parent: the fields of the parent in hand, None before the first.
     list_number: which of its lists is being read; cursor_name: the parameter of the cursor there.
     pages and parents: how many this stage had; records: how many it showed, counts.
-    refused: how many parents could not be looked at; passed_over: how many of these because
+    refused: how many parents could not be looked at; skipped: how many of these because
     something other than PostHog answered.
     cut: a list showed less than it has.
     lacking: by the address of a list, how many rows it counted and did not show.
@@ -301,7 +301,7 @@ class SnapshotPlace(Place, frozen=True, kw_only=True):
     parents: int = 0
     records: int = 0
     refused: int = 0
-    passed_over: int = 0
+    skipped: int = 0
     cut: bool = False
     lacking: Mapping[str, int] = {}
     took: Sequence[tuple[int, int]] = ()

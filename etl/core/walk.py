@@ -207,7 +207,7 @@ class OffsetWalk:
     appeared: by how many more rows the count has grown.
     steady: neither of these ever fell.
     whole: every seam showed its tail.
-    calm: in no pass did anything move, and seams were lost only among rows that tie.
+    nothing_moved: in no pass did anything move, and seams were lost only among rows that tie.
     digest, counted: see `PassEnd`.
     rows: how many rows it met, settled or not.
     interrupted: another process read a part of this pass, so its distinct keys are not known.
@@ -227,15 +227,15 @@ class OffsetWalk:
     appeared: int = 0
     steady: bool = True
     whole: bool = True
-    calm: bool = True
+    nothing_moved: bool = True
     digest: str = ""
     counted: int = 0
     rows: int = 0
     interrupted: bool = False
     ever_interrupted: bool = False
     stepped_back: bool = False
-    slid: int = 0
-    looks_at_front: bool = False
+    moved_down: int = 0
+    checks_front: bool = False
     may_enlarge: bool = True
     clamped: bool = False
     page_rows: int = 0
@@ -253,10 +253,10 @@ class OffsetWalk:
 
     def ask(self, limit: int) -> Ask:
         """Return the next request. It begins before the place reached, by the overlap."""
-        if self.looks_at_front:
+        if self.checks_front:
             return Ask(limit=limit, offset=0)
         back = self._step(limit) if self.stepped_back else 0
-        offset = max(0, self.seen - len(self.tail) + self.slid - back)
+        offset = max(0, self.seen - len(self.tail) + self.moved_down - back)
         if self._fits_one_answer() and (self.seen or self.pass_number > 1):
             assert self.count is not None
             return Ask(limit=max(limit, self.count - offset + OVERLAP_ROWS), offset=offset)
@@ -282,17 +282,17 @@ class OffsetWalk:
             # One answer holds the whole list, so no row can have moved between requests.
             self.accepted = 0
             return Step(last=True)
-        if self.looks_at_front:
+        if self.checks_front:
             return self._end_pass_at_front(keys, listing.count)
         order = list(places.values())
         shift, among_ties = self._find_tail(keys, order, asked_from)
         if shift is None and not among_ties and self._may_slide(keys):
             # Many rows have appeared before the page, so the tail is further down.
             self._refuse_repetition(keys, more=False)
-            self.slid += len(keys) - len(self.tail)
+            self.moved_down += len(keys) - len(self.tail)
             return Step(last=False)
         if shift is None and not self.stepped_back:
-            self.stepped_back, self.slid = True, 0
+            self.stepped_back, self.moved_down = True, 0
             return Step(last=False)
         if not keys:
             return self._take_nothing(more=more, asked_from=asked_from)
@@ -377,14 +377,14 @@ class OffsetWalk:
             and len(keys) > len(self.tail)
             and keys[-1] in self.latest_page
             and self.tail[-1] not in keys
-            and self.slid < ONE_ANSWER_ROWS
+            and self.moved_down < ONE_ANSWER_ROWS
         )
 
     def _note_seam(self, shift: int | None, count: int | None, *, among_ties: bool) -> None:
-        self.stepped_back, self.slid = False, 0
+        self.stepped_back, self.moved_down = False, 0
         if shift is None:
             self.whole, shift = False, 0
-            self.calm &= among_ties
+            self.nothing_moved &= among_ties
         if count is not None:
             grown = 0 if self.first_count is None or self.count is None else count - self.count
             if self.first_count is None:
@@ -392,7 +392,7 @@ class OffsetWalk:
             self.moved += shift
             self.appeared += grown - shift
             self.steady &= shift >= 0 and grown >= shift
-            self.calm &= shift == 0 and self.count in (None, count)
+            self.nothing_moved &= shift == 0 and self.count in (None, count)
         self.count = count
 
     def _note_rows(self, keys: Sequence[str], settled: Mapping[str, bool]) -> None:
@@ -413,9 +413,9 @@ class OffsetWalk:
     def _take_nothing(self, *, more: bool, asked_from: int) -> Step:
         if self.tail:
             # The list has shrunk to more than half a page before our place.
-            self.whole = self.calm = False
+            self.whole = self.nothing_moved = False
         if more and asked_from == 0:
-            self.whole = self.calm = False
+            self.whole = self.nothing_moved = False
         return self._end_pass(left=False)
 
     def _refuse_repetition(self, keys: Sequence[str], *, more: bool) -> None:
@@ -453,13 +453,13 @@ class OffsetWalk:
                 return Step(last=True)
             # The list has grown at its front. A request for the front shows these rows. If it shows
             # fewer, a row has moved to another place.
-            self.looks_at_front = True
+            self.checks_front = True
             self.previous = self._pass_end(left=left)
             return Step(last=False)
         return self._weigh_passes(self._pass_end(left=left), self.previous)
 
     def _end_pass_at_front(self, keys: Sequence[str], count: int | None) -> Step:
-        self.looks_at_front = False
+        self.checks_front = False
         assert self.count is not None
         moved = self.moved + (count or 0) - self.count
         if self.first_key in keys and keys.index(self.first_key) == moved:
@@ -479,7 +479,7 @@ class OffsetWalk:
     def _weigh_passes(self, this: PassEnd, before: PassEnd | None) -> Step:
         agree = this.whole and this == before
         lacking = self._lacking(left=this.left)
-        if lacking == 0 and self.calm and not self.ever_interrupted:
+        if lacking == 0 and self.nothing_moved and not self.ever_interrupted:
             # The list did not move, and all passes together have met every row.
             return Step(last=True)
         if agree and not lacking:
@@ -519,10 +519,10 @@ class OffsetWalk:
         self.seen, self.first_key = 0, None
         self.groups, self.open_group = [], []
         self.first_count, self.moved, self.appeared = None, 0, 0
-        self.calm &= self.steady
+        self.nothing_moved &= self.steady
         self.steady = self.whole = True
         self.digest, self.counted, self.rows = "", 0, 0
-        self.interrupted, self.stepped_back, self.slid = False, False, 0
+        self.interrupted, self.stepped_back, self.moved_down = False, False, 0
         self.page_mark, self.latest_page, self.cycle = "", frozenset(), CycleDetector()
         if self.distinct_of_all is None:
             self.distinct_of_all, self.distinct = self.distinct, DistinctKeys()

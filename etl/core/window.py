@@ -91,7 +91,7 @@ class Window:
         return Span(since, until)
 
 
-def moving_window(
+def tail_window(
     tail_until: datetime | None, start: datetime, complete: Coverage, age: timedelta
 ) -> Window:
     """Return the window a sync reads: first everything since `start`, later on from `tail_until`.

@@ -55,7 +55,7 @@ class Budget(Protocol):
         ...
 
 
-class Clock:
+class DatabaseClock:
     """The database's clock without a query each time: one reading, plus the time since."""
 
     def __init__(self, database_now: datetime) -> None:
@@ -91,7 +91,7 @@ class Client:
         session: aiohttp.ClientSession,
         host: str,
         budget: Budget,
-        clock: Clock,
+        clock: DatabaseClock,
         policy: RetryPolicy,
         max_wait_s: float,
         *,

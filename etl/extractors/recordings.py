@@ -17,8 +17,8 @@ from msgspec.structs import replace
 from etl.core.clocks import TOLERANCE
 from etl.core.coverage import Span
 from etl.core.document import decode_record
-from etl.core.page import Confirmed, Page, Record, TypedRecord
-from etl.core.place import RecordingsPlace, Sighting, Traits
+from etl.core.page import Confirmation, Page, Record, TypedRecord
+from etl.core.place import Evidence, RecordingsPlace, Traits
 from etl.core.stream import Stream
 from etl.core.stretch import first_stretch, shorter
 from etl.core.walk import Ask, OffsetWalk
@@ -120,7 +120,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
 
     async def confirm(
         self, place: RecordingsPlace, keys: Sequence[str], known: Sequence[str] | None = ()
-    ) -> Confirmed:
+    ) -> Confirmation:
         """Ask for records by their keys.
 
         An answer counts only if it shows a record that is known to be there, too, is at its end
@@ -158,10 +158,10 @@ class RecordingsReader(ListReader[RecordingsPlace]):
                     answer.requested_at,
                     size_bytes=0,
                     source_at=answer.source_at,
-                    sighting=Sighting(self._keys(records)),
+                    evidence=Evidence(self._keys(records)),
                 )
                 gone = [key for key in keys if key not in shown]
-                return Confirmed(page, gone, there=[], failed=[])
+                return Confirmation(page, gone, existing=[], failed=[])
             _log.warning("confirmation.distrusted", keys=len(keys))
         believed = known is None or (by_cursor and place.witness is None)
         return await self._retrieve(keys, witnesses, believed=believed)
@@ -178,14 +178,14 @@ class RecordingsReader(ListReader[RecordingsPlace]):
 
     async def _retrieve(
         self, keys: Sequence[str], witnesses: Sequence[str], *, believed: bool
-    ) -> Confirmed:
+    ) -> Confirmation:
         """Ask for each record by itself.
 
         A documented server may have no such requests, and say of every record that it is not found.
         """
         found = await confirm_singly(self._client, self._one, keys, witnesses, believed=believed)
-        sighting = Sighting(self._keys(found.page.records))
-        return dataclasses.replace(found, page=dataclasses.replace(found.page, sighting=sighting))
+        evidence = Evidence(self._keys(found.page.records))
+        return dataclasses.replace(found, page=dataclasses.replace(found.page, evidence=evidence))
 
     def _one(self, key: str) -> Request | None:
         """Return the request for one record; None if its key would lead to another address."""
@@ -320,7 +320,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
             source_ahead_s=self._client.source_ahead_s,
         )
         seen = [key for key, loaded in zip(keys, loads, strict=True) if loaded]
-        sighting = place.sighting(seen, high, begins=begins)
+        evidence = place.evidence(seen, high, begins=begins)
         place = place.after(keys, starts, high)
         asked = place.asked if place.filters else None
         leaves_early = place.leaves_early
@@ -330,7 +330,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
             place,
             [record for record, loaded in zip(listed.records, loads, strict=True) if loaded],
             forecast_records=None if leaves_early else listed.count,
-            sighting=sighting,
+            evidence=evidence,
             asked=asked,
         )
         return Taken(page, place, walk, last=place.ended)
@@ -346,7 +346,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
             # It was the first page, a longer one this time.
             return self._take(dataclasses.replace(answered, place=place, walk=None))
         records, count = answered.listed.records, answered.listed.count
-        page = answered.page(place, records, forecast_records=count, sighting=Sighting(keys))
+        page = answered.page(place, records, forecast_records=count, evidence=Evidence(keys))
         return Taken(page, place, None, last=False)
 
     def _starts(self, listed: RecordList) -> list[datetime | None]:

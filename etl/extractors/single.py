@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
-from etl.core.page import Confirmed, Page, Record
-from etl.core.place import Sighting
+from etl.core.page import Confirmation, Page, Record
+from etl.core.place import Evidence
 from etl.core.stream import Address, Resource
 from etl.errors import RequestRefused, SourceError, SourceUnavailable, StreamUnavailable
 from etl.extractors.client import Client
@@ -126,7 +126,7 @@ async def confirm_singly(
     *,
     believed: bool,
     prepared: Callable[[Record], Record] = lambda record: record,
-) -> Confirmed:
+) -> Confirmation:
     """Ask for each of these records; `prepared` makes of an answer what is loaded.
 
     witnesses: keys of records that are there. If no answer shows a record, and none of these is
@@ -144,11 +144,11 @@ async def confirm_singly(
         before,
         size_bytes=sum(len(answer.body) for answer in singles.found),
         source_at=source_at,
-        sighting=Sighting([]),
+        evidence=Evidence([]),
     )
-    there = [key for key in keys if key not in {*singles.gone, *singles.failed}]
+    existing = [key for key in keys if key not in {*singles.gone, *singles.failed}]
     gone = singles.gone if proven else []
-    return Confirmed(page, gone, there, singles.failed, singles.why_failed, proven)
+    return Confirmation(page, gone, existing, singles.failed, singles.why_failed, proven)
 
 
 class SingleReader:
@@ -211,7 +211,7 @@ class SingleReader:
         record, dirty = parse_record(answer.body)
         return self.prepared(record, parent), answer, dirty
 
-    async def confirm(self, keys: Sequence[str], known: Sequence[str] | None) -> Confirmed:
+    async def confirm(self, keys: Sequence[str], known: Sequence[str] | None) -> Confirmation:
         """Ask for records by their keys.
 
         known: keys of records that are there, see `confirm_singly`. None, or where there are none:

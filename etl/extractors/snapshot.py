@@ -21,7 +21,7 @@ import structlog
 from msgspec.structs import replace
 
 from etl.core.page import Page, Record
-from etl.core.place import Sighting, SnapshotPlace
+from etl.core.place import Evidence, SnapshotPlace
 from etl.core.stream import Stream, key_text
 from etl.core.walk import CursorWalk
 from etl.errors import EtlError, ForeignAnswer, SourceError, StreamUnavailable
@@ -91,12 +91,12 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         if place.ended:
             return
         if place.parents == 0:
-            yield self._empty(place, Sighting([], begins=doubts))
+            yield self._empty(place, Evidence([], begins=doubts))
         async for page in self._gathered(self._lists(place)):
             assert isinstance(page.place, SnapshotPlace)
             place = page.place
             yield page
-        yield self._empty(replace(place, ended=True), Sighting([]))
+        yield self._empty(replace(place, ended=True), Evidence([]))
 
     async def _lists(self, place: SnapshotPlace) -> AsyncIterator[Page]:
         """Yield the pages of every list of every parent, from `place` on."""
@@ -125,7 +125,7 @@ class SnapshotReader(ListReader[SnapshotPlace]):
                 place = replace(place, walk=None, refused=place.refused + 1)
                 foreign = foreign + 1 if isinstance(exc, ForeignAnswer) else 0
                 if foreign:
-                    place = replace(place, passed_over=place.passed_over + 1)
+                    place = replace(place, skipped=place.skipped + 1)
                     if foreign >= FOREIGN_PARENTS:
                         raise
                 _log.info("parent.refused", reason=exc.message)
@@ -184,8 +184,8 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         if held is not None:
             yield held
 
-    def _unjudged(self, place: SnapshotPlace) -> Sighting:
-        return Sighting([], unjudged=[[str(value) for value in place.parent or ()]])
+    def _unjudged(self, place: SnapshotPlace) -> Evidence:
+        return Evidence([], unjudged=[[str(value) for value in place.parent or ()]])
 
     def _question(self, place: SnapshotPlace) -> Question:
         resource, paged = self._resource, self._resource.paged
@@ -228,8 +228,8 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         position = None if walk is None else walk.position()
         place = replace(place, at=self._client.now, walk=position)
         # An answer marked as refreshing may be incomplete.
-        sighting = Sighting([]) if judged else self._unjudged(place)
-        return Taken(answered.page(place, records, sighting=sighting), place, walk, last)
+        evidence = Evidence([]) if judged else self._unjudged(place)
+        return Taken(answered.page(place, records, evidence=evidence), place, walk, last)
 
     def _repeats(self, walk: Walk | None, listed: RecordList) -> bool:
         """Tell whether a list that may ignore its cursor has come with the same one again."""
@@ -269,14 +269,14 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         )
         return place, walk, step.last
 
-    def _empty(self, place: SnapshotPlace, sighting: Sighting) -> Page:
+    def _empty(self, place: SnapshotPlace, evidence: Evidence) -> Page:
         now, source_at = self._client.now, self._client.source_now
-        return Page([], False, now, 0, replace(place, at=now), source_at, sighting=sighting)
+        return Page([], False, now, 0, replace(place, at=now), source_at, evidence=evidence)
 
 
 def _together(one: Page, other: Page) -> Page:
     """Return two pages as one, observed when the first one was, standing where the second does."""
-    unjudged = [owner for page in (one, other) if page.sighting for owner in page.sighting.unjudged]
+    unjudged = [owner for page in (one, other) if page.evidence for owner in page.evidence.unjudged]
     return replaced(
         other,
         records=[*one.records, *other.records],
@@ -284,7 +284,7 @@ def _together(one: Page, other: Page) -> Page:
         observed_at=one.observed_at,
         source_at=one.source_at,
         size_bytes=one.size_bytes + other.size_bytes,
-        sighting=Sighting([], unjudged=unjudged),
+        evidence=Evidence([], unjudged=unjudged),
     )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from etl.core.stream import TAIL, Resource, TableSpec
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Unit
-from etl.loaders.loader import Absence, Commit, Expiring, Outdated
+from etl.loaders.loader import Commit, ExpiringCounts, ExpiryQuery, UnseenCounts
 from etl.loaders.statements import (
     XID,
     expires_by_rule,
@@ -42,7 +42,7 @@ class AbsentRecords:
     async def note(self, connection: AsyncConnection, unit: Unit, commit: Commit) -> int:
         """Note which stored records the page did not show. Mark those gone; return how many."""
         driver, key = await driver_of(connection), unit.key.values()
-        seen, statements = commit.sighting, self._statements
+        seen, statements = commit.evidence, self._statements
         if seen is not None:
             keys = [each for each in seen.keys if is_storable(each)]
             known = [each for each in seen.known if is_storable(each)]
@@ -63,8 +63,8 @@ class AbsentRecords:
         return count_of(await driver.execute(statements.delete, *key, gone, commit.observed_at))
 
     async def expire(
-        self, connection: AsyncConnection, unit: Unit, outdated: Outdated, most: int | None
-    ) -> Expiring | None:
+        self, connection: AsyncConnection, unit: Unit, outdated: ExpiryQuery, most: int | None
+    ) -> ExpiringCounts | None:
         """Mark what the source dropped by its own rule; mark nothing if it is more than `most`."""
         driver, statements = await driver_of(connection), self._statements
         if outdated.recalls and statements.recall is not None:
@@ -81,20 +81,20 @@ class AbsentRecords:
             if rows > most:
                 ((alive,),) = await driver.fetch(statements.count_alive, unit.project_id)
                 sample = await driver.fetch(statements.sample_expiring, *given, _SAMPLE)
-                return Expiring(rows, alive, [key for (key,) in sample])
+                return ExpiringCounts(rows, alive, [key for (key,) in sample])
         for statement in statements.expire:
             await driver.execute(statement, *given)
         return None
 
     async def weigh(
         self, connection: AsyncConnection, unit: Unit, accepted_at: datetime | None
-    ) -> Absence:
+    ) -> UnseenCounts:
         """Count what was not seen."""
         driver, key = await driver_of(connection), unit.key.values()
         if self._asks:
             await driver.execute(self._statements.forget_checks, *key)
         (found,) = await driver.fetch(self._statements.weigh, *key, accepted_at)
-        return Absence(*found)
+        return UnseenCounts(*found)
 
     async def withhold(self, connection: AsyncConnection, unit: Unit) -> None:
         """Leave the suspects to the next sync."""
@@ -144,7 +144,7 @@ class AbsenceStatements:
     doubt_nothing: removes all suspects.
     clear: $4: keys that were seen. They are no longer suspects.
     clear_owned: $4: the beginning of a key. Suspects whose key begins so are removed.
-    expire: $4 to $7: as in `Outdated`. Marks what expired, and removes it from the suspects.
+    expire: $4 to $7: as in `ExpiryQuery`. Marks what expired, and removes it from the suspects.
     count_expiring: as expire, but only counts; None if records do not expire.
     sample_expiring: as count_expiring; returns up to $8 keys.
     recall: $1 project_id, $2 now. Removes expiry marks that lie in the future.

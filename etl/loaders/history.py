@@ -26,7 +26,7 @@ from etl.core.clocks import PastRun
 from etl.core.coverage import Coverage, Span
 from etl.core.expected import Change, Counted
 from etl.core.forecast import Forecast
-from etl.core.standing import failures, standing
+from etl.core.statuses import failures, state_of
 from etl.core.stream import Stream, TableSpec
 from etl.errors import DestinationError
 from etl.loaders.database import Database
@@ -54,7 +54,7 @@ class Watermark:
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class StoredReject:
     """A rejected record, and when it was observed."""
 
     key: str
@@ -340,7 +340,7 @@ class History:
             row["failures"] = failures(
                 row["stream"], units, row["complete"], row["rejects"], filters=filters
             )
-            row.update(standing(row, row["failures"]))
+            row.update(state_of(row, row["failures"]))
         return rows
 
     def _latest_of_units(self) -> Select[Any]:
@@ -371,7 +371,7 @@ class History:
         async with self._database.transaction() as connection:
             return {(row[0], row[1]): row[2] for row in await connection.execute(query)}
 
-    async def unresolved(self, project_id: int, stream: str) -> Sequence[SetAside]:
+    async def unresolved(self, project_id: int, stream: str) -> Sequence[StoredReject]:
         """Return the records that are rejected now, the earliest observed first."""
         table = self._tables.rejects
         async with self._database.transaction() as connection:
@@ -384,7 +384,7 @@ class History:
                 )
                 .order_by(table.c.last_seen_at, table.c.record_key)
             )
-            return [SetAside(*row) for row in found]
+            return [StoredReject(*row) for row in found]
 
     async def rejects(self, limit: int, *, resolved: bool) -> Sequence[Mapping[str, Any]]:
         """Return the latest `limit` rejects without their payload, newest first."""

@@ -48,12 +48,12 @@ class Unit:
 
     project_id: int
     stream: str
-    window: str = TAIL
+    name: str = TAIL
 
     @property
     def key(self) -> dict[str, Any]:
         """The unit's primary key in the bookkeeping tables."""
-        return {"project_id": self.project_id, "stream": self.stream, "unit": self.window}
+        return {"project_id": self.project_id, "stream": self.stream, "unit": self.name}
 
     def of(self, table: Table) -> ColumnElement[bool]:
         """Return the condition that finds the unit in a bookkeeping table."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from etl.core.coverage import Span
 from etl.core.page import Batch
-from etl.core.place import Sighting
+from etl.core.place import Evidence
 from etl.loaders.leases import Lease
 
 
@@ -48,7 +48,7 @@ class Commit:
     source_at: the time on which the clocks agreed then; None if no request was sent or none agreed.
     position: where a later run goes on; None if the reading has ended.
     requests, bytes_read: counted since the last commit.
-    sighting: what the page says about stored records that are not on it.
+    evidence: what the page says about stored records that are not on it.
     gone: keys of records that were asked for and do not exist.
     checked: keys of resources that were checked, and of suspects that were asked for and are not
     gone.
@@ -66,7 +66,7 @@ class Commit:
     requests: int
     bytes_read: int
     source_at: datetime | None = None
-    sighting: Sighting | None = None
+    evidence: Evidence | None = None
     gone: Sequence[str] = ()
     checked: Sequence[str] = ()
     tried: Sequence[str] = ()
@@ -87,7 +87,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Outdated:
+class ExpiryQuery:
     """Which records have expired: those past their time that the unit's reading did not show.
 
     A record that the reading showed after its time is alive.
@@ -109,7 +109,7 @@ class Outdated:
 
 
 @dataclass(frozen=True, slots=True)
-class Absence:
+class UnseenCounts:
     """How many stored records the unit's reading did not show.
 
     suspects: their number.
@@ -126,7 +126,7 @@ class Absence:
 
 
 @dataclass(frozen=True, slots=True)
-class Expiring:
+class ExpiringCounts:
     """How many records are past their time and not marked, and how many are not gone.
 
     sample: keys of some of the former.
@@ -150,7 +150,9 @@ class Loader(Protocol):
         """Load one batch. Raises LeaseLost (nothing was written) and DestinationError."""
         ...
 
-    async def expire(self, lease: Lease, outdated: Outdated, most: int | None) -> Expiring | None:
+    async def expire(
+        self, lease: Lease, outdated: ExpiryQuery, most: int | None
+    ) -> ExpiringCounts | None:
         """Mark what the source has dropped by its own rule. Returns None if that is done.
 
         most: if more records than this would be marked, none is, and they are returned instead.
@@ -158,7 +160,7 @@ class Loader(Protocol):
         """
         ...
 
-    async def weigh(self, lease: Lease, accepted_at: datetime | None) -> Absence:
+    async def weigh(self, lease: Lease, accepted_at: datetime | None) -> UnseenCounts:
         """Count what the unit's reading did not show.
 
         Also forgets, for all other records, that they were asked for by key.

@@ -35,7 +35,7 @@ Parent = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Turns:
+class RotationState:
     """The state of a rotation, in resources.
 
     due: those that are to be checked now.
@@ -72,7 +72,7 @@ class ParentRows:
             counted = await connection.execute(select(func.count()).select_from(query.subquery()))
             return int(counted.scalar_one())
 
-    async def in_turn(
+    async def due_parents(
         self,
         project_id: int,
         stream: str,
@@ -122,9 +122,9 @@ class ParentRows:
         )
         return turn
 
-    async def turns(
+    async def rotation_state(
         self, project_id: int, stream: str, parents: Parents, recheck_after: timedelta
-    ) -> Turns:
+    ) -> RotationState:
         """Return the state of the rotation."""
         table, query = self._with_checks(project_id, stream, parents)
         checked_at = self._tables.checks.c.checked_at
@@ -140,7 +140,7 @@ class ParentRows:
             func.min(checked_at),
         )
         async with self._database.transaction() as connection:
-            return Turns(*(await connection.execute(counted)).one())
+            return RotationState(*(await connection.execute(counted)).one())
 
     def _news(self, table: FromClause) -> ColumnElement[bool]:
         """Return the condition that a parent is new, or has changed since its last check."""

@@ -20,13 +20,13 @@ from etl.loaders.database import Database, translated
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Lease, loss_of
 from etl.loaders.loader import (
-    Absence,
     Closing,
     Commit,
     CutRecord,
-    Expiring,
+    ExpiringCounts,
+    ExpiryQuery,
     Loaded,
-    Outdated,
+    UnseenCounts,
 )
 from etl.loaders.rejects import RejectsTable
 from etl.loaders.statements import PLAN_SETTINGS, load_statements
@@ -89,10 +89,12 @@ class PostgresLoader:
             sent.append(loaded)
         return loaded
 
-    async def expire(self, lease: Lease, outdated: Outdated, most: int | None) -> Expiring | None:
+    async def expire(
+        self, lease: Lease, outdated: ExpiryQuery, most: int | None
+    ) -> ExpiringCounts | None:
         """Mark what expired; see `Loader`."""
 
-        async def work() -> Expiring | None:
+        async def work() -> ExpiringCounts | None:
             async with self._database.transaction(PLAN_SETTINGS) as connection:
                 too_many = await self._absent.expire(connection, lease.unit, outdated, most)
                 await self._hold(connection, lease)
@@ -100,10 +102,10 @@ class PostgresLoader:
 
         return await self._database.repeat(work)
 
-    async def weigh(self, lease: Lease, accepted_at: datetime | None) -> Absence:
+    async def weigh(self, lease: Lease, accepted_at: datetime | None) -> UnseenCounts:
         """Count what was not seen; see `Loader`."""
 
-        async def work() -> Absence:
+        async def work() -> UnseenCounts:
             async with self._database.transaction(PLAN_SETTINGS) as connection:
                 absence = await self._absent.weigh(connection, lease.unit, accepted_at)
                 await self._hold(connection, lease)
@@ -226,7 +228,7 @@ class PostgresLoader:
         swept = await self._sweep(connection, lease, batch, commit)
         if others:
             for table in tables:
-                await table.sight()
+                await table.note_unchanged()
         elif commit.closing is not None:
             driver = await driver_of(connection)
             for _, statements in self._statements:

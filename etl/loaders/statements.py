@@ -56,7 +56,7 @@ class LoadStatements:
     create_staging: str
     upsert: str
     takes_source_at: bool
-    sight: str
+    note_unchanged: str
     forget: str
     sweep: str
 
@@ -85,7 +85,7 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
         upsert=_upsert(spec, table, sightings, staging),
         takes_source_at=spec.expiry is not None,
         # The upsert has just set `_observed_at` of what it wrote to $2.
-        sight=(
+        note_unchanged=(
             f"INSERT INTO {sightings} AS g SELECT $1::bigint, {literal(spec.name)}, "
             f"{row_key(spec, 't')}, $2::timestamptz "
             f"FROM pg_temp.{quoted(staging)} AS s JOIN {table} AS t "

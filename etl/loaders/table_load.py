@@ -49,10 +49,12 @@ class TableLoad:
         """Write the staged rows; return place and reason of each refused row."""
         return await self._bisect(self._upsert, 0, len(self._rows))
 
-    async def sight(self) -> None:
+    async def note_unchanged(self) -> None:
         """Note which rows were seen without a change."""
         driver = await driver_of(self._connection)
-        await driver.execute(self._statements.sight, self._project_id, self._commit.observed_at)
+        await driver.execute(
+            self._statements.note_unchanged, self._project_id, self._commit.observed_at
+        )
 
     async def _bisect(
         self, step: Callable[[Any, int, int], Awaitable[None]], first: int, end: int

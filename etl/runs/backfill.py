@@ -1,4 +1,4 @@
-"""Past windows of one stream: which ones are left, in which order, one unit each."""
+"""BackfillRange windows of one stream: which ones are left, in which order, one unit each."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from etl.loaders.leases import Unit
 from etl.runs.report import FAILED, PAUSED, Report, ending_of, not_begun
 from etl.runs.sync import execute_unit
 from etl.runs.windows import Chain
-from etl.runs.work import Plan, Progress, Reached, Tools, sound_watermark
+from etl.runs.work import Progress, ReadingProgress, RunOptions, Tools, trusted_watermark
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class BackfillRange:
     """What a backfill is asked for: the time since an instant, cut into windows of a length.
 
     until: None means up to where sync goes on, or to now. newest_first: the order of the windows.
@@ -34,7 +34,7 @@ class Past:
     done: Collection[str] = ()
 
 
-def windows_left(past: Past, watermark: Watermark, now: datetime) -> list[Span]:
+def windows_left(past: BackfillRange, watermark: Watermark, now: datetime) -> list[Span]:
     """Return the windows that are not known complete, in the order in which they are read."""
     # Up to a full hour, so that a later call cuts the same windows.
     hour = now.replace(minute=0, second=0, microsecond=0)
@@ -59,10 +59,10 @@ def chained(windows: Sequence[Span]) -> list[list[Span]]:
 
 async def backfill_stream(
     tools: Tools,
-    plan: Plan,
+    options: RunOptions,
     stream: Stream,
     project_id: int,
-    past: Past,
+    past: BackfillRange,
     stop: asyncio.Event,
     progress: Progress,
 ) -> list[Report]:
@@ -74,7 +74,7 @@ async def backfill_stream(
     """
     try:
         tail = Unit(project_id, stream.name)
-        watermark = await sound_watermark(tools, plan, stream, tail)
+        watermark = await trusted_watermark(tools, options, stream, tail)
     except EtlError as exc:
         return [Report(project_id, stream.name, TAIL, ending_of(exc))]
     reports: list[Report] = []
@@ -88,7 +88,7 @@ async def backfill_stream(
                 return [*reports, Report(project_id, stream.name, str(window), ending)]
             unit = Unit(project_id, stream.name, str(window))
             report = await execute_unit(
-                tools, plan, stream, unit, stop, whole.within(window), "backfill", chain
+                tools, options, stream, unit, stop, whole.within(window), "backfill", chain
             )
             reports.append(report)
             whole.close(window, report)
@@ -112,7 +112,7 @@ class _Whole:
     def within(self, window: Span) -> Progress:
         """Return what is called while `window` is read."""
 
-        def progress(reached: Reached) -> None:
+        def progress(reached: ReadingProgress) -> None:
             share = reached.share
             if reached.low is not None:
                 # By time, since such a server does not say how many there are.

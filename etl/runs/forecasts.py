@@ -13,7 +13,7 @@ from etl.core.stream import Stream
 from etl.core.window import FAR_AHEAD, Window
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Unit
-from etl.runs.work import Plan, Tools
+from etl.runs.work import RunOptions, Tools
 
 
 def front_will_do(tools: Tools, traits: Mapping[str, Any] | None) -> bool:
@@ -43,11 +43,11 @@ async def known_rows(
 
 
 async def forecast_ahead(
-    tools: Tools, plan: Plan, stream: Stream, unit: Unit, since: datetime, *, exact: bool
+    tools: Tools, options: RunOptions, stream: Stream, unit: Unit, since: datetime, *, exact: bool
 ) -> Forecast:
     """Return what it takes to read what lies ahead of `since`. Raises DestinationError."""
     rows = await tools.history.count_started(unit, stream, [Span(since, FAR_AHEAD)])
-    return Forecast(by_cursor(rows, 0, plan.page_size_records), exact)
+    return Forecast(by_cursor(rows, 0, options.page_size_records), exact)
 
 
 async def forecast_snapshot(
@@ -70,10 +70,14 @@ async def forecast_snapshot(
     return Forecast(requests, True)
 
 
-async def forecast_rotation(tools: Tools, plan: Plan, stream: Stream, project_id: int) -> Forecast:
+async def forecast_rotation(
+    tools: Tools, options: RunOptions, stream: Stream, project_id: int
+) -> Forecast:
     """Return how many resources have their turn now. Raises DestinationError."""
     parents = stream.resources[0].parents
     assert parents is not None
-    turns = await tools.parents.turns(project_id, stream.name, parents, plan.recheck_after)
+    turns = await tools.parents.rotation_state(
+        project_id, stream.name, parents, options.recheck_after
+    )
     # What the sync of the parents brings in before is due, too.
-    return Forecast(min(turns.due, plan.rotation_requests), exact=turns.resources > 0)
+    return Forecast(min(turns.due, options.rotation_requests), exact=turns.resources > 0)

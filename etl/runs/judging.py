@@ -13,11 +13,11 @@ from typing import Any
 
 import structlog
 
-from etl.core.page import Confirmed
+from etl.core.page import Confirmation
 from etl.core.place import Place
 from etl.errors import RequestRefused, SourceError, SourceUnavailable
 from etl.extractors.protocol import id_batches
-from etl.loaders.loader import Absence, Outdated
+from etl.loaders.loader import ExpiryQuery, UnseenCounts
 from etl.runs.load import Work
 from etl.runs.work import stopped
 
@@ -28,7 +28,7 @@ _WITNESSES = 3
 # So many records are taken from the database at once, to be asked for, a count.
 AT_ONCE = 1000
 
-Ask = Callable[[Sequence[str], Sequence[str] | None], Awaitable[Confirmed]]
+Ask = Callable[[Sequence[str], Sequence[str] | None], Awaitable[Confirmation]]
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class Accepted:
     """
 
     at: datetime | None = None
-    left: dict[str, int] = field(default_factory=dict)
+    remaining: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, traits: Mapping[str, Any] | None) -> Accepted:
@@ -53,7 +53,7 @@ class Accepted:
         """Return what traits keep of it: nothing where nothing was ever accepted."""
         if self.at is None:
             return {}
-        left = {table: count for table, count in self.left.items() if count}
+        left = {table: count for table, count in self.remaining.items() if count}
         return {"accepted": {"at": self.at.isoformat(), "left": left}}
 
 
@@ -69,15 +69,15 @@ class Judging(Work):
 
     @property
     def _accepts(self) -> bool:
-        return self.stream.name in self._plan.accept_deletions
+        return self.stream.name in self._options.accept_deletions
 
-    async def _expire(self, outdated: Outdated, ask: Ask, place: Place) -> bool:
+    async def _expire(self, outdated: ExpiryQuery, ask: Ask, place: Place) -> bool:
         """Mark what has expired; tell whether it was believed.
 
         Where more would expire than the guard allows, some of it is asked for: what is still there
         shows that a clock or the expiry is wrong.
         """
-        guard, loader = self._plan.guard, self._loader
+        guard, loader = self._options.guard, self._loader
         most = None if self._accepts else guard.rows
         expiring = await loader.expire(self.lease, outdated, most)
         if expiring is None:
@@ -100,7 +100,7 @@ class Judging(Work):
         await loader.expire(self.lease, outdated, None)
         return True
 
-    async def _expire_outlived(self, outdated: Outdated, ask: Ask, place: Place) -> None:
+    async def _expire_outlived(self, outdated: ExpiryQuery, ask: Ask, place: Place) -> None:
         """Mark what was shown after its time, where no reading shows it again, and is gone now.
 
         Each by its own answer, some at a time, and on with the next while all of them are gone: a
@@ -108,13 +108,13 @@ class Judging(Work):
         """
         outlived, client = replace(outdated, after=None), self._tools.client
         known, loader = None, self._loader
-        while self._questions < self._plan.confirm_requests and not self._stop.is_set():
+        while self._questions < self._options.confirm_requests and not self._stop.is_set():
             some = await loader.expire(self.lease, outlived, 0)
             if some is None:
                 return
             if known is None:
                 known = await loader.known(self.lease, _WITNESSES)
-            sample = some.sample[: self._plan.confirm_requests - self._questions]
+            sample = some.sample[: self._options.confirm_requests - self._questions]
             before = client.requests
             try:
                 found = await ask(sample, [key for key in known if key not in sample])
@@ -128,29 +128,29 @@ class Judging(Work):
             if set(found.gone) < set(sample):
                 return  # the server still has what has expired
 
-    async def _weigh(self) -> Absence | None:
+    async def _weigh(self) -> UnseenCounts | None:
         """Return what the reading did not show; None if the guard does not believe it.
 
         What the stream lost within a day counts, whatever commands did it. What is known to be
         hidden has not vanished, and what was accepted does not count again.
         """
         absence = await self._loader.weigh(self.lease, self.accepted.at)
-        allowed = self.accepted.left.get(self._resource.tables[0].name, 0)
+        allowed = self.accepted.remaining.get(self._resource.tables[0].name, 0)
         vanished = max(0, absence.unasked - allowed)
         if vanished and self._is_too_much(vanished, absence):
             self._withhold(vanished, absence)
             return None
         return absence
 
-    async def _ask_for(self, absence: Absence, at_once: int, ask: Ask, place: Place) -> None:
+    async def _ask_for(self, absence: UnseenCounts, at_once: int, ask: Ask, place: Place) -> None:
         """Ask for the suspects by their keys, as many as one run may, and mark those gone.
 
         What is left is asked for by the next runs, before what was asked for already.
         """
-        client, most = self._tools.client, self._plan.confirm_requests
+        client, most = self._tools.client, self._options.confirm_requests
         loader, table = self._loader, self._resource.tables[0].name
         known = None if self._accepts else await loader.known(self.lease, _WITNESSES)
-        allowed = self.accepted.left.get(table, 0)
+        allowed = self.accepted.remaining.get(table, 0)
         gone, failed, why = 0, list[str](), ""
         while self._questions < most and (keys := await loader.due(self.lease, at_once, failed)):
             if self._stop.is_set():
@@ -168,7 +168,7 @@ class Judging(Work):
                 break
             gone += len(found.gone)
             await self._load(
-                found.page, place, gone=found.gone, there=found.there, failed=found.failed
+                found.page, place, gone=found.gone, existing=found.existing, failed=found.failed
             )
             if not found.proven:
                 break
@@ -177,9 +177,9 @@ class Judging(Work):
         unasked = await loader.unasked(self.lease)
         self._tally.unasked = unasked if self._questions >= most else 0
         if self._accepts:
-            self.accepted.left[table] = unasked
+            self.accepted.remaining[table] = unasked
         elif allowed:
-            self.accepted.left[table] = max(0, min(unasked, allowed - gone))
+            self.accepted.remaining[table] = max(0, min(unasked, allowed - gone))
             if gone:
                 # Or what was accepted would count as lost.
                 self.accepted.at = await self._tools.history.database_now()
@@ -207,8 +207,8 @@ class Judging(Work):
                 rest -= set(keys)
                 page, why = found.page, found.why_failed or "none is found by its key"
                 _log.info("cuts.asked", records=len(keys), found=len(page.records))
-                shown = page.sighting.keys if page.sighting else ()
-                answered = {*shown, *found.gone, *found.there}
+                shown = page.evidence.keys if page.evidence else ()
+                answered = {*shown, *found.gone, *found.existing}
                 left |= {key: why for key in keys if key not in answered}
                 settled = [seen[key] for key in keys if key in answered]
                 await self._load(page, place, settled=settled)
@@ -230,10 +230,10 @@ class Judging(Work):
         if self._accepts:
             self.accepted.at = await self._tools.history.database_now()
 
-    def _is_too_much(self, vanished: int, absence: Absence) -> bool:
-        trips = self._plan.guard.trips(vanished + absence.lost, absence.alive + absence.lost)
+    def _is_too_much(self, vanished: int, absence: UnseenCounts) -> bool:
+        trips = self._options.guard.trips(vanished + absence.lost, absence.alive + absence.lost)
         return trips and not self._accepts
 
-    def _withhold(self, vanished: int, absence: Absence) -> None:
+    def _withhold(self, vanished: int, absence: UnseenCounts) -> None:
         _log.warning("deletions.withheld", absent=vanished, rows=absence.alive, lost=absence.lost)
-        self._tally.withheld = Absence(vanished, absence.alive, lost=absence.lost)
+        self._tally.withheld = UnseenCounts(vanished, absence.alive, lost=absence.lost)

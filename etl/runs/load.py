@@ -20,7 +20,7 @@ from etl.loaders.leases import Lease
 from etl.loaders.loader import Closing, Commit, CutRecord
 from etl.runs.prefetch import prefetched
 from etl.runs.report import Ending, Tally
-from etl.runs.work import Plan, Progress, Reached, Tools, sound_watermark, stopped
+from etl.runs.work import Progress, ReadingProgress, RunOptions, Tools, stopped, trusted_watermark
 
 _log = structlog.get_logger(__name__)
 
@@ -31,14 +31,14 @@ class Work(ABC):
     def __init__(
         self,
         tools: Tools,
-        plan: Plan,
+        options: RunOptions,
         stream: Stream,
         lease: Lease,
         stop: asyncio.Event,
         progress: Progress,
     ) -> None:
         self._tools = tools
-        self._plan = plan
+        self._options = options
         self.stream = stream
         self.lease = lease
         self._stop = stop
@@ -77,7 +77,7 @@ class Work(ABC):
         kept: is committed with each page instead of the page's own place.
         Raises Stopped when it is asked to stop before the end; what was loaded is committed.
         """
-        async with prefetched(pages, self._plan.buffer_bytes, self._stop) as fetched:
+        async with prefetched(pages, self._options.buffer_bytes, self._stop) as fetched:
             async for page in fetched:
                 await self._load(page, kept or page.place)
                 place = page.place
@@ -93,19 +93,19 @@ class Work(ABC):
         place: Place | None,
         *,
         gone: Sequence[str] = (),
-        there: Sequence[str] = (),
+        existing: Sequence[str] = (),
         failed: Sequence[str] = (),
         settled: Sequence[CutRecord] = (),
     ) -> None:
         """Load what becomes of a page in one transaction, together with `place`.
 
-        gone, there, failed: what is known of records that were asked for by their keys; settled:
+        gone, existing, failed: what is known of records that were asked for by their keys; settled:
         cut records that were.
         """
         batch = self._resource.transform(page)
-        seen, sighting = self._note(page, batch), page.sighting
-        if sighting is not None:
-            sighting = dataclasses.replace(sighting, keys=[*seen, *there])
+        seen, evidence = self._note(page, batch), page.evidence
+        if evidence is not None:
+            evidence = dataclasses.replace(evidence, keys=[*seen, *existing])
         requests, bytes_read = self.spent()
         commit = Commit(
             observed_at=page.observed_at,
@@ -113,9 +113,9 @@ class Work(ABC):
             position=self._position(place),
             requests=requests,
             bytes_read=bytes_read,
-            sighting=sighting,
+            evidence=evidence,
             gone=gone,
-            checked=[*page.checked, *there],
+            checked=[*page.checked, *existing],
             tried=[*page.tried, *failed],
             asked=page.asked,
             settled=settled,
@@ -154,7 +154,7 @@ class Work(ABC):
 
     def _note(self, page: Page, batch: Batch) -> Sequence[str]:
         """Return the keys of the stored records that a page shows."""
-        return () if page.sighting is None else page.sighting.keys
+        return () if page.evidence is None else page.evidence.keys
 
     def _position(self, place: Place | None) -> Mapping[str, Any]:
         """Return what the checkpoint keeps."""
@@ -164,17 +164,17 @@ class Work(ABC):
         """Note records that could not be asked about; each counts once, however often it is."""
         self._unanswered.update(keys)
         if self._unanswered:
-            self._tally.passed_over = (len(self._unanswered), why)
+            self._tally.skipped = (len(self._unanswered), why)
 
     def _expect(self, forecast: Forecast) -> None:
         self.forecast = forecast if self.forecast is None else self.forecast + forecast
 
     async def _watermark(self) -> Watermark:
-        return await sound_watermark(self._tools, self._plan, self.stream, self.lease.unit)
+        return await trusted_watermark(self._tools, self._options, self.stream, self.lease.unit)
 
-    def _reached(self, page: Page) -> Reached:
-        seen, expected = page.sighting, page.forecast_records
-        return Reached(
+    def _reached(self, page: Page) -> ReadingProgress:
+        seen, expected = page.evidence, page.forecast_records
+        return ReadingProgress(
             self._records,
             self._tools.client.requests - self._sent,
             expected,

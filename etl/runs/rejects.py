@@ -10,10 +10,10 @@ from typing import Any
 from etl.core.page import Page
 from etl.core.stream import Resource, Stream
 from etl.errors import EtlError
-from etl.loaders.history import History, SetAside
+from etl.loaders.history import History, StoredReject
 from etl.loaders.leases import Leases, Unit
 from etl.loaders.loader import Commit, Loader
-from etl.runs.report import Report, Tally, ending_of, honest_ending
+from etl.runs.report import Report, Tally, ending_of, ending_of_tally
 
 WINDOW = "rejects"  # the unit of a replay; no other work of a stream uses it
 AT_ONCE = 500
@@ -51,7 +51,7 @@ async def _retry_rejects(
         lease = await leases.acquire(unit, run_id, "rejects retry")
     except EtlError as exc:
         return Report(project_id, stream.name, WINDOW, ending_of(exc))
-    report = Report(project_id, stream.name, WINDOW, honest_ending(Tally()))
+    report = Report(project_id, stream.name, WINDOW, ending_of_tally(Tally()))
     report.run_id = lease.run_id
     try:
         rejects = await history.unresolved(project_id, stream.name)
@@ -72,7 +72,7 @@ async def _retry_rejects(
                     ),
                 )
         left = len(await history.unresolved(project_id, stream.name))
-        report.ending = honest_ending(Tally(rejected=left))
+        report.ending = ending_of_tally(Tally(rejected=left))
     except EtlError as exc:
         report.ending = ending_of(exc)
     try:
@@ -88,8 +88,8 @@ async def _retry_rejects(
 
 
 def _parts(
-    stream: Stream, items: Sequence[SetAside]
-) -> Iterator[tuple[Resource, Sequence[SetAside]]]:
+    stream: Stream, items: Sequence[StoredReject]
+) -> Iterator[tuple[Resource, Sequence[StoredReject]]]:
     """Yield the rejects of each resource, in batches."""
     for resource in stream.resources:
         theirs = [item for item in items if resource is _resource_of(stream, item.payload)]
@@ -107,5 +107,5 @@ def _resource_of(stream: Stream, payload: Any) -> Resource:
     return max(found or stream.resources[:1], key=lambda resource: len(resource.key))
 
 
-def _page(items: Sequence[SetAside], observed_at: Any) -> Page:
+def _page(items: Sequence[StoredReject], observed_at: Any) -> Page:
     return Page([item.payload for item in items], True, observed_at, size_bytes=0)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from etl.core.expected import RUNS_BEFORE_ACCEPTING, Lacking
-from etl.core.standing import SET_ASIDE
+from etl.core.statuses import SET_ASIDE
 from etl.errors import (
     EXIT_FAILED,
     EXIT_PARTIAL,
@@ -20,7 +20,7 @@ from etl.errors import (
     Stopped,
     StreamUnavailable,
 )
-from etl.loaders.loader import Absence, Expiring
+from etl.loaders.loader import ExpiringCounts, UnseenCounts
 
 SUCCEEDED, PARTIAL, PAUSED, FAILED, HELD = "succeeded", "partial", "paused", "failed", "held"
 
@@ -113,7 +113,7 @@ class Tally:
     unasked: how many records that a list did not show are still to be asked for. unproven: whether
     the server does not answer questions for single records. unjudged: whether something vanished
     that may also be a record that could not be read. cut: a list showed less than it has.
-    passed_over: resources or records that could not be asked about, and why the last one. clocks:
+    skipped: resources or records that could not be asked about, and why the last one. clocks:
     what each one says, when no two agree. lacking: of lists that show less than they count, how
     much less. miscounted: how many rows more, or less, a list counts than was expected of what is
     new. ahead: why what is dated far ahead could not be read.
@@ -121,20 +121,20 @@ class Tally:
 
     complete: bool = True
     rejected: int = 0
-    withheld: Absence | None = None
-    expiry_withheld: Expiring | None = None
+    withheld: UnseenCounts | None = None
+    expiry_withheld: ExpiringCounts | None = None
     unasked: int = 0
     unproven: bool = False
     unjudged: bool = False
     cut: bool = False
-    passed_over: tuple[int, str] | None = None
+    skipped: tuple[int, str] | None = None
     ahead: str | None = None
     clocks: str | None = None
     lacking: Sequence[Lacking] = ()
     miscounted: int = 0
 
 
-def honest_ending(tally: Tally, stream: str = "") -> Ending:
+def ending_of_tally(tally: Tally, stream: str = "") -> Ending:
     """Return how a unit of `stream` ends that was read to its end and committed."""
     reasons = []
     if tally.lacking:
@@ -191,8 +191,8 @@ def honest_ending(tally: Tally, stream: str = "") -> Ending:
             "Some lists have more than one answer shows, and no further pages: their oldest "
             "entries are missing"
         )
-    if tally.passed_over is not None:
-        count, why = tally.passed_over
+    if tally.skipped is not None:
+        count, why = tally.skipped
         reasons.append(f"{count:,} could not be asked about and wait for their next turn: {why}")
     if tally.ahead is not None:
         reasons.append(

@@ -20,9 +20,9 @@ from etl.extractors.protocol import Answer, is_about_the_stream, is_record_close
 from etl.extractors.single import SingleReader
 from etl.extractors.snapshot import GATHERED_S
 from etl.loaders.loader import Closing
-from etl.loaders.parents import Parent, Turns
+from etl.loaders.parents import Parent, RotationState
 from etl.runs.load import Work
-from etl.runs.report import Ending, honest_ending
+from etl.runs.report import Ending, ending_of_tally
 
 ANSWERS_A_BATCH = 50
 # After so many failures one after the other it is the server, and not the resources.
@@ -37,32 +37,32 @@ class RotationWork(Work):
 
     async def run(self) -> Ending:
         """Ask for the resources whose turn it is. Raises EtlError."""
-        plan, tools, unit = self._plan, self._tools, self.lease.unit
+        options, tools, unit = self._options, self._tools, self.lease.unit
         parents = self._resource.parents
         assert parents is not None
         began_at = tools.client.source_now
         turn = await tools.database.repeat(
-            lambda: tools.parents.in_turn(
+            lambda: tools.parents.due_parents(
                 unit.project_id,
                 unit.stream,
                 parents,
-                plan.rotation_requests,
-                plan.recheck_after,
+                options.rotation_requests,
+                options.recheck_after,
             )
         )
-        before = await self._turns(parents)
+        before = await self._rotation_state(parents)
         self._expect(Forecast(len(turn), exact=True))
         single = SingleReader(
             tools.client,
             self._resource,
             unit.project_id,
-            prefix=plan.prefix,
-            keep_fields=plan.keep_fields,
+            prefix=options.prefix,
+            keep_fields=options.keep_fields,
         )
-        trouble = _Trouble(answered=before.never_checked < before.resources)
-        await self._load_pages(_pages(tools.client, single, parents, turn, trouble))
-        self._tally.passed_over = trouble.passed_over
-        turns = await self._turns(parents)
+        failures = _Failures(answered=before.never_checked < before.resources)
+        await self._load_pages(_pages(tools.client, single, parents, turn, failures))
+        self._tally.skipped = failures.skipped
+        turns = await self._rotation_state(parents)
         # Everything is known as of the oldest check, and not before each one had its turn.
         known_at = began_at if turns.resources == 0 else turns.oldest_check
         if self._clocks_disagree():
@@ -74,13 +74,13 @@ class RotationWork(Work):
             Closing(complete=[], tail_until=tail_until, swept=None, traits={}),
             follow_parents=True,
         )
-        return honest_ending(self._tally, self.stream.name)
+        return ending_of_tally(self._tally, self.stream.name)
 
-    async def _turns(self, parents: Parents) -> Turns:
+    async def _rotation_state(self, parents: Parents) -> RotationState:
         tools, unit = self._tools, self.lease.unit
         return await tools.database.repeat(
-            lambda: tools.parents.turns(
-                unit.project_id, unit.stream, parents, self._plan.recheck_after
+            lambda: tools.parents.rotation_state(
+                unit.project_id, unit.stream, parents, self._options.recheck_after
             )
         )
 
@@ -90,7 +90,7 @@ async def _pages(
     single: SingleReader,
     parents: Parents,
     turn: Sequence[Parent],
-    trouble: _Trouble,
+    failures: _Failures,
 ) -> AsyncIterator[Page]:
     """Yield the answers for these resources, some at a time, and which ones each page is about.
 
@@ -113,27 +113,27 @@ async def _pages(
                     part.checked.append(key)
                 elif not is_about_the_stream(exc):
                     part.tried.append(key)
-                trouble.note(exc, key)
+                failures.note(exc, key)
             else:
-                trouble.end()
+                failures.end()
                 part.checked.append(key)
                 if found is not None:  # else its own stream finds out that it is gone
                     part.add(*found)
-            if trouble.answered and part.is_full:
+            if failures.answered and part.is_full:
                 yield part.page()
                 part = _Part(client)
-        trouble.judge(len(turn))
+        failures.judge(len(turn))
     except EtlError as exc:
         refused = isinstance(exc, SourceError) and (
             is_about_the_stream(exc) or is_record_closed(exc)
         )
-        if refused and not trouble.answered:
+        if refused and not failures.answered:
             part.checked.clear()
         if part.keys:
             yield part.page()
         raise
     # Where others were answered, an address that leads nowhere is that of one resource.
-    part.checked += trouble.unplaced
+    part.checked += failures.unplaced
     if part.keys:
         yield part.page()
 
@@ -176,7 +176,7 @@ class _Part:
         )
 
 
-class _Trouble:
+class _Failures:
     """Tells the trouble of one resource from that of the stream.
 
     answered: whether anything was, also in an earlier turn.
@@ -217,7 +217,7 @@ class _Trouble:
         return list(self._unplaced) if self.answered else ()
 
     @property
-    def passed_over(self) -> tuple[int, str] | None:
+    def skipped(self) -> tuple[int, str] | None:
         """How many resources stay due, and why the last one; None when none does."""
         left = self._failed if self.answered else {**self._failed, **self._unplaced}
         return (len(left), list(left.values())[-1].message) if left else None

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from etl.core.expected import accepted_of, lacking_after, lacking_of
 from etl.core.forecast import Forecast
 from etl.core.page import Batch, Page
-from etl.core.place import Place, Sighting, SnapshotPlace
+from etl.core.place import Evidence, Place, SnapshotPlace
 from etl.errors import KeyRefused, SourceError
 from etl.extractors.single import SingleReader
 from etl.extractors.snapshot import SnapshotReader, fingerprint_of
@@ -26,7 +26,7 @@ from etl.loaders.loader import Closing
 from etl.loaders.parents import Parent
 from etl.runs.forecasts import forecast_snapshot
 from etl.runs.judging import Accepted, Judging
-from etl.runs.report import Ending, honest_ending
+from etl.runs.report import Ending, ending_of_tally
 
 _log = structlog.get_logger(__name__)
 
@@ -51,15 +51,15 @@ class SnapshotWork(Judging):
 
     async def run(self) -> Ending:
         """Read and load every resource of the stream. Raises EtlError."""
-        plan, client = self._plan, self._tools.client
+        options, client = self._options, self._tools.client
         watermark = await self._watermark()
         self.accepted = Accepted.of(watermark.traits)
         self._lacking = lacking_of(watermark.traits)
         self._accepted_counts = accepted_of(watermark.traits)
-        if self.stream.name in plan.accept_counts:
+        if self.stream.name in options.accept_counts:
             for name, lacking in self._lacking.items():
                 self._accepted_counts[name] = self._accepted_counts.get(name, 0) + lacking.rows
-        fingerprint = fingerprint_of(self.stream, plan.prefix, plan.page_size_records)
+        fingerprint = fingerprint_of(self.stream, options.prefix, options.page_size_records)
         forecast = await forecast_snapshot(
             self._tools, self.stream, self.lease.unit.project_id, watermark
         )
@@ -94,8 +94,8 @@ class SnapshotWork(Judging):
                 self._tools.client,
                 resource,
                 self.lease.unit.project_id,
-                prefix=self._plan.prefix,
-                keep_fields=self._plan.keep_fields,
+                prefix=self._options.prefix,
+                keep_fields=self._options.keep_fields,
             )
             reader = self._reader(single)
             pages = reader.pages(place, doubts=resource.mirrors)
@@ -105,7 +105,7 @@ class SnapshotWork(Judging):
             place, self._vouches = place.next_stage(), True
         self._turn_to(self.stream.resources[-1])
         await self._close_snapshot(place)
-        return honest_ending(self._tally, self.stream.name)
+        return ending_of_tally(self._tally, self.stream.name)
 
     def _reader(self, single: SingleReader) -> SnapshotReader:
         project_id = self.lease.unit.project_id
@@ -120,7 +120,7 @@ class SnapshotWork(Judging):
         return SnapshotReader(
             self._tools.client,
             single,
-            self._plan.page_size_records,
+            self._options.page_size_records,
             next_parents,
             self._accepted_counts,
         )
@@ -160,7 +160,7 @@ class SnapshotWork(Judging):
             self._tally.unjudged = True
         else:
             async for keys in self._suspects():
-                nothing = Page([], False, self._tools.client.now, 0, sighting=Sighting([]))
+                nothing = Page([], False, self._tools.client.now, 0, evidence=Evidence([]))
                 await self._load(nothing, first, gone=keys)
         return place
 
@@ -170,9 +170,9 @@ class SnapshotWork(Judging):
         self._tally.cut = place.cut
         lacking = lacking_after(self._lacking, place.lacking)
         self._tally.lacking = list(lacking.values())
-        if place.passed_over:
+        if place.skipped:
             why = "something other than PostHog answered"
-            self._tally.passed_over = (place.passed_over + len(self._unanswered), why)
+            self._tally.skipped = (place.skipped + len(self._unanswered), why)
         known = place.complete and not self._clocks_disagree()
         began_at = min(place.began_at, self._tools.client.source_now)
         await self._note_accepted()

@@ -20,7 +20,7 @@ from etl.streams import STREAMS
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StatusReport:
     """What `status` shows: a row per project and stream, and what is on the queue per project."""
 
     streams: Sequence[dict[str, Any]]
@@ -29,7 +29,7 @@ class Standing:
 
 async def read_status(
     database: Database, tables: Tables, start: datetime, recheck_after: timedelta
-) -> Standing:
+) -> StatusReport:
     """Return how far each stream is. Raises DestinationError.
 
     complete: what is known complete. holes: what is not, from `start` on. incremental: whether
@@ -45,7 +45,7 @@ async def read_status(
         if stream is not None and stream.mode is Mode.ROTATION:
             asked_for = stream.resources[0].parents
             assert asked_for is not None
-            row["turns"] = await parents.turns(
+            row["turns"] = await parents.rotation_state(
                 row["project_id"], stream.name, asked_for, recheck_after
             )
     for row in rows:
@@ -59,4 +59,4 @@ async def read_status(
         until = complete.until
         within = None if until is None else Span(start, max(until, start))
         row["holes"] = [] if within is None else complete.holes(within)
-    return Standing(rows, await count_jobs(database, tables))
+    return StatusReport(rows, await count_jobs(database, tables))

@@ -22,7 +22,7 @@ from etl.runs.report import FAILED, Ending, Report, defect_ending, ending_of
 from etl.runs.rotation import RotationWork
 from etl.runs.snapshot import SnapshotWork
 from etl.runs.windows import Chain, WindowsWork
-from etl.runs.work import Plan, Progress, Tools, rows_now
+from etl.runs.work import Progress, RunOptions, Tools, rows_now
 from etl.tasks import race
 
 _log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ _REPORTED = (
 
 async def execute_unit(
     tools: Tools,
-    plan: Plan,
+    options: RunOptions,
     stream: Stream,
     unit: Unit,
     stop: asyncio.Event,
@@ -60,14 +60,14 @@ async def execute_unit(
     """
     run_id = str(uuid.uuid4())
     try:
-        return await _execute(tools, plan, stream, unit, stop, progress, command, chain, run_id)
+        return await _execute(tools, options, stream, unit, stop, progress, command, chain, run_id)
     finally:
         tools.leases.forget(run_id)
 
 
 async def _execute(
     tools: Tools,
-    plan: Plan,
+    options: RunOptions,
     stream: Stream,
     unit: Unit,
     stop: asyncio.Event,
@@ -82,16 +82,16 @@ async def _execute(
         tools.client.set_clock(await tools.database.repeat(tools.history.database_now))
         lease = await tools.database.repeat(lambda: tools.leases.acquire(unit, run_id, command))
     except EtlError as exc:
-        return Report(unit.project_id, unit.stream, unit.window, ending_of(exc))
+        return Report(unit.project_id, unit.stream, unit.name, ending_of(exc))
     with structlog.contextvars.bound_contextvars(
-        run_id=run_id, project_id=unit.project_id, stream=unit.stream, unit=unit.window
+        run_id=run_id, project_id=unit.project_id, stream=unit.stream, unit=unit.name
     ):
         _log.info("run.started", fence=lease.fence, resumes=lease.position is not None)
-        work = _WORK[stream.mode](tools, plan, stream, lease, stop, progress)
+        work = _WORK[stream.mode](tools, options, stream, lease, stop, progress)
         if isinstance(work, WindowsWork):
             work.chain = chain
         ending = await _held(tools.leases, lease, work)
-        report = Report(unit.project_id, unit.stream, unit.window, ending, run_id)
+        report = Report(unit.project_id, unit.stream, unit.name, ending, run_id)
         report.waited_s = tools.budget.waited_s - waited_before_s
         await _finish(tools, work, report)
         report.seconds = time.monotonic() - began_s
@@ -167,7 +167,7 @@ async def _finish(tools: Tools, work: Work, report: Report) -> None:
         await tools.leases.release(work.lease)
         watermark = await tools.history.watermark(unit)
         report.complete_until = watermark.complete.until or watermark.tail_until
-        if unit.window == work.stream.unit:
+        if unit.name == work.stream.unit:
             report.rows = await rows_now(tools, work.stream, unit.project_id)
 
     try:

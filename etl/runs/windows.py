@@ -26,7 +26,7 @@ from etl.core.outliers import (
 from etl.core.page import Batch, Page
 from etl.core.place import RecordingsPlace
 from etl.core.stream import TAIL
-from etl.core.window import Window, moving_window
+from etl.core.window import Window, tail_window
 from etl.errors import (
     BudgetSpent,
     DatesIgnored,
@@ -37,11 +37,11 @@ from etl.errors import (
 )
 from etl.extractors.recordings import RecordingsReader
 from etl.loaders.history import Watermark
-from etl.loaders.loader import Closing, Outdated
+from etl.loaders.loader import Closing, ExpiryQuery
 from etl.runs.counting import LIST, compare_count
 from etl.runs.forecasts import forecast_ahead, front_will_do, known_rows
 from etl.runs.judging import AT_ONCE, Accepted, Judging
-from etl.runs.report import Ending, Tally, honest_ending
+from etl.runs.report import Ending, Tally, ending_of_tally
 from etl.runs.work import text_of
 
 _log = structlog.get_logger(__name__)
@@ -90,45 +90,43 @@ class WindowsWork(Judging):
         left = reader.resume(self.lease.position)
         if left is not None and left.window.is_ahead:
             left = None  # it is still due, and the moving end comes before it
-        if self.lease.unit.window != TAIL:
-            window = Window(*Span.parse(self.lease.unit.window), also_since=self._chain.reach)
+        if self.lease.unit.name != TAIL:
+            window = Window(*Span.parse(self.lease.unit.name), also_since=self._chain.reach)
             await self._read(reader, window, watermark, left)
-            return honest_ending(self._tally, self.stream.name)
+            return ending_of_tally(self._tally, self.stream.name)
         if left is not None:
             # What was read before the break may have changed since, so the new end follows.
             await self._read(reader, left.window, watermark, left)
             watermark, self._tally = await self._watermark(), Tally(rejected=self._tally.rejected)
-        place = await self._read_moving_end(reader, watermark)
+        place = await self._read_tail(reader, watermark)
         if not self._stop.is_set():
             await self._read_ahead(reader, place, watermark)
         if not self._stop.is_set():
             await self._look_before(reader)
-        return honest_ending(self._tally, self.stream.name)
+        return ending_of_tally(self._tally, self.stream.name)
 
     def _new_reader(self) -> RecordingsReader:
         # How many rows the server may count that it does not list.
         accepted, lacking = accepted_of(self._traits).get(LIST, 0), lacking_of(self._traits)
-        if self.stream.name in self._plan.accept_counts and LIST in lacking:
+        if self.stream.name in self._options.accept_counts and LIST in lacking:
             accepted += lacking[LIST].rows
         return RecordingsReader(
             self._tools.client,
             self.stream,
             self.lease.unit.project_id,
-            prefix=self._plan.prefix,
-            page_size_records=self._plan.page_size_records,
+            prefix=self._options.prefix,
+            page_size_records=self._options.page_size_records,
             traits=self._traits,
             accepted=accepted,
         )
 
     def _moving(self, watermark: Watermark, age: timedelta) -> Window:
-        return moving_window(watermark.tail_until, self._plan.start, watermark.complete, age)
+        return tail_window(watermark.tail_until, self._options.start, watermark.complete, age)
 
-    async def _read_moving_end(
-        self, reader: RecordingsReader, watermark: Watermark
-    ) -> RecordingsPlace:
+    async def _read_tail(self, reader: RecordingsReader, watermark: Watermark) -> RecordingsPlace:
         """Read what is new, and once more everything when a server's count does not fit that."""
         now = self._tools.client.source_now
-        window = self._moving(watermark, self._plan.lookback.due(watermark.swept, now))
+        window = self._moving(watermark, self._options.lookback.due(watermark.swept, now))
         front = front_will_do(self._tools, self._traits)
         place = await self._read(reader, window, watermark, None, front=front)
         counted = Counted.of(self._traits)
@@ -165,7 +163,7 @@ class WindowsWork(Judging):
         client, classes = self._tools.client, self._resource.budget_classes
         if not is_look_before_due(self._traits, client.now):
             return
-        dates = dates_before(self._plan.start, (await self._watermark()).complete)
+        dates = dates_before(self._options.start, (await self._watermark()).complete)
         if dates is None or not await self._tools.budget.has_room(classes):
             return
         self._expect(Forecast(1, exact=True))
@@ -175,7 +173,7 @@ class WindowsWork(Judging):
         except (SourceError, BudgetSpent) as exc:
             _log.warning("probe.failed", reason=exc.message)
         if found is not None:
-            hint = hint_before(self.stream.name, self._plan.start)
+            hint = hint_before(self.stream.name, self._options.start)
             _log.warning("recordings.omitted", hint=hint, newest=found.isoformat())
         await self._keep(looked_before(self._traits, client.now, found, answered=answered))
 
@@ -201,7 +199,7 @@ class WindowsWork(Judging):
         opened_at, requests = client.now, client.requests
         last = self._chain.place
         resumed = left or (None if last is None else last.followed_by(window))
-        await self._foresee(window, watermark, left, follows=resumed is not None, front=front)
+        await self._make_forecast(window, watermark, left, follows=resumed is not None, front=front)
         _log.info("window.opened", since=window.since.isoformat(), until=text_of(window.until))
         self._chain.place = resumed
         pages = reader.pages(window, resumed, front=front)
@@ -216,7 +214,7 @@ class WindowsWork(Judging):
             expired_until = await self._judge_absent(reader, place, watermark)
         if place.window.is_ahead:
             self._traits |= ahead_was_read(opened_at, client.requests - requests)
-        elif self.lease.unit.window == TAIL:  # no count of everything is compared with others
+        elif self.lease.unit.name == TAIL:  # no count of everything is compared with others
             await compare_count(
                 self._tools, self.lease.unit, place, self._traits, self._tally, counted
             )
@@ -227,11 +225,11 @@ class WindowsWork(Judging):
         if page.forecast_records is not None and self.forecast is None:
             # How many rows the server gives at most, if that is known to be less than a page.
             clamp = self._traits.get("clamp")
-            requests = by_offset(page.forecast_records, self._plan.page_size_records, clamp)
+            requests = by_offset(page.forecast_records, self._options.page_size_records, clamp)
             self.forecast = Forecast(requests, exact=True)
         return super()._note(page, batch)
 
-    async def _foresee(
+    async def _make_forecast(
         self,
         window: Window,
         watermark: Watermark,
@@ -245,11 +243,11 @@ class WindowsWork(Judging):
         A server that does not read by cursor says itself how many rows there are, but for what is
         left of a reading.
         """
-        tools, plan, unit, chain = self._tools, self._plan, self.lease.unit, self._chain
+        tools, options, unit, chain = self._tools, self._options, self.lease.unit, self._chain
         if window.is_ahead:
             exact = left is None
             self._expect(
-                await forecast_ahead(tools, plan, self.stream, unit, window.since, exact=exact)
+                await forecast_ahead(tools, options, self.stream, unit, window.since, exact=exact)
             )
             return
         if (watermark.traits or {}).get("envelope") == "count" and not front:
@@ -263,7 +261,7 @@ class WindowsWork(Judging):
             until = left.low or window.since
         rows, older, known = await known_rows(tools, self.stream, unit, window, watermark, until)
         chain.rows += rows
-        requests = by_cursor(chain.rows, older, plan.page_size_records)
+        requests = by_cursor(chain.rows, older, options.page_size_records)
         if left is not None and left.ended:
             requests = 0
         exact = left is None and not front and known
@@ -279,10 +277,10 @@ class WindowsWork(Judging):
         out proves nothing yet. Returns up to when what has expired is marked.
         """
         ask = partial(reader.confirm, place)
-        moving = self.lease.unit.window == TAIL
+        moving = self.lease.unit.name == TAIL
         elsewhere = moving and not (place.everything or place.window.is_ahead)
         now, noted = self._tools.client.source_now, (watermark.traits or {}).get("expired_until")
-        outdated = Outdated(
+        outdated = ExpiryQuery(
             now,
             started_before=place.window.reach if elsewhere else None,
             after=_expired_until(watermark),
@@ -293,7 +291,7 @@ class WindowsWork(Judging):
             absence = await self._weigh()
             if absence is not None and absence.suspects:
                 await self._ask_for(absence, AT_ONCE, ask, place)
-            oldest = self._moving(watermark, self._plan.lookback.grades[-1].age).since
+            oldest = self._moving(watermark, self._options.lookback.grades[-1].age).since
             if elsewhere and place.window.since <= oldest:
                 await self._expire_outlived(outdated, ask, place)
         if not moving:
@@ -319,15 +317,15 @@ class WindowsWork(Judging):
         self._tally.complete &= place.complete
         known = place.complete and not self._clocks_disagree()
         # A server that does not filter has shown everything there is, unless it was left early.
-        since = min(window.reach, self._plan.start) if place.everything else window.since
+        since = min(window.reach, self._options.start) if place.everything else window.since
         until = began_at
         if window.until is not None and place.filters:
             until = min(window.until, began_at)
         # So has one that began where the greatest age would: what is older is not ours to read.
-        oldest = self._moving(watermark, self._plan.lookback.grades[-1].age).since
+        oldest = self._moving(watermark, self._options.lookback.grades[-1].age).since
         everything = place.everything or window.since <= oldest
         age = timedelta.max if everything else (watermark.tail_until or began_at) - window.since
-        swept = self._plan.lookback.sweep(watermark.swept, age, began_at)
+        swept = self._options.lookback.sweep(watermark.swept, age, began_at)
         closing = Closing(
             complete=[Span(since, until)] if known and since < until else [],
             tail_until=began_at if known and moving else None,
@@ -346,7 +344,7 @@ class WindowsWork(Judging):
         self, place: RecordingsPlace, expired_until: datetime | None
     ) -> dict[str, Any]:
         """Return what is kept for the next run; what only a sync knows, only a sync keeps."""
-        if self.lease.unit.window != TAIL:
+        if self.lease.unit.name != TAIL:
             return place.traits.known()
         traits = {name: value for name, value in self._traits.items() if name != "accepted"}
         return {**traits, "expired_until": text_of(expired_until), **self.accepted.traits()}

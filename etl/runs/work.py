@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class ReadingProgress:
     """How far a reading is: records and requests so far, counts.
 
     expected: how many records there are, where the server says so. low: the start down to which
@@ -40,7 +40,7 @@ class Reached:
 
 
 # Called after each batch.
-Progress = Callable[[Reached], None]
+Progress = Callable[[ReadingProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Tools:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunOptions:
     """How a stream is read: from where at first, how much again, in what portions.
 
     guard: how much may vanish at once. accept_deletions: streams that may vanish all the same.
@@ -81,7 +81,9 @@ class Plan:
     keep_fields: Collection[str] = ()
 
 
-async def sound_watermark(tools: Tools, plan: Plan, stream: Stream, unit: Unit) -> Watermark:
+async def trusted_watermark(
+    tools: Tools, options: RunOptions, stream: Stream, unit: Unit
+) -> Watermark:
     """Return the stream's watermarks, cut back where a wrong clock wrote them into the future.
 
     A stretch that ends there is cut back to the start of the run that wrote it, so that what was
@@ -98,7 +100,7 @@ async def sound_watermark(tools: Tools, plan: Plan, stream: Stream, unit: Unit) 
         runs = await tools.database.repeat(
             lambda: history.past_runs(Unit(unit.project_id, stream.name, stream.unit))
         )
-        until = written_since(tail, plan.lookback.grades[-1].age, runs)
+        until = written_since(tail, options.lookback.grades[-1].age, runs)
     _log.warning("watermark.cut_back", was=text_of(tail or end), until=text_of(until))
     await tools.database.repeat(lambda: history.cut_back(unit, until))
     return await tools.database.repeat(lambda: history.watermark(unit))

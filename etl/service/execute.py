@@ -10,7 +10,7 @@ from datetime import datetime
 import orjson
 import structlog
 
-from etl.app import Destination, plan_of
+from etl.app import Destination, run_options_of
 from etl.core.stream import Stream
 from etl.errors import KeyRefused, SourceUnavailable, StreamUnavailable
 from etl.loaders.leases import Unit
@@ -18,8 +18,8 @@ from etl.loaders.queue import Queue, TakenJob
 from etl.runs.backfill import backfill_stream, windows_left
 from etl.runs.report import FAILED, HELD, PARTIAL, PAUSED, Report
 from etl.runs.sync import execute_unit
-from etl.runs.work import Plan, Reached, Tools
-from etl.service.queue import BACKFILL, SYNC, Job, enqueue_rest, portions
+from etl.runs.work import ReadingProgress, RunOptions, Tools
+from etl.service.queue import BACKFILL, SYNC, QueuedWork, enqueue_rest, portions
 from etl.settings import Settings
 from etl.streams import STREAMS
 from etl.tasks import beside, first_of, race
@@ -77,7 +77,7 @@ class Executor:
         self._destination = destination
         self._projects = projects
         self._stop = stop
-        self._plan: Plan = plan_of(settings)
+        self._options: RunOptions = run_options_of(settings)
         self._source_is_known = False
 
     @property
@@ -90,10 +90,10 @@ class Executor:
 
         Never raises but when it is cancelled.
         """
-        job: Job | None = None
+        job: QueuedWork | None = None
         with structlog.contextvars.bound_contextvars(job_id=found.id):
             try:
-                job = Job.read(orjson.loads(found.payload or b"{}"))
+                job = QueuedWork.read(orjson.loads(found.payload or b"{}"))
                 _log.info("job.taken", command=job.command, attempt=found.attempts)
                 again = await self._within_its_turn(queue, tools, job, found)
             except Exception as exc:
@@ -110,7 +110,7 @@ class Executor:
             return again
 
     async def _after_failure(
-        self, queue: Queue, job: Job | None, found: TakenJob, again: Again
+        self, queue: Queue, job: QueuedWork | None, found: TakenJob, again: Again
     ) -> Again | None:
         """Return when a failed job is tried again, None when the next tick brings it anyway."""
         try:
@@ -127,7 +127,7 @@ class Executor:
         return Again(wait_s, again.reason)
 
     async def _within_its_turn(
-        self, queue: Queue, tools: Tools, job: Job, found: TakenJob
+        self, queue: Queue, tools: Tools, job: QueuedWork, found: TakenJob
     ) -> Again | None:
         """Execute a job until it is done, has to give way, or the worker cannot go on."""
         halt = asyncio.Event()
@@ -146,7 +146,9 @@ class Executor:
                 return Again(0.0, "stopped in the middle of a batch")
             return executing.result()
 
-    async def _give_way(self, queue: Queue, job: Job, turn_s: float, halt: asyncio.Event) -> None:
+    async def _give_way(
+        self, queue: Queue, job: QueuedWork, turn_s: float, halt: asyncio.Event
+    ) -> None:
         """Halt the unit after its turn once another project's job has waited for a while."""
         while not halt.is_set():
             await asyncio.sleep(turn_s)
@@ -155,7 +157,7 @@ class Executor:
                 halt.set()
 
     async def _execute(
-        self, queue: Queue, tools: Tools, job: Job, found: TakenJob, halt: asyncio.Event
+        self, queue: Queue, tools: Tools, job: QueuedWork, found: TakenJob, halt: asyncio.Event
     ) -> Again | None:
         stream = STREAMS.get(job.stream)
         if stream is None:
@@ -164,15 +166,15 @@ class Executor:
             reports = await self._backfill(tools, stream, job, found.created, halt)
         else:
             unit = Unit(job.project_id, job.stream, job.unit)
-            reports = [await execute_unit(tools, self._plan, stream, unit, halt, _unseen)]
+            reports = [await execute_unit(tools, self._options, stream, unit, halt, _unseen)]
         await self._note_source(tools, reports)
         again = await self._verdict(queue, job, reports, found.attempts, halt)
-        if again is None and job.sounding:
+        if again is None and job.first_portion_only:
             await enqueue_rest(self._destination, tools, self._settings, job, found.id)
         return again
 
     async def _backfill(
-        self, tools: Tools, stream: Stream, job: Job, since: datetime, halt: asyncio.Event
+        self, tools: Tools, stream: Stream, job: QueuedWork, since: datetime, halt: asyncio.Event
     ) -> list[Report]:
         """Load the windows of a job. since: what was read later than that is not read again."""
         past, history = job.past, tools.history
@@ -181,15 +183,22 @@ class Executor:
                 lambda: history.read_since(job.project_id, job.stream, since)
             )
             past = replace(past, done=done)
-        if job.sounding:
+        if job.first_portion_only:
             unit = Unit(job.project_id, job.stream)
             watermark = await tools.database.repeat(lambda: history.watermark(unit))
             left = portions(windows_left(past, watermark, tools.client.source_now))
             past = job.within(left[0]).past if left else past
-        return await backfill_stream(tools, self._plan, stream, job.project_id, past, halt, _unseen)
+        return await backfill_stream(
+            tools, self._options, stream, job.project_id, past, halt, _unseen
+        )
 
     async def _verdict(
-        self, queue: Queue, job: Job, reports: Sequence[Report], attempts: int, halt: asyncio.Event
+        self,
+        queue: Queue,
+        job: QueuedWork,
+        reports: Sequence[Report],
+        attempts: int,
+        halt: asyncio.Event,
     ) -> Again | None:
         """Return whether and when a job is to be tried again.
 
@@ -226,5 +235,5 @@ class Executor:
             self._source_is_known = True
 
 
-def _unseen(_reached: Reached) -> None:
+def _unseen(_reached: ReadingProgress) -> None:
     """Nobody watches a worker's progress; the runs table has it."""

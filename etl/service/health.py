@@ -40,7 +40,7 @@ class Health:
             web.get("/metrics", self._show_metrics),
         ]
 
-    async def trouble(self) -> str | None:
+    async def why_not_ready(self) -> str | None:
         """Return why no run could begin now, None when one could."""
         try:
             async with asyncio.timeout(_PATIENCE_S), self._one:
@@ -57,9 +57,9 @@ class Health:
         return web.json_response({"alive": True})  # that it is said is what it says
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        trouble = await self.trouble()
-        body = {"ready": trouble is None, "reason": trouble}
-        return web.json_response(body, status=200 if trouble is None else 503)
+        reason = await self.why_not_ready()
+        body = {"ready": reason is None, "reason": reason}
+        return web.json_response(body, status=200 if reason is None else 503)
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
         await self._look()

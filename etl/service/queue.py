@@ -14,7 +14,7 @@ from etl.extractors.projects import project_ids_of
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Unit
 from etl.loaders.queue import NewJob, Queue, open_queue
-from etl.runs.backfill import Past, windows_left
+from etl.runs.backfill import BackfillRange, windows_left
 from etl.runs.work import Tools
 from etl.settings import Settings
 from etl.streams import STREAMS
@@ -35,11 +35,11 @@ _AFTER_ALL_SYNCS = -1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class QueuedWork:
     """What a worker is to do: a unit, or the windows of `window_s` seconds within one span.
 
-    sounding: nothing has been read of the stream yet, so nobody knows whether its server filters by
-    date. The newest portion is read first, and what is left then is queued.
+    first_portion_only: nothing has been read of the stream yet, so it is unknown whether its server
+    filters by date. The newest portion is read first, and the rest is queued after it.
     """
 
     project_id: int
@@ -49,7 +49,7 @@ class Job:
     window_s: float = 0.0
     newest_first: bool = True
     again: bool = False
-    sounding: bool = False
+    first_portion_only: bool = False
 
     @property
     def key(self) -> str:
@@ -62,20 +62,22 @@ class Job:
         return Span.parse(self.unit)
 
     @property
-    def past(self) -> Past:
+    def past(self) -> BackfillRange:
         """What a backfill is asked for."""
         since, until = self.span
-        return Past(since, until, timedelta(seconds=self.window_s), self.newest_first, self.again)
+        return BackfillRange(
+            since, until, timedelta(seconds=self.window_s), self.newest_first, self.again
+        )
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Job:
+    def read(cls, document: Mapping[str, Any]) -> QueuedWork:
         """Read what `asdict` writes; what a newer release writes besides is no hindrance."""
         known = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in document.items() if name in known})
 
-    def within(self, span: Span) -> Job:
+    def within(self, span: Span) -> QueuedWork:
         """Return the job of a part of the time."""
-        return replace(self, unit=str(span), sounding=False)
+        return replace(self, unit=str(span), first_portion_only=False)
 
     def as_new(self) -> NewJob:
         """Return the job as the queue takes it."""
@@ -96,7 +98,7 @@ class Enqueued:
         )
 
 
-def impatient(settings: Settings) -> Settings:
+def with_short_waits(settings: Settings) -> Settings:
     """Return settings under which nobody waits for the budget longer than `LONGEST_WAIT_S`."""
     wait_s = min(settings.max_wait_s, LONGEST_WAIT_S)
     return settings.model_copy(update={"max_wait_s": wait_s})
@@ -123,9 +125,9 @@ async def enqueue_sync(settings: Settings, streams: Sequence[Stream]) -> Enqueue
     Safe to repeat. Raises EtlError.
     """
     enqueued = Enqueued()
-    async with open_source(impatient(settings)) as (destination, tools):
+    async with open_source(with_short_waits(settings)) as (destination, tools):
         for project_id in await project_ids_of(tools.client, settings.projects):
-            jobs = [Job(project_id, each.name, each.unit, SYNC).as_new() for each in streams]
+            jobs = [QueuedWork(project_id, each.name, each.unit, SYNC).as_new() for each in streams]
             address, bookkeeping = destination.queue, destination.tables.bookkeeping
             async with open_queue(address, bookkeeping) as queue, queue.exclusively():
                 put = await queue.put(project_id, jobs)
@@ -133,16 +135,18 @@ async def enqueue_sync(settings: Settings, streams: Sequence[Stream]) -> Enqueue
     return enqueued
 
 
-async def enqueue_backfill(settings: Settings, streams: Sequence[Stream], past: Past) -> Enqueued:
+async def enqueue_backfill(
+    settings: Settings, streams: Sequence[Stream], past: BackfillRange
+) -> Enqueued:
     """Queue the windows of `past` in every project, but for those that are queued or complete.
 
     Safe to repeat. Raises EtlError.
     """
     enqueued = Enqueued()
-    async with open_source(impatient(settings)) as (destination, tools):
+    async with open_source(with_short_waits(settings)) as (destination, tools):
         for project_id in await project_ids_of(tools.client, settings.projects):
             for stream in streams:
-                job = Job(
+                job = QueuedWork(
                     project_id,
                     stream.name,
                     "",
@@ -157,7 +161,7 @@ async def enqueue_backfill(settings: Settings, streams: Sequence[Stream], past: 
 
 
 async def enqueue_rest(
-    destination: Destination, tools: Tools, settings: Settings, job: Job, job_id: int
+    destination: Destination, tools: Tools, settings: Settings, job: QueuedWork, job_id: int
 ) -> None:
     """Queue what is left of a job, now that it is known what its server does. Safe to repeat."""
     await _put_left(destination, tools, settings.page_size_records, job, job.past, but=job_id)
@@ -167,8 +171,8 @@ async def _put_left(
     destination: Destination,
     tools: Tools,
     page_size_records: int,
-    job: Job,
-    past: Past,
+    job: QueuedWork,
+    past: BackfillRange,
     *,
     but: int | None = None,
 ) -> Enqueued:
@@ -200,7 +204,7 @@ def portion_length(
 
 async def _put_windows(
     queue: Queue,
-    job: Job,
+    job: QueuedWork,
     windows: Sequence[Span],
     length: timedelta,
     *,
@@ -213,7 +217,7 @@ async def _put_windows(
     """
     async with queue.exclusively():
         documents = await queue.documents(job.project_id, but=but)
-        others = [Job.read(document) for document in documents]
+        others = [QueuedWork.read(document) for document in documents]
         taken = [
             other.span
             for other in others
@@ -228,6 +232,6 @@ async def _put_windows(
         if is_first and len(jobs) > 1:
             # Only one of them: where the server does not filter, it loads everything there is.
             whole = Span(min(w.since for w in left), max(w.until for w in left))
-            jobs = [replace(job, unit=str(whole), again=False, sounding=True)]
+            jobs = [replace(job, unit=str(whole), again=False, first_portion_only=True)]
         await queue.put(job.project_id, [each.as_new() for each in jobs], _AFTER_ALL_SYNCS)
     return Enqueued(len(left), len(jobs), len(windows) - len(left))

@@ -40,7 +40,7 @@ RAN, SKIPPED, FAILED = "ran", "skipped", "failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ScheduledWork:
     """What is done at the ticks of a schedule; returns the exit code that it earns.
 
     A set event asks it to end soon. It must be safe to repeat.
@@ -54,7 +54,7 @@ class _StoppedWaiting(Exception):
     """Asked to stop before the database was back."""
 
 
-class Ears(Protocol):
+class TickObserver(Protocol):
     """Who wants to know what becomes of ticks."""
 
     def next_tick(self, schedule: str, at: datetime) -> None:
@@ -72,18 +72,18 @@ class Scheduler:
     once. A tick that comes while the last one is worked on is passed over.
     """
 
-    def __init__(self, schedules: Schedules, clock: Clock, ears: Ears) -> None:
+    def __init__(self, schedules: Schedules, clock: Clock, observer: TickObserver) -> None:
         self._schedules = schedules
         self._clock = clock
-        self._ears = ears
+        self._observer = observer
 
-    async def run(self, jobs: list[Job], stop: asyncio.Event) -> None:
+    async def run(self, jobs: list[ScheduledWork], stop: asyncio.Event) -> None:
         """Do the jobs, those of different schedules at once, until `stop` is set."""
         async with asyncio.TaskGroup() as tasks:
             for job in jobs:
                 tasks.create_task(self._keep(job, stop))
 
-    async def _keep(self, job: Job, stop: asyncio.Event) -> None:
+    async def _keep(self, job: ScheduledWork, stop: asyncio.Event) -> None:
         schedule, clock = job.schedule, self._clock
         while not stop.is_set():
             try:
@@ -92,7 +92,7 @@ class Scheduler:
                     await clock.wait(free_at, stop)
                     continue
                 at = tick + random.random() * schedule.jitter
-                self._ears.next_tick(schedule.name, at)
+                self._observer.next_tick(schedule.name, at)
                 if await clock.wait(at, stop):
                     return
                 # More than one may have passed, if the machine slept.
@@ -104,7 +104,7 @@ class Scheduler:
                 return
             except DestinationError as exc:
                 _log.error("tick.failed", schedule=schedule.name, reason=str(exc))
-                self._ears.ticked(schedule.name, FAILED)
+                self._observer.ticked(schedule.name, FAILED)
                 await clock.wait(clock.now() + LOOK_AGAIN, stop)
 
     async def _answered(self, ask: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
@@ -136,12 +136,12 @@ class Scheduler:
             missed = taken.ticked_at
         return missed or schedule.next_after(now), None
 
-    async def _tick(self, job: Job, tick: datetime, stop: asyncio.Event) -> None:
+    async def _tick(self, job: ScheduledWork, tick: datetime, stop: asyncio.Event) -> None:
         """Do the job for a tick that is ours, and close it."""
         name, outcome = job.schedule.name, FAILED
         _log.info("tick.started", schedule=name, tick=tick.isoformat())
         began_at = self._clock.now()
-        self._ears.next_tick(name, job.schedule.next_after(began_at))
+        self._observer.next_tick(name, job.schedule.next_after(began_at))
         async with self._held(name):
             try:
                 code = await job.work(stop)
@@ -157,7 +157,7 @@ class Scheduler:
                 _log.error("tick.failed", schedule=name, reason=str(exc))
             except Exception:  # a defect of ours: report it, and let the next tick come
                 _log.exception("tick.broke", schedule=name)
-        self._ears.ticked(name, outcome)
+        self._observer.ticked(name, outcome)
         if stop.is_set():
             await self._schedules.leave(name)
             return
@@ -172,7 +172,7 @@ class Scheduler:
             return tick
         skipped = schedule.count(tick, now)
         _log.warning("tick.skipped", schedule=schedule.name, tick=last.isoformat(), ticks=skipped)
-        self._ears.ticked(schedule.name, SKIPPED, skipped)
+        self._observer.ticked(schedule.name, SKIPPED, skipped)
         return last
 
     @asynccontextmanager

@@ -23,7 +23,7 @@ from etl.service.health import Health
 from etl.service.http import build, listening
 from etl.service.metrics import Metrics
 from etl.service.queue import enqueue_sync
-from etl.service.scheduler import LOOK_AGAIN, Job, Scheduler
+from etl.service.scheduler import LOOK_AGAIN, ScheduledWork, Scheduler
 from etl.settings import Settings
 from etl.streams import STREAMS
 
@@ -96,7 +96,7 @@ async def _tick(
 ) -> None:
     database, tables = destination.database, destination.tables
 
-    def job(schedule: Schedule) -> Job:
+    def job(schedule: Schedule) -> ScheduledWork:
         streams = settings.choose(schedule.streams)
 
         async def bring_up(stop: asyncio.Event) -> int:
@@ -108,7 +108,7 @@ async def _tick(
             _log.info("units.enqueued", schedule=schedule.name, jobs=put.jobs, already=put.already)
             return EXIT_SUCCEEDED
 
-        return Job(schedule, leave_to_workers if enqueue else bring_up)
+        return ScheduledWork(schedule, leave_to_workers if enqueue else bring_up)
 
     async def tidy(_stop: asyncio.Event) -> int:
         keep = parse_duration(settings.keep_runs)
@@ -118,7 +118,7 @@ async def _tick(
 
     schedules = Schedules(database, tables, str(uuid.uuid4()), settings.lease_s)
     jobs = [job(schedule) for schedule in settings.schedules]
-    jobs.append(Job(Schedule(PRUNE, "20 4 * * *"), tidy))
+    jobs.append(ScheduledWork(Schedule(PRUNE, "20 4 * * *"), tidy))
     await Scheduler(schedules, clock, metrics).run(jobs, stop)
 
 

@@ -25,7 +25,7 @@ from etl.loaders.tables import Tables
 from etl.loaders.taking import Pace, take_jobs
 from etl.runs.work import Tools
 from etl.service.execute import LOOK_EVERY_S, Executor
-from etl.service.queue import impatient
+from etl.service.queue import with_short_waits
 from etl.settings import Settings
 from etl.tasks import beside, first_of, race
 
@@ -61,7 +61,9 @@ async def _work(
         if alive is not None:
             await _touch_first(alive)
             await stack.enter_async_context(beside(_touch(alive)))
-        destination, first = await stack.enter_async_context(open_source(impatient(settings)))
+        destination, first = await stack.enter_async_context(
+            open_source(with_short_waits(settings))
+        )
         projects = await project_ids_of(first.client, settings.projects)
         database, tables = destination.database, destination.tables
         async with open_queue(destination.queue, tables.bookkeeping):
@@ -73,7 +75,7 @@ async def _work(
         for _ in range(concurrency - 1):
             # Each its own, because a run counts the requests of its client.
             idle.put_nowait(
-                await stack.enter_async_context(open_tools(impatient(settings), destination))
+                await stack.enter_async_context(open_tools(with_short_waits(settings), destination))
             )
         executor = Executor(settings, destination, projects, stop)
         _log.info("worker.started", projects=projects, concurrency=concurrency)

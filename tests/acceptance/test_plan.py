@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from etl.core.lookback import parse_duration
-from etl.runs.backfill import Past
+from etl.runs.backfill import BackfillRange
 from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
 from tests.support.pipeline import Pipeline, lists, midnight
@@ -43,16 +43,16 @@ async def test_a_forecast_from_known_counts_is_what_a_backfill_takes(
     pipeline = Pipeline(sandbox, dsn, page_size_records=page_rows)
     await pipeline.sync()
     for since, until, window in ((6, 2, "1d"), (8, 3, "52w"), (7, 3, "2d"), (30, 2, "3d")):
-        past = Past(
+        past = BackfillRange(
             midnight(sandbox, since), midnight(sandbox, until), parse_duration(window), again=True
         )
-        outlooks = await pipeline.plan(past)
+        unit_forecasts = await pipeline.plan(past)
         sandbox.control.reset_requests()
         reports = await pipeline.backfill(past.since, past.until, window, again=True)
         asked = len(lists(sandbox))
-        assert all(each.forecast.exact for each in outlooks)
-        assert sum(each.forecast.requests for each in outlooks) == asked
-        assert sum(each.windows for each in outlooks) == len(reports)
+        assert all(each.forecast.exact for each in unit_forecasts)
+        assert sum(each.forecast.requests for each in unit_forecasts) == asked
+        assert sum(each.windows for each in unit_forecasts) == len(reports)
         assert sum(report.forecast_requests or 0 for report in reports) == asked
         assert all(report.forecast_exact for report in reports)
 
@@ -67,13 +67,13 @@ async def test_a_forecast_without_known_counts_says_at_least_and_is_true(
         spread(sandbox, rows // 3, 3)
     pipeline = Pipeline(sandbox, dsn, lookback="30d")
     for new in (0, 1, 30, 0):
-        (outlook,) = await pipeline.plan()
+        (unit_forecast,) = await pipeline.plan()
         sandbox.control.reset_requests()
         report = await pipeline.sync()
         assert report.ending.exit_code == 0
-        assert not outlook.forecast.exact
-        assert 1 <= outlook.forecast.requests <= len(lists(sandbox))
-        assert report.forecast_requests == outlook.forecast.requests
+        assert not unit_forecast.forecast.exact
+        assert 1 <= unit_forecast.forecast.requests <= len(lists(sandbox))
+        assert report.forecast_requests == unit_forecast.forecast.requests
         sandbox.control.change(*[{"op": "start_session", "start_time": "-1h"}] * new)
 
 
@@ -88,13 +88,13 @@ async def test_a_server_that_counts_is_forecast_from_its_count(
     for _ in range(2):  # until it is known what kind of server this is
         await pipeline.sync()
     await counted_earlier(dsn, hours=25)  # everything is due
-    (outlook,) = await pipeline.plan()
+    (unit_forecast,) = await pipeline.plan()
     sandbox.control.reset_requests()
     report = await pipeline.sync()
     asked = len(lists(sandbox))
-    assert outlook.forecast.exact
+    assert unit_forecast.forecast.exact
     assert report.forecast_exact
-    for forecast in (outlook.forecast.requests, report.forecast_requests or 0):
+    for forecast in (unit_forecast.forecast.requests, report.forecast_requests or 0):
         assert abs(forecast - asked) <= asked / 10
 
 
@@ -104,7 +104,7 @@ async def test_nothing_is_planned_where_all_is_known(start_sandbox: StartSandbox
     pipeline = Pipeline(sandbox, dsn)
     await pipeline.sync()
     sandbox.control.reset_requests()
-    past = Past(midnight(sandbox, 3), midnight(sandbox, 1), timedelta(days=1))
+    past = BackfillRange(midnight(sandbox, 3), midnight(sandbox, 1), timedelta(days=1))
     assert await pipeline.plan(past) == []
     assert len(await pipeline.plan()) == 1
     assert sandbox.control.state()["requests"]["total"] == 0

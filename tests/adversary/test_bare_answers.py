@@ -62,9 +62,9 @@ async def test_a_429_about_a_slow_query_is_asked_again_for_less(
         return asked.path == "session_recordings/" and int(asked.query["limit"]) > 100
 
     adversary.when(is_large, foreign.throttled())
-    impatient = command.with_settings(POSTHOG_ETL_MAX_WAIT_S="1")
+    with_short_waits = command.with_settings(POSTHOG_ETL_MAX_WAIT_S="1")
 
-    result = await impatient.run("sync", "--json")
+    result = await with_short_waits.run("sync", "--json")
 
     assert result.code == 0, result.err
     assert result.report["rows"]["session_recordings"] == 300
@@ -78,9 +78,9 @@ async def test_a_wait_of_a_day_counts_as_an_hour_and_is_reported(
 ) -> None:
     """The run pauses for an hour, and reports the wait that the server named."""
     adversary.when("session_recordings/", foreign.throttled("Slow down.", retry_after=86_400))
-    impatient = command.with_settings(POSTHOG_ETL_MAX_WAIT_S="1")
+    with_short_waits = command.with_settings(POSTHOG_ETL_MAX_WAIT_S="1")
 
-    result = await impatient.run("sync", "--json")
+    result = await with_short_waits.run("sync", "--json")
 
     assert result.code == 6
     assert "86400 seconds; we wait an hour" in result.report["reason"]

@@ -46,18 +46,18 @@ async def test_resources_that_a_firewall_refuses_stay_due(
     adversary.shares = {f"insights/{number}": sharing("token") for number in range(1, 31)}
     blocked = sharing_of(*range(1, 26))
     adversary.when(asks_for(blocked), foreign.page(403))
-    impatient = command.with_settings(
+    with_short_waits = command.with_settings(
         POSTHOG_ETL_REQUEST_ATTEMPTS="1", POSTHOG_ETL_DISABLED_STREAMS=""
     )
 
-    result = await impatient.run("sync", "insights", "insight_sharing", "--json")
+    result = await with_short_waits.run("sync", "insights", "insight_sharing", "--json")
     answered = {asked.path for asked in adversary.requests} & sharing_of(*range(26, 31))
 
     assert result.code == 1
     assert "Something other than PostHog answered 403: a web page" in result.out
     assert await value(dsn, CHECKED) == len(answered)
     adversary.rules.clear()
-    assert (await impatient.run("sync", "insights", "insight_sharing")).code == 0
+    assert (await with_short_waits.run("sync", "insights", "insight_sharing")).code == 0
     assert len(await shared(dsn)) == await value(dsn, CHECKED) == 30
 
 
@@ -68,13 +68,13 @@ async def test_a_page_of_another_machine_never_decides(
     """Whatever its status: the run fails, the key is not refused, and nothing is gone."""
     adversary.add(*recordings(5, adversary.now))
     settings = {"POSTHOG_ETL_REQUEST_ATTEMPTS": "1", "POSTHOG_ETL_MAX_WAIT_S": "1"}
-    impatient = command.with_settings(**settings)
-    await impatient.run("sync")
+    with_short_waits = command.with_settings(**settings)
+    await with_short_waits.run("sync")
     adversary.recordings.popitem()
     adversary.when("session_recordings/r", foreign.page(status))
     adversary.when(lambda asked: "session_ids" in asked.query, foreign.page(status))
 
-    result = await impatient.run("sync")
+    result = await with_short_waits.run("sync")
 
     assert result.code == (6 if status == 429 else 1)
     deleted = "SELECT count(*) FROM posthog.session_recordings WHERE _deleted_at IS NOT NULL"

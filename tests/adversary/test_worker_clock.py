@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from etl.app import open_source, plan_of
+from etl.app import open_source, run_options_of
 from etl.loaders.leases import Unit
 from etl.runs.sync import execute_unit
 from etl.sandbox.server import RunningSandbox
@@ -23,7 +23,12 @@ async def test_every_unit_reads_the_clock_of_the_database_again(
         client.set_clock(client.now - timedelta(days=2))
         unit = Unit(1, SESSION_RECORDINGS.name)
         report = await execute_unit(
-            tools, plan_of(settings), SESSION_RECORDINGS, unit, asyncio.Event(), lambda _: None
+            tools,
+            run_options_of(settings),
+            SESSION_RECORDINGS,
+            unit,
+            asyncio.Event(),
+            lambda _: None,
         )
         assert report.ending.exit_code == 0, report.ending
         behind = await tools.history.database_now() - client.now

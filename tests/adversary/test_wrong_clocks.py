@@ -108,9 +108,9 @@ async def test_what_lies_ahead_costs_one_request_an_hour_and_plan_knows_it(
     for requests in (1, 2, 1):
         if requests == 2:
             await an_hour_passes(dsn)
-        (outlook,) = await pipeline.plan()
+        (unit_forecast,) = await pipeline.plan()
         report = await pipeline.sync()
-        assert (outlook.forecast.requests, report.requests) == (requests, requests)
+        assert (unit_forecast.forecast.requests, report.requests) == (requests, requests)
         assert report.forecast_requests == requests
 
 

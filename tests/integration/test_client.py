@@ -31,7 +31,7 @@ from etl.errors import (
     Throttled,
 )
 from etl.extractors import clocks
-from etl.extractors.client import FIRST_CONTACT_ATTEMPTS, LARGEST_BODY_BYTES, Client, Clock
+from etl.extractors.client import FIRST_CONTACT_ATTEMPTS, LARGEST_BODY_BYTES, Client, DatabaseClock
 from etl.extractors.protocol import Request
 from etl.extractors.recordings import RecordingsReader
 from etl.streams import SESSION_RECORDINGS
@@ -130,7 +130,7 @@ async def connect() -> AsyncIterator[Open]:
             )
             budget = CountingBudget()
             client = Client(
-                session, server.url, budget, Clock(NOON), policy, max_wait_s, secret=KEY
+                session, server.url, budget, DatabaseClock(NOON), policy, max_wait_s, secret=KEY
             )
             return Opened(client, budget, server)
 
@@ -402,7 +402,7 @@ async def test_a_server_that_is_not_there_is_named(connect: Open) -> None:
     async with serving(Server()) as gone:
         url = gone.url
     client = Client(
-        opened.client._session, url, opened.budget, Clock(NOON), PATIENT, 60, secret=KEY
+        opened.client._session, url, opened.budget, DatabaseClock(NOON), PATIENT, 60, secret=KEY
     )
     with pytest.raises(SourceUnavailable, match="Check POSTHOG_HOST"):
         await client.fetch(REQUEST)
@@ -447,7 +447,7 @@ def lists(rows: int, most: int, overloaded_above: int) -> Answer:
 
 def keys_of(pages: list[Page]) -> set[str]:
     """The keys of all records on these pages."""
-    return {key for page in pages if page.sighting is not None for key in page.sighting.keys}
+    return {key for page in pages if page.evidence is not None for key in page.evidence.keys}
 
 
 async def test_a_server_that_cannot_answer_everything_at_once_is_asked_so_only_once(
@@ -541,7 +541,7 @@ async def test_one_page_of_other_dates_does_not_prove_that_a_server_has_no_filte
         traits={"envelope": "count", "date_filter": "honoured"},
     )  # fmt: skip
     (page,) = [page async for page in reader.pages(WINDOW)]
-    assert page.sighting is not None
-    assert page.sighting.keys == ["young"]
+    assert page.evidence is not None
+    assert page.evidence.keys == ["young"]
     assert isinstance(page.place, RecordingsPlace)
     assert page.place.traits.date_filter == "honoured"

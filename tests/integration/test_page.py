@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from etl.loaders.address import parse_database_url
 from etl.loaders.database import Database, Timeouts
-from etl.loaders.glance import Count, Glance
+from etl.loaders.status_queries import Count, StatusQueries
 from etl.loaders.tables import Tables
 from etl.service.page.overview import share_of
 from tests.support.page import KEY, WINDOWS, books_of, put_trouble, served_page
@@ -156,7 +156,7 @@ async def test_large_tables_are_estimated_and_small_ones_counted(dsn: str) -> No
     wanted = [share for share in shares if share is not None]
     database = Database(parse_database_url(dsn), Timeouts())
     try:
-        glance = Glance(database, Tables("posthog"))
+        glance = StatusQueries(database, Tables("posthog"))
         exact = await glance.row_counts(wanted)
         rough = await glance.row_counts(wanted, counted_rows=1000)
     finally:
@@ -179,7 +179,7 @@ async def test_only_the_latest_runs_of_each_stream_are_read(dsn: str) -> None:
         other = await books.run("groups", "running", ago_s=10)
     database = Database(parse_database_url(dsn), Timeouts())
     try:
-        now, found = await Glance(database, Tables("posthog")).recent_runs(30)
+        now, found = await StatusQueries(database, Tables("posthog")).recent_runs(30)
     finally:
         await database.close()
     assert now >= books.now

@@ -17,7 +17,7 @@ from etl.loaders.database import Database, Timeouts
 from etl.loaders.schedules import Schedules
 from etl.loaders.tables import Tables
 from etl.service.metrics import Metrics
-from etl.service.scheduler import Job, Scheduler
+from etl.service.scheduler import ScheduledWork, Scheduler
 from tests.support.clock import JumpingClock
 from tests.support.sql import select, value
 
@@ -77,7 +77,7 @@ async def test_a_new_schedule_is_done_at_once_and_then_at_its_ticks(
     """Nobody waits for the night to see the first rows."""
     clock, stop = stopping_at(2.6)
     notes = Notes(clock)
-    await scheduler(opened, clock).run([Job(HOURLY, notes.work)], stop)
+    await scheduler(opened, clock).run([ScheduledWork(HOURLY, notes.work)], stop)
     assert notes.at == ["12:00", "13:00", "14:00"]
     assert await ticked_at(dsn) == "14:00"
 
@@ -92,7 +92,7 @@ async def test_what_was_missed_is_caught_up_once(opened: Database, dsn: str) -> 
     ):
         clock, stop = stopping_at(0.1, now=begins)
         notes = Notes(clock)
-        await scheduler(opened, clock).run([Job(HOURLY, notes.work)], stop)
+        await scheduler(opened, clock).run([ScheduledWork(HOURLY, notes.work)], stop)
         # The last one is the tick at which it was stopped.
         assert notes.at == expected
 
@@ -104,7 +104,7 @@ async def test_a_tick_that_comes_while_the_last_one_is_worked_on_is_skipped(
     clock, stop = stopping_at(1.9)
     notes = Notes(clock, takes=40 * MINUTE)
     with capture_logs() as logs:
-        await scheduler(opened, clock).run([Job(QUARTERLY, notes.work)], stop)
+        await scheduler(opened, clock).run([ScheduledWork(QUARTERLY, notes.work)], stop)
     assert notes.at == ["12:00", "12:45", "13:30"]
     skipped = [log for log in logs if log["event"] == "tick.skipped"]
     assert [(log["tick"][11:16], log["ticks"]) for log in skipped] == [("12:30", 2), ("13:15", 2)]
@@ -114,10 +114,10 @@ async def test_a_tick_whose_work_was_stopped_is_caught_up(opened: Database, dsn:
     """The next start goes on with it, and not only tomorrow."""
     clock, stop = stopping_at(0.5)
     stopped = Notes(clock, takes=40 * MINUTE)  # stop is set while it works
-    await scheduler(opened, clock).run([Job(HOURLY, stopped.work)], stop)
+    await scheduler(opened, clock).run([ScheduledWork(HOURLY, stopped.work)], stop)
     clock, stop = stopping_at(0.1, now=NOON + 45 * MINUTE)
     again = Notes(clock)
-    await scheduler(opened, clock).run([Job(HOURLY, again.work)], stop)
+    await scheduler(opened, clock).run([ScheduledWork(HOURLY, again.work)], stop)
     assert (stopped.at, again.at) == (["12:00"], ["12:45"])
 
 
@@ -135,7 +135,7 @@ async def test_a_tick_whose_holder_died_is_taken_over_once_its_hold_is_out(
     stop = asyncio.Event()
     clock = JumpingClock(NOON, 1, ends_at=(NOON + 30 * MINUTE, stop))
     notes = Notes(clock, takes=30 * MINUTE)
-    await scheduler(opened, clock).run([Job(HOURLY, notes.work)], stop)
+    await scheduler(opened, clock).run([ScheduledWork(HOURLY, notes.work)], stop)
     assert notes.at == ["12:00"]
 
 
@@ -146,7 +146,9 @@ async def test_of_two_that_serve_one_takes_each_tick(opened: Database, dsn: str)
     notes = [Notes(clock) for clock, _ in both]
     async with asyncio.TaskGroup() as tasks:
         for (clock, stop), each in zip(both, notes, strict=True):
-            tasks.create_task(scheduler(opened, clock, 0.3).run([Job(HOURLY, each.work)], stop))
+            tasks.create_task(
+                scheduler(opened, clock, 0.3).run([ScheduledWork(HOURLY, each.work)], stop)
+            )
     done = sorted(tick for each in notes for tick in each.at)
     assert done == [f"{hour}:00" for hour in range(12, 19)]
 
@@ -184,9 +186,9 @@ async def test_a_job_that_fails_does_not_keep_the_next_tick_from_coming(
         return work
 
     jobs = [
-        Job(HOURLY, fine.work),
-        Job(Schedule("foreseen", "0 * * * *"), failing(EtlError("no"))),  # type: ignore[arg-type]
-        Job(Schedule("defect", "0 * * * *"), failing(KeyError("x"))),  # type: ignore[arg-type]
+        ScheduledWork(HOURLY, fine.work),
+        ScheduledWork(Schedule("foreseen", "0 * * * *"), failing(EtlError("no"))),  # type: ignore[arg-type]
+        ScheduledWork(Schedule("defect", "0 * * * *"), failing(KeyError("x"))),  # type: ignore[arg-type]
     ]
     with capture_logs() as logs:
         await scheduler(opened, clock).run(jobs, stop)
@@ -205,7 +207,7 @@ async def test_a_jitter_delays_each_tick_by_less_than_its_length(
     clock, stop = stopping_at(30)
     notes = Notes(clock)
     jittery = Schedule("hourly", "0 * * * *", jitter=40 * MINUTE)
-    await scheduler(opened, clock).run([Job(jittery, notes.work)], stop)
+    await scheduler(opened, clock).run([ScheduledWork(jittery, notes.work)], stop)
     minutes = [int(at.split(":")[1]) for at in notes.at[1:]]
     assert len(minutes) >= 28
     assert max(minutes) < 40
@@ -222,5 +224,5 @@ async def test_a_tick_of_a_wrong_clock_does_not_hold_up_the_right_ones(
     await wrong.close("hourly", future)
     clock, stop = stopping_at(2.5)
     notes = Notes(clock)
-    await scheduler(opened, clock).run([Job(HOURLY, notes.work)], stop)
+    await scheduler(opened, clock).run([ScheduledWork(HOURLY, notes.work)], stop)
     assert notes.at == ["13:00", "14:00"]

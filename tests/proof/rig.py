@@ -17,9 +17,9 @@ from aiohttp import web
 from sqlalchemy import Engine, event
 
 from etl import app
-from etl.runs.backfill import Past
-from etl.runs.outlook import Outlook
+from etl.runs.backfill import BackfillRange
 from etl.runs.report import Report
+from etl.runs.unit_forecast import UnitForecast
 from etl.sandbox.control import Control
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import running
@@ -143,14 +143,14 @@ class Rig(ABC):
         return self.wait(self._follow(work, kill))
 
     def backfill(
-        self, settings: Settings, past: Past, kill: Kill | None = None
+        self, settings: Settings, past: BackfillRange, kill: Kill | None = None
     ) -> list[Report] | None:
         """Backfill. Returns None if it was killed."""
         stop = asyncio.Event()
         work = app.backfill(settings, [SESSION_RECORDINGS], past, stop, _watch)
         return self.wait(self._follow(work, kill))
 
-    def both(self, settings: Settings, past: Past) -> tuple[list[Report], list[Report]]:
+    def both(self, settings: Settings, past: BackfillRange) -> tuple[list[Report], list[Report]]:
         """Sync and backfill at the same time."""
         stop, stream = asyncio.Event(), [SESSION_RECORDINGS]
 
@@ -164,9 +164,9 @@ class Rig(ABC):
         assert done is not None
         return done
 
-    def plan(self, settings: Settings, past: Past | None) -> list[Outlook]:
+    def plan(self, settings: Settings, past: BackfillRange | None) -> list[UnitForecast]:
         """Plan."""
-        return self.wait(app.foresee(settings, [SESSION_RECORDINGS], past))
+        return self.wait(app.make_forecast(settings, [SESSION_RECORDINGS], past))
 
     async def _follow(self, work: Coroutine[Any, Any, T], kill: Kill | None) -> T | None:
         async with asyncio.timeout(_LONGEST_RUN_S):

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from etl.core.lookback import Lookback
 from etl.errors import EXIT_SUCCEEDED
 from etl.loaders.leases import TAIL
-from etl.runs.backfill import Past
+from etl.runs.backfill import BackfillRange
 from etl.runs.report import Report
 from tests.proof.claims import Copy, Found, Truth, compare, compare_marks
 from tests.proof.counts import Counts
@@ -100,7 +100,7 @@ class Sequence(RuleBasedStateMachine):
                 self._compare_tail(found, before, lookback, marks)
         self._judge(found)
 
-    def _backfill(self, before: Truth, page: int, past: Past, kill: Kill | None) -> None:
+    def _backfill(self, before: Truth, page: int, past: BackfillRange, kill: Kill | None) -> None:
         marks, began_at = self._watermark(), self._oldest_reading(but=TAIL)
         resumes = began_at < before.at
         reports = self.rig.backfill(
@@ -258,7 +258,7 @@ class Sequence(RuleBasedStateMachine):
 
     def _past(
         self, since_d: int, length_h: int | None, window_h: int, newest_first: bool, again: bool
-    ) -> Past:
+    ) -> BackfillRange:
         since = self.rig.now - timedelta(days=since_d)
         until = None if length_h is None else since + timedelta(hours=length_h)
         if until is None and self._watermark()["tail_until"] is None:
@@ -266,7 +266,7 @@ class Sequence(RuleBasedStateMachine):
             until = self.rig.now
         fewest_h = ((until or self.rig.now) - since) // timedelta(hours=_MOST_WINDOWS)
         window = timedelta(hours=max(window_h, fewest_h))
-        return Past(since, until, window, newest_first, again)
+        return BackfillRange(since, until, window, newest_first, again)
 
     def _recording(self, which: int) -> str:
         return self.keys[which % len(self.keys)]

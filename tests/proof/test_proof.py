@@ -35,7 +35,7 @@ Record = Callable[[str, object], None]
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def with_short_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Shorten the waits between attempts, and log only defects of our own."""
     hurried = functools.partial(RetryPolicy, first_wait_s=0.002, first_throttled_wait_s=0.002)
     monkeypatch.setattr(app, "RetryPolicy", hurried)
@@ -54,7 +54,7 @@ def batches(sequences: int) -> range:
 def test_whatever_happens_a_quiet_sync_makes_the_copy_true(
     batch: int,
     dsn: str,
-    impatient: None,
+    with_short_waits: None,
     record_property: Record,
 ) -> None:
     """And every run that reports success has read what it says."""
@@ -65,7 +65,7 @@ def test_whatever_happens_a_quiet_sync_makes_the_copy_true(
 def test_the_same_holds_against_a_server_that_shares_nothing_with_the_sandbox(
     batch: int,
     dsn: str,
-    impatient: None,
+    with_short_waits: None,
     record_property: Record,
 ) -> None:
     """Ties that depend on the offset, clamped pages, rows that change places, wrong clocks."""

@@ -11,10 +11,10 @@ from structlog.testing import capture_logs
 
 from etl import app
 from etl.core.lookback import parse_duration
-from etl.runs.backfill import Past
-from etl.runs.doctor import Finding
-from etl.runs.outlook import Outlook
+from etl.runs.backfill import BackfillRange
+from etl.runs.check import Finding
 from etl.runs.report import Report
+from etl.runs.unit_forecast import UnitForecast
 from etl.sandbox.server import RunningSandbox
 from etl.settings import Settings
 from etl.streams import STREAMS
@@ -91,7 +91,7 @@ class Pipeline:
 
     async def stopped_backfill(self, since: datetime, until: datetime) -> list[Report]:
         """Run a backfill by the day that is asked to stop as soon as it has read anything."""
-        stop, past = asyncio.Event(), Past(since, until, timedelta(days=1))
+        stop, past = asyncio.Event(), BackfillRange(since, until, timedelta(days=1))
         with capture_logs():
             return await app.backfill(self.settings, self._streams, past, stop, _stopping(stop))
 
@@ -105,14 +105,14 @@ class Pipeline:
         again: bool = False,
     ) -> list[Report]:
         """Run a backfill; a report per window that was read."""
-        past = Past(since, until, parse_duration(window), newest_first, again)
+        past = BackfillRange(since, until, parse_duration(window), newest_first, again)
         with capture_logs():
             return await app.backfill(self.settings, self._streams, past, asyncio.Event(), _watch)
 
-    async def plan(self, past: Past | None = None) -> list[Outlook]:
+    async def plan(self, past: BackfillRange | None = None) -> list[UnitForecast]:
         """Ask what would be done."""
         with capture_logs():
-            return await app.foresee(self.settings, self._streams, past)
+            return await app.make_forecast(self.settings, self._streams, past)
 
     async def status(self) -> dict[str, Any]:
         """Return the status of one stream."""

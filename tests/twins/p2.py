@@ -168,10 +168,10 @@ TWINS = [
         promise="P2",
         file="etl/runs/load.py",
         find="        loaded = await self._loader.load(self.lease, batch, commit)\n",
-        replace="""        if "/" in self.lease.unit.window:
+        replace="""        if "/" in self.lease.unit.name:
             from etl.core.coverage import Span
 
-            closing = Closing([Span.parse(self.lease.unit.window)], None, None, {})
+            closing = Closing([Span.parse(self.lease.unit.name)], None, None, {})
             commit = dataclasses.replace(commit, closing=closing)
         loaded = await self._loader.load(self.lease, batch, commit)
 """,

@@ -42,8 +42,8 @@ TWINS = [
         file=_JUDGING,
         find="            found = await ask(batch, known)\n",
         replace="            found = await ask(batch, known)\n"
-        "            page = replace(found.page, records=[], sighting=None)\n"
-        "            found = Confirmed(page, list(batch), [], [])\n",
+        "            page = replace(found.page, records=[], evidence=None)\n"
+        "            found = Confirmation(page, list(batch), [], [])\n",
         caught_by=_TESTS + "test_what_a_list_leaves_out_by_mistake_is_not_taken_for_deleted",
     ),
     Twin(
@@ -169,7 +169,7 @@ TWINS = [
         name="the next sync asks again for what the last one asked for",
         promise="P6",
         file=_LOAD,
-        find="            checked=[*page.checked, *there],\n",
+        find="            checked=[*page.checked, *existing],\n",
         replace="            checked=page.checked,\n",
         caught_by=_SEVERAL,
     ),
@@ -218,8 +218,8 @@ TWINS = [
         name="what was accepted is forgotten when a question fails",
         promise="P6",
         file=_JUDGING,
-        find="            self.accepted.left[table] = unasked\n",
-        replace="            self.accepted.left[table] = self._tally.unasked\n",
+        find="            self.accepted.remaining[table] = unasked\n",
+        replace="            self.accepted.remaining[table] = self._tally.unasked\n",
         caught_by=_SEEN + "test_a_question_that_failed_leaves_the_others_accepted",
     ),
     Twin(
@@ -288,7 +288,7 @@ TWINS = [
         promise="P12",
         file="etl/extractors/snapshot.py",
         find="                    if foreign >= FOREIGN_PARENTS:\n",
-        replace="                    if place.passed_over >= FOREIGN_PARENTS:\n",
+        replace="                    if place.skipped >= FOREIGN_PARENTS:\n",
         caught_by="tests/adversary/test_foreign_answers.py::"
         "test_playlists_that_a_firewall_blocks_here_and_there_keep_no_other_back",
     ),

@@ -71,7 +71,7 @@ TWINS = [
         name="only the last run counts",
         promise="P3",
         file="etl/loaders/history.py",
-        find='            row.update(standing(row, row["failures"]))\n',
+        find='            row.update(state_of(row, row["failures"]))\n',
         replace="",
         caught_by=_STATUS
         + "test_a_window_that_failed_counts_after_a_good_sync_until_its_time_is_loaded",
@@ -79,7 +79,7 @@ TWINS = [
     Twin(
         name="a failed window counts for ever",
         promise="P3",
-        file="etl/core/standing.py",
+        file="etl/core/statuses.py",
         find="    return not Coverage(_united(spans)).holes(span)\n",
         replace="    return False\n",
         caught_by=_STATUS

@@ -8,7 +8,7 @@ import pytest
 
 from etl.core.coverage import Coverage, Span
 from etl.loaders.history import Watermark
-from etl.runs.backfill import Past, chained, windows_left
+from etl.runs.backfill import BackfillRange, chained, windows_left
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -33,17 +33,19 @@ def test_without_an_end_a_backfill_goes_up_to_where_sync_goes_on_or_to_now(
 ) -> None:
     """Later time is not treated as known."""
     watermark = Watermark(tail_until=tail)
-    left = windows_left(Past(since, None, 30 * DAY), watermark, NOW)
+    left = windows_left(BackfillRange(since, None, 30 * DAY), watermark, NOW)
     assert (left[-1].since, left[0].until) == (since, end)
 
 
 def test_what_is_known_complete_cuts_the_chain() -> None:
     """Two stretches, each under its own cursor, the oldest first."""
     known = Watermark(Coverage((Span(MIDNIGHT - 4 * DAY, MIDNIGHT - 2 * DAY),)), MIDNIGHT)
-    past = Past(MIDNIGHT - 6 * DAY, None, DAY)
+    past = BackfillRange(MIDNIGHT - 6 * DAY, None, DAY)
     newest_first = windows_left(past, known, NOW)
     assert [len(chain) for chain in chained(newest_first)] == [2, 2]
-    oldest_first = windows_left(Past(past.since, None, DAY, newest_first=False), known, NOW)
+    oldest_first = windows_left(
+        BackfillRange(past.since, None, DAY, newest_first=False), known, NOW
+    )
     assert oldest_first == newest_first[::-1]
     assert [len(chain) for chain in chained(oldest_first)] == [1] * 4
-    assert len(windows_left(Past(past.since, None, DAY, again=True), known, NOW)) == 6
+    assert len(windows_left(BackfillRange(past.since, None, DAY, again=True), known, NOW)) == 6

@@ -8,7 +8,7 @@ import pytest
 
 from etl.core.coverage import Span, split
 from etl.loaders.history import Watermark
-from etl.service.queue import PORTION, Job, portion_length, portions
+from etl.service.queue import PORTION, QueuedWork, portion_length, portions
 
 DAY = timedelta(days=1)
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,6 +60,6 @@ def test_a_job_is_as_long_as_its_data_is_thin(
 
 def test_a_job_reads_what_it_was_written_as() -> None:
     """All its fields, also the span of its windows."""
-    job = Job(1, "session_recordings", str(WINDOWS[0]), "backfill", 3600.0, False, True)
-    assert Job.read(dict(job.as_new().document)) == job
+    job = QueuedWork(1, "session_recordings", str(WINDOWS[0]), "backfill", 3600.0, False, True)
+    assert QueuedWork.read(dict(job.as_new().document)) == job
     assert (job.past.since, job.past.window) == (SINCE, timedelta(hours=1))

@@ -34,7 +34,7 @@ from etl.errors import (
     Throttled,
     exit_code_of,
 )
-from etl.runs.report import Ending, Report, Tally, defect_ending, ending_of, honest_ending
+from etl.runs.report import Ending, Report, Tally, defect_ending, ending_of, ending_of_tally
 
 ENDINGS: list[tuple[EtlError, str, int]] = [
     (KeyRefused("no"), "failed", EXIT_KEY_REFUSED),
@@ -66,12 +66,12 @@ def test_no_error_ends_in_success(error: EtlError, status: str, code: int) -> No
 
 def test_only_a_complete_reading_without_rejects_succeeded() -> None:
     """A run that was read to its end but is unsure, or has rejects, is partial."""
-    assert honest_ending(Tally()) == Ending("succeeded", EXIT_SUCCEEDED)
-    rejected = honest_ending(Tally(rejected=3))
+    assert ending_of_tally(Tally()) == Ending("succeeded", EXIT_SUCCEEDED)
+    rejected = ending_of_tally(Tally(rejected=3))
     assert (rejected.status, rejected.exit_code) == ("partial", EXIT_PARTIAL)
     assert "could not be stored: 3" in (rejected.reason or "")
     for count in (0, 3):
-        changing = honest_ending(Tally(complete=False, rejected=count))
+        changing = ending_of_tally(Tally(complete=False, rejected=count))
         assert (changing.status, changing.exit_code) == ("partial", EXIT_PARTIAL)
         assert "may be missing" in (changing.reason or "")
 

@@ -121,9 +121,9 @@ def choose_user(data_dir: Path, cluster: Path, postgres: Path) -> ServerUser:
             return user
         refusals.append(" ".join(trial.stdout.split()))
     ServerUser(data_dir.stat().st_uid, 0).admit(data_dir)
-    trouble = "refuses root, and cannot run as anybody else" if me.uid == 0 else "cannot run"
+    refusal = "refuses root, and cannot run as anybody else" if me.uid == 0 else "cannot run"
     raise ConfigurationError(
-        f"Postgres {trouble} here ({'; '.join(refusals)})",
+        f"Postgres {refusal} here ({'; '.join(refusals)})",
         remedy="Run as an ordinary user, or name a data directory that every user can reach, "
         "such as one under /var/lib, or set DATABASE_URL",
     )

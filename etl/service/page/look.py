@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from etl.app import Destination
-from etl.core.standing import PAUSED, RUNNING
+from etl.core.statuses import PAUSED, RUNNING
 from etl.errors import DestinationUnavailable
-from etl.loaders.glance import Count, Glance
 from etl.loaders.history import History
 from etl.loaders.queue import count_jobs
+from etl.loaders.status_queries import Count, StatusQueries
 from etl.service.page.overview import (
     Bar,
     Overview,
@@ -55,7 +55,7 @@ class Look:
 
     def __init__(self, destination: Destination, settings: Settings) -> None:
         self._destination = destination
-        self._glance = Glance(destination.database, destination.tables)
+        self._glance = StatusQueries(destination.database, destination.tables)
         self._history = History(destination.database, destination.tables)
         self._source = Source(
             host=settings.host,

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from etl.core.standing import DIED, RUNNING
+from etl.core.statuses import DIED, RUNNING
 from etl.logs import Redactor
 from etl.service.page import words
 from etl.service.page.calendar import Month
@@ -78,10 +78,10 @@ class Renderer:
             reason=page.run["reason"] if page.run["status"] != RUNNING or running else DIED,
         )
 
-    def trouble(self, title: str, said: str, *, root: str = "", live: bool = False) -> str:
+    def error_page(self, title: str, said: str, *, root: str = "", live: bool = False) -> str:
         """Return a page that says what is wrong."""
         return self._render(
-            "trouble.html",
+            "error.html",
             live,
             root=root,
             live_at=None,

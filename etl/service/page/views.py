@@ -87,12 +87,12 @@ class _Views:
 
     def _database_away(self, exc: DestinationError, root: str, *, live: bool) -> web.StreamResponse:
         title = "The database cannot be read"
-        text = self._renderer.trouble(title, str(exc), root=root, live=live)
+        text = self._renderer.error_page(title, str(exc), root=root, live=live)
         return _html(text, status=503)
 
     def _nothing_here(self, root: str) -> web.StreamResponse:
         said = "There is no such page, or the run is so old that it was removed."
-        return _html(self._renderer.trouble("Not found", said, root=root), status=404)
+        return _html(self._renderer.error_page("Not found", said, root=root), status=404)
 
 
 def _answer(request: web.Request, text: str, at: datetime) -> web.StreamResponse:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.core.coverage import Coverage, Span
-from etl.core.window import AHEAD, LATENESS, LONGEST_SESSION, MARGIN, Window, moving_window
+from etl.core.window import AHEAD, LATENESS, LONGEST_SESSION, MARGIN, Window, tail_window
 from tests.support.examples import MANY
 from tests.unit.core.spans import united
 
@@ -117,7 +117,7 @@ def test_a_window_has_aware_bounds_in_order(since: datetime, until: datetime | N
 
 def test_the_first_sync_reads_everything_since_the_start() -> None:
     """There is no watermark yet."""
-    assert moving_window(None, NOW, Coverage(), timedelta(hours=72)) == Window(NOW)
+    assert tail_window(None, NOW, Coverage(), timedelta(hours=72)) == Window(NOW)
 
 
 @given(INSTANTS, INSTANTS, st.lists(st.tuples(INSTANTS, INSTANTS), max_size=4), AGES)
@@ -126,7 +126,7 @@ def test_a_later_sync_reads_again_what_is_known_and_young_and_makes_no_hole(
 ) -> None:
     """Recordings change after they were first seen, also those from before the start."""
     complete = united(Span(*pair) for pair in ends)
-    window = moving_window(tail_until, start, complete, age)
+    window = tail_window(tail_until, start, complete, age)
     assert window.until is None
     assert tail_until - age <= window.since <= tail_until
     assert window.since <= max(start, tail_until - age)

@@ -69,7 +69,7 @@ class Finding:
         return {"about": self.about, "ok": self.well, "scope": self.scope, "found": self.said}
 
 
-class Uncounted:
+class NoBudget:
     """The budget if there is no database to count requests in; `check` sends only a few."""
 
     async def acquire(self, classes: Sequence[str]) -> None:
@@ -81,7 +81,7 @@ class Uncounted:
             await asyncio.sleep(seconds)
 
 
-def trouble(about: str, exc: EtlError) -> Finding:
+def failed_finding(about: str, exc: EtlError) -> Finding:
     """Return the finding for an error."""
     return Finding(about, False, str(exc), exc.exit_code)
 
@@ -96,7 +96,7 @@ def examine_required(required: Mapping[str, Callable[[], object]]) -> list[Findi
         try:
             read()
         except ConfigurationError as exc:
-            findings.append(trouble(about, exc))
+            findings.append(failed_finding(about, exc))
     return findings
 
 
@@ -124,7 +124,7 @@ def examine_hosts(host: str, known: Sequence[str]) -> list[Finding]:
     try:
         doubt = refuse_other_source(host, known)
     except EtlError as exc:
-        return [trouble("source", exc)]
+        return [failed_finding("source", exc)]
     return [] if doubt is None else [Finding("source", True, doubt)]
 
 
@@ -141,7 +141,7 @@ async def examine_source(
         try:
             project_id = await project_id_of(client, project)
         except EtlError as exc:
-            findings.append(trouble(f"project {project}", exc))
+            findings.append(failed_finding(f"project {project}", exc))
             continue
         for stream in streams:
             findings.append(await examine_stream(client, stream, project_id, prefix, scopes))
@@ -162,7 +162,7 @@ async def examine_key(client: Client) -> tuple[Finding, Sequence[str] | None]:
     except SourceError as exc:
         if isinstance(exc, StreamUnavailable):
             return Finding("key", True, "the server does not tell its scopes"), None
-        return trouble("key", exc), None
+        return failed_finding("key", exc), None
     if not isinstance(scopes, list):
         return Finding("key", True, "accepted, with every scope"), None
     return Finding("key", True, f"accepted; scopes: {', '.join(map(str, scopes))}"), scopes
@@ -202,7 +202,7 @@ async def examine_stream(
         said = f"{_unavailable(exc)}: {exc}"
         return Finding(about, False, said, exc.exit_code, stream.scope)
     except EtlError as exc:
-        return replace(trouble(about, exc), scope=stream.scope)
+        return replace(failed_finding(about, exc), scope=stream.scope)
     return Finding(about, True, said, scope=stream.scope)
 
 

@@ -66,7 +66,7 @@ def failures(
     return found
 
 
-def standing(row: Row, found: Sequence[Failure]) -> dict[str, Any]:
+def state_of(row: Row, found: Sequence[Failure]) -> dict[str, Any]:
     """Return `status` and `reason` of a stream: those of its last run or of its worst failure.
 
     row: the last run, with `held`.

@@ -51,7 +51,7 @@ class Share:
     projects: Sequence[int]
 
 
-class Glance:
+class StatusQueries:
     """Only reads. Every method raises DestinationError and is safe to repeat."""
 
     def __init__(self, database: Database, tables: Tables) -> None:

@@ -10,11 +10,11 @@ from etl.core.budget import Limits
 from etl.core.forecast import Forecast, by_cursor, by_offset, duration_s
 from etl.core.outliers import dates_before, is_ahead_due, is_look_before_due
 from etl.core.stream import TAIL, Mode, Stream
-from etl.core.window import AHEAD, Window, moving_window
+from etl.core.window import AHEAD, Window, tail_window
 from etl.extractors.recordings import RecordingsReader
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Unit
-from etl.runs.backfill import Past, chained, windows_left
+from etl.runs.backfill import BackfillRange, chained, windows_left
 from etl.runs.forecasts import (
     forecast_ahead,
     forecast_rotation,
@@ -22,11 +22,11 @@ from etl.runs.forecasts import (
     front_will_do,
     known_rows,
 )
-from etl.runs.work import Plan, Tools
+from etl.runs.work import RunOptions, Tools
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class UnitForecast:
     """Neighbouring windows that one cursor reads, and what that takes.
 
     since: None for all there is; until: None is the moving end. windows: a count. seconds: at the
@@ -43,7 +43,7 @@ class Outlook:
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        """Return the outlook as a JSON document."""
+        """Return the unit_forecast as a JSON document."""
         return {
             "project_id": self.project_id,
             "stream": self.stream,
@@ -57,14 +57,14 @@ class Outlook:
         }
 
 
-async def outlook(
+async def unit_forecasts(
     tools: Tools,
-    plan: Plan,
+    options: RunOptions,
     stream: Stream,
     project_id: int,
-    past: Past | None,
+    past: BackfillRange | None,
     limits: Limits,
-) -> list[Outlook]:
+) -> list[UnitForecast]:
     """Return what is ahead of one stream, in the order in which it would be read.
 
     Nothing is ahead of a backfill whose time is known complete. Raises EtlError.
@@ -76,14 +76,14 @@ async def outlook(
         if stream.mode is Mode.SNAPSHOT:
             forecast = await forecast_snapshot(tools, stream, project_id, watermark)
         else:
-            forecast = await forecast_rotation(tools, plan, stream, project_id)
+            forecast = await forecast_rotation(tools, options, stream, project_id)
         spent = await tools.budget.spent(stream.budget_classes)
         seconds = duration_s(forecast.requests, stream.budget_classes, limits, spent, now)
-        return [Outlook(project_id, stream.name, unit.window, None, None, 1, forecast, seconds)]
+        return [UnitForecast(project_id, stream.name, unit.name, None, None, 1, forecast, seconds)]
     stretches: list[tuple[Window, int]] = []
     if past is None:
-        age = plan.lookback.due(watermark.swept, tools.client.source_now)
-        window = moving_window(watermark.tail_until, plan.start, watermark.complete, age)
+        age = options.lookback.due(watermark.swept, tools.client.source_now)
+        window = tail_window(watermark.tail_until, options.start, watermark.complete, age)
         stretches.append((window, 1))
     else:
         for windows in chained(windows_left(past, watermark, tools.client.source_now)):
@@ -92,15 +92,15 @@ async def outlook(
         # Such a server is read in one go, whatever was asked for.
         stretches = [(stretches[0][0], sum(count for _, count in stretches))]
     spent = await tools.budget.spent(stream.budget_classes)
-    outlooks: list[Outlook] = []
+    unit_forecasts: list[UnitForecast] = []
     requests = 0
     for window, count in stretches:
-        forecast = await _forecast(tools, plan, stream, unit, window, watermark)
+        forecast = await _forecast(tools, options, stream, unit, window, watermark)
         if past is None:
-            forecast += await _outliers(tools, plan, stream, unit, watermark)
+            forecast += await _outliers(tools, options, stream, unit, watermark)
         requests += forecast.requests
-        outlooks.append(
-            Outlook(
+        unit_forecasts.append(
+            UnitForecast(
                 project_id,
                 stream.name,
                 TAIL if past is None else "windows",
@@ -111,25 +111,30 @@ async def outlook(
                 duration_s(requests, stream.budget_classes, limits, spent, now),
             )
         )
-    return outlooks
+    return unit_forecasts
 
 
 async def _outliers(
-    tools: Tools, plan: Plan, stream: Stream, unit: Unit, watermark: Watermark
+    tools: Tools, options: RunOptions, stream: Stream, unit: Unit, watermark: Watermark
 ) -> Forecast:
     """Return what it takes to read what lies ahead, and to look for what lies before `start`."""
     forecast, now = Forecast(0, exact=True), tools.client.now
     if is_ahead_due(watermark.traits, now):
         exact = "ahead" in (watermark.traits or {})
-        forecast = await forecast_ahead(tools, plan, stream, unit, now + AHEAD, exact=exact)
+        forecast = await forecast_ahead(tools, options, stream, unit, now + AHEAD, exact=exact)
     if is_look_before_due(watermark.traits, now):
-        looks = dates_before(plan.start, watermark.complete) is not None
+        looks = dates_before(options.start, watermark.complete) is not None
         forecast += Forecast(int(looks), exact=True)
     return forecast
 
 
 async def _forecast(
-    tools: Tools, plan: Plan, stream: Stream, unit: Unit, window: Window, watermark: Watermark
+    tools: Tools,
+    options: RunOptions,
+    stream: Stream,
+    unit: Unit,
+    window: Window,
+    watermark: Watermark,
 ) -> Forecast:
     traits = watermark.traits or {}
     front = front_will_do(tools, traits)
@@ -138,16 +143,16 @@ async def _forecast(
             tools.client,
             stream,
             unit.project_id,
-            prefix=plan.prefix,
+            prefix=options.prefix,
             page_size_records=1,
             traits=watermark.traits,
         )
         async for page in reader.pages(window):
             if page.forecast_records is not None:
                 rows = page.forecast_records
-                requests = by_offset(rows, plan.page_size_records, traits.get("clamp"))
+                requests = by_offset(rows, options.page_size_records, traits.get("clamp"))
                 return Forecast(requests, exact=True)
             break
     # By the rows that are known; a lower bound unless all, with the margins, is complete.
     rows, older, complete = await known_rows(tools, stream, unit, window, watermark)
-    return Forecast(by_cursor(rows, older, plan.page_size_records), complete and not front)
+    return Forecast(by_cursor(rows, older, options.page_size_records), complete and not front)
