@@ -55,7 +55,7 @@ async def test_what_a_snapshot_read_long_ago_is_read_again(
     at = "to_jsonb(now() - interval '7 days')"
     await select(
         dsn,
-        f"UPDATE posthog_etl.checkpoints SET position = position || jsonb_build_object('at', {at})",
+        f"UPDATE posthog_etl.checkpoints SET position = jsonb_set(position, '{{place,at}}', {at})",
     )
     assert (await pipeline.sync()).ending.exit_code == 0
     assert (await stored(dsn, "groups"))[key]["group_properties"] == {"new": True}
