@@ -85,7 +85,7 @@ def show_forecasts(unit_forecasts: Sequence[UnitForecast]) -> None:
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """Print what the doctor found, a line each."""
+    """Print the findings, one per line."""
     table = Table("", "what", "scope", "found")
     for finding in findings:
         mark = "[green]ok[/]" if finding.well else "[red]no[/]"

@@ -40,7 +40,8 @@ class Page:
     source_at: what clocks agreed on then, None where no two did.
     place: committed with the rows; a later run goes on from it. None where nothing is resumed.
     asked: the (date_from, date_to) that may have cut records; None if nothing can be cut.
-    checked, tried: keys of resources that were asked about, and of those that were in vain.
+    checked: keys of resources that were asked about.
+    tried: keys of resources for which the request failed.
     """
 
     records: list[Record]

@@ -22,7 +22,7 @@ from etl.core.window import Window
 
 Instant = Annotated[datetime, Meta(tz=True)]
 
-# Recordings with one start, across the edge of two pages, that are told apart without a question.
+# The most keys kept of recordings that start at the instant where a page ends.
 _MOST_EDGE_KEYS = 2_000
 # Long enough for a pause of an hour, and for the next call of a cron job after it.
 WORTH_RESUMING = timedelta(hours=2)
@@ -67,7 +67,10 @@ class Traits(Struct, frozen=True, omit_defaults=True):
     @classmethod
     def of(cls, traits: Mapping[str, Any] | None) -> Traits:
         """Return what is among the traits of a watermark."""
-        return msgspec.convert(traits or {}, cls)
+        try:
+            return msgspec.convert(traits or {}, cls)
+        except msgspec.ValidationError:
+            return cls()  # written by another version; the server is asked anew
 
     def known(self) -> dict[str, Any]:
         """Return what is known as JSON."""
@@ -117,7 +120,8 @@ class RecordingsPlace(Place, frozen=True, kw_only=True):
     asked: the (date_from, date_to) sent, None to a server that does not filter.
     filters: False once the server answered with rows outside the dates.
     ordered: whether all came newest start first.
-    low: the start that was reached, above: the one before; edge: the keys at `low`.
+    low: the start of the last row read. above: the start of the row before it.
+    edge: the keys of the rows that start at `low`.
     witness: the key of a record that was seen.
     exhausted: the list itself was at its end, not only the window.
     source_ahead_s: how far the server's clock was ahead of the database's when it last answered.
@@ -289,7 +293,7 @@ class SnapshotPlace(Place, frozen=True, kw_only=True):
     something other than PostHog answered.
     cut: a list showed less than it has.
     lacking: by the address of a list, how many rows it counted and did not show.
-    took: pages and parents of the stages that are read.
+    took: pages and parents of each finished stage.
     """
 
     at: Instant

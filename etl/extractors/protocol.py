@@ -118,8 +118,7 @@ def list_request(
     """Return the request for a page of a list.
 
     It has only parameters that every server knows, because an unknown one is a 400. So the order is
-    the
-    default one: newest start first, in every version. A server that filters by date always gets
+    the default one: newest start first, in every version. A server that filters by date always gets
     `dates`, because without them it searches only three days.
     """
     params = []
@@ -248,7 +247,7 @@ def parse_list(body: bytes, read: Callable[[Raw], TypedRecord | None] | None = N
         by_cursor=by_cursor,
         more=more,
         cursor=cursor if isinstance(cursor, str) and cursor else None,
-        count=count if isinstance(count, int) else None,
+        count=count if type(count) is int else None,
     )
 
 
@@ -284,7 +283,7 @@ def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> Re
         raise _unreadable("The server's answer is JSON but not a list")
     said = document if isinstance(document, dict) else {}
     count = said.get("count")
-    count = count if isinstance(count, int) else None
+    count = count if type(count) is int else None
     following = said.get("next")
     cursor, cursor_name = said.get("next_cursor"), "after"
     by_cursor = said.get("has_next") is not None

@@ -90,7 +90,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         if place is None:
             return None
         if not self._client.requests:
-            # What is left may need no request, and yet the server's clock has to vote.
+            # The rest may need no request, but the server's clock must still be counted.
             self._client.source_ahead_s = place.source_ahead_s
         self._longest, self._traits = place.longest, place.traits
         return place
@@ -140,7 +140,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
                 answer = await self._client.fetch(request, shrinkable=len(keys) > 1)
             except (SourceUnavailable, RequestRefused) as exc:
                 if len(keys) == 1 or not isinstance(exc, SourceOverloaded):
-                    # One of them may be what it cannot answer for.
+                    # One of these keys may be the one that the server cannot answer for.
                     _log.warning("confirmation.failed", keys=len(keys), reason=exc.message)
                     return await self._retrieve(keys, witnesses, believed=known is None)
                 _log.warning("confirmation.halved", keys=len(keys), reason=exc.message)
@@ -239,7 +239,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         place = replace(answered.place, began_at=answered.answer.source_at or clocks.earliest)
         skew = clocks.latest - before
         if place.asked is not None and window.until is None and skew > TOLERANCE:
-            # Its recordings may have the dates of the clock that is ahead.
+            # The clock that is ahead may have dated the server's recordings.
             _log.warning("clock.skewed", seconds=round(skew.total_seconds()))
             place = replace(place, asked=self._dates(place.part, clocks.latest))
             return await self._ask(place, None)

@@ -7,10 +7,10 @@ groups of each type).
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace as replaced
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import blake2b
@@ -119,8 +119,8 @@ class SnapshotReader(ListReader[SnapshotPlace]):
             except (StreamUnavailable, ForeignAnswer) as exc:
                 if parent is None or not await self._is_about_parent(exc):
                     raise
-                # It vanished while we were reading, or the key's owner may not see it, or a
-                # firewall lets nothing through for it: what belongs to it is not judged this time.
+                # The parent vanished, the key's owner may not see it, or a firewall blocks it. Its
+                # rows are not judged in this run.
                 refused = exc
                 place = replace(place, walk=None, refused=place.refused + 1)
                 foreign = foreign + 1 if isinstance(exc, ForeignAnswer) else 0
@@ -275,9 +275,9 @@ class SnapshotReader(ListReader[SnapshotPlace]):
 
 
 def _together(one: Page, other: Page) -> Page:
-    """Return two pages as one, observed when the first one was, standing where the second does."""
+    """Return both pages as one: observed when the first was, with the place of the second."""
     unjudged = [owner for page in (one, other) if page.evidence for owner in page.evidence.unjudged]
-    return replaced(
+    return dataclasses.replace(
         other,
         records=[*one.records, *other.records],
         dirty=one.dirty or other.dirty,

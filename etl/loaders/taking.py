@@ -83,7 +83,7 @@ async def take_jobs(
 
 
 class _Bounded(Queries):
-    """PgQueuer's statements, but for two things. lost: set to have the queue opened again."""
+    """PgQueuer's statements with two changes. lost: is set so that the queue is opened again."""
 
     bound = 1
     lost: Event
@@ -123,7 +123,7 @@ class _Bounded(Queries):
 
 
 class _Manager(QueueManager):
-    """PgQueuer's own, which waits for jobs in hand when it hears nothing: it lets them know."""
+    """PgQueuer's manager. It sets `lost` when the listener fails, so that running jobs end."""
 
     lost: Event
 

@@ -1,4 +1,4 @@
-"""BackfillRange windows of one stream: which ones are left, in which order, one unit each."""
+"""The past windows of one stream: which are left, in which order; one unit each."""
 
 from __future__ import annotations
 

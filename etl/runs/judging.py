@@ -35,8 +35,8 @@ Ask = Callable[[Sequence[str], Sequence[str] | None], Awaitable[Confirmation]]
 class Accepted:
     """What a user has accepted to vanish (`sync --accept-deletions`), as traits keep it.
 
-    at: what was marked deleted until then counts no more. left: by table, how many of the suspects
-    that were accepted are still to be asked for, counts.
+    at: what was marked deleted until then counts no more.
+    remaining: by table, how many accepted suspects are still to be asked for.
     """
 
     at: datetime | None = None
@@ -173,7 +173,7 @@ class Judging(Work):
             if not found.proven:
                 break
         if failed:
-            self._pass_over(failed, why)
+            self._skip(failed, why)
         unasked = await loader.unasked(self.lease)
         self._tally.unasked = unasked if self._questions >= most else 0
         if self._accepts:
@@ -213,7 +213,7 @@ class Judging(Work):
                 settled = [seen[key] for key in keys if key in answered]
                 await self._load(page, place, settled=settled)
         if left:
-            self._pass_over(left, [*left.values()][-1])
+            self._skip(left, [*left.values()][-1])
 
     async def _suspects(self) -> AsyncIterator[list[str]]:
         """Yield the keys of what was not seen, as many as fit into a request."""

@@ -99,8 +99,8 @@ class Work(ABC):
     ) -> None:
         """Load what becomes of a page in one transaction, together with `place`.
 
-        gone, existing, failed: what is known of records that were asked for by their keys; settled:
-        cut records that were.
+        gone, existing, failed: keys of records that were asked for by their keys.
+        settled: cut records that were asked for by their keys.
         """
         batch = self._resource.transform(page)
         seen, evidence = self._note(page, batch), page.evidence
@@ -160,8 +160,8 @@ class Work(ABC):
         """Return what the checkpoint keeps."""
         return {} if place is None else place.position()
 
-    def _pass_over(self, keys: Iterable[str], why: str) -> None:
-        """Note records that could not be asked about; each counts once, however often it is."""
+    def _skip(self, keys: Iterable[str], why: str) -> None:
+        """Note records that could not be asked about. A record counts once."""
         self._unanswered.update(keys)
         if self._unanswered:
             self._tally.skipped = (len(self._unanswered), why)

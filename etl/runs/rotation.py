@@ -25,10 +25,10 @@ from etl.runs.load import Work
 from etl.runs.report import Ending, ending_of_tally
 
 ANSWERS_A_BATCH = 50
-# After so many failures one after the other it is the server, and not the resources.
+# After so many failures in a row the cause is the server, not the resources.
 FAILURES_IN_A_ROW = 3
-# If so many resources and no fewer are refused, or not found, and none is answered, it is not only
-# some.
+# If at least this many resources are refused or not found, and none is answered, the cause is the
+# stream.
 TELLING = 10
 
 
@@ -177,7 +177,7 @@ class _Part:
 
 
 class _Failures:
-    """Tells the trouble of one resource from that of the stream.
+    """Tells whether a failure is about one resource or about the whole stream.
 
     answered: whether anything was, also in an earlier turn.
     """

@@ -146,6 +146,8 @@ class SnapshotWork(Judging):
         absence = await self._weigh()
         if absence is None or not absence.suspects:
             return first
+        # Each answer below renews the age of what is read.
+        first = replace(first, at=self._tools.client.now)
         asks, place = self._resource.one is not None, first
         if not asks or first.records == 0:
             # Also an answer without any record is believed only when it is given twice.

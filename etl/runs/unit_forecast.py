@@ -43,7 +43,7 @@ class UnitForecast:
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        """Return the unit_forecast as a JSON document."""
+        """Return the forecast as a JSON document."""
         return {
             "project_id": self.project_id,
             "stream": self.stream,

@@ -89,7 +89,7 @@ class WindowsWork(Judging):
         reader = self._chain.reader = self._chain.reader or self._new_reader()
         left = reader.resume(self.lease.position)
         if left is not None and left.window.is_ahead:
-            left = None  # it is still due, and the moving end comes before it
+            left = None  # reading ahead is still due; the tail is read first
         if self.lease.unit.name != TAIL:
             window = Window(*Span.parse(self.lease.unit.name), also_since=self._chain.reach)
             await self._read(reader, window, watermark, left)
@@ -120,13 +120,13 @@ class WindowsWork(Judging):
             accepted=accepted,
         )
 
-    def _moving(self, watermark: Watermark, age: timedelta) -> Window:
+    def _tail(self, watermark: Watermark, age: timedelta) -> Window:
         return tail_window(watermark.tail_until, self._options.start, watermark.complete, age)
 
     async def _read_tail(self, reader: RecordingsReader, watermark: Watermark) -> RecordingsPlace:
-        """Read what is new, and once more everything when a server's count does not fit that."""
+        """Read what is new. Read everything once more if the server's count does not fit."""
         now = self._tools.client.source_now
-        window = self._moving(watermark, self._options.lookback.due(watermark.swept, now))
+        window = self._tail(watermark, self._options.lookback.due(watermark.swept, now))
         front = front_will_do(self._tools, self._traits)
         place = await self._read(reader, window, watermark, None, front=front)
         counted = Counted.of(self._traits)
@@ -140,16 +140,16 @@ class WindowsWork(Judging):
     async def _read_ahead(
         self, reader: RecordingsReader, place: RecordingsPlace, watermark: Watermark
     ) -> None:
-        """Read what lies ahead of the moving end, if it is due."""
+        """Read what lies ahead of the tail, if it is due."""
         if place.asked is None or not is_ahead_due(self._traits, self._tools.client.now):
             return
         try:
             await self._read(reader, window_ahead(place.began_at), watermark, None)
         except DatesIgnored:
-            # So the moving end has shown what lies ahead, too.
+            # So the tail has shown what lies ahead, too.
             await self._keep({"date_filter": "ignored"})
         except (RequestRefused, SourceUnavailable, ListingBroken) as exc:
-            # The moving end is read. A server that refuses such dates has none to show.
+            # The tail is read. A server that refuses such dates has none to show.
             _log.warning("ahead.failed", reason=exc.message)
             if not isinstance(exc, RequestRefused):
                 self._tally.ahead = str(exc)
@@ -180,7 +180,8 @@ class WindowsWork(Judging):
     async def _keep(self, traits: Mapping[str, Any]) -> None:
         """Keep what was found out about the server."""
         self._traits |= traits
-        await self._close(Closing([], tail_until=None, swept=None, traits=self._traits))
+        # Only these: the others may be older than what was stored meanwhile.
+        await self._close(Closing([], tail_until=None, swept=None, traits=traits))
 
     async def _read(
         self,
@@ -193,7 +194,7 @@ class WindowsWork(Judging):
     ) -> RecordingsPlace:
         """Read the window, or what is left of it, to its end, load it, and close it.
 
-        front: of a server that ignores dates, no more than that.
+        front: if the server ignores dates, read only the front of its list.
         """
         client, counted = self._tools.client, Counted.of(self._traits)
         opened_at, requests = client.now, client.requests
@@ -204,7 +205,7 @@ class WindowsWork(Judging):
         self._chain.place = resumed
         pages = reader.pages(window, resumed, front=front)
         place: RecordingsPlace = await self._load_pages(pages, resumed)
-        # Not before all of it is loaded: the next window takes what this one showed of it as read.
+        # Only now: the next window does not ask again for what this one showed.
         self._chain.place = place
         self._traits |= place.traits.known()
         ask = partial(reader.confirm, place)
@@ -240,8 +241,8 @@ class WindowsWork(Judging):
     ) -> None:
         """Say beforehand how many requests it takes, from the rows that are known already.
 
-        A server that does not read by cursor says itself how many rows there are, but for what is
-        left of a reading.
+        A server with offsets gives its own count, so nothing is forecast for it here, except for
+        the rest of a reading.
         """
         tools, options, unit, chain = self._tools, self._options, self.lease.unit, self._chain
         if window.is_ahead:
@@ -291,7 +292,7 @@ class WindowsWork(Judging):
             absence = await self._weigh()
             if absence is not None and absence.suspects:
                 await self._ask_for(absence, AT_ONCE, ask, place)
-            oldest = self._moving(watermark, self._options.lookback.grades[-1].age).since
+            oldest = self._tail(watermark, self._options.lookback.grades[-1].age).since
             if elsewhere and place.window.since <= oldest:
                 await self._expire_outlived(outdated, ask, place)
         if not moving:
@@ -321,8 +322,8 @@ class WindowsWork(Judging):
         until = began_at
         if window.until is not None and place.filters:
             until = min(window.until, began_at)
-        # So has one that began where the greatest age would: what is older is not ours to read.
-        oldest = self._moving(watermark, self._options.lookback.grades[-1].age).since
+        # A window from the greatest age on counts as everything: a sync reads nothing older.
+        oldest = self._tail(watermark, self._options.lookback.grades[-1].age).since
         everything = place.everything or window.since <= oldest
         age = timedelta.max if everything else (watermark.tail_until or began_at) - window.since
         swept = self._options.lookback.sweep(watermark.swept, age, began_at)

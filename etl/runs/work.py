@@ -1,4 +1,4 @@
-"""What every way of keeping a stream current is given: its tools and its plan."""
+"""The tools and options that every way of reading is given."""
 
 from __future__ import annotations
 

@@ -161,10 +161,10 @@ class Scheduler:
         if stop.is_set():
             await self._schedules.leave(name)
             return
-        last = self._passed_over(job.schedule, tick)
+        last = self._last_missed(job.schedule, tick)
         await self._answered(partial(self._schedules.close, name, last), stop)
 
-    def _passed_over(self, schedule: Schedule, tick: datetime) -> datetime:
+    def _last_missed(self, schedule: Schedule, tick: datetime) -> datetime:
         """Return the last tick that came while we were at work on `tick`: they are all skipped."""
         now = self._clock.now()
         last = schedule.latest(tick, now)

@@ -276,6 +276,20 @@ async def test_what_was_accepted_does_not_count_again(adversary: Adversary, dsn:
     assert len(await marked(dsn, "insights")) == 55
 
 
+async def test_what_is_accepted_is_kept_when_the_same_sync_looks_for_older_recordings(
+    adversary: Adversary, dsn: str
+) -> None:
+    """The look is stored last. It does not bring back what the run had read at its beginning."""
+    adversary.add(*(recording(f"r{n}", adversary.now - HOUR) for n in range(3)))
+    pipeline = Pipeline(adversary, dsn)
+    accepted_at = "SELECT traits #>> '{accepted,at}' FROM posthog_etl.watermarks"
+    await pipeline.sync(accept_deletions=[RECORDINGS])
+    first = await value(dsn, accepted_at)
+    await value(dsn, "UPDATE posthog_etl.watermarks SET traits = traits - 'before_start'")
+    await pipeline.sync(accept_deletions=[RECORDINGS])
+    assert await value(dsn, accepted_at) > first
+
+
 async def test_what_was_accepted_is_marked_over_several_syncs_and_accepted_once(
     adversary: Adversary, dsn: str
 ) -> None:

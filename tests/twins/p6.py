@@ -292,4 +292,13 @@ TWINS = [
         caught_by="tests/adversary/test_foreign_answers.py::"
         "test_playlists_that_a_firewall_blocks_here_and_there_keep_no_other_back",
     ),
+    Twin(
+        name="what is stored last brings back what the run had read at its beginning",
+        promise="P6",
+        file=_SYNC,
+        find="swept=None, traits=traits)",
+        replace="swept=None, traits=self._traits)",
+        caught_by=_SEEN
+        + "test_what_is_accepted_is_kept_when_the_same_sync_looks_for_older_recordings",
+    ),
 ]

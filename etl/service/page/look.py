@@ -55,7 +55,7 @@ class Look:
 
     def __init__(self, destination: Destination, settings: Settings) -> None:
         self._destination = destination
-        self._glance = StatusQueries(destination.database, destination.tables)
+        self._queries = StatusQueries(destination.database, destination.tables)
         self._history = History(destination.database, destination.tables)
         self._source = Source(
             host=settings.host,
@@ -91,14 +91,14 @@ class Look:
         return await _twice(lambda: self._run(wanted))
 
     async def _overview(self) -> Overview:
-        at, recent = await self._glance.recent_runs(SHOWN_RUNS)
+        at, recent = await self._queries.recent_runs(SHOWN_RUNS)
         status = await self._history.status()
         backfilling = {
             (run["project_id"], run["stream"])
             for run in recent
             if run["command"] == "backfill" and run["status"] in (RUNNING, PAUSED)
         }
-        windows = await self._glance.windows(sorted(backfilling)) if backfilling else []
+        windows = await self._queries.windows(sorted(backfilling)) if backfilling else []
         counts = await self._row_counts({(row["project_id"], row["stream"]) for row in status})
         queue = await count_jobs(self._destination.database, self._destination.tables)
         return build(at, self._source, status, recent, counts, windows, queue)
@@ -111,17 +111,17 @@ class Look:
                 for name in sorted({stream for _, stream in wanted})
                 if (share := share_of(name, [p for p, stream in wanted if stream == name]))
             ]
-            self._counts, self._counted = await self._glance.row_counts(shares), wanted
+            self._counts, self._counted = await self._queries.row_counts(shares), wanted
             took_s = time.monotonic() - began_s
             self._count_next_s = began_s + max(_COUNT_EVERY_S, took_s / _COUNTING_SHARE)
         return self._counts
 
     async def _run(self, run_id: str) -> RunPage | None:
-        run = await self._glance.run(run_id)
+        run = await self._queries.run(run_id)
         if run is None:
             return None
-        unit_runs = await self._glance.unit_runs(run, SHOWN_RUNS // 2)
-        rejected, rejects = await self._glance.set_aside(run, SHOWN_REJECTS)
+        unit_runs = await self._queries.unit_runs(run, SHOWN_RUNS // 2)
+        rejected, rejects = await self._queries.set_aside(run, SHOWN_REJECTS)
         return RunPage(
             run=run,
             state=state_of(run),
