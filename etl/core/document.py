@@ -49,10 +49,6 @@ class _Envelope(Struct):
     next: Any = UNSET
     count: Any = UNSET
 
-    def document(self) -> dict[str, Any]:
-        said = {name: getattr(self, name) for name in self.__struct_fields__}
-        return {name: value for name, value in said.items() if value is not UNSET}
-
 
 _split = Decoder(_Envelope).decode
 
@@ -65,11 +61,13 @@ def decode_list(body: bytes, read: Callable[[Raw], Any]) -> tuple[Any, bool]:
     """
     if _NUL not in body:
         try:
-            document = _split(body).document()
+            envelope = _split(body)
         except (ValueError, RecursionError):
             pass  # the answer has another form, or is not JSON throughout
         else:
-            document["results"] = [read(raw) or _clean(raw) for raw in document["results"]]
+            said = {name: getattr(envelope, name) for name in envelope.__struct_fields__}
+            document = {name: value for name, value in said.items() if value is not UNSET}
+            document["results"] = [read(raw) or _clean(raw) for raw in envelope.results]
             return document, False
     return decode(body)
 

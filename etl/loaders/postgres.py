@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,7 +30,7 @@ from etl.loaders.loader import (
 )
 from etl.loaders.rejects import RejectsTable
 from etl.loaders.statements import PLAN_SETTINGS, load_statements
-from etl.loaders.table_load import TableLoad
+from etl.loaders.table_load import Step, TableLoad, refused_by
 from etl.loaders.tables import Tables
 from etl.transformers.transformer import reject
 
@@ -209,21 +209,27 @@ class PostgresLoader:
         ]
         refused: list[Rejected] = []
 
-        async def step(do: Callable[[TableLoad], Awaitable[list[tuple[int, str]]]]) -> None:
+        async def do(step_of: Callable[[TableLoad], Step]) -> None:
             for spec, table in loads:
+                step, end = step_of(table), len(table.rows)
+                if not careful:
+                    await step(0, end)
+                    continue
                 origins = batch.origins[spec.name]
                 refused.extend(
                     self._refused(batch, spec, origins[place], reason)
-                    for place, reason in await do(table)
+                    for place, reason in await refused_by(step, connection, 0, end)
                 )
 
         # Postgres waits for the rest of a COPY without a limit. So all rows are staged before the
         # first row is locked: a run that stops during COPY blocks no other run.
-        await step(TableLoad.stage)
+        for _, table in loads:
+            await table.create_staging()
+        await do(lambda table: table.stage)
         others = await self._meet_others(connection, lease)
         if batch.rows.get(self._statements[0][0].name):
             await self._cut.withhold(connection, lease.unit, commit)
-        await step(TableLoad.upsert)
+        await do(lambda table: table.upsert)
         tables = [table for _, table in loads]
         swept = await self._sweep(connection, lease, batch, commit)
         if others:

@@ -6,7 +6,8 @@ that was observed last wins: the later request, then the later start, then the g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -144,11 +145,6 @@ _ID_PERSON_START = itemgetter(0, _PERSON_AT, _START_AT)
 _NO_PERSON = (Raw(b""), Raw(b"null"))
 
 
-def transform(page: Page) -> Batch:
-    """Return recordings, persons and distinct ids of a page. Pure; safe to repeat."""
-    return transform_page(page, TABLES, ("id",), _add)
-
-
 def read(raw: Raw) -> TypedRecord | None:
     """Return the rows of an ordinary recording, directly from its bytes; None: decode it instead.
 
@@ -200,6 +196,10 @@ def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -
         if values[_PERSON_AT] is None and not _is_missing(person):
             extra["person"] = person
     collector.add("session_recordings", recording_id, rank, _row(values, extra, repaired))
+
+
+# Returns recordings, persons and distinct ids of a page. Pure; safe to repeat.
+transform: Callable[[Page], Batch] = partial(transform_page, tables=TABLES, key=("id",), add=_add)
 
 
 def _add_person(

@@ -22,7 +22,7 @@ Name = tuple[str, str]
 
 ETL = Path(etl.__file__).parent
 MOST_FILES = 13
-MOST_FUNCTIONS = 35
+MOST_FUNCTIONS = 30
 DRIVER = "/asyncpg/connection.py"
 
 

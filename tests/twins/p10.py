@@ -92,10 +92,17 @@ TWINS = [
         name="rows are locked while others are still copied",
         promise="P10",
         file="etl/loaders/postgres.py",
-        find="        await step(TableLoad.stage)\n",
-        replace="        async def both(table):\n"
-        "            return await table.stage() + await table.upsert()\n"
-        "        await step(both)\n",
+        find="        await do(lambda table: table.stage)\n",
+        replace="""
+        def both(table: TableLoad) -> Step:
+            async def step(first: int, end: int) -> None:
+                await table.stage(first, end)
+                await table.upsert(first, end)
+
+            return step
+
+        await do(both)
+""",
         caught_by=_STOOD_STILL.format("in_copy_of_the_last_table"),
     ),
     Twin(

@@ -9,16 +9,18 @@ TWINS = [
     Twin(
         name="the staging table goes with the row that is refused",
         promise="P7",
-        file="etl/loaders/table_load.py",
-        find="        await (await driver_of(self._connection)).execute("
-        "self._statements.create_staging)\n"
-        "        return await self._bisect(self._stage, 0, len(self._rows))\n",
+        file="etl/loaders/postgres.py",
+        find="        for _, table in loads:\n            await table.create_staging()\n"
+        "        await do(lambda table: table.stage)\n",
         replace="""
-        async def create_and_stage(driver: Any, first: int, end: int) -> None:
-            await driver.execute(self._statements.create_staging)
-            await self._stage(driver, first, end)
+        def create_and_stage(table: TableLoad) -> Step:
+            async def step(first: int, end: int) -> None:
+                await table.create_staging()
+                await table.stage(first, end)
 
-        return await self._bisect(create_and_stage, 0, len(self._rows))
+            return step
+
+        await do(create_and_stage)
 """,
         caught_by="tests/adversary/test_refused_values.py::"
         "test_the_only_person_of_a_first_batch_is_set_aside_and_the_rest_loads",
@@ -27,8 +29,8 @@ TWINS = [
         name="rows that Postgres refuses take their page along",
         promise="P7",
         file="etl/loaders/table_load.py",
-        find="            if end - first == 1:\n                return [(first, exc.message)]\n",
-        replace="            return [(place, exc.message) for place in range(first, end)]\n",
+        find="        if end - first == 1:\n            return [(first, exc.message)]\n",
+        replace="        return [(place, exc.message) for place in range(first, end)]\n",
         caught_by="tests/contract/test_loader.py::"
         "test_a_row_that_postgres_refuses_does_not_keep_the_others_out[pool]",
     ),
