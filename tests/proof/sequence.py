@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -33,7 +34,11 @@ KILLS = st.builds(Kill, st.sampled_from(["request", "commit"]), st.integers(1, 1
 MAYBE_KILLED = st.one_of(st.none(), st.none(), KILLS)
 
 
-class Sequence(RuleBasedStateMachine):
+class AbstractMachineMeta(ABCMeta, type(RuleBasedStateMachine)):
+    """The metaclass of a state machine whose subclasses have to define its abstract methods."""
+
+
+class Sequence(RuleBasedStateMachine, metaclass=AbstractMachineMeta):
     """One sequence. `make_rig` makes what it acts on; `counts` collects its counts."""
 
     make_rig: ClassVar[Callable[[], Rig]]
@@ -56,25 +61,25 @@ class Sequence(RuleBasedStateMachine):
     def _tick(self) -> None:
         """Advance time, so that no two steps share an instant."""
 
+    @abstractmethod
     def _prepare(self, faults: list[Any]) -> Truth:
         """Prepare these faults for a run; return the truth before it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _end_faults(self) -> bool:
         """Count the faults that a run met and end them; tell whether the data changed meanwhile."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _read_truth(self) -> Truth:
         """Return what a perfect reader would store now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fate(self, key: str) -> str | None:
         """Return what happened to a recording at the source; None if it never existed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _read_settled(self, report: Report) -> Report:
         """Return the report, or that of a second sync if the first said that it is unsure."""
-        raise NotImplementedError
 
     # What all servers share
 
