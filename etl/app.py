@@ -96,8 +96,8 @@ async def open_destination(
             EmbeddedPostgres.start, settings.data_dir.expanduser() / "postgres"
         )
     try:
-        # A runner that stands still must lose its locks before its lease, and whoever takes over
-        # must wait a little longer than that.
+        # A suspended run must lose its locks before its lease, and the run that takes over must
+        # wait a little longer than that.
         timeouts = Timeouts(
             statement_s=settings.statement_timeout_s,
             idle_s=settings.lease_s / 3,

@@ -72,10 +72,12 @@ class Page:
 class Confirmation:
     """What the source says about records that were asked for by their keys.
 
-    page: those that are there. gone: keys of those that are not. existing: keys of those that were
-    asked for by a request of their own and are there, or hidden from the key's owner. failed: keys
-    of those whose request failed; why_failed: how the last one did. proven: False where also a
-    record that is known to be there was not found, so that nothing is known to be gone.
+    page: the records that exist.
+    gone: keys of the records that do not exist.
+    existing: keys of records that were asked for by a request of their own, and that exist or are
+    hidden from the key's owner.
+    failed: keys of records whose request failed; why_failed: the reason of the last failure.
+    proven: False if a record that is known to exist was not found either. Then nothing is gone.
     """
 
     page: Page

@@ -182,7 +182,7 @@ class Loader(Protocol):
         ...
 
     async def due(self, lease: Lease, limit: int, failed: Sequence[str]) -> Sequence[str]:
-        """Return keys of suspects to ask for; first those never asked for, or asked in vain.
+        """Return keys of suspects to ask for; first those never asked for, or whose request failed.
 
         It leaves out suspects that were asked for within a day and exist or are hidden, and those
         in `failed`, which the next run asks for. Raises DestinationError.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Q = TypeVar("Q", bound="Queries")
 
-# Whoever stands still, or is cut off, must not keep the others from the queue.
+# A process that is suspended or cut off must not block the queue for the others.
 _TIMEOUTS = {
     "lock_timeout": "10s",
     "statement_timeout": "30s",

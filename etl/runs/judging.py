@@ -119,7 +119,7 @@ class Judging(Work):
             try:
                 found = await ask(sample, [key for key in known if key not in sample])
             except SourceError as exc:
-                # It is asked again the next time, and nothing else hangs on it.
+                # The next sync asks again. Nothing else depends on the answer.
                 _log.warning("expiry.unconfirmed", reason=exc.message)
                 return
             self._questions += max(1, client.requests - before)

@@ -63,7 +63,7 @@ class RotationWork(Work):
         await self._load_pages(_pages(tools.client, single, parents, turn, failures))
         self._tally.skipped = failures.skipped
         turns = await self._rotation_state(parents)
-        # Everything is known as of the oldest check, and not before each one had its turn.
+        # Everything is known as of the oldest check, once each resource was checked.
         known_at = began_at if turns.resources == 0 else turns.oldest_check
         if self._clocks_disagree():
             known_at = None
@@ -94,9 +94,9 @@ async def _pages(
 ) -> AsyncIterator[Page]:
     """Yield the answers for these resources, some at a time, and which ones each page is about.
 
-    One that PostHog refuses has had its turn as soon as anything is answered; until then it may be
-    the stream that is not available. One whose request fails stays due and keeps no other waiting.
-    What is answered is kept whatever comes after it.
+    A resource that PostHog refuses counts as checked once another resource was answered; before
+    that the whole stream may be unavailable. A resource whose request fails stays due, and the
+    next one is asked for. Answers are kept whatever follows them.
     """
     (name,) = parents.fields
     part = _Part(client)

@@ -29,8 +29,10 @@ from etl.runs.work import RunOptions, Tools
 class UnitForecast:
     """Neighbouring windows that one cursor reads, and what that takes.
 
-    since: None for all there is; until: None is the moving end. windows: a count. seconds: at the
-    earliest, by the request budget alone; the server's own time comes on top.
+    since: None for all there is.
+    until: None for now.
+    windows: a count.
+    seconds: the shortest time that the request budget allows; the server's own time is added to it.
     """
 
     project_id: int

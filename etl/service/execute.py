@@ -1,4 +1,4 @@
-"""Executes one job of the queue as `sync` and `backfill` would, for as long as it has its turn."""
+"""Execute one job of the queue, as `sync` and `backfill` would, until its time slice ends."""
 
 from __future__ import annotations
 

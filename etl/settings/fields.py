@@ -184,7 +184,7 @@ class Settings(BaseSettings):
         30.0,
         ge=1,
         le=86_400,
-        description="A run that stands still loses its unit after this, in seconds.",
+        description="A suspended run loses its unit after this, in seconds.",
     )
     statement_timeout_s: float = Field(
         120.0, gt=0, le=86_400, description="Longest SQL statement, seconds."
