@@ -78,16 +78,28 @@ class Stage:
 
     async def at_commit_after(self, sql: re.Pattern[str], nth: int, point: Point) -> None:
         """Strike at the COMMIT that follows the nth statement of a kind."""
+        await self._at_points_after(sql, nth, (point,))
+
+    async def at_goodbye_after(self, sql: re.Pattern[str]) -> None:
+        """Strike when a connection ends, once the first statement of a kind is committed."""
+        await self._at_points_after(sql, 1, (Point.AFTER_COMMIT_BEFORE_ANSWER, Point.ON_TERMINATE))
+
+    async def _at_points_after(
+        self, sql: re.Pattern[str], nth: int, points: tuple[Point, ...]
+    ) -> None:
+        """Strike at the last of the points that follow each other after the nth statement."""
         struck = asyncio.Event()
 
-        def commit_is_next() -> None:
-            self.proxy.when(point, 1, both)
-
-        def both() -> None:
+        def strike() -> None:
             self.strike()
             struck.set()
 
-        self.proxy.when(Point.AFTER_STATEMENT, nth, commit_is_next, sql=sql, hold=False)
+        def wait_for(*left: Point) -> None:
+            last = len(left) == 1
+            action = strike if last else lambda: wait_for(*left[1:])
+            self.proxy.when(left[0], 1, action, hold=last)
+
+        self.proxy.when(Point.AFTER_STATEMENT, nth, lambda: wait_for(*points), sql=sql, hold=False)
         await self._soon(struck.wait())
 
     async def pages_were_answered(self, pages: int) -> None:
