@@ -29,8 +29,8 @@ from etl.runs.work import RunOptions, Tools
 class UnitForecast:
     """Neighbouring windows that one cursor reads, and what that takes.
 
-    since: None for all there is.
-    until: None for now.
+    since: where the oldest window begins; None means with the oldest recording.
+    until: where the newest window ends; None means at the present.
     windows: a count.
     seconds: the shortest time that the request budget allows; the server's own time is added to it.
     """

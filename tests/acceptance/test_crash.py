@@ -128,7 +128,7 @@ async def while_closing_the_run(stage: Stage) -> None:
 
 async def at_goodbye(stage: Stage) -> None:
     """The run is closed and says goodbye to Postgres."""
-    # A busy run opens connections beyond its pool and closes them earlier: those do not count.
+    # Under load a run opens more connections than its pool keeps, and closes them before its end.
     await stage.at_goodbye_after(CLOSING_OF_RUN)
 
 
@@ -156,8 +156,8 @@ DEATHS = (
     Death(before_commit, 1),
     Death(after_commit, 2),
     Death(after_the_last_commit, PAGES),
-    # The last batch has no rows: it closes the window.
-    # The moving end closes, then what lies ahead is read and closed, and what was learnt is kept.
+    # Four batches have no rows: they close the tail, load and close what lies ahead of it, and keep
+    # what was found out about the server.
     Death(while_closing_the_run, PAGES + 4),
     Death(at_goodbye, PAGES + 4, (SUCCEEDED, SUCCEEDED)),
 )
