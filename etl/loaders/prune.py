@@ -71,7 +71,7 @@ async def _prune_runs(database: Database, tables: Tables, keep_runs: timedelta) 
 
 
 async def prune_jobs(database: Database, tables: Tables) -> None:
-    """Delete the log entries of jobs older than a day. Safe to repeat."""
+    """Delete the log entries of jobs older than a day. Safe to repeat. Raises DestinationError."""
     table = f"{quoted(tables.bookkeeping)}.pgqueuer_log"
     old = f"DELETE FROM {table} WHERE created < now() - CAST(:kept AS interval)"
     async with database.transaction() as connection:

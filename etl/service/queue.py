@@ -164,7 +164,10 @@ async def enqueue_backfill(
 async def enqueue_rest(
     destination: Destination, tools: Tools, settings: Settings, job: QueuedWork, job_id: int
 ) -> None:
-    """Queue the rest of a job, once it is known whether its server filters. Safe to repeat."""
+    """Queue the rest of a job, once it is known whether its server filters.
+
+    Safe to repeat. Raises DestinationError.
+    """
     await _put_left(destination, tools, settings.page_size_records, job, job.past, but=job_id)
 
 
