@@ -28,7 +28,7 @@ def demo(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Run a sync, kill it midway, run it again, and compare the result. Needs no settings.
+    """Kill a sync midway, run it again, and compare the result. Needs no settings.
 
     Example: posthog-etl demo
     """
@@ -128,7 +128,7 @@ def sandbox(
         ),
     ] = "current",
 ) -> None:
-    """Run a PostHog-compatible server with generated data and faults on demand.
+    """Run a PostHog-compatible server over generated data. It has faults on demand.
 
     Example: posthog-etl sandbox --recordings 20000 --port 8010
     """

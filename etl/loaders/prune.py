@@ -16,7 +16,7 @@ from etl.loaders.tables import Tables
 _JOBS_KEPT = timedelta(days=1)
 # A session that still comes cut after this time is asked for once more.
 _CUTS_KEPT = timedelta(days=60)
-# Pruning looks through all turns, so a sync waits until a day's worth has gathered.
+# Pruning reads all of `checks`, so a sync prunes only what is overdue by a day.
 _OVERDUE = timedelta(days=1)
 
 

@@ -1,7 +1,7 @@
-"""The tables of the destination, made from the catalogue. Alembic compares the database to them.
+"""The tables of the database, made from the catalogue. Alembic compares the database to them.
 
-One setting names the schemas, so two deployments fit into one database: NAME holds the data,
-NAME_etl the bookkeeping and Alembic's version.
+The setting `schema` names two schemas: NAME holds the data, NAME_etl the bookkeeping and Alembic's
+version. So one database can hold several deployments.
 """
 
 from __future__ import annotations

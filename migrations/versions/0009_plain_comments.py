@@ -7,8 +7,14 @@ from etl.loaders.migrate import schemas
 revision = "0009"
 down_revision = "0008"
 
-# Table: (new, old).
-_TABLES = {
+# Table: (new comment, old comment).
+_DATA_TABLES = {
+    "sharing_configurations": (
+        "One row per recording or insight that was checked: whether anyone with a link may open it.",
+        "One row per recording or insight that was asked about: whether anyone with a link may open it.",
+    ),
+}
+_BOOK_TABLES = {
     "leases": (
         "Which run works on a unit, and until when; renewed while the run works.",
         "Who works on which unit. The heartbeat is here, the fence in checkpoints.",
@@ -42,8 +48,73 @@ _TABLES = {
         "Which tick of each schedule was the last, for all `serve` of this database.",
     ),
 }
-# (Table, column): (new, old).
-_COLUMNS = {
+# (Table, column): (new comment, old comment).
+_DATA_COLUMNS = {
+    ("session_recordings", "_expired_at"): (
+        "When the row was found gone at the source after its expiry time.",
+        "When the source dropped the row by its own rule.",
+    ),
+    ("subscriptions", "invite_message"): (
+        "Always null in the API's answers.",
+        "Always null when it is read.",
+    ),
+    ("subscriptions", "prompt"): ("Prompt of the generated text.", "Prompt of a text made for it."),
+    ("subscriptions", "ai_config"): (
+        "How that text is generated, as JSON; text inside is kept as hash and length.",
+        "How that text is made, as JSON; of text in it only hash and length.",
+    ),
+    ("subscriptions", "summary_prompt_guide"): (
+        "How the summary is to be written.",
+        "How it is to be written.",
+    ),
+    ("users", "is_email_verified"): (
+        "Whether the email address is verified.",
+        "Whether it is verified.",
+    ),
+    ("users", "hedgehog_config"): (
+        "The user's hedgehog, as JSON; text other than colour, skin, accessories and direction is kept as hash and length.",
+        "The user's hedgehog, as JSON; of text beside colour, skin, accessories and direction only hash and length.",
+    ),
+    ("group_activity", "entry"): (
+        "Hash of time and content, because the log has no key.",
+        "A hash of when and what, since the log names no key.",
+    ),
+    ("group_activity", "item_id"): ("Id of what it was done to.", "Its id."),
+    ("group_activity", "unread"): (
+        "Whether the key's owner has not read it.",
+        "For the key's owner.",
+    ),
+    ("insights", "dashboard_tiles"): ("Its tiles on these, as JSON.", "Its tiles there, as JSON."),
+    ("insights", "refreshing"): (
+        "Whether its result is being calculated.",
+        "Whether it is being calculated.",
+    ),
+    ("session_property_definitions", "id"): (
+        "The server's id of the property: its name.",
+        "The server's id of it, which is its name.",
+    ),
+    ("session_property_definitions", "is_numerical"): (
+        "Whether its values are numbers.",
+        "Whether they are numbers.",
+    ),
+    ("sharing_configurations", "created_at"): (
+        "When sharing was first set up; null if never.",
+        "When sharing was set up; null: it never was.",
+    ),
+    ("sharing_configurations", "settings"): (
+        "How it is shown, as JSON; text inside is kept as hash and length.",
+        "How it is shown, as JSON; of text in it only hash and length.",
+    ),
+    ("sharing_configurations", "password_required"): (
+        "Whether it asks for a password.",
+        "Whether it asks a password.",
+    ),
+    ("share_passwords", "is_active"): (
+        "Whether the password is accepted.",
+        "Whether it opens anything.",
+    ),
+}
+_BOOK_COLUMNS = {
     ("checkpoints", "fence"): (
         "Number under which a run may commit; each run gets a higher one.",
         "Grows whenever the unit changes hands.",
@@ -138,12 +209,7 @@ _COLUMNS = {
         "The `serve` at work on it; null when it is done.",
     ),
 }
-_WITH_UNIT = ("leases", "checkpoints", "runs", "suspects")
-_UNIT = (
-    "`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream.",
-    "`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `snapshot`: all of it; `rotation`: some of it in turn; `rejects`: what was set aside.",
-)
-_DATA = (
+_WITH_OBSERVED_AT = (
     "session_recordings",
     "persons",
     "person_distinct_ids",
@@ -163,13 +229,14 @@ _DATA = (
     "sharing_configurations",
     "share_passwords",
 )
-_OBSERVED = (
+_OBSERVED_AT = (
     "When the request for this content was sent.",
     "When the request of this content went out.",
 )
-_EXPIRED = (
-    "When the row was found gone at the source after its expiry time.",
-    "When the source dropped the row by its own rule.",
+_WITH_UNIT = ("leases", "checkpoints", "runs", "suspects")
+_UNIT = (
+    "`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream.",
+    "`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `snapshot`: all of it; `rotation`: some of it in turn; `rejects`: what was set aside.",
 )
 
 
@@ -184,12 +251,13 @@ def downgrade() -> None:
 def _comment(which: int) -> None:
     """Write the new comments (0) or the old ones (1)."""
     data, book = schemas(op.get_context())
-    for table, texts in _TABLES.items():
-        op.create_table_comment(table, texts[which], schema=book)
-    for (table, column), texts in _COLUMNS.items():
-        op.alter_column(table, column, comment=texts[which], schema=book)
-    for table in _WITH_UNIT:
-        op.alter_column(table, "unit", comment=_UNIT[which], schema=book)
-    for table in _DATA:
-        op.alter_column(table, "_observed_at", comment=_OBSERVED[which], schema=data)
-    op.alter_column("session_recordings", "_expired_at", comment=_EXPIRED[which], schema=data)
+    observed = {(table, "_observed_at"): _OBSERVED_AT for table in _WITH_OBSERVED_AT}
+    units = {(table, "unit"): _UNIT for table in _WITH_UNIT}
+    for schema, tables, columns in (
+        (data, _DATA_TABLES, _DATA_COLUMNS | observed),
+        (book, _BOOK_TABLES, _BOOK_COLUMNS | units),
+    ):
+        for table, texts in tables.items():
+            op.create_table_comment(table, texts[which], schema=schema)
+        for (table, column), texts in columns.items():
+            op.alter_column(table, column, comment=texts[which], schema=schema)

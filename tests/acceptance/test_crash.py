@@ -157,7 +157,7 @@ DEATHS = (
     Death(after_commit, 2),
     Death(after_the_last_commit, PAGES),
     # The last batch has no rows: it closes the window.
-    # The moving end closes, then what lies ahead is read and closed, and what was learnt is kept.
+    # The tail closes, then recordings dated ahead are read, and the traits are kept.
     Death(while_closing_the_run, PAGES + 4),
     Death(at_goodbye, PAGES + 4, (SUCCEEDED, SUCCEEDED)),
 )
