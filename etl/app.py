@@ -58,15 +58,15 @@ _log = structlog.get_logger(__name__)
 
 EMBEDDED = "embedded"
 
-# What a command shows while it works: (project, stream) -> the progress of that unit.
+# Shows progress: (project, stream) -> the function that is told the progress of that unit.
 Watch = Callable[[int, str], Progress]
-# Asks for the status.
+# Reads the status.
 Look = Callable[[], Awaitable[StatusReport]]
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The database of one deployment, open. queue: where the queue listens, past any pooler."""
+    """The open database of one deployment. queue: the address of the queue, without a pooler."""
 
     database: Database
     tables: Tables
@@ -85,7 +85,7 @@ class Schema(Enum):
 async def open_destination(
     settings: Settings, schema: Schema = Schema.AS_FOUND
 ) -> AsyncIterator[Destination]:
-    """Open the database; an embedded one is started, and stopped by its last user.
+    """Open the database. An embedded one is started; its last user stops it.
 
     Raises ConfigurationError and DestinationError.
     """
@@ -151,7 +151,7 @@ async def _require_current(destination: Destination) -> None:
 async def make_ready(
     destination: Destination, settings: Settings, *, accept_host: bool = False
 ) -> str | None:
-    """Bring the schema up to date, and return what is doubtful about the source.
+    """Bring the schema up to date, and return doubts about the source.
 
     accept_host: the host is another address of the source that the database knows.
     Safe to repeat. Raises ConfigurationError for another source, and DestinationError.
@@ -171,7 +171,7 @@ async def _migrate(destination: Destination, settings: Settings) -> None:
             "The database schema is not at the version this release needs",
             remedy="Run `posthog-etl migrate` with a role that may create tables",
         )
-    from etl.loaders.migrate import migrate  # loads Alembic, which is seldom needed
+    from etl.loaders.migrate import migrate  # imports Alembic, which is seldom needed
 
     await History(destination.database, destination.tables).server_version()
     before, after = await migrate(destination.database, destination.tables)
@@ -183,7 +183,7 @@ async def _migrate(destination: Destination, settings: Settings) -> None:
 async def open_source(
     settings: Settings, *, accept_host: bool = False
 ) -> AsyncIterator[tuple[Destination, Tools]]:
-    """Open both sides, with the schema up to date: the one way for all that asks the source.
+    """Open source and database, with the schema up to date. All that reads the source uses it.
 
     accept_host: the host is another address of the source that the database knows.
     Raises ConfigurationError and DestinationError.
@@ -199,7 +199,7 @@ async def open_source(
 
 @asynccontextmanager
 async def open_tools(settings: Settings, destination: Destination) -> AsyncIterator[Tools]:
-    """Open what units are executed with. Raises ConfigurationError and DestinationError."""
+    """Open what executing units needs. Raises ConfigurationError and DestinationError."""
     database, tables = destination.database, destination.tables
     history = History(database, tables)
     budget = PostgresBudget(database, tables, settings.limits, settings.max_wait_s)
@@ -275,11 +275,11 @@ async def sync(
 ) -> list[Report]:
     """Bring `streams` of every project up to date; one report per unit.
 
-    accept_deletions: names of streams of which more may vanish at once than the guard allows.
-    accept_counts: names of streams whose server counts as many rows too many as in the last run.
+    accept_deletions: names of streams whose deletions the guard does not limit.
+    accept_counts: names of streams whose server counts too many rows, as many as in the last run.
     accept_host: the host is another address of the source that the database knows.
-    A unit that fails does not keep the others from running, but for a refused key and a request to
-    stop. Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
+    If a unit fails, the others still run, except after a refused key or a request to stop.
+    Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
     """
     options = run_options_of(settings, accept_deletions, accept_counts)
 
@@ -304,8 +304,8 @@ async def backfill(
 ) -> list[Report]:
     """Load past windows of every project; one report per window that was not complete.
 
-    Safe to repeat after any death: what is known complete is not read again, and a window that was
-    broken off goes on. Raises ConfigurationError and DestinationError before anything ran.
+    Safe to repeat, also after a kill: time that is known complete is not read again, and an
+    interrupted window goes on. Raises ConfigurationError and DestinationError before anything ran.
     """
     options = run_options_of(settings)
 
@@ -324,9 +324,10 @@ async def backfill(
 async def make_forecast(
     settings: Settings, streams: Sequence[Stream], past: BackfillRange | None
 ) -> list[UnitForecast]:
-    """Return what a sync, or a backfill of `past`, would do, before it does. Loads nothing.
+    """Return the forecast of a sync, or of a backfill of `past`. Loads nothing.
 
-    Asks the source for no more than a count, and only a server that counts. Raises EtlError.
+    A list is asked at most for its count, and only if the server counts.
+    Raises EtlError.
     """
     options = run_options_of(settings)
     found: list[UnitForecast] = []
@@ -341,9 +342,9 @@ async def make_forecast(
 
 
 async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
-    """Look at everything a sync needs, and go on past what is wrong. Writes no data.
+    """Test everything that a sync needs, also after something was found wrong. Writes no data.
 
-    When required settings are missing, names them all and looks no further.
+    If required settings are missing, it names them all and tests nothing else.
     """
     required = {"key": settings.require_source, "database": settings.require_database}
     findings = examine_required(required)
@@ -382,14 +383,14 @@ async def runs(settings: Settings, limit: int) -> list[dict[str, Any]]:
 
 
 async def rejects(settings: Settings, limit: int, *, resolved: bool) -> list[dict[str, Any]]:
-    """Return what was set aside, newest first. Raises DestinationError."""
+    """Return the rejects, newest first. Raises DestinationError."""
     async with open_destination(settings, Schema.CURRENT) as destination:
         history = History(destination.database, destination.tables)
         return [dict(row) for row in await history.rejects(limit, resolved=resolved)]
 
 
 async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
-    """Replay what was set aside, in every project; needs no API. Raises DestinationError."""
+    """Load the rejects of every project again, without the API. Raises DestinationError."""
     async with open_destination(settings, Schema.MIGRATED) as destination:
         database, tables = destination.database, destination.tables
         history, leases = History(database, tables), _leases(settings, destination)
@@ -411,7 +412,7 @@ async def migrate_only(
 ) -> tuple[str, str]:
     """Migrate the schema and return the versions before and after. Safe to repeat.
 
-    agree: told what an older version destroys, before it is; raises what keeps it from being.
+    agree: called with a text about what an older version destroys; raises to prevent it.
     """
     from etl.loaders.migrate import loss_of_migrating, migrate
 
@@ -432,7 +433,7 @@ async def status(settings: Settings) -> StatusReport:
 
 @asynccontextmanager
 async def open_status(settings: Settings) -> AsyncIterator[Look]:
-    """Open the database once, to ask for the status again and again. Raises DestinationError."""
+    """Open the database once, to read the status repeatedly. Raises DestinationError."""
     recheck_after = parse_duration(settings.sharing_recheck)
     async with open_destination(settings, Schema.CURRENT) as destination:
         database, tables = destination.database, destination.tables

@@ -1,7 +1,7 @@
-"""The demo: the real command against a sandbox, killed in the middle, and what arrived.
+"""The demo: runs the real command against a sandbox, kills it midway, and compares the result.
 
-Everything is as in earnest but for the source: a real Postgres, real HTTP, the command in a process
-of its own. Nothing is left running; the database stays in the data directory to be looked at.
+Only the source is artificial: Postgres, HTTP and the process of the command are real. Nothing is
+left running. The database stays in the data directory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from etl.tasks import race
 
 SCHEMA = "posthog"
 KILL_AT = 0.4  # of the recordings
-PAGE_SIZE_RECORDS = 500  # small, so that there is a middle to be killed in
+PAGE_SIZE_RECORDS = 500  # small, so that there are pages left after the kill
 _PROSE_WIDTH = 80
 
 QUESTIONS: Sequence[tuple[str, str]] = (
@@ -72,7 +72,7 @@ WHERE playlists > 0 ORDER BY click_count DESC, id LIMIT 3""",
     ),
 )
 
-# What is asked about one resource at a time, so that not all of it is there after one sync.
+# Read in rotation, so one sync does not load all of it.
 _IN_TURN = ("sharing_configurations", "share_passwords")
 
 Say = Callable[[str], None]
@@ -82,7 +82,7 @@ Show = Callable[[Sequence[str], Sequence[Sequence[Any]]], None]
 async def run_demo(
     data_dir: Path, recordings: int, say: Say, show: Show, stop: asyncio.Event, *, stay: bool
 ) -> bool:
-    """Run the demo; return whether the copy equals the sandbox's truth. Raises EtlError.
+    """Run the demo; return whether the copy equals the sandbox's data. Raises EtlError.
 
     `stay`: keep sandbox and Postgres running until `stop` is set, and say how to reach them. A
     `stop` before the end raises Stopped. Whatever happens, nothing is left running.
@@ -112,7 +112,7 @@ async def _run(
         say(textwrap.fill(text, min(shutil.get_terminal_size().columns, _PROSE_WIDTH)))
 
     async with running(options) as sandbox:
-        # Validated, not read from the environment: the demo is the same whatever is configured.
+        # Not read from the environment, so that the demo does not depend on it.
         settings = Settings.model_validate(
             {
                 "host": sandbox.url,
@@ -204,7 +204,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOG")}
     if sys.stdout.isatty():
-        # The command's tables go through a pipe here, and are to be as wide as our own.
+        # The command writes to a pipe; its tables shall be as wide as ours.
         kept.setdefault("COLUMNS", str(shutil.get_terminal_size().columns))
     return {**kept, **ours}
 
@@ -225,7 +225,7 @@ async def _sync_and_kill(
 
 
 async def _lease_out(database: Database) -> None:
-    # On the database's clock, so it has to be asked.
+    # Leases follow the database's clock.
     while await _number(database, _LEASED):  # noqa: ASYNC110
         await asyncio.sleep(0.1)
 
@@ -245,8 +245,8 @@ def _last_line(said: bytes | None) -> str:
 
 @asynccontextmanager
 async def _sync(environment: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Start a sync; whatever happens, it is dead afterwards."""
-    # On a terminal the command shows its progress there; elsewhere its log would drown the rest.
+    """Start a sync, and kill it at the end of the block if it still runs."""
+    # On a terminal the command shows progress. Elsewhere its log would hide the demo's lines.
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "etl", "sync"),
         env=dict(environment),
@@ -303,7 +303,7 @@ async def _compare(database: Database, url: str) -> list[tuple[Any, ...]]:
 
 
 async def _asked(database: Database) -> set[tuple[str, str]]:
-    """Return type and id of the resources that had their turn."""
+    """Return type and id of the resources that were checked."""
     _, rows = await answer(
         database,
         f"SELECT split_part(stream, '_', 1), record_key FROM {SCHEMA}_etl.checks "
@@ -313,7 +313,7 @@ async def _asked(database: Database) -> set[tuple[str, str]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return one form for what the API and Postgres write differently: instants."""
+    """Return a value with instants in one form, as the API and Postgres write them differently."""
     if isinstance(value, str) and len(value) >= 19 and value[10:11] == "T":
         with suppress(ValueError):
             return datetime.fromisoformat(value)
@@ -321,7 +321,7 @@ def _plain(value: Any) -> Any:
 
 
 def _look_further(data_dir: Path) -> str:
-    # In a virtual environment that is not activated, the bare name leads nowhere.
+    # Without an activated virtual environment the bare name is not found.
     started = Path(sys.argv[0])
     if shutil.which("posthog-etl"):
         program = "posthog-etl"
@@ -349,7 +349,7 @@ or sync from the sandbox, as from a real project, into a database of yours:
 
 
 def _near(path: Path) -> str:
-    """Return a path as it is typed in the current directory."""
+    """Return a path relative to the current directory, if it is below it."""
     shown = path.absolute()
     here = Path.cwd()
     return str(shown.relative_to(here) if shown.is_relative_to(here) else shown)

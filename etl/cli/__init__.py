@@ -19,16 +19,16 @@ from etl.errors import EXIT_PARTIAL, EXIT_USAGE
 
 # Typer has no public name for the class of all mistakes in a command line.
 _UsageError: Any = typer.BadParameter.__mro__[1]
-_INTERRUPTED = 130  # what it makes of Ctrl-C
+_INTERRUPTED = 130  # what Typer returns after Ctrl-C
 
 
 class _Group(typer.core.TyperGroup):
-    """A group whose options are all flags."""
+    """A command group that declares all its options as flags."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return the options, off instead of not given: else Typer imports pydantic for them.
+        """Return the options, each with the default False.
 
-        That would be half of what `--help` costs.
+        Without a default Typer imports pydantic, which takes half of the time of `--help`.
         """
         params = super().get_params(ctx)
         for option in params:
@@ -39,7 +39,7 @@ class _Group(typer.core.TyperGroup):
 app = typer.Typer(
     cls=_Group,
     name="posthog-etl",
-    help="Copies what a PostHog project holds into Postgres, and keeps the copy current.\n\n"
+    help="Copy the data of a PostHog project into Postgres, and keep the copy current.\n\n"
     "Example: posthog-etl sync",
     no_args_is_help=True,
     add_completion=True,
@@ -48,7 +48,8 @@ app = typer.Typer(
 )
 rejects = typer.Typer(
     cls=_Group,
-    help="List what was set aside and why; replay it.\n\nExample: posthog-etl rejects list",
+    help="List the records that could not be stored, or load them again.\n\n"
+    "Example: posthog-etl rejects list",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -74,10 +75,10 @@ app.add_typer(rejects, name="rejects")
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with the contract's code."""
-    gc.disable()  # while modules load there is nothing to collect; `run_loop` enables it
+    """Run the command line and exit with one of the exit codes of `etl.errors`."""
+    gc.disable()  # imports leave no garbage; `run_loop` enables it again
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A letter that the terminal does not know is no reason to end in the middle of a result.
+        # A character that the terminal cannot show must not end the output.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(prog_name="posthog-etl", standalone_mode=False)
@@ -88,7 +89,7 @@ def main() -> NoReturn:
 
 
 def _usage_line(exc: Any) -> str:
-    """Return a mistake in one line; a command without arguments gets its help."""
+    """Return the mistake in one line, or the help of a command that got no arguments."""
     text: str = exc.format_message()
     if text.startswith("Usage:"):
         return text

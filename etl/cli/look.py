@@ -1,4 +1,4 @@
-"""The commands that only look."""
+"""The commands that change nothing."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 
 def status(
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C.")] = False,
     interval: Annotated[
         float,
-        typer.Option(min=0.1, max=86_400, metavar="SECONDS", help="How often, with --watch."),
+        typer.Option(
+            min=0.1, max=86_400, metavar="SECONDS", help="Time between repeats of --watch."
+        ),
     ] = 5.0,
     config: Config = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show how far each stream is complete, and its last run.
+    """Show up to when each stream is complete, and its last run.
 
     Example: posthog-etl status --json
     """
@@ -51,7 +51,7 @@ def status(
 
     if watch:
         if as_json:
-            raise typer.BadParameter("--watch is for people; leave out --watch or --json")
+            raise typer.BadParameter("--watch and --json exclude each other; leave out one of them")
         run_with_settings(lambda settings: _watch(settings, interval), config, {}, debug)
         return
     found = run_with_settings(wiring.status, config, {}, debug)
@@ -63,7 +63,7 @@ def status(
 
 
 async def _watch(settings: Any, interval_s: float) -> None:
-    """Show the status until stopped; a database that is away for a while is said to be."""
+    """Show the status until stopped. While the database does not answer, show the error."""
     import asyncio
     import contextlib
     from functools import partial
@@ -103,19 +103,19 @@ def _status_json(row: dict[str, Any]) -> dict[str, Any]:
 def plan(
     stream: Streams = None,
     since: Annotated[
-        str | None, typer.Option(help="Plan a backfill from here on.", metavar="DATE")
+        str | None, typer.Option(help="Plan a backfill from this date on.", metavar="DATE")
     ] = None,
     until: Until = None,
     window: WindowLength = "30d",
-    order: Annotated[Order, typer.Option(help="Which windows come first.")] = Order.NEWEST,
+    order: Annotated[Order, typer.Option(help="Which windows are read first.")] = Order.NEWEST,
     again: Again = False,
     config: Config = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a sync would take: windows, requests, time.
+    """Show the windows, requests and time that a sync would need.
 
-    With --since: what a backfill would take.
+    With --since: those that a backfill would need.
 
     Example: posthog-etl plan --since 2026-01-01
     """
@@ -140,9 +140,9 @@ def plan(
 def check(
     stream: Streams = None, config: Config = None, as_json: Json = False, debug: Debug = False
 ) -> None:
-    """Look at everything a sync needs, and say what is wrong.
+    """Test everything that a sync needs, and say what is wrong.
 
-    That is: settings, database, schema, host, key, clocks, project, and the scope of each stream.
+    It tests settings, database, schema, host, key, clocks, project, and the scope of each stream.
 
     Example: posthog-etl check
     """
@@ -161,7 +161,7 @@ def check(
 
 
 def streams(as_json: Json = False) -> None:
-    """List every stream: tables, scope, how it is read.
+    """List every stream with its tables, its scope and how it is read.
 
     Example: posthog-etl streams
     """
@@ -183,13 +183,13 @@ def streams(as_json: Json = False) -> None:
 
 def runs(
     limit: Annotated[
-        int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many, newest first.")
+        int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many runs, newest first.")
     ] = 20,
     config: Config = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show the run history.
+    """Show the latest runs.
 
     Example: posthog-etl runs --limit 5
     """
@@ -205,10 +205,10 @@ def runs(
 
 def list_rejects(
     limit: Annotated[
-        int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many, newest first.")
+        int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many records, newest first.")
     ] = 50,
     resolved: Annotated[
-        bool, typer.Option("--all", help="Also those that have loaded since.")
+        bool, typer.Option("--all", help="Also show records that were loaded since.")
     ] = False,
     config: Config = None,
     as_json: Json = False,

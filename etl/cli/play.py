@@ -1,4 +1,4 @@
-"""The commands to try things out with."""
+"""The commands that need no PostHog: the demo and the sandbox."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 def demo(
     data_dir: Annotated[
-        Path, typer.Option(help="Where the demo's Postgres keeps its data.", metavar="DIR")
+        Path, typer.Option(help="Directory for the data of the demo's Postgres.", metavar="DIR")
     ] = Path("posthog-etl-demo"),
     recordings: Annotated[
-        int, typer.Option(min=2000, metavar="N", help="How many recordings.")
+        int, typer.Option(min=2000, metavar="N", help="How many recordings to make.")
     ] = 20_000,
     stay: Annotated[
         bool, typer.Option("--stay", help="Keep Postgres and the sandbox running until Ctrl-C.")
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Show a sync, a kill in the middle of it, and what arrived. Needs nothing configured.
+    """Kill a sync midway, run it again, and compare the result. Needs no settings.
 
     Example: posthog-etl demo
     """
@@ -47,12 +47,13 @@ def demo(
     except EtlError as exc:
         fail(f"posthog-etl: {exc}", exc.exit_code)
     if not same:
-        fail("posthog-etl: the copy differs from the truth", EXIT_FAILED)
+        fail("posthog-etl: the copy differs from the source", EXIT_FAILED)
 
 
 def sandbox(
     flavour: Annotated[
-        Literal["docs", "cloud"], typer.Option(help="docs: as documented; cloud: as it really is.")
+        Literal["docs", "cloud"],
+        typer.Option(help="docs: answers as documented; cloud: answers as PostHog Cloud."),
     ] = "cloud",
     recordings: Annotated[
         int, typer.Option(min=0, metavar="N", help="How many recordings there are.")
@@ -74,35 +75,47 @@ def sandbox(
     ] = 3,
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed makes the same data.")] = 1,
     days: Annotated[
-        float, typer.Option(min=0.01, metavar="DAYS", help="Days they are spread over.")
+        float,
+        typer.Option(
+            min=0.01, metavar="DAYS", help="How many days the recordings are spread over."
+        ),
     ] = 30.0,
     project: Annotated[
-        list[int] | None, typer.Option(metavar="ID", help="Project id; may be repeated.")
+        list[int] | None,
+        typer.Option(metavar="ID", help="Id of a project; may be repeated. Default: 1."),
     ] = None,
     key: Annotated[
-        str, typer.Option(metavar="KEY", help="The personal API key to accept.")
+        str, typer.Option(metavar="KEY", help="Accept this personal API key.")
     ] = "phx_sandbox",
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
+        str, typer.Option(metavar="ADDRESS", help="Listen on this address.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="PORT", help="0 picks a free one.")
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="Listen on this port; 0 picks a free one."
+        ),
     ] = 8010,
     now: Annotated[
-        datetime | None, typer.Option(help="Where its clock starts.", metavar="DATE")
+        datetime | None,
+        typer.Option(help="Start the clock at this time. Default: now.", metavar="DATE"),
     ] = None,
     clock: Annotated[
-        Literal["running", "frozen"], typer.Option(help="Whether its clock moves by itself.")
+        Literal["running", "frozen"], typer.Option(help="Whether the clock advances by itself.")
     ] = "running",
     limits: Annotated[
-        Literal["off", "free", "paid", "enterprise"], typer.Option(help="Rate limits of a plan.")
+        Literal["off", "free", "paid", "enterprise"],
+        typer.Option(help="Apply the rate limits of this plan."),
     ] = "off",
     start_ties: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many recordings share each start_time.")
     ] = 1,
     date_filter: Annotated[
         Literal["honoured", "ignored", "refused"] | None,
-        typer.Option(help="What date_from and date_to do. Default: ignored in the docs flavour."),
+        typer.Option(
+            help="How date_from and date_to are treated. Default: ignored in the docs flavour, "
+            "honoured in the cloud flavour."
+        ),
     ] = None,
     page_version: Annotated[
         Literal["A", "C", "D", "mixed"],
@@ -110,7 +123,9 @@ def sandbox(
     ] = "D",
     server_version: Annotated[
         Literal["current", "offset_only"],
-        typer.Option(help="offset_only: an older server of the cloud flavour, without cursors."),
+        typer.Option(
+            help="offset_only: an older PostHog server without cursors; cloud flavour only."
+        ),
     ] = "current",
 ) -> None:
     """Run a PostHog-compatible server over generated data. It has faults on demand.
@@ -156,6 +171,6 @@ def sandbox(
         why = os.strerror(number) if number > 0 else exc.strerror
         fail(
             f"posthog-etl: cannot listen on {host}:{port}: {why}. "
-            "Choose another with --host and --port, or end what holds it",
+            "Choose another with --host and --port, or end the program that uses it",
             EXIT_FAILED,
         )

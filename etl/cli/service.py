@@ -16,22 +16,27 @@ if TYPE_CHECKING:
 def serve(
     host: Annotated[
         str | None,
-        typer.Option(help="Address to listen on. Default: 127.0.0.1.", metavar="ADDRESS"),
+        typer.Option(help="Listen on this address. Default: 127.0.0.1.", metavar="ADDRESS"),
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="Default: 8011; 0 picks a free one.", metavar="PORT"),
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Listen on this port; 0 picks a free one. Default: 8011.",
+            metavar="PORT",
+        ),
     ] = None,
     enqueue: Annotated[
-        bool, typer.Option("--enqueue", help="Leave the units to workers, and only put them there.")
+        bool, typer.Option("--enqueue", help="Only put the units on the queue, for workers.")
     ] = False,
     config: Config = None,
     debug: Debug = False,
 ) -> None:
-    """Sync by schedule; show in a browser how it goes.
+    """Run syncs by schedule, and show the status in a browser.
 
-    At / is a page for people; machines ask /healthz, /readyz and /metrics. SIGTERM and Ctrl-C end
-    it with 0, after the batch in hand is committed.
+    The status page is at /; /healthz, /readyz and /metrics are for machines. On SIGTERM or Ctrl-C
+    it commits the current batch, and exits with code 0.
 
     Example: posthog-etl serve --config posthog-etl.toml
     """
@@ -55,7 +60,7 @@ def serve(
             try:
                 await until_stopped(work)
             except Stopped:
-                return  # the batch in hand was not committed, and the next start goes on
+                return  # the current batch was not committed; the next start goes on
 
         return to_the_end()
 

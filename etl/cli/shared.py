@@ -1,4 +1,4 @@
-"""What the commands share: options, running with settings, printing, failing in one line."""
+"""What the commands share: options, settings, the event loop, output, and errors in one line."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ GRACE_S = 25.0
 _MOST_WINDOWS = 10_000
 
 Config = Annotated[
-    Path | None, typer.Option("--config", help="A TOML file with settings.", metavar="FILE")
+    Path | None, typer.Option("--config", help="Read settings from this TOML file.", metavar="FILE")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Log more, and show tracebacks.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Log more details, and show tracebacks.")]
 
 
 def _offer_streams(incomplete: str) -> list[str]:
@@ -45,17 +45,21 @@ def _offer_streams(incomplete: str) -> list[str]:
 
 Streams = Annotated[
     list[str] | None,
-    typer.Argument(metavar="STREAM", help="Default: every stream.", autocompletion=_offer_streams),
+    typer.Argument(
+        metavar="STREAM",
+        help="Which streams. Default: all that are on.",
+        autocompletion=_offer_streams,
+    ),
 ]
 
 Until = Annotated[
     str | None,
-    typer.Option(help="End of the time to load. Default: where sync is.", metavar="DATE"),
+    typer.Option(help="Load up to this date. Default: where the next sync begins.", metavar="DATE"),
 ]
 WindowLength = Annotated[
-    str, typer.Option("--window", help="Length of a window: 12h, 7d, 4w.", metavar="LENGTH")
+    str, typer.Option("--window", help="Length of a window: 12h, 7d or 4w.", metavar="LENGTH")
 ]
-Again = Annotated[bool, typer.Option("--again", help="Also read what is known complete.")]
+Again = Annotated[bool, typer.Option("--again", help="Also read time that is known complete.")]
 
 
 class Order(StrEnum):
@@ -66,7 +70,7 @@ class Order(StrEnum):
 
 
 def read_past(since: str, until: str | None, window: str, order: Order, *, again: bool) -> Any:
-    """Return the time that a backfill is about. Raises ConfigurationError."""
+    """Return the time range of a backfill. Raises ConfigurationError, which names the option."""
     from datetime import UTC
 
     from etl.core.lookback import parse_duration
@@ -92,7 +96,7 @@ def read_past(since: str, until: str | None, window: str, order: Order, *, again
     if (last - begin) / read["--window"] > _MOST_WINDOWS:
         raise ConfigurationError(
             f"--window {window} would make more than {_MOST_WINDOWS:,} windows",
-            remedy="Choose a longer one",
+            remedy="Choose a longer window",
         )
     return BackfillRange(begin, end, read["--window"], order is Order.NEWEST, again)
 
@@ -103,7 +107,10 @@ def run_with_settings(
     flags: dict[str, Any],
     debug: bool,
 ) -> T:
-    """Read the settings, set up the logs, do the work; expected failures end with their code."""
+    """Read the settings, set up the logs and run `work`; return its result.
+
+    On an error it prints one line to stderr and exits with the error's exit code.
+    """
     import structlog
 
     from etl.errors import ConfigurationError
@@ -124,7 +131,7 @@ def run_with_settings(
         _show_traceback(redactor, debug)
         code = EXIT_USAGE if isinstance(exc, ConfigurationError) else exc.exit_code
         fail(f"posthog-etl: {redactor.text(str(exc))}", code)
-    except Exception as exc:  # a defect of ours; its text may hold what must not be shown
+    except Exception as exc:  # a defect of ours; its text may hold secrets
         _show_traceback(redactor, debug)
         said = " ".join(redactor.text(f"{type(exc).__name__}: {exc}").split())
         remedy = "Please report it" if debug else "Run it with --debug to see where"
@@ -139,11 +146,11 @@ def _show_traceback(redactor: Redactor, debug: bool) -> None:
 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` on uvloop, which is faster at COPY by a fifth, else on asyncio's own loop."""
+    """Run `work` on uvloop, where COPY is a fifth faster; without uvloop on asyncio's own loop."""
     import asyncio
 
-    # What has been loaded stays: it is not looked through again and again. And a page of rows is
-    # thousands of tuples, none of them in a circle.
+    # Imported modules stay, so the collector need not scan them. A page makes thousands of tuples
+    # without cycles, so it runs less often.
     gc.freeze()
     gc.set_threshold(20_000)
     gc.enable()
@@ -155,9 +162,10 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
-    """Do `work`; SIGTERM, SIGINT and SIGHUP (the terminal was closed) ask it to stop.
+    """Run `work` and return its result. SIGTERM, SIGINT and SIGHUP set the event given to it.
 
-    A second one, or the grace period, ends it. Under nohup SIGHUP stays without effect.
+    A second signal cancels it, and so does the end of GRACE_S. SIGHUP is ignored under nohup.
+    Raises Stopped if it was cancelled.
     """
     import asyncio
 
@@ -188,23 +196,26 @@ async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
 
 
 def ask_to_destroy(what: str) -> None:
-    """Return when a person at the terminal agrees. Raises EtlError."""
+    """Ask the person at the terminal, and return if the answer is yes.
+
+    Raises EtlError if it is no, ConfigurationError if there is no terminal.
+    """
     from etl.errors import ConfigurationError
 
     if not sys.stdin.isatty():
-        raise ConfigurationError(what, remedy="If that is meant, add --yes")
+        raise ConfigurationError(what, remedy="To do it, add --yes")
     if not typer.confirm(f"{what}. Destroy it?", err=True):
         raise EtlError("Nothing was changed")
 
 
 def print_line(text: str) -> None:
-    """Print a result to stdout, at once also when it is piped."""
+    """Print a line to stdout and flush it."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def print_json(document: Any) -> None:
-    """Print the result as one JSON document; instants as ISO 8601."""
+    """Print one JSON document to stdout; instants are ISO 8601."""
     print_line(json.dumps(document, default=_jsonable, ensure_ascii=False, indent=2))
 
 
@@ -215,7 +226,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Print one line to stderr and end with `code`; a terminal gets it folded between words."""
+    """Print the message to stderr, wrapped if it is a terminal, and exit with `code`."""
     if sys.stderr.isatty():
         message = textwrap.fill(
             message,
@@ -228,10 +239,11 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def chosen_streams(names: list[str] | None, settings: Any, *, windowed: bool = False) -> list[Any]:
-    """Return the streams named, else all that are on, without those switched off.
+    """Return the streams of these names, or all that are on; without those that are switched off.
 
-    windowed: only those that are read in windows. Raises ConfigurationError when there is no
-    stream of a name, or when it has no windows.
+    windowed: return only streams that are read in windows.
+
+    Raises ConfigurationError if a name is unknown, or names a stream without windows.
     """
     from etl.errors import ConfigurationError
     from etl.settings import nearest

@@ -1,4 +1,4 @@
-"""The commands that change the destination."""
+"""The commands that change the database."""
 
 from __future__ import annotations
 
@@ -35,30 +35,32 @@ def sync(
     stream: Streams = None,
     config: Config = None,
     start: Annotated[
-        str | None, typer.Option(help="First load: recordings since this date.", metavar="DATE")
+        str | None,
+        typer.Option(help="The first sync loads recordings since this date.", metavar="DATE"),
     ] = None,
     accept_deletions: Annotated[
         list[str] | None,
         typer.Option(
-            help="Mark as deleted or expired what has vanished from this stream, however much it "
-            "is.",
+            help="Mark vanished records of this stream as deleted or expired, however many "
+            "they are.",
             metavar="STREAM",
         ),
     ] = None,
     accept_count: Annotated[
         list[str] | None,
         typer.Option(
-            help="Believe this stream's list, though the server counts more than it shows.",
+            help="Accept that the server counts more rows of this stream than it lists.",
             metavar="STREAM",
         ),
     ] = None,
     accept_host: Annotated[
-        bool, typer.Option("--accept-host", help="The source has this address now.")
+        bool,
+        typer.Option("--accept-host", help="Accept that the address of the source has changed."),
     ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Bring streams up to date. This is what cron runs; run it as often as you like.
+    """Bring streams up to date. Safe to repeat at any time, for example from cron.
 
     Example: posthog-etl sync session_recordings --json
     """
@@ -87,22 +89,22 @@ def sync(
 
 
 def backfill(
-    stream: Annotated[list[str], typer.Argument(metavar="STREAM", help="One or several.")],
-    since: Annotated[str, typer.Option(help="Begin of the time to load.", metavar="DATE")],
+    stream: Annotated[list[str], typer.Argument(metavar="STREAM", help="One stream or several.")],
+    since: Annotated[str, typer.Option(help="Load from this date on.", metavar="DATE")],
     until: Until = None,
     window: WindowLength = "30d",
-    order: Annotated[Order, typer.Option(help="Which windows come first.")] = Order.NEWEST,
+    order: Annotated[Order, typer.Option(help="Which windows are read first.")] = Order.NEWEST,
     again: Again = False,
     enqueue: Annotated[
-        bool, typer.Option("--enqueue", help="Leave the windows to the workers, and end.")
+        bool, typer.Option("--enqueue", help="Only put the windows on the queue, for workers.")
     ] = False,
     config: Config = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Load past windows; run it again after any death, and it goes on.
+    """Load past windows. Run it again after an interruption: it continues.
 
-    Time that is known complete is not read again. It may run beside a sync.
+    Time that is known complete is not read again. It can run at the same time as a sync.
 
     Example: posthog-etl backfill session_recordings --since 2026-01-01
     """
@@ -128,7 +130,9 @@ def backfill(
     elif reports:
         show_reports(reports)
     else:
-        print_line("All of it is known complete; nothing was read. To read it again: --again")
+        print_line(
+            "All of this time is known complete; nothing was read. To read it again, add --again"
+        )
     raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))
 
 
@@ -166,20 +170,18 @@ def _enqueue_backfill(
 
 def worker(
     concurrency: Annotated[
-        int, typer.Option(min=1, max=16, metavar="N", help="How many units at once.")
+        int, typer.Option(min=1, max=16, metavar="N", help="How many units it works on at once.")
     ] = 1,
     alive: Annotated[
         Path | None,
-        typer.Option(
-            help="Touch this file every five seconds, for a health check.", metavar="FILE"
-        ),
+        typer.Option(help="Touch this file every 5 seconds, for a health check.", metavar="FILE"),
     ] = None,
     config: Config = None,
     debug: Debug = False,
 ) -> None:
-    """Take units off the queue until SIGTERM. As many as you like, on as many machines.
+    """Execute units from the queue. Run as many workers as you like, on any machines.
 
-    SIGTERM commits the batch in hand, gives the rest back, and ends with 0.
+    On SIGTERM it commits the current batch, returns the rest to the queue, and exits with code 0.
 
     Example: posthog-etl worker --concurrency 2
     """
@@ -190,7 +192,7 @@ def worker(
         try:
             await until_stopped(lambda stop: work(settings, concurrency, stop, alive))
         except Stopped:
-            return  # what was in hand was not committed, and another worker goes on
+            return  # the current batch was not committed; another worker goes on
 
     run_with_settings(to_the_end, config, {}, debug)
 
@@ -198,17 +200,18 @@ def worker(
 def migrate(
     config: Config = None,
     to: Annotated[
-        str, typer.Option(metavar="REVISION", help="Revision to go to; base removes all.")
+        str,
+        typer.Option(metavar="REVISION", help="Revision to migrate to; base removes all tables."),
     ] = "head",
     yes: Annotated[
-        bool, typer.Option("--yes", help="Destroy what an older revision has no place for.")
+        bool, typer.Option("--yes", help="Do not ask before an older revision destroys data.")
     ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Bring the database schema up to date. Several at once are safe.
+    """Bring the database schema up to date. Safe to run several at once.
 
-    Going to an older revision counts what that destroys, and asks.
+    For an older revision it first counts what would be destroyed, and asks.
 
     Example: posthog-etl migrate
     """
@@ -231,7 +234,9 @@ def migrate(
 def retry_rejects(
     stream: Streams = None, config: Config = None, as_json: Json = False, debug: Debug = False
 ) -> None:
-    """Replay what was set aside. For after an upgrade, or once the cause is mended; needs no API.
+    """Load rejected records again. Sends no request to PostHog.
+
+    Run it after an upgrade, or after the cause was repaired.
 
     Example: posthog-etl rejects retry
     """
@@ -249,5 +254,5 @@ def retry_rejects(
     elif reports:
         show_reports(reports)
     else:
-        print_line("Nothing is set aside.")
+        print_line("There are no rejects.")
     raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))

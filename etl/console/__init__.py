@@ -1,4 +1,4 @@
-"""What a person sees: tables on a terminal, plain columns when piped, a progress bar."""
+"""Output for people: tables on a terminal, plain columns in a pipe, progress bars."""
 
 from etl.console.live import in_place, progress_display
 from etl.console.views import (

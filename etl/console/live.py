@@ -1,4 +1,4 @@
-"""What changes while it is looked at: bars of progress, and frames in one place."""
+"""Output that is updated in place: progress bars, and the frames of `status --watch`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from etl.runs.work import ReadingProgress
 
 
 class _BarWhenBounded(BarColumn):
-    """A bar where the source says how much there is; nothing where it does not."""
+    """A bar if the source says how much there is to read; else nothing."""
 
     def render(self, task: Task) -> Any:
         return Text("") if task.total is None else super().render(task)
 
 
 class _LeftWhenBounded(TimeRemainingColumn):
-    """The time left, as long as the bar is there."""
+    """The time left, if there is a bar."""
 
     def render(self, task: Task) -> Text:
         return Text("") if task.total is None else super().render(task).append(" left")
@@ -42,7 +42,7 @@ class _LeftWhenBounded(TimeRemainingColumn):
 
 @contextmanager
 def progress_display() -> Iterator[Callable[[int, str], ProgressOf]]:
-    """Show a bar per unit on stderr while a terminal is there; silent otherwise."""
+    """Show a bar per unit on stderr during the block, if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _project, _stream: lambda _reached: None
         return
@@ -54,7 +54,7 @@ def progress_display() -> Iterator[Callable[[int, str], ProgressOf]]:
         TimeElapsedColumn(),
         _LeftWhenBounded(),
     )
-    # It goes when the work is done: the result says the same and more.
+    # The bar is removed at the end, because the result says more.
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
 
         def watch(project_id: int, stream: str) -> ProgressOf:
@@ -76,9 +76,9 @@ def progress_display() -> Iterator[Callable[[int, str], ProgressOf]]:
 
 @contextmanager
 def in_place() -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Give what shows a frame in the place of the one before; one below the other when piped.
+    """Yield a function that shows a frame in place of the last one. In a pipe, frames follow.
 
-    A terminal gets its old screen back at the end, with the last frame below it.
+    At the end a terminal shows its old screen again, and the last frame below it.
     """
     if not sys.stdout.isatty():
 
@@ -93,7 +93,7 @@ def in_place() -> Iterator[Callable[[Callable[[], None]], None]]:
 
     def above(show: Callable[[], None]) -> None:
         last[:] = [show]
-        # All at once, so that nothing flickers: terminals that cannot do that ignore it.
+        # Synchronised output, so that nothing flickers. Other terminals ignore these codes.
         _control("?2026h", "H", "J")
         show()
         console().print(f"{datetime.now(UTC):%H:%M:%SZ}, Ctrl-C ends", style="dim", highlight=False)

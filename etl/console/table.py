@@ -1,4 +1,4 @@
-"""A table as wide as it needs to be, folded where the terminal is narrower."""
+"""A table as wide as its content. On a narrower terminal it is folded."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 UNBOUNDED = 10_000
-# The columns of a table that is too wide stand under each row, all but the first that fit. Fewer
-# than these make no table.
+# If a table is too wide, the columns that do not fit are printed below each row. At least this many
+# columns must fit.
 _FEWEST_COLUMNS = 2
-# In a table of so few columns the last one is folded instead.
+# In a table with at most this many columns the last one is folded instead.
 _FOLDED_COLUMNS = 4
 _NARROWEST_FOLD = 20
 _GAP = "  "
@@ -23,25 +23,25 @@ _NUMBER = re.compile(r"[\d,.]+")
 
 
 def console() -> Console:
-    """Return the console for results: as wide as the terminal, unbounded when piped."""
+    """Return the console for results: as wide as the terminal, without a limit in a pipe."""
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
         return Console()
     return Console(width=UNBOUNDED)
 
 
 class Table:
-    """Columns as wide as their widest cell; numbers stand right."""
+    """A table whose columns are as wide as their widest cell. Numbers are right-aligned."""
 
     def __init__(self, *names: str) -> None:
         self._names = names
         self._rows: list[list[Text]] = []
 
     def add_row(self, *cells: str) -> None:
-        """Add a row; the cells are markup."""
+        """Add a row of cells in Rich markup."""
         self._rows.append([Text.from_markup(cell) for cell in cells])
 
     def print(self) -> None:
-        """Print it. Where it is too wide, what does not fit stands under each row, with names."""
+        """Print the table. Columns that do not fit are printed below each row, with their names."""
         out = console()
         widths = [
             max(cell_len(name), *(row[at].cell_len for row in self._rows), 0)
@@ -64,7 +64,7 @@ class Table:
                     out.print()
 
     def _fitting(self, widths: Sequence[int], limit: int) -> int:
-        """Return how many columns make a table within `limit`."""
+        """Return how many of the first columns fit into `limit` characters."""
         taken, shown = -len(_GAP), 0
         for width in widths:
             taken += len(_GAP) + width
@@ -102,7 +102,7 @@ class Table:
 
 
 def _wrapped(parts: Sequence[Text], out: Console, width: int) -> list[Text]:
-    """Return the parts in lines of `width`; one that is longer than a line is folded."""
+    """Return the parts in lines of `width`; a part that is longer than a line is folded."""
     lines: list[Text] = []
     for part in parts:
         if lines and lines[-1].cell_len + len(_GAP) + part.cell_len <= width:
@@ -115,5 +115,5 @@ def _wrapped(parts: Sequence[Text], out: Console, width: int) -> list[Text]:
 
 
 def say(out: Console, line: Text) -> None:
-    """Print a line, folded between words where the terminal is narrower."""
+    """Print a line; on a narrower terminal it breaks between words."""
     out.print(line, highlight=False, overflow="fold")

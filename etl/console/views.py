@@ -1,4 +1,4 @@
-"""What a person sees of each result: a table, and below it what needs a sentence."""
+"""Each result for people: a table, and sentences below it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan"}
 
 
 def show_reports(reports: Sequence[Report]) -> None:
-    """Print what a sync did, a line per unit, and below it why a unit did not succeed."""
+    """Print what a sync did: a row per unit, and below it why a unit did not succeed."""
     table = Table(
         *("project", "stream", "unit", "status", "read", "inserted", "updated", "rejected"),
         *("requests", "forecast", "seconds", "complete until"),
@@ -47,7 +47,7 @@ def show_reports(reports: Sequence[Report]) -> None:
         say(
             out,
             Text(
-                f"Together: {sum(each.records_read for each in reports):,} records read, "
+                f"Total: {sum(each.records_read for each in reports):,} records read, "
                 f"{sum(each.requests for each in reports):,} requests, "
                 f"{sum(each.seconds for each in reports):.1f} s"
             ),
@@ -66,9 +66,9 @@ def show_reports(reports: Sequence[Report]) -> None:
 
 
 def show_forecasts(unit_forecasts: Sequence[UnitForecast]) -> None:
-    """Print what is ahead, a line per stretch of time that one cursor reads."""
+    """Print what would be read: a row per range of time that one cursor reads."""
     if not unit_forecasts:
-        console().print("All of it is known complete; nothing would be read.", markup=False)
+        console().print("All of this time is known complete; nothing would be read.", markup=False)
         return
     table = Table("project", "stream", "since", "until", "windows", "requests", "at the earliest")
     for each in unit_forecasts:
@@ -85,7 +85,7 @@ def show_forecasts(unit_forecasts: Sequence[UnitForecast]) -> None:
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """Print the findings, one per line."""
+    """Print the findings, one per row."""
     table = Table("", "what", "scope", "found")
     for finding in findings:
         mark = "[green]ok[/]" if finding.well else "[red]no[/]"
@@ -94,7 +94,7 @@ def show_findings(findings: Sequence[Finding]) -> None:
 
 
 def show_runs(rows: Sequence[dict[str, Any]]) -> None:
-    """Print the run history, a line per run."""
+    """Print the runs, one per row."""
     table = Table(
         *("started", "project", "stream", "unit", "status", "read", "inserted", "updated"),
         *("rejected", "requests", "seconds", "reason"),
@@ -119,9 +119,9 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
-    """Print what was set aside, a line each."""
+    """Print the rejects, one per row."""
     if not rows:
-        console().print("Nothing is set aside.", markup=False)
+        console().print("There are no rejects.", markup=False)
         return
     table = Table("project", "stream", "record", "reason", "first seen", "last seen", "resolved")
     for row in rows:
@@ -138,7 +138,7 @@ def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> None:
-    """Print what is on the queue, and one line per project and stream."""
+    """Print the jobs on the queue, then one row per project and stream."""
     out = console()
     for project_id, jobs in queue.items():
         hint = ". Workers take them: `posthog-etl worker`" if jobs.untouched else ""
@@ -177,7 +177,7 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
                 soft_wrap=True,
             )
         if row["turns"] is not None and row["turns"].resources:
-            say(out, Text(f"{row['stream']}: {_turns(row['turns'], now)}"))
+            say(out, Text(f"{row['stream']}: {_checks(row['turns'], now)}"))
         if not row["incremental"]:
             out.print(
                 f"{row['stream']}: this server ignores dates. "
@@ -203,7 +203,7 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
 
 
 def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print the answer to a question."""
+    """Print rows under these column names."""
     table = Table(*names)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
@@ -216,13 +216,13 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int | Decimal) else escape(str(value))
 
 
-def _turns(turns: RotationState, now: datetime) -> str:
-    if turns.oldest_check is None:
-        return f"none of {turns.resources:,} was asked about yet"
-    said = f"the oldest check is {_span((now - turns.oldest_check).total_seconds())} old"
-    if turns.never_checked:
-        said += f"; {turns.never_checked:,} of {turns.resources:,} were never asked about"
-    return f"{said}; {turns.due:,} are due"
+def _checks(state: RotationState, now: datetime) -> str:
+    if state.oldest_check is None:
+        return f"none of {state.resources:,} resources was checked yet"
+    said = f"the oldest check is {_span((now - state.oldest_check).total_seconds())} old"
+    if state.never_checked:
+        said += f"; {state.never_checked:,} of {state.resources:,} resources were never checked"
+    return f"{said}; {state.due:,} are due"
 
 
 def _forecast(requests: int | None, exact: bool | None) -> str:

@@ -68,7 +68,7 @@ class Lookback:
         ages = [self.grades[0].age]
         for grade in self.grades[1:]:
             at = _last(swept, grade.age)
-            # A wrong clock wrote a time in the future.
+            # A time in the future came from a wrong clock, and counts as "never read".
             if at is None or at + grade.every <= now or at > now + TOLERANCE:
                 ages.append(grade.age)
         return max(ages)
@@ -76,8 +76,9 @@ class Lookback:
     def sweep(
         self, swept: Mapping[str, datetime], read: timedelta, began_at: datetime
     ) -> dict[str, datetime]:
-        """Return `swept` after a reading of everything up to the age `read`, begun at `began_at`.
+        """Return what `swept` becomes after a reading.
 
+        read: recordings up to this age were read. began_at: when that reading began.
         Grades that are no longer configured are dropped.
         """
         ages = {

@@ -101,7 +101,7 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record set aside: named by `key`, with the reason and the record itself.
+    """A rejected record: named by `key`, with the reason and the record itself.
 
     named: False when the record's own key cannot be read, so that `key` is made from its content.
     """
@@ -114,7 +114,7 @@ class Rejected:
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction loads: rows by table, each key at most once, and what was set aside.
+    """What one transaction loads: rows by table, each key at most once, and rejects.
 
     origins[table][i] is the index in `records` of the record that row i came from.
     whole[table] names owners, of which the batch shows every row of that table (see

@@ -1,1 +1,1 @@
-"""From the API to pages: requests, answers, pacing, walking a list to its end."""
+"""Fetches pages from the API: sends requests, parses answers, reads lists to their end."""

@@ -147,8 +147,10 @@ class Client:
         """Return an answer of status 200. Waits and repeats as the policy and the server say.
 
         shrinkable: raise SourceOverloaded at once, so that the caller can ask for less.
-        attempts: replaces the policy's number. Raises a SourceError if it is final, and BudgetSpent
-        if the server names a wait that is too long.
+        attempts: replaces the policy's number.
+
+        Raises a SourceError if it is final, BudgetSpent if a wait would be too long, and
+        DestinationError if the budget cannot be counted.
         """
         # One id for all attempts; it is not sent. It stays bound after the return, because what the
         # caller logs about the answer is about this request too.

@@ -53,18 +53,21 @@ class PostgresBudget:
             self.waited_s += wait
 
     async def has_room(self, classes: Sequence[str]) -> bool:
-        """Tell whether a request could be sent at once. Counts nothing."""
+        """Tell whether a request could be sent at once. Counts nothing. Raises DestinationError."""
         return not await self._database.repeat(lambda: self._try_spend(classes, spend=False))
 
     async def block(self, classes: Sequence[str], seconds: float) -> None:
         """Delay all requests of `classes`, in all processes, as the server asked.
 
-        Safe to repeat: the longer of two waits counts.
+        Safe to repeat: the longer of two waits counts. Raises DestinationError.
         """
         await self._database.repeat(lambda: self._block(classes, seconds))
 
     async def spent(self, classes: Sequence[str]) -> Mapping[str, Sequence[datetime]]:
-        """Return when the requests of the last hour were sent, by class."""
+        """Return when the requests of the last hour were sent, by class.
+
+        Raises DestinationError.
+        """
         requests = self._tables.requests
         spent: dict[str, list[datetime]] = {name: [] for name in classes}
         async with self._database.transaction() as connection:

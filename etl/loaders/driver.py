@@ -1,4 +1,4 @@
-"""Access to asyncpg's own connection inside a transaction of SQLAlchemy."""
+"""Access to the asyncpg connection of a SQLAlchemy transaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 async def driver_of(connection: AsyncConnection) -> Any:
-    """Return asyncpg's connection. A statement must have opened the transaction before."""
+    """Return the asyncpg connection. A first statement must have opened the transaction."""
     return (await connection.get_raw_connection()).driver_connection
 
 

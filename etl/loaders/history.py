@@ -70,26 +70,26 @@ class History:
         self._tables = tables
 
     async def database_now(self) -> datetime:
-        """Return the instant on the database's clock, which all processes share."""
+        """Return the database's time, which all processes share. Raises DestinationError."""
         async with self._database.transaction() as connection:
             now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
         return now
 
     async def hosts(self) -> Sequence[str]:
-        """Return the addresses of the deployment's source, the first one first."""
+        """Return the addresses of the source, the first one first. Raises DestinationError."""
         table = self._tables.hosts
         async with self._database.transaction() as connection:
             found = await connection.execute(select(table.c.host).order_by(table.c.since))
             return list(found.scalars())
 
     async def add_host(self, host: str) -> None:
-        """Note that the source has this address. Safe to repeat."""
+        """Note that the source has this address. Safe to repeat. Raises DestinationError."""
         row = insert(self._tables.hosts).values(host=host, since=func.now())
         async with self._database.transaction() as connection:
             await connection.execute(row.on_conflict_do_nothing())
 
     async def watermark(self, unit: Unit) -> Watermark:
-        """Return the stream's watermarks; empty ones before its first window has closed."""
+        """Return the stream's watermarks, empty at first. Raises DestinationError."""
         table = self._tables.watermarks
         async with self._database.transaction() as connection:
             row = (
@@ -109,7 +109,7 @@ class History:
         )
 
     async def past_runs(self, unit: Unit) -> Sequence[PastRun]:
-        """Return the unit's runs that have ended, the latest first."""
+        """Return the unit's runs that have ended, the latest first. Raises DestinationError."""
         runs = self._tables.runs
         query = (
             select(runs.c.started_at, runs.c.status, runs.c.records_read)
@@ -121,7 +121,10 @@ class History:
             return [PastRun(at, status == "succeeded", read) for at, status, read in found]
 
     async def cut_back(self, unit: Unit, until: datetime | None) -> None:
-        """Forget what is known complete after `until`; None: all of it. Safe to repeat."""
+        """Forget what is known complete after `until`; None: all of it. Safe to repeat.
+
+        Raises DestinationError.
+        """
         table = self._tables.watermarks
         kept = func.tstzmultirange(func.tstzrange(None, until), type_=TSTZMULTIRANGE())
         empty = func.tstzmultirange(type_=TSTZMULTIRANGE())
@@ -137,7 +140,10 @@ class History:
             )
 
     async def count_started(self, unit: Unit, stream: Stream, spans: Sequence[Span]) -> int:
-        """Return how many stored records of the project, not gone, start within `spans`."""
+        """Return how many stored records of the project, not gone, start within `spans`.
+
+        Raises DestinationError.
+        """
         table = self._tables.data[stream.tables[0].name]
         started = table.c[stream.started or ""]
         query = select(func.count()).where(
@@ -151,7 +157,10 @@ class History:
     async def change_since(
         self, unit: Unit, spec: TableSpec, counted: Counted, now: datetime
     ) -> Change:
-        """Return how the records of the unit's stream have changed since they were counted."""
+        """Return how the records of the unit's stream have changed since they were counted.
+
+        Raises DestinationError.
+        """
         expires = "NULL::timestamptz"
         if spec.expiry is not None:
             by_rule = expires_by_rule(spec.expiry, "t", f"t.{quoted(spec.expiry.days)}")
@@ -176,7 +185,10 @@ class History:
         return Change(new=new + set_aside, gone=gone, expiring=expiring)
 
     async def read_since(self, project_id: int, stream: str, at: datetime) -> set[str]:
-        """Return the windows that were read to their end in a reading that began after `at`."""
+        """Return the windows that were read to their end in a reading that began after `at`.
+
+        Raises DestinationError.
+        """
         runs = self._tables.runs
         query = select(runs.c.unit).where(
             runs.c.project_id == project_id,
@@ -205,6 +217,8 @@ class History:
         If the database has lost the run, its row is written again, so that the failure can be seen.
         requests, bytes_read: since the last commit.
         waited_s: for the whole run.
+
+        Raises DestinationError.
         """
         runs = self._tables.runs
         paused_until = (
@@ -251,7 +265,7 @@ class History:
         return str(version.split(" on ")[0])
 
     async def may_create(self) -> bool:
-        """Tell whether our role may create schemas in this database."""
+        """Tell whether our role may create schemas in this database. Raises DestinationError."""
         async with self._database.transaction() as connection:
             granted = await connection.execute(
                 select(func.has_database_privilege(func.current_database(), "CREATE"))
@@ -259,7 +273,7 @@ class History:
             return bool(granted.scalar_one())
 
     async def runs(self, limit: int) -> Sequence[Mapping[str, Any]]:
-        """Return the latest `limit` runs, newest first."""
+        """Return the latest `limit` runs, newest first. Raises DestinationError."""
         runs = self._tables.runs
         async with self._database.transaction() as connection:
             found = await connection.execute(
@@ -268,7 +282,10 @@ class History:
             return [dict(row) for row in found.mappings()]
 
     async def runs_since(self, at: datetime) -> Sequence[Mapping[str, Any]]:
-        """Return the runs that have ended since `at`, and those that are still running."""
+        """Return the runs that have ended since `at`, and those that are still running.
+
+        Raises DestinationError.
+        """
         runs = self._tables.runs
         query = select(runs).where(or_(runs.c.ended_at.is_(None), runs.c.ended_at >= at))
         async with self._database.transaction() as connection:
@@ -279,6 +296,8 @@ class History:
 
         failures: the failures that still count.
         status, reason: those of the worst failure; without one, those of the last run.
+
+        Raises DestinationError.
         """
         t = self._tables
         async with self._database.transaction() as connection:
@@ -361,7 +380,7 @@ class History:
         return select(*columns, held.label("held")).select_from(t.checkpoints).join(latest, true())
 
     async def leases_held(self) -> Mapping[tuple[int, str], int]:
-        """Return how many units of each project and stream are being worked on."""
+        """Return how many units are held, by project and stream. Raises DestinationError."""
         leases = self._tables.leases
         query = (
             select(leases.c.project_id, leases.c.stream, func.count())
@@ -372,7 +391,7 @@ class History:
             return {(row[0], row[1]): row[2] for row in await connection.execute(query)}
 
     async def unresolved(self, project_id: int, stream: str) -> Sequence[StoredReject]:
-        """Return the records that are rejected now, the earliest observed first."""
+        """Return the unresolved rejects, earliest observed first. Raises DestinationError."""
         table = self._tables.rejects
         async with self._database.transaction() as connection:
             found = await connection.execute(
@@ -387,7 +406,7 @@ class History:
             return [StoredReject(*row) for row in found]
 
     async def rejects(self, limit: int, *, resolved: bool) -> Sequence[Mapping[str, Any]]:
-        """Return the latest `limit` rejects without their payload, newest first."""
+        """Return the latest `limit` rejects, without payload. Raises DestinationError."""
         table = self._tables.rejects
         columns = [column for column in table.c if column.name != "payload"]
         query = select(*columns).order_by(table.c.last_seen_at.desc(), table.c.record_key)
@@ -398,7 +417,7 @@ class History:
             return [dict(row) for row in found.mappings()]
 
     async def projects_with_rejects(self, stream: str) -> Sequence[int]:
-        """Return the projects that have rejected records in `stream`."""
+        """Return the projects that have rejected records in `stream`. Raises DestinationError."""
         table = self._tables.rejects
         async with self._database.transaction() as connection:
             found = await connection.execute(
@@ -410,7 +429,7 @@ class History:
             return list(found.scalars())
 
     async def row_counts(self, project_id: int, names: Sequence[str]) -> Mapping[str, int]:
-        """Return how many rows of the project each of the data tables holds."""
+        """Return how many rows of the project each data table holds. Raises DestinationError."""
         counts = {}
         async with self._database.transaction() as connection:
             for name in names:

@@ -238,7 +238,10 @@ class Leases:
         )
 
     async def renew(self, lease: Lease) -> bool:
-        """Prolong the lease; False when it is not ours any more (`loss`). Safe to repeat."""
+        """Prolong the lease; False when it is not ours any more (`loss`). Safe to repeat.
+
+        Raises DestinationError.
+        """
         leases = self._tables.leases
         async with self._database.transaction() as connection:
             renewed = await connection.execute(
@@ -254,7 +257,10 @@ class Leases:
             return await loss_of(connection, self._tables, lease)
 
     async def release(self, lease: Lease) -> None:
-        """Give the unit back; does nothing when it is no longer ours. Safe to repeat."""
+        """Give the unit back; does nothing when it is no longer ours. Safe to repeat.
+
+        Raises DestinationError.
+        """
         leases = self._tables.leases
         async with self._database.transaction() as connection:
             await connection.execute(
@@ -265,7 +271,7 @@ class Leases:
         await self._remove_file(lease.run_id)
 
     async def held(self, unit: Unit) -> bool:
-        """Tell whether a living run holds the unit."""
+        """Tell whether a living run holds the unit. Raises DestinationError."""
         leases = self._tables.leases
         async with self._database.transaction() as connection:
             found = await connection.execute(

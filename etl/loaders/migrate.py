@@ -109,8 +109,10 @@ def _columns(connection: Connection, tables: Tables) -> dict[tuple[str, str], se
 async def migrate(database: Database, tables: Tables, revision: str = "head") -> tuple[str, str]:
     """Upgrade (or downgrade to an older revision). Return the versions before and after.
 
-    All in one transaction: if it is killed, nothing has changed. Safe to repeat, also by several
-    processes at once: the second waits for the first and finds nothing to do.
+    Everything is one transaction: if it is killed, nothing has changed. Safe to repeat, also by
+    several processes at once: the second waits for the first and finds nothing to do.
+
+    Raises ConfigurationError for an unknown revision, and DestinationError.
     """
 
     def run(connection: Connection) -> tuple[str, str]:

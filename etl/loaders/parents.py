@@ -58,7 +58,10 @@ class ParentRows:
     async def after(
         self, project_id: int, parents: Parents, place: Sequence[Any] | None, limit: int
     ) -> list[Parent]:
-        """Return the next `limit` parents, by key, after the one whose fields are `place`."""
+        """Return the next `limit` parents, by key, after the one whose fields are `place`.
+
+        Raises DestinationError.
+        """
         table, query = self._living(project_id, parents)
         columns = [table.c[name] for name in parents.fields.values()]
         if place is not None:
@@ -66,7 +69,7 @@ class ParentRows:
         return await self._answer(query.order_by(*columns).limit(limit), parents)
 
     async def count(self, project_id: int, parents: Parents) -> int:
-        """Return how many parents there are."""
+        """Return how many parents there are. Raises DestinationError."""
         _, query = self._living(project_id, parents)
         async with self._database.transaction() as connection:
             counted = await connection.execute(select(func.count()).select_from(query.subquery()))
@@ -87,6 +90,8 @@ class ParentRows:
         have waited longest. These two groups share what the watched ones leave, so each parent is
         checked in time, however many new ones there are. A parent whose last check failed stays
         due, after those that did not fail.
+
+        Raises DestinationError.
         """
         table, query = self._with_checks(project_id, stream, parents)
         checks = self._tables.checks.c
@@ -125,7 +130,7 @@ class ParentRows:
     async def rotation_state(
         self, project_id: int, stream: str, parents: Parents, recheck_after: timedelta
     ) -> RotationState:
-        """Return the state of the rotation."""
+        """Return the state of the rotation. Raises DestinationError."""
         table, query = self._with_checks(project_id, stream, parents)
         checked_at = self._tables.checks.c.checked_at
         due = or_(

@@ -16,7 +16,7 @@ from etl.loaders.tables import Tables
 _JOBS_KEPT = timedelta(days=1)
 # A session that still comes cut after this time is asked for once more.
 _CUTS_KEPT = timedelta(days=60)
-# Pruning looks through all turns, so a sync waits until a day's worth has gathered.
+# Pruning reads all of `checks`, so a sync prunes only what is overdue by a day.
 _OVERDUE = timedelta(days=1)
 
 
@@ -71,7 +71,7 @@ async def _prune_runs(database: Database, tables: Tables, keep_runs: timedelta) 
 
 
 async def prune_jobs(database: Database, tables: Tables) -> None:
-    """Delete the log entries of jobs older than a day. Safe to repeat."""
+    """Delete the log entries of jobs older than a day. Safe to repeat. Raises DestinationError."""
     table = f"{quoted(tables.bookkeeping)}.pgqueuer_log"
     old = f"DELETE FROM {table} WHERE created < now() - CAST(:kept AS interval)"
     async with database.transaction() as connection:

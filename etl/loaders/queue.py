@@ -172,7 +172,10 @@ class Queue:
 
     @asynccontextmanager
     async def exclusively(self) -> AsyncIterator[None]:
-        """Open a transaction in which nobody else decides what to queue."""
+        """Open a transaction in which nobody else decides what to queue.
+
+        Raises DestinationError.
+        """
         with translated():
             async with self._connection.transaction():
                 await self.driver.execute(

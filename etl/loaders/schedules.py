@@ -42,7 +42,10 @@ class Schedules:
         self.ttl_s = ttl_s
 
     async def latest(self, name: str) -> Taken | None:
-        """Return the state of the schedule's latest tick; None if it never had one."""
+        """Return the state of the schedule's latest tick; None if it never had one.
+
+        Raises DestinationError.
+        """
         table = self._table
         left = func.extract("epoch", table.c.expires_at - func.clock_timestamp())
         query = select(table.c.ticked_at, table.c.holder, left.label("left")).where(
@@ -62,7 +65,7 @@ class Schedules:
     async def take(self, name: str, tick: datetime) -> bool:
         """Take a tick. False if another process has taken it, or works on an earlier one.
 
-        Safe to repeat, also if the answer to the first COMMIT was lost.
+        Safe to repeat, also if the answer to the first COMMIT was lost. Raises DestinationError.
         """
         table = self._table
         mine = {"ticked_at": tick, "holder": self._holder, "expires_at": self._expiry()}
@@ -91,16 +94,25 @@ class Schedules:
             return (await connection.execute(row)).rowcount == 1
 
     async def renew(self, name: str) -> bool:
-        """Extend our hold. False if another process has taken the schedule over. Safe to repeat."""
+        """Extend our hold. False if another process has taken the schedule over. Safe to repeat.
+
+        Raises DestinationError.
+        """
         return await self._update(name, {"expires_at": self._expiry()})
 
     async def close(self, name: str, tick: datetime) -> None:
-        """Note that the work is done; `tick` is the last tick that passed meanwhile."""
+        """Note that the work is done; `tick` is the last tick that passed meanwhile.
+
+        Raises DestinationError.
+        """
         last = func.greatest(self._table.c.ticked_at, tick)
         await self._update(name, {"ticked_at": last, "holder": None})
 
     async def leave(self, name: str) -> None:
-        """Give up before the end; the next process runs the tick. Safe to repeat."""
+        """Give up before the end; the next process runs the tick. Safe to repeat.
+
+        Raises DestinationError.
+        """
         await self._update(name, {"expires_at": func.clock_timestamp()})
 
     async def _update(self, name: str, values: dict[str, Any]) -> bool:

@@ -76,7 +76,7 @@ async def refused_by(
 ) -> list[tuple[int, str]]:
     """Do `step` for the rows in [first, end), and in halves where it is refused.
 
-    Returns place and reason of each refused row.
+    Returns place and reason of each refused row. Raises DestinationError for any other error.
     """
     try:
         with translated():

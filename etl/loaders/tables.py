@@ -1,7 +1,7 @@
-"""The tables of the destination, made from the catalogue. Alembic compares the database to them.
+"""The tables of the database, made from the catalogue. Alembic compares the database to them.
 
-One setting names the schemas, so two deployments fit into one database: NAME holds the data,
-NAME_etl the bookkeeping and Alembic's version.
+The setting `schema` names two schemas: NAME holds the data, NAME_etl the bookkeeping and Alembic's
+version. So one database can hold several deployments.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ COLUMN_TYPES: Mapping[Kind, TypeEngine[Any]] = {
 _PROJECT = "PostHog's numeric project id."
 _STREAM = "Name of the stream, as `posthog-etl streams` lists it."
 _UNIT = (
-    "`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; "
-    "`snapshot`: all of it; `rotation`: some of it in turn; `rejects`: what was set aside."
+    "`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; "
+    "`rotation`: some resources at a time; `rejects`: the rejects of the stream."
 )
 
 
@@ -69,7 +69,7 @@ def data_table(spec: TableSpec, metadata: MetaData, schema: str) -> Table:
             ARRAY(Text()),
             "Fields in which something that Postgres cannot hold was replaced.",
         ),
-        _column("_observed_at", _INSTANT, "When the request of this content went out.", False),
+        _column("_observed_at", _INSTANT, "When the request for this content was sent.", False),
         _column("_first_seen_at", _INSTANT, "When the row was first written here.", False),
         _column("_updated_at", _INSTANT, "When the content last changed here.", False),
         _column("_xid", BigInteger(), "Transaction that last changed the row here.", False),
@@ -85,7 +85,11 @@ def data_table(spec: TableSpec, metadata: MetaData, schema: str) -> Table:
 def _expiry(spec: TableSpec) -> Iterable[SchemaItem]:
     if spec.expiry is None:
         return
-    yield _column("_expired_at", _INSTANT, "When the source dropped the row by its own rule.")
+    yield _column(
+        "_expired_at",
+        _INSTANT,
+        "When the row was found gone at the source after its expiry time.",
+    )
     yield Index(
         f"{spec.name}_by_expiry",
         "project_id",
@@ -158,7 +162,7 @@ def _leases(metadata: MetaData, schema: str) -> Table:
         ),
         PrimaryKeyConstraint("project_id", "stream", "unit", name="leases_pkey"),
         schema=schema,
-        comment="Who works on which unit. The heartbeat is here, the fence in checkpoints.",
+        comment="Which run works on a unit, and until when; renewed while the run works.",
     )
 
 
@@ -167,13 +171,18 @@ def _checkpoints(metadata: MetaData, schema: str) -> Table:
         "checkpoints",
         metadata,
         *_unit_columns(),
-        _column("fence", BigInteger(), "Grows whenever the unit changes hands.", False),
+        _column(
+            "fence",
+            BigInteger(),
+            "Number under which a run may commit; each run gets a higher one.",
+            False,
+        ),
         _column("batch", BigInteger(), "Batches committed under this fence, a count.", False),
-        _column("position", JSONB(), "Where an unfinished reading goes on; null when none is."),
+        _column("position", JSONB(), "Place from which an unfinished reading goes on, or null."),
         _column("updated_at", _INSTANT, "When the row last changed.", False),
         PrimaryKeyConstraint("project_id", "stream", "unit", name="checkpoints_pkey"),
         schema=schema,
-        comment="Resume position of each unit; commits with the rows it stands for.",
+        comment="Where an unfinished reading of a unit goes on; commits with the rows read so far.",
     )
 
 
@@ -184,13 +193,15 @@ def _watermarks(metadata: MetaData, schema: str) -> Table:
         _column("project_id", BigInteger(), _PROJECT, False),
         _column("stream", Text(), _STREAM, False),
         _column("complete", TSTZMULTIRANGE(), "Stretches of time known complete.", False),
-        _column("tail_until", _INSTANT, "Where sync goes on; null before its first end."),
-        _column("swept", JSONB(), "When each grade of the lookback was read, by its seconds."),
+        _column(
+            "tail_until", _INSTANT, "Where the next sync begins; null before the first one ends."
+        ),
+        _column("swept", JSONB(), "When each grade of the lookback was last read, by age in s."),
         _column("traits", JSONB(), "What the server was found to do, as JSON."),
         _column("updated_at", _INSTANT, "When the row last changed.", False),
         PrimaryKeyConstraint("project_id", "stream", name="watermarks_pkey"),
         schema=schema,
-        comment="How far each stream is known complete; moves only when a window closes.",
+        comment="Which stretches of time are known complete; changes only when a window closes.",
     )
 
 
@@ -198,7 +209,7 @@ def _runs(metadata: MetaData, schema: str) -> Table:
     return Table(
         "runs",
         metadata,
-        _column("id", Uuid(as_uuid=False), "The run.", False),
+        _column("id", Uuid(as_uuid=False), "Id of the run.", False),
         _column("command", Text(), "sync, backfill or rejects retry.", False),
         *_unit_columns(),
         _column("status", Text(), "running, succeeded, partial, paused or failed.", False),
@@ -209,7 +220,7 @@ def _runs(metadata: MetaData, schema: str) -> Table:
         _column("records_read", BigInteger(), "Records received, a count.", False),
         _column("rows_inserted", BigInteger(), "Rows inserted, a count over all tables.", False),
         _column("rows_updated", BigInteger(), "Rows changed, a count over all tables.", False),
-        _column("rejected", BigInteger(), "Records newly set aside, a count.", False),
+        _column("rejected", BigInteger(), "Records newly rejected, a count.", False),
         _column("requests", BigInteger(), "Requests sent, a count.", False),
         _column("bytes_read", BigInteger(), "Size of the answers, in bytes.", False),
         Column(
@@ -217,10 +228,14 @@ def _runs(metadata: MetaData, schema: str) -> Table:
             Double(),
             nullable=False,
             server_default=text("0"),
-            comment="Waited for the request budget, in seconds.",
+            comment="Time waited for the request budget, in seconds.",
         ),
-        _column("forecast_requests", BigInteger(), "Requests expected beforehand, a count."),
-        _column("forecast_exact", Boolean(), "Whether that was an estimate, not a lower bound."),
+        _column("forecast_requests", BigInteger(), "Requests forecast at the start, a count."),
+        _column(
+            "forecast_exact",
+            Boolean(),
+            "True if the forecast is an estimate, false if a lower bound.",
+        ),
         PrimaryKeyConstraint("id", name="runs_pkey"),
         Index("runs_by_unit", "project_id", "stream", "unit", "started_at"),
         schema=schema,
@@ -236,10 +251,12 @@ def _rejects(metadata: MetaData, schema: str) -> Table:
         _column("stream", Text(), _STREAM, False),
         _column("record_key", Text(), "Key of the record, or a hash of its content.", False),
         _column("reason", Text(), "Why it could not be stored, in one line.", False),
-        _column("payload", JSONB(), "The record as received, repaired where it had to be."),
-        _column("first_seen_at", _INSTANT, "When it was first set aside.", False),
-        _column("last_seen_at", _INSTANT, "When it was last set aside with this content.", False),
-        _column("resolved_at", _INSTANT, "When it loaded after all; null until then."),
+        _column(
+            "payload", JSONB(), "The record as received; what Postgres cannot hold is replaced."
+        ),
+        _column("first_seen_at", _INSTANT, "When it was first rejected.", False),
+        _column("last_seen_at", _INSTANT, "When it was last rejected with this content.", False),
+        _column("resolved_at", _INSTANT, "When it was loaded after all; null until then."),
         PrimaryKeyConstraint("project_id", "stream", "record_key", name="rejects_pkey"),
         Index(
             "rejects_unresolved",
@@ -260,11 +277,13 @@ def _suspects(metadata: MetaData, schema: str) -> Table:
         "suspects",
         metadata,
         *_unit_columns(),
-        _column("record_key", Text(), "Key of a stored record that was not seen.", False),
+        _column(
+            "record_key", Text(), "Key of a stored record that the reading did not show.", False
+        ),
         PrimaryKeyConstraint("project_id", "stream", "unit", "record_key", name="suspects_pkey"),
         schema=schema,
         prefixes=["UNLOGGED"],
-        comment="Stored records that a reading did not show; empty but while one is under way.",
+        comment="Stored records that a reading did not show; each is deleted once it is judged.",
     )
 
 
@@ -291,12 +310,12 @@ def _cuts(metadata: MetaData, schema: str) -> Table:
         _column("project_id", BigInteger(), _PROJECT, False),
         _column("stream", Text(), _STREAM, False),
         _column("record_key", Text(), "Key of the record.", False),
-        _column("seen", Text(), "Hash of what the request showed of it.", False),
-        _column("owed", Boolean(), "Whether it is still to be asked for by its key.", False),
-        _column("noted_at", _INSTANT, "When this was first seen.", False),
+        _column("seen", Text(), "Hash of the cut record as received.", False),
+        _column("owed", Boolean(), "Whether it must still be asked for by its key.", False),
+        _column("noted_at", _INSTANT, "When this cut record was first received.", False),
         PrimaryKeyConstraint("project_id", "stream", "record_key", name="cuts_pkey"),
         schema=schema,
-        comment="Records that the dates of a request cut; the stored ones stayed as they were.",
+        comment="Records cut by the dates of a request; their stored rows were left unchanged.",
     )
 
 
@@ -306,12 +325,12 @@ def _checks(metadata: MetaData, schema: str) -> Table:
         metadata,
         _column("project_id", BigInteger(), _PROJECT, False),
         _column("stream", Text(), _STREAM, False),
-        _column("record_key", Text(), "Key of the record that was asked about.", False),
-        _column("checked_at", _INSTANT, "When it last had its turn; null before the first."),
-        _column("tried_at", _INSTANT, "When it was last asked about in vain: it stays due."),
+        _column("record_key", Text(), "Key of the record that was checked.", False),
+        _column("checked_at", _INSTANT, "When it was last checked; null before the first check."),
+        _column("tried_at", _INSTANT, "When a check last failed; the record stays due."),
         PrimaryKeyConstraint("project_id", "stream", "record_key", name="checks_pkey"),
         schema=schema,
-        comment="When each resource of a stream that is read in rotation had its last turn.",
+        comment="When each resource of a rotation, and each suspect, was last checked.",
     )
 
 
@@ -319,8 +338,8 @@ def _hosts(metadata: MetaData, schema: str) -> Table:
     return Table(
         "hosts",
         metadata,
-        _column("host", Text(), "Address of the source, as POSTHOG_HOST has it.", False),
-        _column("since", _INSTANT, "When something was first read from there.", False),
+        _column("host", Text(), "Address of the source, as POSTHOG_HOST gives it.", False),
+        _column("since", _INSTANT, "When a run first read from this address.", False),
         PrimaryKeyConstraint("host", name="hosts_pkey"),
         schema=schema,
         comment="The source of this deployment: one server, under one address or several.",
@@ -332,7 +351,7 @@ def _requests(metadata: MetaData, schema: str) -> Table:
         "requests",
         metadata,
         _column("class", Text(), "Budget class the request drew from.", False),
-        _column("at", _INSTANT, "When it was allowed to go.", False),
+        _column("at", _INSTANT, "When it was allowed to be sent.", False),
         Index("requests_by_class", "class", "at"),
         schema=schema,
         comment="Requests of the last hour, for all processes that share this database.",
@@ -344,10 +363,10 @@ def _request_blocks(metadata: MetaData, schema: str) -> Table:
         "request_blocks",
         metadata,
         _column("class", Text(), "Budget class.", False),
-        _column("blocked_until", _INSTANT, "Until when the server told us to wait.", False),
+        _column("blocked_until", _INSTANT, "No request of the class is sent before this.", False),
         PrimaryKeyConstraint("class", name="request_blocks_pkey"),
         schema=schema,
-        comment="What the server's last 429 said, for all processes that share this database.",
+        comment="How long the server's last 429 said to wait, for all processes of this database.",
     )
 
 
@@ -355,13 +374,15 @@ def _schedules(metadata: MetaData, schema: str) -> Table:
     return Table(
         "schedules",
         metadata,
-        _column("name", Text(), "Name of the schedule; `:prune` is ours.", False),
-        _column("ticked_at", _INSTANT, "The latest tick that was taken, or passed over.", False),
-        _column("holder", Uuid(as_uuid=False), "The `serve` at work on it; null when it is done."),
+        _column("name", Text(), "Name of the schedule; `:prune` is the daily cleaning.", False),
+        _column("ticked_at", _INSTANT, "The latest tick that was started or skipped.", False),
+        _column(
+            "holder", Uuid(as_uuid=False), "The `serve` that works on the tick; null if none does."
+        ),
         _column("expires_at", _INSTANT, "When another `serve` may take it over.", False),
         PrimaryKeyConstraint("name", name="schedules_pkey"),
         schema=schema,
-        comment="Which tick of each schedule was the last, for all `serve` of this database.",
+        comment="The latest tick of each schedule, for all `serve` processes of this database.",
     )
 
 

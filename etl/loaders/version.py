@@ -31,7 +31,10 @@ def newest_revision() -> str:
 
 
 async def is_current(database: Database, tables: Tables) -> bool:
-    """Tell whether the schema has the version this code needs. Needs no right to write."""
+    """Tell whether the schema has the version this code needs. Needs no right to write.
+
+    Raises DestinationError.
+    """
     versions = table(VERSION_TABLE, column("version_num"), schema=tables.bookkeeping)
     name = f"{quoted(tables.bookkeeping)}.{VERSION_TABLE}"
     async with database.transaction() as connection:

@@ -152,7 +152,7 @@ async def examine_key(client: Client) -> tuple[Finding, Sequence[str] | None]:
     """Return whether the key is accepted, and its scopes if the server tells them.
 
     Older servers do not have `GET /api/personal_api_keys/@current`. Then only the streams show what
-    the key may read.
+    the key may read. Raises BudgetSpent and DestinationError.
     """
     try:
         answer = await client.fetch(

@@ -73,7 +73,7 @@ async def forecast_snapshot(
 async def forecast_rotation(
     tools: Tools, options: RunOptions, stream: Stream, project_id: int
 ) -> Forecast:
-    """Return how many resources have their turn now. Raises DestinationError."""
+    """Return how many resources the next sync checks. Raises DestinationError."""
     parents = stream.resources[0].parents
     assert parents is not None
     turns = await tools.parents.rotation_state(

@@ -100,7 +100,7 @@ def ending_of(exc: EtlError) -> Ending:
 
 
 def not_begun() -> Stopped:
-    """Return the error of a unit whose turn did not come before the request to stop."""
+    """Return the error of a unit that had not begun when the run was stopped."""
     return Stopped("Stopped before it began; the next run goes on there")
 
 
@@ -108,7 +108,7 @@ def not_begun() -> Stopped:
 class Tally:
     """What a reading to the end has to own up to.
 
-    complete: whether it vouches for every row. rejected: records newly set aside. withheld: what
+    complete: whether it vouches for every row. rejected: records newly rejected. withheld: what
     vanished, when that was too much to believe; expiry_withheld: what would expire, likewise.
     unasked: how many records that a list did not show are still to be asked for. unproven: whether
     the server does not answer questions for single records. unjudged: whether something vanished
@@ -193,7 +193,7 @@ def ending_of_tally(tally: Tally, stream: str = "") -> Ending:
         )
     if tally.skipped is not None:
         count, why = tally.skipped
-        reasons.append(f"{count:,} could not be asked about and wait for their next turn: {why}")
+        reasons.append(f"{count:,} could not be asked about; the next run asks again: {why}")
     if tally.ahead is not None:
         reasons.append(
             "Recordings dated more than a day ahead could not be read, and are asked for again in "

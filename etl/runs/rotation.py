@@ -1,4 +1,4 @@
-"""A rotation: one request a resource, so at every sync some of them, each one in its turn."""
+"""A rotation: one request per resource, so each sync checks only some of the resources."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ TELLING = 10
 
 
 class RotationWork(Work):
-    """One execution of a rotation. Which resources had their turn commits with their rows."""
+    """One execution of a rotation. Which resources were checked commits with their rows."""
 
     async def run(self) -> Ending:
-        """Ask for the resources whose turn it is. Raises EtlError."""
+        """Check the resources that are due. Raises EtlError."""
         options, tools, unit = self._options, self._tools, self.lease.unit
         parents = self._resource.parents
         assert parents is not None
@@ -179,7 +179,7 @@ class _Part:
 class _Failures:
     """Tells whether a failure is about one resource or about the whole stream.
 
-    answered: whether anything was, also in an earlier turn.
+    answered: whether any resource was answered, now or in an earlier sync.
     """
 
     def __init__(self, *, answered: bool) -> None:

@@ -34,8 +34,8 @@ async def read_status(
 
     complete: what is known complete. holes: what is not, from `start` on. incremental: whether
     the server lets us read only what is young; reads_front: whether its count tells when that is
-    not enough. unaccounted: how many rows of its count are not explained. turns: of a stream that
-    is read in rotation.
+    not enough. unaccounted: how many rows of its count are not explained. turns: the state of
+    a rotation; None for other streams.
     """
     history, parents = History(database, tables), ParentRows(database, tables)
     rows = [dict(row) for row in await history.status()]

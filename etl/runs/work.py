@@ -63,7 +63,7 @@ class RunOptions:
     guard: how much may vanish at once. accept_deletions: streams that may vanish all the same.
     accept_counts: streams whose server may count as many rows too many as in the last run.
     confirm_requests: how many requests a run may send for single records that its reading did not
-    show, a count. rotation_requests: how many resources get their turn at once, a count;
+    show, a count. rotation_requests: how many resources a sync checks, a count;
     recheck_after: when one is due again. keep_fields: see `SingleReader`.
     """
 

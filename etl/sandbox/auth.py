@@ -1,4 +1,4 @@
-"""Personal API keys: whose key it is, and what it may do."""
+"""Personal API keys: which keys the sandbox accepts, and what each may do."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -17,7 +17,11 @@ def fingerprint(key: str) -> str:
 
 @dataclass(slots=True)
 class Key:
-    """A personal API key. `projects` None means all."""
+    """A personal API key.
+
+    scopes: what it may do; `*` is everything.
+    projects: the ids of the projects that it may read; None is all.
+    """
 
     text: str = field(repr=False)
     scopes: tuple[str, ...] = ("*",)
@@ -27,14 +31,14 @@ class Key:
     last_used_us: int | None = None
 
     def allows(self, scope: str) -> bool:
-        """Whether the key has a scope; write covers read and `*` covers all."""
+        """Tell whether the key has this scope. A write scope includes read; `*` includes all."""
         resource, _, action = scope.partition(":")
         wanted = {"*", scope} | ({f"{resource}:write"} if action == "read" else set())
         return not wanted.isdisjoint(self.scopes)
 
 
 async def sent_key(request: web.Request) -> tuple[str, str] | None:
-    """The first key found and where: header, body field, query parameter, in this order.
+    """Return the first key found and its place: header, body field or query, in this order.
 
     Source: PostHog source, auth.py.
     """
@@ -57,19 +61,19 @@ class Keys:
     """The keys that the sandbox knows."""
 
     def __init__(self, options: SandboxOptions, clock: Clock) -> None:
-        """Begins with the key of the options, which may do everything."""
+        """Hold the key of the options, which has every scope."""
         self._clock = clock
         self._flavour = options.flavour
         self._keys: dict[str, Key] = {}
         self.put(Key(options.key))
 
     def put(self, key: Key) -> None:
-        """Adds a key, or replaces the one with the same text."""
+        """Add a key, or replace the one with the same text."""
         key.created_us = self._clock.now_us()
         self._keys[key.text] = key
 
     async def authenticate(self, request: web.Request) -> Key:
-        """The key of a request. Raises ApiError 401."""
+        """Return the key of a request. Raises ApiError 401."""
         sent = await sent_key(request)
         if sent is None:
             raise unauthorized("not_authenticated", "Authentication credentials were not provided.")
@@ -93,7 +97,10 @@ class Keys:
 
 
 def authorize(key: Key, scope: str | None, project: int | None) -> None:
-    """Raises ApiError 403 unless the key may do this. A scope of None is closed to all keys."""
+    """Raise ApiError 403 unless the key has this scope and may read this project.
+
+    A scope of None is refused to every key; an empty one needs no scope.
+    """
     if project is not None and key.projects is not None and project not in key.projects:
         raise forbidden(f"API key does not have access to the requested project: ID {project}.")
     if scope is None:

@@ -1,4 +1,4 @@
-"""What one answer says about a recording: the sums over the pieces that it includes."""
+"""What an answer says about a recording: the sums over the pieces inside its dates."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -28,12 +28,12 @@ class Reading(NamedTuple):
 
     @property
     def inactive_s(self) -> int:
-        """Whole seconds of the rest."""
+        """Whole seconds in which the user did nothing."""
         return ((self.end_us - self.start_us) // 1000 - self.activity.active_ms) // 1000
 
 
 def activity_score(activity: Activity, duration_s: int) -> float | None:
-    """Activity against time in per cent, two places; None if there is nothing to divide by."""
+    """Return activity in per cent of time and noise, to two places; None if both are 0."""
     active_ms, clicks, keys, mouse, logs, warns, errors = activity
     quiet = mouse + duration_s + errors + logs + warns
     if not quiet:
@@ -42,7 +42,7 @@ def activity_score(activity: Activity, duration_s: int) -> float | None:
 
 
 def read_pieces(pieces: Iterable[Piece], now_us: int) -> Reading | None:
-    """Adds up the pieces that have arrived; None if none has."""
+    """Return the sum of the pieces that have arrived by `now_us`; None if none has."""
     arrived = [piece for piece in pieces if piece.arrives_us <= now_us]
     if not arrived:
         return None
@@ -58,7 +58,7 @@ def read_pieces(pieces: Iterable[Piece], now_us: int) -> Reading | None:
 
 
 def read_whole(columns: Columns, number: int) -> Reading:
-    """The reading of a generated recording that is complete, computed without its pieces."""
+    """Return the reading of a whole generated recording, computed without its pieces."""
     start_us = columns.start_us[number]
     return Reading(
         start_us,

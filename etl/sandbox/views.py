@@ -1,7 +1,7 @@
-"""Which recordings a window shows, in order; kept between requests.
+"""The recordings that a window shows, in order. Views are kept between requests.
 
-A recording that is complete and lies inside the window is only a number in a sorted array. The few
-others (ongoing, cut by an edge, changed) are read from their pieces.
+Most recordings are complete and lie inside the window: these are numbers in a sorted array. The
+others (ongoing, cut by an edge, or changed) are computed from their pieces.
 """
 
 from array import array
@@ -26,13 +26,16 @@ Key = tuple[SortValue, str]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which pieces count: those that start within, both bounds included (microseconds)."""
+    """The dates of a request: pieces that start within count. Both bounds are included.
+
+    from_us, to_us: microseconds since 1970.
+    """
 
     from_us: int = -_FOREVER_US
     to_us: int = _FOREVER_US
 
     def holds(self, start_us: int) -> bool:
-        """Whether a piece with this start counts."""
+        """Tell whether a piece with this start counts."""
         return self.from_us <= start_us <= self.to_us
 
 
@@ -62,7 +65,9 @@ _BY_START = ("start_time", "surfacing_score")
 class View:
     """The recordings of one window, ascending by (sort value, id).
 
-    `readings` has those that were read from pieces; the others are whole.
+    readings: of the recordings that were computed from pieces; the others are whole.
+    from_us, until_us: while the clock is within, the view is valid.
+    version: of the data that it was computed from.
     """
 
     numbers: "array[int]"
@@ -73,15 +78,15 @@ class View:
     version: tuple[int, int]
 
     def fits(self, now_us: int, version: tuple[int, int]) -> bool:
-        """Tells whether computing it again would give the same."""
+        """Tell whether the view is still valid."""
         return self.version == version and self.from_us <= now_us < self.until_us
 
 
 class Views:
-    """Makes and keeps the views of one project, bounded in bytes."""
+    """Computes the views of one project, and keeps the latest, bounded in bytes."""
 
     def __init__(self, project: Project) -> None:
-        """Empty at first."""
+        """Keep nothing at first."""
         self._project = project
         self._kept: OrderedDict[tuple[object, ...], View] = OrderedDict()
         self._made: dict[int, list[Piece]] = {}
@@ -91,7 +96,7 @@ class Views:
     def view(
         self, window: Window, order: str, now_us: int, distinct_ids: frozenset[str] | None = None
     ) -> View:
-        """The view at this instant; only recordings made by one of `distinct_ids`, if given."""
+        """Return the view at this instant. distinct_ids: show only recordings that these made."""
         project = self._project
         project.columns.grow_to(now_us)
         key = (window, order, distinct_ids)
@@ -114,7 +119,7 @@ class Views:
         now_us: int,
         distinct_ids: frozenset[str] | None = None,
     ) -> View:
-        """A view of these recordings only, as far as they can be seen. It is not kept."""
+        """Return a view of those of these recordings that are visible. It is not kept."""
         project = self._project
         project.columns.grow_to(now_us)
         numbers = {number for each in ids if (number := project.find(each)) is not None}
@@ -126,7 +131,7 @@ class Views:
         return view
 
     def key(self, view: View, number: int) -> Key:
-        """Returns the sort value and id that give a recording its place."""
+        """Return the sort value and the id of a recording, by which the view is ordered."""
         reading = view.readings.get(number)
         if reading is None and view.order in _BY_START:
             value: SortValue = self._project.columns.start_us[number]
@@ -135,15 +140,15 @@ class Views:
         return value, self._project.recording_id(number)
 
     def reading(self, view: View, number: int) -> Reading:
-        """What this view knows of one of its recordings."""
+        """Return the reading of a recording in this view."""
         return view.readings.get(number) or read_whole(self._project.columns, number)
 
     def count(self) -> int:
-        """How many views are kept."""
+        """Return how many views are kept."""
         return len(self._kept)
 
     def size_bytes(self) -> int:
-        """About how much memory they take."""
+        """Return about how much memory the kept views take, in bytes."""
         return sum(4 * len(v.numbers) + 400 * len(v.readings) for v in self._kept.values())
 
     def _value(self, order: str, number: int, reading: Reading | None) -> SortValue:
@@ -168,7 +173,7 @@ class Views:
     def _read(
         self, numbers: set[int], window: Window, now_us: int
     ) -> tuple[dict[int, Reading], int]:
-        """Returns readings of visible recordings from pieces, and until when they are valid."""
+        """Return the readings of the visible recordings, and until when these are valid."""
         project = self._project
         readings: dict[int, Reading] = {}
         until_us = (now_us // DAY_US + 1) * DAY_US
@@ -185,7 +190,7 @@ class Views:
         return readings, until_us
 
     def _pieces(self, number: int) -> list[Piece]:
-        """Returns a recording's pieces. Pieces of unchanged recordings are cached."""
+        """Return the pieces of a recording. Pieces of unchanged recordings are cached."""
         if number in self._project.changed:
             return self._project.pieces(number)
         found = self._made.get(number)
@@ -198,7 +203,7 @@ class Views:
         return found
 
     def _apart(self, window: Window, now_us: int) -> set[int]:
-        """Returns recordings that must be read from their pieces; may include others."""
+        """Return the recordings that must be computed from pieces; it may include others."""
         project, columns = self._project, self._project.columns
         apart = set(project.unsettled(now_us)) | project.changed.keys()
         order, start_us, duration_ms = project.by_start(), columns.start_us, columns.duration_ms
@@ -240,18 +245,18 @@ class Views:
         return kept
 
     def _sorted_by(self, order: str, now_us: int) -> "array[int]":
-        """Returns all living generated recordings by a value other than the start, then by id."""
+        """Return all living generated recordings, by a value other than the start, then by id."""
         living = self._project.living(now_us)
         kept = self._by_value.get(order)
         if kept is None or kept[0] is not living:
-            # Sorting by id first makes it the tie-break, because the second sort is stable.
+            # The second sort is stable, so equal values stay in the order of ids.
             by_id = sorted(living, key=self._project.recording_id)
             ordered = sorted(by_id, key=lambda n: self._value(order, n, None))
             kept = self._by_value[order] = (living, array("i", ordered))
         return kept[1]
 
     def _insert(self, view: View) -> None:
-        """Inserts the recordings that were read from pieces among the others."""
+        """Insert the recordings that were computed from pieces into `numbers`."""
         whole, first = view.numbers, 0
         merged = array("i")
         for key, number in sorted((self.key(view, n), n) for n in view.readings):
@@ -263,11 +268,11 @@ class Views:
         view.numbers = merged
 
     def _place(self, view: View, key: Key, first: int) -> int:
-        """Returns the place of a key among the others, from `first` on."""
+        """Return where a key belongs in `numbers`, at `first` or later."""
         whole = view.numbers
         if view.order not in _BY_START:
             return bisect_left(whole, key, lo=first, key=lambda n: self.key(view, n))
-        # Comparing starts first, and ids only if they are equal, gives the same, many times faster.
+        # Comparing ids only if starts are equal gives the same result, many times faster.
         start_us = self._project.columns.start_us
         at = bisect_left(whole, key[0], lo=first, key=start_us.__getitem__)
         while at < len(whole) and self.key(view, whole[at]) < key:
@@ -275,6 +280,6 @@ class Views:
         return at
 
     def _narrow(self, view: View, distinct_ids: frozenset[str]) -> None:
-        """Keeps only recordings of these distinct ids."""
+        """Remove the recordings that other distinct ids made."""
         maker = self._project.maker
         view.numbers = array("i", [n for n in view.numbers if maker(n)[0] in distinct_ids])

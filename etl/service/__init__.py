@@ -1,1 +1,1 @@
-"""What runs for long: the scheduler, workers, and the pages that say how it is."""
+"""Long-running processes: the scheduler, workers, and the status page."""

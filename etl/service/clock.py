@@ -1,4 +1,4 @@
-"""What time it is, and waiting for it: the one thing a test puts another in the place of."""
+"""The clock of the scheduler. Tests replace it with one that they move."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Protocol
 
-# A clock that is set, or a machine that slept, is noticed within this many seconds.
+# A change of the clock, or a machine that slept, is noticed within this many seconds.
 _LOOK_EVERY_S = 30.0
 
 
 class Clock(Protocol):
-    """The clock on the wall."""
+    """Tells the time, and waits for an instant."""
 
     def now(self) -> datetime:
         """Return the instant now, in UTC."""
@@ -23,7 +23,7 @@ class Clock(Protocol):
 
 
 class WallClock:
-    """The machine's own."""
+    """The clock of this machine."""
 
     def now(self) -> datetime:
         """Return the instant now, in UTC."""

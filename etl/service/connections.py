@@ -1,6 +1,6 @@
-"""Accepts connections, but never so many that the work is short of file descriptors.
+"""Accepts a limited number of connections, so that file descriptors are left for the runs.
 
-asyncio's own servers accept whatever comes; uvloop's closes for good when descriptors run out.
+A server of asyncio has no limit. One of uvloop stops listening when no descriptor is left.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from aiohttp import web
 _log = structlog.get_logger(__name__)
 
 MOST_CONNECTIONS = 64
-# Descriptors that the work needs, a count: two pools of connections, requests, files.
+# Descriptors kept for the runs, a count: two connection pools, requests to PostHog, files.
 KEPT_DESCRIPTORS = 128
-# Connections that the kernel completes before we accept them, a count.
+# Connections that wait in the kernel until we accept them, a count.
 _BACKLOG = 128
 _AFTER_ERROR_S = 0.5
-# A name may have an address of IPv6 on a machine that has none.
+# A name may have an IPv6 address although this machine has no IPv6.
 _NOT_ON_THIS_MACHINE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 def connection_limit() -> int:
-    """Return how many connections may be open at once under this process's limit."""
+    """Return how many connections may be open at once, by this process's descriptor limit."""
     try:
         import resource
     except ImportError:  # not on Windows
@@ -81,8 +81,9 @@ def _listen(listening: socket.socket, address: Any) -> socket.socket:
 class Connections:
     """The open connections of one server, at most `limit`.
 
-    When there are more, those go that have waited longest for a complete request. So whoever sends
-    a request gets an answer, however many others send half of one.
+    Above the limit, connections without a complete request are closed first, the longest idle one
+    before the others. So a client that sends a request gets an answer, even if hundreds of others
+    send only half of one.
     """
 
     def __init__(self, server: web.Server, limit: int) -> None:
@@ -90,7 +91,7 @@ class Connections:
         self._limit = limit
         self._handler = server.request_handler
         server.request_handler = self._answer
-        # The one whose last answer is the oldest comes first.
+        # Ordered by the time of the last answer, the oldest first.
         self._open: dict[web.RequestHandler, WriteTransport] = {}
         self._answering: set[web.RequestHandler] = set()
 
@@ -102,7 +103,7 @@ class Connections:
             try:
                 connected, _ = await loop.sock_accept(listening)
             except OSError as exc:
-                # Out of descriptors, or a client that left at once; the kernel keeps the others.
+                # No descriptor is left, or the client has gone. Other clients wait in the kernel.
                 if not failing:
                     _log.warning("connection.refused", reason=exc.strerror)
                 failing = True
@@ -129,7 +130,7 @@ class Connections:
                 self._open[protocol] = transport
 
     def _make_room(self) -> None:
-        """Close what there is no room for beside one more."""
+        """Close connections until one more is within the limit."""
         alive = set(self._server.connections)
         self._open = {each: at for each, at in self._open.items() if each in alive}
         surplus = len(self._open) + 1 - self._limit

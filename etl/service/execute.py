@@ -26,34 +26,39 @@ from etl.tasks import beside, first_of, race
 
 _log = structlog.get_logger(__name__)
 
-# How often an idle worker looks for jobs that no notification tells of, in seconds.
+# How often an idle worker looks for jobs without having been notified, in seconds.
 LOOK_EVERY_S = 1.0
-# When a unit is tried again that another run holds, in seconds: soon, then as often as this.
+# A unit that another run holds is tried again after these delays, in seconds; then always after
+# the last one.
 HELD_WAITS_S = (2.0, 2.0, 2.0, 5.0)
-# When a unit that failed is tried again, in seconds; from then on always after the longest.
+# A unit that failed is tried again after these delays, in seconds; then always after the last one.
 FAILURE_WAITS_S = (2.0, 15.0, 60.0, 300.0, 900.0)
-# A sync that failed so often is left to the next tick.
+# After this many failures a sync is left to the next tick.
 SYNC_ATTEMPTS = 4
-# A pause whose end nobody knows lasts so long, in seconds.
+# Length of a pause whose end is unknown, in seconds.
 PAUSE_S = 60.0
-# How long a unit that gave way stays behind those that were waiting, in seconds: longer than until
-# the next look.
+# How long a unit that gave way is not taken, in seconds: longer than the time until an idle worker
+# looks again.
 GAVE_WAY_S = 3.0
-# A turn is twice as long each time that a unit had to give way, up to so many times: a list by
-# limit and offset begins anew then, and must come to its end.
+# Each time that a unit gives way, its next turn is twice as long, up to this many times. A list by
+# limit and offset begins again at each turn, so one turn must be long enough for all of it.
 LONGER_TURNS = 10
-# After a request to stop, a unit has this long for the batch in hand, in seconds: less than the
-# command has (`GRACE_S`), since the job goes back to the queue after it.
+# After a request to stop, a unit has this long to commit its current batch, in seconds. It is less
+# than `GRACE_S`, because the job is put back after it.
 GRACE_S = 20.0
-# What keeps one unit of a stream from being read keeps all.
+# Errors that stop every unit of a stream, not only one.
 _OF_STREAM = (KeyRefused, StreamUnavailable, SourceUnavailable)
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """A job is to be put back. failed: when, is for the number of its failures to say.
+    """How to put a job back on the queue.
 
-    got_on: part of it was done. of_stream: the others of its stream would fail alike.
+    in_s: delay before it is due again, in seconds.
+    reason: for the log.
+    failed: the retry delay grows with the number of failures, and `in_s` is ignored.
+    got_on: part of the job was done.
+    of_stream: the other jobs of its stream would fail in the same way.
     """
 
     in_s: float
@@ -82,13 +87,13 @@ class Executor:
 
     @property
     def heartbeat_s(self) -> float:
-        """How long a worker may say nothing of its job before another takes it, in seconds."""
+        """Time after which another worker takes a job that shows no sign of life, in seconds."""
         return max(1.0, self._settings.lease_s / 3)
 
     async def take(self, queue: Queue, tools: Tools, found: TakenJob) -> Again | None:
-        """Execute a job; return when it is to be put back, None when it may leave the queue.
+        """Execute a job. Return how to put it back, None if it is done.
 
-        Never raises but when it is cancelled.
+        Raises only CancelledError.
         """
         job: QueuedWork | None = None
         with structlog.contextvars.bound_contextvars(job_id=found.id):
@@ -112,7 +117,7 @@ class Executor:
     async def _after_failure(
         self, queue: Queue, job: QueuedWork | None, found: TakenJob, again: Again
     ) -> Again | None:
-        """Return when a failed job is tried again, None when the next tick brings it anyway."""
+        """Return how to put a failed job back, None if it is left to the next tick."""
         try:
             failures = await queue.note_failure(found.id, first=again.got_on)
             if failures >= SYNC_ATTEMPTS and job is not None and job.command == SYNC:
@@ -129,7 +134,7 @@ class Executor:
     async def _within_its_turn(
         self, queue: Queue, tools: Tools, job: QueuedWork, found: TakenJob
     ) -> Again | None:
-        """Execute a job until it is done, has to give way, or the worker cannot go on."""
+        """Execute a job until it is done, gives way, or the worker stops."""
         halt = asyncio.Event()
         turn_s = self._settings.queue_turn_s * 2 ** min(found.attempts, LONGER_TURNS)
         async with (
@@ -142,14 +147,14 @@ class Executor:
                 halt.set()
                 await asyncio.wait({executing}, timeout=GRACE_S)
             if not executing.done():
-                # What it had in hand is not committed, and read again by the next.
+                # Its current batch is not committed; the next run reads it again.
                 return Again(0.0, "stopped in the middle of a batch")
             return executing.result()
 
     async def _give_way(
         self, queue: Queue, job: QueuedWork, turn_s: float, halt: asyncio.Event
     ) -> None:
-        """Halt the unit after its turn once another project's job has waited for a while."""
+        """Stop the unit after its turn, once a job of another project has waited for a while."""
         while not halt.is_set():
             await asyncio.sleep(turn_s)
             # Long enough that no idle worker is about to take it.
@@ -176,7 +181,7 @@ class Executor:
     async def _backfill(
         self, tools: Tools, stream: Stream, job: QueuedWork, since: datetime, halt: asyncio.Event
     ) -> list[Report]:
-        """Load the windows of a job. since: what was read later than that is not read again."""
+        """Load the windows of a job. since: windows that were read after this are left out."""
         past, history = job.past, tools.history
         if job.again:
             done: Collection[str] = await tools.database.repeat(
@@ -200,10 +205,10 @@ class Executor:
         attempts: int,
         halt: asyncio.Event,
     ) -> Again | None:
-        """Return whether and when a job is to be tried again.
+        """Return how to put the job back, None if it is done.
 
-        What was read to its end, but not without fault, was done. So was a sync of what is not to
-        be had: the next tick tries again. Of a backfill nothing else would.
+        A unit that was read to its end is done, even if it is partial. A sync of an unavailable
+        stream is done too, because the next tick tries it again. A backfill has no next tick.
         """
         broken_off = [report.ending for report in reports if report.ending.cause is not None]
         endings = {ending.status: ending for ending in broken_off}
@@ -236,4 +241,4 @@ class Executor:
 
 
 def _unseen(_reached: ReadingProgress) -> None:
-    """Nobody watches a worker's progress; the runs table has it."""
+    """Progress of a worker is not displayed; the table `runs` has it."""

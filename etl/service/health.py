@@ -1,4 +1,4 @@
-"""Whether it lives, whether it is ready, and its figures: three routes for machines."""
+"""The routes for machines: /healthz (alive), /readyz (ready for runs) and /metrics."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from etl.loaders.version import is_current
 from etl.service.http import HEALTHZ
 from etl.service.metrics import CONTENT_TYPE, Metrics
 
-# Who asks gives up sooner than the database's own time-outs do.
+# Less than the time-outs of the database, because clients of these routes wait less.
 _PATIENCE_S = 4.0
 
 
 class Health:
-    """Answers for the process and its database. `hidden` takes secrets out of what is said."""
+    """Reports the state of the process and its database. `hidden` removes secrets from a text."""
 
     def __init__(
         self, destination: Destination, metrics: Metrics, hidden: Callable[[str], str]
@@ -29,7 +29,7 @@ class Health:
         self._history = History(destination.database, destination.tables)
         self._metrics = metrics
         self._hidden = hidden
-        # However many ask at once, the database is asked by one.
+        # Simultaneous requests share one query.
         self._one = asyncio.Lock()
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -41,7 +41,7 @@ class Health:
         ]
 
     async def why_not_ready(self) -> str | None:
-        """Return why no run could begin now, None when one could."""
+        """Return why no run could begin now, None if one could."""
         try:
             async with asyncio.timeout(_PATIENCE_S), self._one:
                 database, tables = self._destination.database, self._destination.tables
@@ -54,7 +54,7 @@ class Health:
         return None
 
     async def _healthz(self, _request: web.Request) -> web.Response:
-        return web.json_response({"alive": True})  # that it is said is what it says
+        return web.json_response({"alive": True})  # the answer itself is the proof
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         reason = await self.why_not_ready()
@@ -66,7 +66,7 @@ class Health:
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _look(self) -> None:
-        """Let the figures say what the database says now, or that it says nothing."""
+        """Update the metrics from the database, or mark them as unknown."""
         try:
             async with asyncio.timeout(_PATIENCE_S), self._one:
                 for attempt in (1, 2):
@@ -79,7 +79,7 @@ class Health:
                         jobs = await count_jobs(database, tables)
                         break
                     except DestinationUnavailable:
-                        if attempt == 2:  # the first one meets a connection that has died
+                        if attempt == 2:  # the first attempt may meet a dead connection
                             raise
         except (DestinationError, TimeoutError):
             self._metrics.unseen()

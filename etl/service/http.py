@@ -1,4 +1,4 @@
-"""The web server of `serve`: what listens, who may ask, and the routes that others give it."""
+"""The web server of `serve`: sockets, access by token, and the routes given to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 HEALTHZ = "/healthz"
 COOKIE = "posthog_etl"
-# Somebody who looks at the page does so for weeks.
+# Lifetime of the cookie: weeks, because people keep the page open.
 _COOKIE_AGE_S = 30 * 86_400
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -31,22 +31,22 @@ _HEADERS = {
 _SHUTDOWN_S = 2.0
 # A connection without a complete request is closed after this, in seconds.
 _IDLE_S = 30.0
-# No route reads a body: one that still arrives after the answer has this long, in seconds.
+# No route reads a body. A body that arrives after the answer has this long, in seconds.
 _BODY_S = 5.0
 
 
 class NotListening(EtlError):
-    """The address is not ours, or somebody else listens there."""
+    """The address is not one of this machine, or another program uses it."""
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def build(routes: Sequence[web.RouteDef], token: str | None) -> web.Application:
-    """Return the application. Whoever asks must show `token`, but for /healthz.
+    """Return the application. Every request except /healthz must show `token`.
 
-    Without a token only this machine may ask, under a name of its own: a page of somebody else's
-    whose name leads here, by a trick of DNS, could otherwise be shown what is here.
+    Without a token only this machine may ask, and only under its own names. Otherwise a foreign web
+    page could read the answers through a name that DNS resolves to this machine (DNS rebinding).
     """
     app = web.Application(middlewares=[_answered, _Guard(token).let_in])
     app.add_routes(routes)
@@ -57,7 +57,7 @@ def build(routes: Sequence[web.RouteDef], token: str | None) -> web.Application:
 @asynccontextmanager
 async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
     """Listen until the block ends; gives the address. Raises NotListening."""
-    # No log of requests: the token may be in an address.
+    # Requests are not logged, because an address may hold the token.
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -75,7 +75,7 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
             why = os.strerror(number) if number > 0 else exc.strerror
             raise NotListening(
                 f"Cannot listen on {host}:{port}: {why}",
-                remedy="Choose another with --host and --port, or end what holds it",
+                remedy="Choose another with --host and --port, or end the program that uses it",
             ) from exc
         bound, number = sockets[0].getsockname()[:2]
         shown = f"[{bound}]" if ":" in bound else bound
@@ -91,23 +91,23 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
 
 
 class _Guard:
-    """Lets in who shows the token: in a header, in the address once, and then in a cookie."""
+    """Accepts requests with the token: in a header, once in the address, then in a cookie."""
 
     def __init__(self, token: str | None) -> None:
         self._token = None if token is None else token.encode()
-        # Another word than the token, so that it does not lie about in browsers.
+        # Derived from the token, so that browsers do not store the token itself.
         self._cookie = (
             "" if token is None else hmac.digest(token.encode(), b"cookie", hashlib.sha256).hex()
         )
 
     @web.middleware
     async def let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer, or say what is missing."""
+        """Answer the request, or say why it is refused."""
         if request.path == HEALTHZ:
             return await handler(request)
         if self._token is None:
             if not is_own_machine(_name_of(request.host)):
-                return _refusal(403, "Set POSTHOG_ETL_SERVE_TOKEN to be asked under other names")
+                return _refusal(403, "Set POSTHOG_ETL_SERVE_TOKEN to allow other names")
             return await handler(request)
         given = request.query.get("token")
         if given is not None and self._is_token(given):
@@ -127,9 +127,9 @@ class _Guard:
         return hmac.compare_digest(text.encode("utf-8", "replace"), self._token)
 
     def _welcome(self, request: web.Request) -> web.Response:
-        """Answer with the cookie, and with the address without the token in it."""
+        """Set the cookie, and redirect to the address without the token."""
         rest = {name: value for name, value in request.query.items() if name != "token"}
-        # Slashes at its beginning would make another host of the path.
+        # A path that begins with // would name another host.
         path = "/" + request.path.lstrip("/\\")
         response = web.Response(
             status=303, headers={"Location": str(URL.build(path=path, query=rest))}
@@ -140,7 +140,7 @@ class _Guard:
             max_age=_COOKIE_AGE_S,
             httponly=True,
             secure=request.secure or request.headers.get("X-Forwarded-Proto") == "https",
-            # Strict would not send it along on the way here from somewhere else.
+            # Not Strict: a link on another site would then come without the cookie.
             samesite="Lax",
         )
         return response
@@ -148,14 +148,14 @@ class _Guard:
 
 @web.middleware
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Log a defect of ours, without the query, which may hold the token."""
+    """Answer, and log an unexpected error. The log omits the query, which may hold the token."""
     try:
         return await handler(request)
     except web.HTTPException:
         raise
     except Exception:
         _log.exception("answer.broke", path=request.path)
-        return _refusal(500, "Something is broken here; the log says more")
+        return _refusal(500, "Unexpected error; the log says more")
 
 
 async def _put_headers(_request: web.Request, response: web.StreamResponse) -> None:

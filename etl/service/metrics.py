@@ -1,6 +1,6 @@
-"""What /metrics shows, in the format of Prometheus: read from the bookkeeping when it is asked for.
+"""What /metrics shows, in Prometheus' text format. Each request reads it from the bookkeeping.
 
-So it is of every process that works on the deployment: this one, workers, a sync from cron.
+So it covers every process of the deployment: this one, workers, and syncs from cron.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ Row = Mapping[str, Any]
 
 _STREAM = ("project", "stream")
 _DURATIONS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
-# What is in a run's row and only grows, and the counter of that.
+# Columns of `runs` that only grow; the counter of each, and its help.
 _COUNTED = (
     ("records_read", "records_read", "Records received."),
     ("rows_inserted", "rows_inserted", "Rows inserted, over all tables."),
     ("rows_updated", "rows_updated", "Rows changed, over all tables."),
-    ("rejected", "records_rejected", "Records newly set aside."),
+    ("rejected", "records_rejected", "Records newly rejected."),
     ("requests", "requests", "Requests sent to the API."),
     ("bytes_read", "received_bytes", "Size of the answers."),
-    ("waited_s", "budget_wait_seconds", "Waited for the request budget."),
+    ("waited_s", "budget_wait_seconds", "Time waited for the request budget."),
 )
-# A run says when it ended a moment before others can see that.
+# `ended_at` is set before the commit, so other processes see it a moment later.
 _SEEN_LATE = timedelta(minutes=1)
 
 
 class Metrics:
-    """The figures of one process, and those of the database as they were last seen."""
+    """Counters of this process, and gauges of what the database held when it was last read."""
 
     def __init__(self) -> None:
-        # Of our own: the default one would show what any library puts there.
+        # Not the default registry: any library may add metrics to that one.
         self._registry = registry = CollectorRegistry()
-        # When each series began doubles their number, and nobody asks.
+        # Series of creation times would double the number of series.
         disable_created_metrics()  # type: ignore[no-untyped-call]
 
         def counter(name: str, about: str, labels: Sequence[str] = _STREAM) -> Counter:
@@ -59,48 +59,52 @@ class Metrics:
 
         # From 0 when this process starts.
         self._counters = {column: counter(name, about) for column, name, about in _COUNTED}
-        self._runs = counter("runs", "Runs by how they ended.", (*_STREAM, "status"))
+        self._runs = counter("runs", "Runs, by status at their end.", (*_STREAM, "status"))
         self._durations = Histogram(
             "posthog_etl_run_duration_seconds",
-            "How long runs take.",
+            "Duration of runs.",
             _STREAM,
             buckets=_DURATIONS_S,
             registry=registry,
         )
         self._counted: dict[str, Row] = {}
-        # Runs that ended before this are counted.
+        # Runs that ended before this instant have been counted.
         self.counted_until: datetime | None = None
-        self._ticks = counter("ticks", "Ticks by what became of them.", ("schedule", "outcome"))
+        self._ticks = counter("ticks", "Ticks of schedules, by outcome.", ("schedule", "outcome"))
         self._next = gauge(
-            "next_tick_timestamp_seconds", "When the schedule ticks next.", ("schedule",)
+            "next_tick_timestamp_seconds", "Time of the next tick of the schedule.", ("schedule",)
         )
-        gauge("info", "The version at work.", ("version",)).labels(__version__).set(1)
-        self._database_up = gauge("database_up", "1 when the figures of the database are current.")
+        gauge("info", "The version that is running.", ("version",)).labels(__version__).set(1)
+        self._database_up = gauge("database_up", "1 if the database answered last time, else 0.")
         self._freshness = gauge(
-            "freshness_seconds", "Since the instant up to which the stream is complete.", _STREAM
+            "freshness_seconds", "Age of the instant up to which the stream is complete.", _STREAM
         )
-        self._set_aside = gauge("rejects_unresolved", "Records that are set aside now.", _STREAM)
+        self._rejects = gauge("rejects_unresolved", "Rejects that are not resolved.", _STREAM)
         self._failures = gauge(
             "failures_unresolved",
-            "Units that failed and were not read without fault since.",
+            "Units that failed and have not succeeded since.",
             _STREAM,
         )
-        self._held = gauge("leases_held", "Units that are worked on now.", _STREAM)
+        self._held = gauge("leases_held", "Units that a run holds now.", _STREAM)
         self._jobs = gauge("queue_jobs", "Jobs on the queue.", ("project", "state"))
         self._of_the_database = (
-            *(self._freshness, self._set_aside, self._failures, self._held, self._jobs),
+            *(self._freshness, self._rejects, self._failures, self._held, self._jobs),
         )
 
     def begin(self, runs: Sequence[Row], now: datetime) -> None:
-        """Count from now on, on the database's clock. runs: those that have not ended."""
+        """Begin to count at `now`, by the database's clock. Later calls change nothing.
+
+        runs: the runs that have not ended.
+        """
         if self.counted_until is None:
             self.counted_until = now
             self._counted = {run["id"]: run for run in runs}
 
     def count(self, runs: Sequence[Row], now: datetime) -> None:
-        """Count what is new in `runs`: those that have not ended, or not before `counted_until`.
+        """Add what is new in `runs` since the last call.
 
-        now: the instant on the database's clock before it was asked for them.
+        runs: the runs that have not ended, or that ended at `counted_until` or later.
+        now: when they were queried, by the database's clock.
         """
         self.begin(runs, now)
         for run in runs:
@@ -116,11 +120,11 @@ class Metrics:
         self.counted_until = max(self.counted_until or now, now - _SEEN_LATE)
 
     def next_tick(self, schedule: str, at: datetime) -> None:
-        """The schedule's next tick is then."""
+        """Set when the schedule ticks next."""
         self._next.labels(schedule).set(at.timestamp())
 
     def ticked(self, schedule: str, outcome: str, count: int = 1) -> None:
-        """So many ticks ended so: ran, skipped or failed."""
+        """Count ticks of the schedule. outcome: ran, skipped or failed."""
         self._ticks.labels(schedule, outcome).inc(count)
 
     def seen(
@@ -130,7 +134,7 @@ class Metrics:
         jobs: Mapping[int, Jobs],
         now: datetime,
     ) -> None:
-        """Take over what the database says, in place of what it said before."""
+        """Set the gauges to what the database holds now."""
         for gauge in self._of_the_database:
             gauge.clear()
         self._database_up.set(1)
@@ -139,7 +143,7 @@ class Metrics:
             until = row["complete"].until or row["tail_until"]
             if until is not None:
                 self._freshness.labels(*labels).set((now - until).total_seconds())
-            self._set_aside.labels(*labels).set(row["rejects"])
+            self._rejects.labels(*labels).set(row["rejects"])
             self._failures.labels(*labels).set(len(row["failures"]))
             self._held.labels(*labels).set(held.get((row["project_id"], row["stream"]), 0))
         for project_id, of_project in jobs.items():
@@ -147,11 +151,11 @@ class Metrics:
                 self._jobs.labels(str(project_id), state).set(number)
 
     def unseen(self) -> None:
-        """Say nothing of the database: it does not answer, and old figures would look current."""
+        """Remove the gauges of the database while it does not answer: old values mislead."""
         for gauge in self._of_the_database:
             gauge.clear()
         self._database_up.set(0)
 
     def text(self) -> bytes:
-        """Return everything in the text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

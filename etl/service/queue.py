@@ -1,4 +1,4 @@
-"""What is put on the queue: jobs, each of one unit, or of neighbouring windows of a backfill."""
+"""Decides which jobs are queued. A job is one unit, or neighbouring windows of a backfill."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from etl.streams import STREAMS
 
 SYNC, BACKFILL = "sync", "backfill"
 
-# What the windows of one job cover at least: so much time, and so many pages as far as is known.
-# They are read under one cursor, and each job costs 25 hours above its newest window and a page at
-# either end besides: less than a tenth of this (docs/decisions/0012).
+# The windows of one job cover at least this much time, and about this many pages. They are read
+# under one cursor. A job also reads 25 hours beyond its newest window, and one page more at each
+# end: less than a tenth of this (docs/decisions/0012).
 PORTION = timedelta(days=60)
 PORTION_PAGES = 20
 
-# A wait for the request budget that is longer goes back to the queue, so that it holds nobody up.
+# A job that would wait longer for the request budget goes back to the queue, so that the worker is
+# free, in seconds.
 LONGEST_WAIT_S = 60.0
 
-# What is new goes before what is past.
+# Syncs come before backfills.
 _AFTER_ALL_SYNCS = -1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedWork:
-    """What a worker is to do: a unit, or the windows of `window_s` seconds within one span.
+    """One job: a unit, or the windows of `window_s` seconds within one span.
 
     first_portion_only: nothing has been read of the stream yet, so it is unknown whether its server
     filters by date. The newest portion is read first, and the rest is queued after it.
@@ -53,17 +54,17 @@ class QueuedWork:
 
     @property
     def key(self) -> str:
-        """What the queue holds no more than one of."""
+        """The queue holds at most one job with this key."""
         return f"{self.project_id}/{self.stream}/{self.unit}"
 
     @property
     def span(self) -> Span:
-        """The time of a backfill."""
+        """The range of time of a backfill."""
         return Span.parse(self.unit)
 
     @property
     def past(self) -> BackfillRange:
-        """What a backfill is asked for."""
+        """The backfill of this job."""
         since, until = self.span
         return BackfillRange(
             since, until, timedelta(seconds=self.window_s), self.newest_first, self.again
@@ -71,22 +72,22 @@ class QueuedWork:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> QueuedWork:
-        """Read what `asdict` writes; what a newer release writes besides is no hindrance."""
+        """Parse what `asdict` writes. Names that a newer release has added are ignored."""
         known = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in document.items() if name in known})
 
     def within(self, span: Span) -> QueuedWork:
-        """Return the job of a part of the time."""
+        """Return the job for a part of the time."""
         return replace(self, unit=str(span), first_portion_only=False)
 
     def as_new(self) -> NewJob:
-        """Return the job as the queue takes it."""
+        """Return the job in the form that the queue takes."""
         return NewJob(self.key, asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """What was put on the queue: counts of windows and jobs, and of jobs that were there."""
+    """Counts: windows and jobs that were queued, and jobs that were queued already."""
 
     windows: int = 0
     jobs: int = 0
@@ -99,13 +100,13 @@ class Enqueued:
 
 
 def with_short_waits(settings: Settings) -> Settings:
-    """Return settings under which nobody waits for the budget longer than `LONGEST_WAIT_S`."""
+    """Return the settings with a budget wait of at most `LONGEST_WAIT_S`."""
     wait_s = min(settings.max_wait_s, LONGEST_WAIT_S)
     return settings.model_copy(update={"max_wait_s": wait_s})
 
 
 def portions(windows: Sequence[Span], length: timedelta = PORTION) -> list[Span]:
-    """Gather windows that touch into spans of about `length`, in the order given."""
+    """Join adjacent windows into spans of about `length`, in the order given."""
     spans: list[Span] = []
     for window in windows:
         if spans:
@@ -120,7 +121,7 @@ def portions(windows: Sequence[Span], length: timedelta = PORTION) -> list[Span]
 
 
 async def enqueue_sync(settings: Settings, streams: Sequence[Stream]) -> Enqueued:
-    """Queue one sync of each of `streams` in every project; what waits already is left as it is.
+    """Queue one sync of each of `streams` in every project, unless it is queued already.
 
     Safe to repeat. Raises EtlError.
     """
@@ -138,7 +139,7 @@ async def enqueue_sync(settings: Settings, streams: Sequence[Stream]) -> Enqueue
 async def enqueue_backfill(
     settings: Settings, streams: Sequence[Stream], past: BackfillRange
 ) -> Enqueued:
-    """Queue the windows of `past` in every project, but for those that are queued or complete.
+    """Queue the windows of `past` in every project, without those that are queued or complete.
 
     Safe to repeat. Raises EtlError.
     """
@@ -163,7 +164,10 @@ async def enqueue_backfill(
 async def enqueue_rest(
     destination: Destination, tools: Tools, settings: Settings, job: QueuedWork, job_id: int
 ) -> None:
-    """Queue what is left of a job, now that it is known what its server does. Safe to repeat."""
+    """Queue the rest of a job, once it is known whether its server filters.
+
+    Safe to repeat. Raises DestinationError.
+    """
     await _put_left(destination, tools, settings.page_size_records, job, job.past, but=job_id)
 
 
@@ -191,13 +195,13 @@ async def _put_left(
 def portion_length(
     watermark: Watermark, known: timedelta, rows: int, page_size_records: int
 ) -> timedelta:
-    """Return how much time a job covers, from how many rows there are in the time that is known."""
+    """Return how much time a job covers, computed from the rows per time that are stored."""
     unfiltered = (watermark.traits or {}).get("date_filter") in ("refused", "ignored")
     if unfiltered or (known and not rows):
         return timedelta.max
     if not rows:
         return PORTION
-    # A century is as good as no end, and can be reckoned with.
+    # A century stands for "no limit", and fits into a timedelta.
     factor = min(PORTION_PAGES * page_size_records / rows, timedelta(days=36_500) / known)
     return max(PORTION, known * factor)
 
@@ -213,7 +217,7 @@ async def _put_windows(
 ) -> Enqueued:
     """Queue `windows` as portions of `job` that are `length` long.
 
-    is_first: nothing is known of the server yet. but: a job that is not counted as queued.
+    is_first: it is unknown whether the server filters. but: a job that does not count as queued.
     """
     async with queue.exclusively():
         documents = await queue.documents(job.project_id, but=but)
@@ -230,7 +234,7 @@ async def _put_windows(
         ]
         jobs = [job.within(span) for span in portions(left, length)]
         if is_first and len(jobs) > 1:
-            # Only one of them: where the server does not filter, it loads everything there is.
+            # Only one portion: if the server does not filter, this one loads everything.
             whole = Span(min(w.since for w in left), max(w.until for w in left))
             jobs = [replace(job, unit=str(whole), again=False, first_portion_only=True)]
         await queue.put(job.project_id, [each.as_new() for each in jobs], _AFTER_ALL_SYNCS)

@@ -1,4 +1,4 @@
-"""Does each job at the ticks of its schedule: once each, whoever else serves, never two at once."""
+"""Runs each job at the ticks of its schedule: once per tick, even if several `serve` run."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# While Postgres is away we look again so often.
+# Time between attempts while Postgres does not answer.
 LOOK_AGAIN = timedelta(seconds=15)
-# A little longer than a hold, so that the next look finds it free.
+# Added to the end of a hold, so that the hold has expired when we look again.
 _SLACK = timedelta(seconds=0.2)
 
 RAN, SKIPPED, FAILED = "ran", "skipped", "failed"
@@ -41,9 +41,9 @@ RAN, SKIPPED, FAILED = "ran", "skipped", "failed"
 
 @dataclass(frozen=True, slots=True)
 class ScheduledWork:
-    """What is done at the ticks of a schedule; returns the exit code that it earns.
+    """The work of a schedule's ticks. It returns an exit code.
 
-    A set event asks it to end soon. It must be safe to repeat.
+    When the event is set, it ends soon. It must be safe to repeat.
     """
 
     schedule: Schedule
@@ -51,25 +51,25 @@ class ScheduledWork:
 
 
 class _StoppedWaiting(Exception):
-    """Asked to stop before the database was back."""
+    """`serve` was stopped before the database answered again."""
 
 
 class TickObserver(Protocol):
-    """Who wants to know what becomes of ticks."""
+    """Is told when ticks are due and how they ended."""
 
     def next_tick(self, schedule: str, at: datetime) -> None:
-        """The schedule's next tick is then."""
+        """Called with the time of the schedule's next tick."""
 
     def ticked(self, schedule: str, outcome: str, count: int = 1) -> None:
-        """So many ticks ended so: ran, skipped or failed."""
+        """Called after ticks. outcome: ran, skipped or failed."""
 
 
 class Scheduler:
-    """Does the jobs until it is stopped.
+    """Runs jobs by their schedules until it is stopped.
 
-    A tick that came while nobody served is caught up once, however many there were; so is one whose
-    work did not come to its end. The first time there is nothing to go by, so the job is done at
-    once. A tick that comes while the last one is worked on is passed over.
+    Ticks that were missed while no `serve` ran are made up by one run of the job. So is a tick
+    whose work was interrupted. A new schedule runs its job at once. A tick that comes while the
+    job still runs is skipped.
     """
 
     def __init__(self, schedules: Schedules, clock: Clock, observer: TickObserver) -> None:
@@ -78,7 +78,7 @@ class Scheduler:
         self._observer = observer
 
     async def run(self, jobs: list[ScheduledWork], stop: asyncio.Event) -> None:
-        """Do the jobs, those of different schedules at once, until `stop` is set."""
+        """Run the jobs until `stop` is set. Different schedules may run at the same time."""
         async with asyncio.TaskGroup() as tasks:
             for job in jobs:
                 tasks.create_task(self._keep(job, stop))
@@ -95,7 +95,7 @@ class Scheduler:
                 self._observer.next_tick(schedule.name, at)
                 if await clock.wait(at, stop):
                     return
-                # More than one may have passed, if the machine slept.
+                # Several ticks may have passed, if the machine slept.
                 tick = schedule.latest(tick, clock.now()) or tick
                 taking = partial(self._schedules.take, schedule.name, tick)
                 if await self._answered(taking, stop):
@@ -108,12 +108,12 @@ class Scheduler:
                 await clock.wait(clock.now() + LOOK_AGAIN, stop)
 
     async def _answered(self, ask: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
-        """Ask the database until it answers. Raises _StoppedWaiting when stopped before."""
+        """Repeat a query until the database answers. Raises _StoppedWaiting if stopped before."""
         for attempt in count():
             try:
                 return await ask()
             except DestinationUnavailable as exc:
-                # The first failure may be of a connection that died while nobody used it.
+                # The first failure may come from a connection that broke while it was idle.
                 wait_s = LOOK_AGAIN.total_seconds() if attempt else 0.0
                 _log.warning("database.unavailable", reason=exc.message, wait_s=wait_s)
                 if await self._clock.wait(self._clock.now() + timedelta(seconds=wait_s), stop):
@@ -123,7 +123,7 @@ class Scheduler:
     async def _upcoming(
         self, schedule: Schedule, stop: asyncio.Event
     ) -> tuple[datetime, datetime | None]:
-        """Return the tick to take next; and when to look again, while another is at work."""
+        """Return the next tick to take, and when to look again if another `serve` holds it."""
         taken = await self._answered(partial(self._schedules.latest, schedule.name), stop)
         now = self._clock.now()
         if taken is None:
@@ -131,13 +131,13 @@ class Scheduler:
         if taken.held_for_s is not None:
             return now, now + timedelta(seconds=taken.held_for_s) + _SLACK
         missed = schedule.latest(taken.ticked_at, now)
-        # Its clock may be a little ahead of ours, but if it is far ahead it was wrong.
+        # Its clock may be a little ahead of ours; a clock that is far ahead was wrong.
         if missed is None and taken.unfinished and taken.ticked_at < now + WRONG_CLOCK:
             missed = taken.ticked_at
         return missed or schedule.next_after(now), None
 
     async def _tick(self, job: ScheduledWork, tick: datetime, stop: asyncio.Event) -> None:
-        """Do the job for a tick that is ours, and close it."""
+        """Run the job of a tick that this process holds, and close the tick."""
         name, outcome = job.schedule.name, FAILED
         _log.info("tick.started", schedule=name, tick=tick.isoformat())
         began_at = self._clock.now()
@@ -155,7 +155,7 @@ class Scheduler:
                 )
             except EtlError as exc:
                 _log.error("tick.failed", schedule=name, reason=str(exc))
-            except Exception:  # a defect of ours: report it, and let the next tick come
+            except Exception:  # a defect of ours: log it; the next tick comes anyway
                 _log.exception("tick.broke", schedule=name)
         self._observer.ticked(name, outcome)
         if stop.is_set():
@@ -165,7 +165,7 @@ class Scheduler:
         await self._answered(partial(self._schedules.close, name, last), stop)
 
     def _last_missed(self, schedule: Schedule, tick: datetime) -> datetime:
-        """Return the last tick that came while we were at work on `tick`: they are all skipped."""
+        """Return the last tick that came during the work on `tick`; all up to it are skipped."""
         now = self._clock.now()
         last = schedule.latest(tick, now)
         if last is None:
@@ -177,12 +177,12 @@ class Scheduler:
 
     @asynccontextmanager
     async def _held(self, name: str) -> AsyncIterator[None]:
-        """Renew our hold on the schedule meanwhile, so that nobody takes it for dead."""
+        """Renew the hold on the schedule during the block, so that no other `serve` takes it."""
 
         async def renew() -> None:
             while True:
                 await asyncio.sleep(self._schedules.ttl_s / 3)
-                # The units have leases of their own; this only keeps others from trying.
+                # Losing it is harmless: the units have leases of their own.
                 with contextlib.suppress(DestinationUnavailable):
                     await self._schedules.renew(name)
 

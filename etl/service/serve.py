@@ -1,4 +1,4 @@
-"""The service put together: waits for the database, ticks, answers, and ends when asked to."""
+"""`serve`: waits for the database, runs the scheduler and the web server, and stops on request."""
 
 from __future__ import annotations
 
@@ -44,8 +44,10 @@ async def serve(
 ) -> None:
     """Bring streams up to date by schedule until `stop` is set.
 
-    hidden: takes secrets out of what is shown. enqueue: leave the units to workers. announce: told
-    the address once it listens.
+    hidden: removes secrets from a text that is shown.
+    enqueue: only queue the units, for workers.
+    announce: called with the address once the server listens.
+
     Raises ConfigurationError, DestinationError and NotListening before anything ran.
     """
     settings.require_source()
@@ -69,11 +71,14 @@ async def _ready(
     clock: Clock,
     stop: asyncio.Event,
 ) -> bool:
-    """Return once a run could begin, False when stopped before. Raises what waiting cannot mend."""
+    """Return True once a run could begin, False if stopped before.
+
+    Raises errors that waiting does not solve.
+    """
     while not stop.is_set():
         try:
             if settings.auto_migrate or await is_current(destination.database, destination.tables):
-                await make_ready(destination, settings)  # a tick warns of what is doubtful
+                await make_ready(destination, settings)  # each tick logs its own warnings
                 history = History(destination.database, destination.tables)
                 now = await history.database_now()
                 metrics.begin(await history.runs_since(now), now)

@@ -1,7 +1,7 @@
-"""A worker: takes jobs off the queue, and has them executed.
+"""A worker: takes jobs off the queue and executes them.
 
-PgQueuer hands out the jobs, each to one worker, and to another once its heartbeat is out. It does
-so at least once; that a unit has one writer is the lease's and the fence's doing, as everywhere.
+PgQueuer gives each job to one worker, and to another one if the heartbeat of the first stops. So a
+job may be executed twice; leases and fences ensure that a unit has only one writer.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ async def work(
 ) -> None:
     """Take jobs off the queue, at most `concurrency` at once, until `stop` is set.
 
-    alive: a file that is touched for as long as the event loop turns.
+    alive: a file that is touched every 5 seconds as long as the event loop works.
 
-    A set `stop` commits the batch in hand and puts the rest back. A Postgres that restarts is
-    waited for, as long as it takes. Raises EtlError when it cannot begin.
+    When `stop` is set, it commits the current batches and puts the jobs back. It waits for a
+    Postgres that restarts, however long. Raises EtlError if it cannot begin.
     """
     begun = Event()
     async with race(_work(settings, concurrency, stop, alive, begun), stop.wait()) as (working, _):
         if not begun.is_set() and not working.done():
-            return  # what it waited for in order to begin may take long
+            return  # the wait for the database may have been long
         await working
 
 
 async def _work(
     settings: Settings, concurrency: int, stop: Event, alive: Path | None, begun: Event
 ) -> None:
-    logging.getLogger("pgqueuer").setLevel(logging.CRITICAL + 1)  # what matters we log ourselves
+    logging.getLogger("pgqueuer").setLevel(logging.CRITICAL + 1)  # we log the events that matter
     async with AsyncExitStack() as stack:
         if alive is not None:
             await _touch_first(alive)
@@ -67,13 +67,13 @@ async def _work(
         projects = await project_ids_of(first.client, settings.projects)
         database, tables = destination.database, destination.tables
         async with open_queue(destination.queue, tables.bookkeeping):
-            pass  # a mistake in its address is one of the configuration's
+            pass  # a wrong address is an error of the configuration
         begun.set()
         await stack.enter_async_context(beside(_tidy(database, tables)))
         idle: asyncio.Queue[Tools] = asyncio.Queue()
         idle.put_nowait(first)
         for _ in range(concurrency - 1):
-            # Each its own, because a run counts the requests of its client.
+            # One client per job, because a run counts the requests of its client.
             idle.put_nowait(
                 await stack.enter_async_context(open_tools(with_short_waits(settings), destination))
             )
@@ -101,7 +101,7 @@ async def _work(
 
 
 def _why_lost(exc: Exception) -> str | None:
-    """Return why the queue has to be opened again, None when that would not help."""
+    """Return why the queue must be opened again, None if that would not help."""
     lost = exc if isinstance(exc, DestinationUnavailable) else translate(exc)
     return lost.message if isinstance(lost, DestinationUnavailable) else None
 
@@ -126,7 +126,7 @@ async def _take_jobs(
             return 0.0
         finally:
             idle.put_nowait(tools)
-        # Without the reason: the log has it, where secrets are taken out, and so have the runs.
+        # Without the reason, which may hold secrets: the log has it redacted, and so has `runs`.
         return None if again is None else again.in_s
 
     async def ended() -> None:

@@ -1,6 +1,6 @@
-"""Files, environment and flags -> one frozen Settings, read once. Secrets hide in its repr.
+"""Reads the settings into one frozen Settings, whose repr hides secrets.
 
-Weakest first: defaults, the TOML file, the environment, flags.
+Sources, weakest first: defaults, the TOML file, the environment, flags.
 """
 
 from etl.settings.fields import PREFIX, Settings, environment_name, setting_names

@@ -48,20 +48,20 @@ _Streams = Annotated[tuple[str, ...], BeforeValidator(values.read_streams)]
 
 
 def _named(name: str, default: Any, about: str) -> Any:
-    """A setting whose environment name has no prefix of ours."""
+    """Return a field whose environment variable does not begin with POSTHOG_ETL_."""
     choices = AliasChoices(_OURS_WITHOUT_PREFIX[name], name)
     return Field(default, validation_alias=choices, description=about)
 
 
 def _default_data_dir() -> Path:
-    # The embedded Postgres does not run as root, and nobody else may enter root's home.
+    # The embedded Postgres runs as another user than root, and only root may enter root's home.
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         return Path("/var/lib/posthog-etl")
     return Path.home() / ".local" / "share" / "posthog-etl"
 
 
 class Settings(BaseSettings):
-    """Every setting; in the environment POSTHOG_ETL_ stands before the name, but for five."""
+    """Every setting. Its variable is POSTHOG_ETL_ and the name, except for those named above."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -74,14 +74,14 @@ class Settings(BaseSettings):
     )
 
     host: Annotated[str, AfterValidator(values.read_host)] = _named(
-        "host", "https://us.posthog.com", "Address of the PostHog app, not of its ingestion."
+        "host", "https://us.posthog.com", "Address of the PostHog app; not the ingestion host."
     )
     api_key: Annotated[SecretStr | None, AfterValidator(values.read_key)] = _named(
         "api_key", None, "Personal API key (phx_…)."
     )
-    api_key_file: Path | None = _named("api_key_file", None, "A file that holds the key.")
+    api_key_file: Path | None = _named("api_key_file", None, "File that holds the key.")
     project_id: Annotated[str, AfterValidator(values.read_projects)] = _named(
-        "project_id", "@current", "Project id, several with commas, or @current."
+        "project_id", "@current", "Project id; or several, separated by commas; or @current."
     )
     database_url: SecretStr | None = _named(
         "database_url", None, "Postgres URL, or the word embedded."
@@ -89,81 +89,84 @@ class Settings(BaseSettings):
     database_password_file: Path | None = _named(
         "database_password_file",
         None,
-        "A file that holds the password of the database, for an address that has none.",
+        "File that holds the password of the database, if DATABASE_URL has none.",
     )
     queue_database_url: SecretStr | None = Field(
         None,
-        description="Postgres URL for the queue, which a transaction-mode pooler cannot serve. "
-        "Default: DATABASE_URL.",
+        description="Postgres URL for the queue. Needed if DATABASE_URL names a transaction-mode "
+        "pooler, which cannot serve the queue. Default: DATABASE_URL.",
     )
     queue_turn_s: float = Field(
         60.0,
         gt=0,
         le=86_400,
-        description="A worker's unit gives way to a waiting one of another project after this, "
-        "in seconds.",
+        description="Time after which a worker's unit gives way to a waiting unit of another "
+        "project, in seconds.",
     )
     data_dir: Path = Field(
         default_factory=_default_data_dir,
-        description="Where the embedded Postgres keeps its data, and each run a file that shows "
-        "whether it lives.",
+        description="Directory of the embedded Postgres, and of a file per run that stays locked "
+        "while the run lives.",
     )
     schema_name: Annotated[str, AfterValidator(values.read_schema)] = Field(
         "posthog",
         validation_alias=AliasChoices("POSTHOG_ETL_SCHEMA", "schema"),
-        description="Schema of the data tables; the bookkeeping is in the same name with _etl.",
+        description="Schema of the data tables; the bookkeeping is in the schema NAME_etl.",
     )
     start: Annotated[
         datetime, BeforeValidator(values.read_instant), AfterValidator(values.read_start)
     ] = Field(
-        datetime(2020, 1, 1, tzinfo=UTC), description="First load: recordings since this instant."
+        datetime(2020, 1, 1, tzinfo=UTC),
+        description="The first sync loads recordings since this instant.",
     )
     lookback: Annotated[str, values.accepted_by(Lookback.parse)] = Field(
         "26h, 7d every 6h, 30d every 1d",
-        description="Which recordings are read again, by age: the first grade at every sync, "
-        "older ones more seldom, what is older than the last one never. Units: m, h, d, w.",
+        description="Which recordings are read again, by age: the first grade at every sync, the "
+        "later grades less often, older recordings never. Units: m, h, d, w.",
     )
     deletion_guard_share: float = Field(
         0.2,
         ge=0,
         le=1,
-        description="No more than this share of a stream is marked deleted at once.",
+        description="Largest share of a stream that may be marked deleted in a day; 0.2 is 20 %.",
     )
     deletion_guard_rows: int = Field(
-        20, ge=0, description="So many rows may be marked deleted whatever share they are, a count."
+        20,
+        ge=0,
+        description="Up to this many rows may be marked deleted, whatever their share, a count.",
     )
     confirm_requests: int = Field(
         500,
         ge=1,
-        description="No more than so many requests a sync ask for single records that a list did "
-        "not show, a count; the next sync goes on.",
+        description="Most requests of a sync for single records that a list did not show, a count. "
+        "The next sync asks for the others.",
     )
     disabled_streams: _Streams = Field((), description="Streams that are switched off.")
     enabled_streams: _Streams = Field(
-        (), description="Streams that are off by default and switched on."
+        (), description="Streams to switch on that are off by default."
     )
     keep_fields: Annotated[tuple[str, ...], BeforeValidator(values.read_kept_fields)] = Field(
         (),
-        description="Fields of streams with secrets whose text is kept although the catalogue does "
-        "not know them, as TABLE.FIELD with commas, such as subscriptions.new_field or, within a "
-        "JSON field, subscriptions.ai_config.model. Of any other unknown text there only a hash "
-        "and the length are kept.",
+        description="In streams with secrets, text of unknown fields is stored as a hash and its "
+        "length. The fields named here are stored as they are. Write TABLE.FIELD, separated by "
+        "commas: subscriptions.new_field or, within a JSON field, subscriptions.ai_config.model.",
     )
     sharing_requests: int = Field(
         200,
         ge=1,
         le=100_000,
-        description="How many recordings, and how many insights, a sync asks about their sharing.",
+        description="How many recordings, and how many insights, a sync checks for sharing.",
     )
     sharing_recheck: _Duration = Field(
         "6h",
-        description="After what time an unchanged one is asked about again. Units: m, h, d, w.",
+        description="Time after which an unchanged recording or insight is checked again. "
+        "Units: m, h, d, w.",
     )
     api_prefix: Literal["projects", "environments"] = Field(
-        "projects", description="Path prefix of the API; environments is deprecated by PostHog."
+        "projects", description="Path prefix of the API. PostHog has deprecated environments."
     )
     plan: Literal["free", "paid", "enterprise", "unlimited"] = Field(
-        "free", description="PostHog plan, for its request limits."
+        "free", description="PostHog plan, which sets the request limits."
     )
     list_requests_per_minute: int | None = Field(
         None, ge=1, description="Limit of recordings list requests, instead of the plan's."
@@ -171,44 +174,54 @@ class Settings(BaseSettings):
     list_requests_per_hour: int | None = Field(
         None, ge=1, description="Limit of recordings list requests, instead of the plan's."
     )
-    page_size_records: int = Field(1000, ge=1, le=10_000, description="Records a page, a count.")
+    page_size_records: int = Field(1000, ge=1, le=10_000, description="Records per page, a count.")
     buffer_bytes: int = Field(
-        4 * 1024 * 1024, ge=1, description="Size of pages fetched ahead of loading, in bytes."
+        4 * 1024 * 1024,
+        ge=1,
+        description="Most bytes of pages that are fetched before they are loaded.",
     )
-    request_timeout_s: float = Field(90.0, gt=0, description="Longest a request may take, seconds.")
-    request_attempts: int = Field(6, ge=1, description="How often a failing request is sent.")
+    request_timeout_s: float = Field(
+        90.0, gt=0, description="Longest time for one request, in seconds."
+    )
+    request_attempts: int = Field(
+        6, ge=1, description="How often a failing request is sent at most, a count."
+    )
     max_wait_s: float = Field(
-        4000.0, ge=0, description="Wait this long for the request budget, in seconds, then pause."
+        4000.0,
+        ge=0,
+        description="Longest wait for the request budget, in seconds; then the run is paused.",
     )
     lease_s: float = Field(
         30.0,
         ge=1,
         le=86_400,
-        description="A suspended run loses its unit after this, in seconds.",
+        description="Time after which a suspended or dead run loses its unit, in seconds.",
     )
     statement_timeout_s: float = Field(
-        120.0, gt=0, le=86_400, description="Longest SQL statement, seconds."
+        120.0, gt=0, le=86_400, description="Longest time for one SQL statement, in seconds."
     )
     connection_per_transaction: bool = Field(
         False, description="Open a database connection for every transaction."
     )
     auto_migrate: bool = Field(True, description="Whether sync brings the schema up to date.")
-    ca_file: Path | None = Field(None, description="Certificates to trust besides the system's.")
+    ca_file: Path | None = Field(
+        None, description="File of certificates to trust besides those of the system."
+    )
     schedule: Annotated[str, values.accepted_by(partial(Schedule, "all"))] = Field(
         "*/15 * * * *",
-        description="When `serve` brings all streams up to date: a cron expression of five fields.",
+        description="When `serve` runs a sync of all streams: a cron expression of five fields.",
     )
     time_zone: Annotated[str, values.accepted_by(read_zone)] = Field(
-        "UTC", description="Where the clock hangs that schedules go by: UTC, Europe/Berlin."
+        "UTC", description="Time zone of the schedules: UTC, Europe/Berlin."
     )
     jitter: Annotated[str, values.accepted_by(parse_jitter)] = Field(
-        "0", description="A tick is late by a random time up to this long. Units: s, m, h."
+        "0", description="Each tick is delayed by a random time up to this. Units: s, m, h."
     )
     schedules: Annotated[tuple[Schedule, ...], BeforeValidator(values.read_schedules)] = Field(
         (),
-        description="Instead of `schedule`, several: `[[schedules]]` in the file, each with name, "
-        "cron, and if you like streams, time_zone, jitter; a JSON list of these in the "
-        "environment.",
+        description="Several schedules, in place of `schedule`. In the file: `[[schedules]]`, each "
+        "with name, cron and, optionally, streams, time_zone and jitter. In the environment: a "
+        "JSON list of these.",
     )
     serve_host: str = Field("127.0.0.1", description="Address that `serve` listens on.")
     serve_port: int = Field(
@@ -216,14 +229,14 @@ class Settings(BaseSettings):
     )
     serve_token: Annotated[SecretStr | None, AfterValidator(values.read_token)] = Field(
         None,
-        description="Whoever asks `serve` anything but /healthz has to show it. Needed when it "
-        "listens on more than this machine.",
+        description="Token that every request to `serve` must show, except /healthz. Needed if "
+        "serve_host is not of this machine alone.",
     )
-    serve_token_file: Path | None = Field(None, description="A file that holds the token.")
+    serve_token_file: Path | None = Field(None, description="File that holds the token.")
     keep_runs: _Duration = Field(
         "90d",
-        description="`serve` and `sync` forget runs that ended longer ago, but for the latest of "
-        "each unit. Units: m, h, d, w.",
+        description="How long ended runs are kept. The latest run of each unit is always kept. "
+        "Units: m, h, d, w.",
     )
 
     _database_password: SecretStr | None = PrivateAttr(None)
@@ -237,9 +250,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags and the file come through `load_settings`; a stray .env is not read."""
+        """Flags and the file come through `load_settings`. A .env file is not read."""
         assert isinstance(env_settings, EnvSettingsSource)
-        # A HOST or PROJECT_ID in the environment belongs to the platform, not to us.
+        # HOST or PROJECT_ID in the environment are variables of the platform, not ours.
         ours = {environment_name(name).lower() for name in setting_names()}
         env_settings.env_vars = {
             name: value for name, value in env_settings.env_vars.items() if name.lower() in ours
@@ -267,11 +280,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _simple_schedule(self) -> Settings:
-        """Make one schedule of the simple settings where there is no list of them."""
+        """Make one schedule from schedule, time_zone and jitter if schedules is empty."""
         if self.schedules:
             if "schedule" in self.model_fields_set:
                 raise ValueError(
-                    "POSTHOG_ETL_SCHEDULE and schedules are both set, and only one can hold"
+                    "POSTHOG_ETL_SCHEDULE and schedules are both set; remove one of them"
                 )
             return self
         simple = {"name": "all", "cron": self.schedule}
@@ -279,7 +292,7 @@ class Settings(BaseSettings):
         try:
             object.__setattr__(self, "schedules", (values.schedule_of(simple, common),))
         except ValueError as exc:
-            # All the rest of it has been looked at above.
+            # The other parts were validated above.
             raise ValueError(str(exc).replace("schedule 'all':", "POSTHOG_ETL_JITTER")) from exc
         return self
 
@@ -294,13 +307,13 @@ class Settings(BaseSettings):
         return self
 
     def choose(self, names: Sequence[str] | None) -> list[Stream]:
-        """Return the streams of these names, else all that are on, without those switched off."""
+        """Return the streams of these names, or all that are on; without those switched off."""
         on = [n for n, stream in STREAMS.items() if not stream.off or n in self.enabled_streams]
         chosen = list(dict.fromkeys(names)) if names else on
         return [STREAMS[name] for name in chosen if name not in self.disabled_streams]
 
     def require_serve_token(self) -> str | None:
-        """Return what must be shown to `serve`, None when it is asked by this machine alone.
+        """Return the token of `serve`, None if only this machine can reach it and none is set.
 
         Raises ConfigurationError naming the setting.
         """
@@ -316,12 +329,12 @@ class Settings(BaseSettings):
 
     @property
     def grades(self) -> Lookback:
-        """The lookback, read."""
+        """The parsed lookback."""
         return Lookback.parse(self.lookback)
 
     @property
     def projects(self) -> tuple[str, ...]:
-        """The projects asked for, each once, as text."""
+        """The configured projects, each once, as text."""
         return tuple(dict.fromkeys(part.strip() for part in self.project_id.split(",")))
 
     @property
@@ -347,12 +360,12 @@ class Settings(BaseSettings):
 
     @property
     def database_password(self) -> SecretStr | None:
-        """What stands in the file of the database's password."""
+        """The content of `database_password_file`."""
         return self._database_password
 
     @property
     def secret_texts(self) -> tuple[str | None, ...]:
-        """The key, the database URLs, the password and the token: to be kept out of what shows."""
+        """The texts that logs and errors must hide: key, database URLs, password and token."""
         secrets = (
             self.api_key,
             self.database_url,

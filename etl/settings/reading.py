@@ -1,4 +1,4 @@
-"""Reads file, environment and flags into Settings, and explains what is wrong in one line."""
+"""Reads file, environment and flags into Settings. Its errors are one line."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from etl.errors import ConfigurationError
 from etl.settings.fields import PREFIX, Settings, environment_name, setting_names
 from etl.settings.values import nearest
 
-# A key, or the user and password of an address, that stands where something else belongs.
+# A key, or user and password of an address, given as the value of another setting.
 _SECRET = re.compile(r"ph[a-z]_[\w-]+|(?<=://)[^\s'\"]*@")
 
 
 def load_settings(
     config: Path | None = None, flags: Mapping[str, Any] | None = None
 ) -> tuple[Settings, list[str]]:
-    """Return the settings and what deserves a warning. Raises ConfigurationError, one line."""
+    """Return the settings and warnings. Raises ConfigurationError, which names every mistake."""
     from_file = {} if config is None else _read_file(config)
     given = {name: value for name, value in (flags or {}).items() if value is not None}
-    # The file is weaker than the environment, so what the environment names is left out of it.
+    # The environment replaces the file, so settings that it has are taken out of the file.
     merged = {
         name: value
         for name, value in from_file.items()
@@ -77,9 +77,9 @@ def _unknown_variables() -> list[str]:
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
-    """Return every mistake at once in one line, without what looks like a secret.
+    """Return all mistakes in one line, without anything that looks like a secret.
 
-    origins: where a setting stands that does not come from the environment.
+    origins: where a setting was given, if not in the environment.
     """
     names = {environment_name(name): name for name in setting_names()}
     mistakes = []

@@ -1,4 +1,4 @@
-"""What each setting may be. What these raise names the mistake, not the setting."""
+"""Validators of the settings. Their errors name the mistake; the caller adds the setting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from yarl import URL
 from etl.core.schedule import Schedule, parse_jitter
 from etl.streams import STREAMS
 
-# What each schedule may have of its own, else has from the simple settings.
+# Fields that a schedule takes from the settings of these names, unless it has its own.
 OF_EVERY_SCHEDULE = ("time_zone", "jitter")
 _OF_A_SCHEDULE = ("name", "cron", "streams", *OF_EVERY_SCHEDULE)
 _SHORTEST_TOKEN = 16
@@ -57,7 +57,7 @@ def read_key(value: SecretStr | None) -> SecretStr | None:
 
 
 def read_projects(value: str) -> str:
-    """Return ids of projects, or @current, with commas. Raises ValueError."""
+    """Return project ids or @current, separated by commas. Raises ValueError."""
     for part in value.split(","):
         name = part.strip()
         if name != "@current" and not re.fullmatch("[0-9]{1,18}", name):
@@ -69,7 +69,7 @@ def read_projects(value: str) -> str:
 
 
 def accepted_by(parse: Callable[[str], object]) -> AfterValidator:
-    """Return a validator that keeps the text, and lets `parse` raise ValueError."""
+    """Return a validator that keeps the text. It raises ValueError where `parse` does."""
 
     def read(value: str) -> str:
         parse(value)
@@ -79,7 +79,7 @@ def accepted_by(parse: Callable[[str], object]) -> AfterValidator:
 
 
 def read_instant(value: Any) -> Any:
-    """Return the instant that text means, anything else unchanged. Raises ValueError."""
+    """Parse text as an instant; return anything else unchanged. Raises ValueError."""
     return value if not isinstance(value, str) else parse_instant(value)
 
 
@@ -89,8 +89,8 @@ def read_start(value: datetime) -> datetime:
     if at.year < 1970:
         raise ValueError("must be in 1970 or later")
     if at > datetime.now(UTC):
-        # Nothing would be loaded, and everything before would count as known.
-        raise ValueError("lies in the future; it says since when recordings are loaded")
+        # Nothing would be loaded, and all earlier time would count as complete.
+        raise ValueError("lies in the future; recordings are loaded since this instant")
     return at
 
 
@@ -103,7 +103,7 @@ def read_streams(value: Any) -> Any:
 
 
 def read_kept_fields(value: Any) -> Any:
-    """Return fields of tables with secrets, as TABLE.FIELD. Raises ValueError."""
+    """Return fields of tables with secrets, each as TABLE.FIELD. Raises ValueError."""
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise ValueError("must be a list of fields")
@@ -174,11 +174,14 @@ def known_streams(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def schedule_of(written: Any, common: Mapping[str, str]) -> Schedule:
-    """Return the schedule that a table of the file means; `common` is what it need not repeat."""
+    """Return the schedule of one table of the file. Raises ValueError.
+
+    common: fields that apply if the table does not have them.
+    """
     if not isinstance(written, dict):
         raise ValueError("must be tables: write [[schedules]] above each of them")
     name = written.get("name")
-    if not isinstance(name, str) or name.startswith(":"):  # those are ours
+    if not isinstance(name, str) or name.startswith(":"):  # reserved for schedules of ours
         raise ValueError("each needs a name of small letters, digits, - and _")
     try:
         for key in written:
@@ -200,14 +203,14 @@ def schedule_of(written: Any, common: Mapping[str, str]) -> Schedule:
 
 
 def nearest(name: str, names: Any) -> str:
-    """Return ' (did you mean X?)', or nothing when no name is near."""
+    """Return ' (did you mean X?)', or an empty text if no name is similar."""
     found = [each for each in names if name and name in each]
     found = found or difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f" (did you mean {found[0]}?)" if found else ""
 
 
 def parse_instant(text: str) -> datetime:
-    """Return the instant that ISO 8601 text means, UTC when it names no zone. Raises ValueError."""
+    """Parse an ISO 8601 instant, UTC if it names no zone. Raises ValueError."""
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -216,7 +219,7 @@ def parse_instant(text: str) -> datetime:
 
 
 def secret_in(path: Path, name: str) -> str:
-    """Return what the file holds. Raises ValueError naming the variable `name`."""
+    """Return the content of the file, stripped. Raises ValueError naming the variable `name`."""
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:

@@ -87,15 +87,21 @@ GROUP_ACTIVITY_TABLE = TableSpec(
     fields=(
         _TYPE,
         Field("group_key", Kind.TEXT, "Key of the group."),
-        Field("entry", Kind.TEXT, "A hash of when and what, since the log names no key."),
+        Field("entry", Kind.TEXT, "Hash of time and content, because the log has no key."),
         Field("created_at", Kind.INSTANT, "When it was done."),
         Field("activity", Kind.TEXT, "What was done."),
         Field("scope", Kind.TEXT, "What it was done to."),
-        Field("item_id", Kind.TEXT, "Its id.", lenient=True),
+        Field("item_id", Kind.TEXT, "Id of what it was done to.", lenient=True),
         Field("detail", Kind.JSON, "What changed, as JSON."),
         Field("user", Kind.JSON, "Who did it, as JSON."),
         Field("is_system", Kind.BOOLEAN, "Whether PostHog did it.", null_keeps=True),
-        Field("unread", Kind.BOOLEAN, "For the key's owner.", volatile=True, null_keeps=True),
+        Field(
+            "unread",
+            Kind.BOOLEAN,
+            "Whether the key's owner has not read it.",
+            volatile=True,
+            null_keeps=True,
+        ),
     ),
 )
 

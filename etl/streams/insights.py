@@ -18,7 +18,7 @@ INSIGHT_TABLE = TableSpec(
         Field("query", Kind.JSON, "The query, as JSON.", null_keeps=True),
         Field("filters", Kind.JSON, "The query in its old form, as JSON.", null_keeps=True),
         Field("dashboards", Kind.JSON, "Ids of the dashboards it is on, as JSON."),
-        Field("dashboard_tiles", Kind.JSON, "Its tiles there, as JSON.", null_keeps=True),
+        Field("dashboard_tiles", Kind.JSON, "Its tiles on these, as JSON.", null_keeps=True),
         Field("saved", Kind.BOOLEAN, "Whether it was saved.", null_keeps=True),
         Field("favorited", Kind.BOOLEAN, "Whether it is a favourite.", null_keeps=True),
         Field("deleted", Kind.BOOLEAN, "Whether a user deleted it.", null_keeps=True),
@@ -49,7 +49,7 @@ INSIGHT_TABLE = TableSpec(
         Field(
             "refreshing",
             Kind.BOOLEAN,
-            "Whether it is being calculated.",
+            "Whether its result is being calculated.",
             volatile=True,
             null_keeps=True,
         ),

@@ -1,4 +1,4 @@
-"""Properties of sessions, and examples of their values."""
+"""Properties of sessions, and some of their values."""
 
 from etl.core.budget import CLICKHOUSE
 from etl.core.stream import Address, Field, Kind, Mode, Parents, Resource, Stream, TableSpec
@@ -11,9 +11,9 @@ SESSION_PROPERTY_DEFINITIONS = TableSpec(
     key=("name",),
     fields=(
         Field("name", Kind.TEXT, "Name of the property."),
-        Field("id", Kind.TEXT, "The server's id of it, which is its name.", null_keeps=True),
+        Field("id", Kind.TEXT, "The server's id of the property: its name.", null_keeps=True),
         Field("property_type", Kind.TEXT, "Type of its values.", null_keeps=True),
-        Field("is_numerical", Kind.BOOLEAN, "Whether they are numbers.", null_keeps=True),
+        Field("is_numerical", Kind.BOOLEAN, "Whether its values are numbers.", null_keeps=True),
         Field(
             "is_seen_on_filtered_events",
             Kind.BOOLEAN,
@@ -36,7 +36,7 @@ SESSION_PROPERTY_VALUES = TableSpec(
 
 SESSION_PROPERTIES = Stream(
     name="session_properties",
-    about="The properties that sessions have, and values of them",
+    about="The properties that sessions have, and some of their values",
     scope="query:read",
     mode=Mode.SNAPSHOT,
     resources=(

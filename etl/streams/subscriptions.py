@@ -56,7 +56,7 @@ SUBSCRIPTION_TABLE = TableSpec(
             "When it is sent next; only as fresh as _updated_at.",
             volatile=True,
         ),
-        Field("invite_message", Kind.TEXT, "Always null when it is read."),
+        Field("invite_message", Kind.TEXT, "Always null in the API's answers."),
         Field("content_type", Kind.TEXT, "What is sent.", null_keeps=True),
         Field(
             "dashboard_export_insights",
@@ -64,18 +64,20 @@ SUBSCRIPTION_TABLE = TableSpec(
             "Ids of the dashboard's insights that are sent, as JSON.",
             null_keeps=True,
         ),
-        Field("prompt", Kind.TEXT, "Prompt of a text made for it.", null_keeps=True),
+        Field("prompt", Kind.TEXT, "Prompt of the generated text.", null_keeps=True),
         # PostHog does not document its content.
         Field(
             "ai_config",
             Kind.JSON,
-            "How that text is made, as JSON; of text in it only hash and length.",
+            "How that text is generated, as JSON; text inside is kept as hash and length.",
             null_keeps=True,
         ),
         Field("enabled", Kind.BOOLEAN, "Whether it is sent.", null_keeps=True),
         Field("integration_id", Kind.BIGINT, "Id of the Slack integration.", null_keeps=True),
         Field("summary_enabled", Kind.BOOLEAN, "Whether a summary is sent.", null_keeps=True),
-        Field("summary_prompt_guide", Kind.TEXT, "How it is to be written.", null_keeps=True),
+        Field(
+            "summary_prompt_guide", Kind.TEXT, "How the summary is to be written.", null_keeps=True
+        ),
     ),
 )
 

@@ -137,7 +137,10 @@ _AS_IS: Mapping[Kind, type] = {Kind.TEXT: str, Kind.BOOLEAN: bool}
 
 
 def scalar_text(value: Any) -> str:
-    """Return a JSON value as the text that is its key: text unchanged, all else as JSON."""
+    """Return a JSON value as the text that is its key: text unchanged, all else as JSON.
+
+    Raises InvalidRecord if it is deeper than DEEPEST levels.
+    """
     return value if type(value) is str else to_json(value)
 
 

@@ -23,12 +23,17 @@ USERS = TableSpec(
         Field("first_name", Kind.TEXT, "First name.", null_keeps=True),
         Field("last_name", Kind.TEXT, "Last name.", null_keeps=True),
         Field("email", Kind.TEXT, "Email address.", null_keeps=True),
-        Field("is_email_verified", Kind.BOOLEAN, "Whether it is verified.", null_keeps=True),
+        Field(
+            "is_email_verified",
+            Kind.BOOLEAN,
+            "Whether the email address is verified.",
+            null_keeps=True,
+        ),
         Field(
             "hedgehog_config",
             Kind.JSON,
-            "The user's hedgehog, as JSON; of text beside colour, skin, accessories and direction "
-            "only hash and length.",
+            "The user's hedgehog, as JSON; text other than colour, skin, accessories and direction "
+            "is kept as hash and length.",
             null_keeps=True,
             plain=("color", "skin", "accessories", "fixed_direction"),
         ),

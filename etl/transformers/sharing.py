@@ -16,14 +16,14 @@ from etl.transformers.transformer import Collector, transform_page
 
 CONFIGURATIONS = TableSpec(
     name="sharing_configurations",
-    about="One row per recording or insight that was asked about: whether anyone with a link may "
+    about="One row per recording or insight that was checked: whether anyone with a link may "
     "open it.",
     key=("resource_type", "resource_id"),
     fields=(
         Field("resource_type", Kind.TEXT, "recording or insight."),
         Field("resource_id", Kind.TEXT, "Id of the recording or insight, as text."),
         Field("enabled", Kind.BOOLEAN, "Whether it is shared."),
-        Field("created_at", Kind.INSTANT, "When sharing was set up; null: it never was."),
+        Field("created_at", Kind.INSTANT, "When sharing was first set up; null if never."),
         Field(
             "access_token_sha256",
             Kind.TEXT,
@@ -33,10 +33,12 @@ CONFIGURATIONS = TableSpec(
         Field(
             "settings",
             Kind.JSON,
-            "How it is shown, as JSON; of text in it only hash and length.",
+            "How it is shown, as JSON; text inside is kept as hash and length.",
             null_keeps=True,
         ),
-        Field("password_required", Kind.BOOLEAN, "Whether it asks a password.", null_keeps=True),
+        Field(
+            "password_required", Kind.BOOLEAN, "Whether it asks for a password.", null_keeps=True
+        ),
         Field("user_access_level", Kind.TEXT, "What the key's owner may do.", null_keeps=True),
     ),
 )
@@ -52,7 +54,7 @@ PASSWORDS = TableSpec(
         Field("created_at", Kind.INSTANT, "When it was made."),
         Field("note", Kind.TEXT, "Note."),
         Field("created_by_email", Kind.TEXT, "Email of who made it, or deleted user."),
-        Field("is_active", Kind.BOOLEAN, "Whether it opens anything.", null_keeps=True),
+        Field("is_active", Kind.BOOLEAN, "Whether the password is accepted.", null_keeps=True),
     ),
 )
 

@@ -556,4 +556,4 @@ async def test_nothing_set_aside_is_said_so(alone: Command) -> None:
     """By both commands, with exit 0."""
     listed, retried = await alone.run("rejects", "list"), await alone.run("rejects", "retry")
     assert (listed.code, retried.code) == (0, 0)
-    assert listed.out == retried.out == "Nothing is set aside.\n"
+    assert listed.out == retried.out == "There are no rejects.\n"

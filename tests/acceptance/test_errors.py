@@ -449,7 +449,7 @@ USAGE: dict[str, Trouble] = {
     "a start that is still to come": Trouble(
         settings(),
         2,
-        r"POSTHOG_ETL_START \(--start\) lies in the future; it says since when .*",
+        r"POSTHOG_ETL_START \(--start\) lies in the future; recordings are loaded .*",
         calling("sync", "--start", "9999-01-01"),
     ),
     "a stream that is none": Trouble(

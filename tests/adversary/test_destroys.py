@@ -54,7 +54,7 @@ async def test_going_to_an_older_version_names_what_it_destroys_and_wants_yes(
     assert f"Going from {before} to base destroys data: " in refused.err
     assert "300 in posthog.session_recordings" in refused.err
     assert "1 in posthog_etl.runs" in refused.err
-    assert refused.err.rstrip().endswith("If that is meant, add --yes")
+    assert refused.err.rstrip().endswith("To do it, add --yes")
     assert (await value(dsn, VERSION), await row_count(dsn, "session_recordings")) == (before, 300)
 
     agreed = await command.run("migrate", "--to", "base", "--yes")

@@ -116,7 +116,7 @@ TWINS = [
         + "test_recordings_years_ahead_are_loaded_within_the_hour_and_delay_nothing",
     ),
     Twin(
-        name="the moving end doubts what lies ahead of it",
+        name="the tail doubts recordings dated ahead of it",
         promise="P5",
         file="etl/core/place.py",
         find="            highest = self.asked[1]  #",

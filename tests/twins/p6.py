@@ -276,7 +276,7 @@ TWINS = [
         + "test_recordings_are_asked_for_singly_where_the_question_by_ids_always_fails",
     ),
     Twin(
-        name="what is asked for in vain comes first each time",
+        name="suspects whose request failed come first each time",
         promise="P6",
         file=_ABSENCE,
         find="ORDER BY greatest(c.checked_at, c.tried_at) NULLS FIRST",

@@ -27,7 +27,7 @@ _SET_ASIDE = _TROUBLE + (
 
 TWINS = [
     Twin(
-        name="what is shared waits for its turn",
+        name="shared resources are not checked first",
         promise="P5",
         file="etl/streams/sharing.py",
         find='            watched=Watched(sharing.CONFIGURATIONS.name, "enabled"),\n',
@@ -71,7 +71,7 @@ TWINS = [
         caught_by=_KILLED.format("by cursor"),
     ),
     Twin(
-        name="whose turn it was is committed before the answers",
+        name="checks are committed before the answers",
         promise="P1",
         file="etl/loaders/postgres.py",
         find="            await self._check_off(connection, lease, commit)\n",

@@ -1,10 +1,10 @@
-"""Change user where that is needed, then turn into a Postgres program. Run as a script, by path.
+"""Change the user if needed, then exec a Postgres program. Run as a script, by its path.
 
     python launch.py USER START DIRECTORY PROGRAM [ARGUMENT...]
 
-USER is `same`, `namespace` or `UID:GID`; START is `wait` or `detach`. It is a program of its own
-because a user namespace can only be entered by a process with a single thread, and because a
-server started through it belongs to nobody's terminal and is nobody's child.
+USER is `same`, `namespace` or `UID:GID`; START is `wait` or `detach`. It is a separate
+program for two reasons. Only a process with one thread can enter a user namespace. And a server
+that is started through it has neither our terminal nor our process as its parent.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ NOBODY = 65534
 
 
 def enter_user_namespace() -> None:
-    """Become `nobody` inside a new user namespace, and stay who we are outside it.
+    """Enter a new user namespace as `nobody`. Outside of it the user stays the same.
 
-    Files keep their owner: what belongs to us outside belongs to `nobody` inside.
+    Files keep their owner: those of our user appear inside as files of `nobody`.
 
     Raises OSError when the kernel or the container does not allow it. Linux only.
     """
@@ -30,7 +30,7 @@ def enter_user_namespace() -> None:
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWUSER) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-    # The kernel takes a group map from the inside only once setgroups is given up.
+    # The kernel accepts a group map from inside only after setgroups is denied.
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{NOBODY} {uid} 1"),
@@ -41,7 +41,7 @@ def enter_user_namespace() -> None:
 
 
 def become(user: str) -> None:
-    """Turn into `user`: `same`, `namespace` or `UID:GID`. Raises OSError when refused."""
+    """Change the user of this process: `same`, `namespace` or `UID:GID`. Raises OSError."""
     if user == "namespace":
         enter_user_namespace()
     elif user != "same":
@@ -52,14 +52,14 @@ def become(user: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Start the program that the arguments name. Comes back only when it was detached."""
+    """Start the program that the arguments name. Returns only if it is detached."""
     user, start, directory, *command = arguments
     become(user)
     os.chdir(directory)
     if start == "detach":
         if os.fork():
             return
-        # A session of its own: Ctrl-C and a closed terminal reach the whole process group.
+        # A new session, because Ctrl-C and a closed terminal signal the whole process group.
         os.setsid()
     os.execv(command[0], command)
 

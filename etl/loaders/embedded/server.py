@@ -108,7 +108,10 @@ class EmbeddedPostgres:
             ) from exc
 
     def close(self) -> None:
-        """Give the share back; the last user stops the server (fast shutdown). Safe to repeat."""
+        """Give the share back; the last user stops the server (fast shutdown). Safe to repeat.
+
+        Raises ConfigurationError if another process has the start lock for minutes.
+        """
         users, self._users = self._users, None
         if users is None:
             return

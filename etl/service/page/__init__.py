@@ -1,4 +1,4 @@
-"""The status page: what runs, how fresh it is and what is wrong, at one look. It only reads."""
+"""The status page: what runs, how fresh the data is, and what is wrong. It only reads."""
 
 from etl.service.page.views import routes
 

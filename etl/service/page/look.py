@@ -1,4 +1,4 @@
-"""Looks into the database for the page: a few statements a look, one look at a time."""
+"""Reads from the database what the page shows: a few statements, one reader at a time."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from etl.streams import STREAMS
 
 SHOWN_RUNS = 30
 SHOWN_REJECTS = 50
-# However many look at once, the database is asked this often.
+# However many browsers ask, the database is read once in this many seconds.
 _FRESH_S = 1.0
-# Counting rows costs most: it may take this share of the time.
+# Counting rows is the slowest part; it takes at most this share of the time.
 _COUNTING_SHARE = 0.05
 _COUNT_EVERY_S = 10.0
 
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """A run with what happened in it, and the runs of the same unit around it."""
+    """A run, its rejects, and the runs of the same unit before and after it."""
 
     run: Mapping[str, Any]
     state: str
@@ -51,7 +51,7 @@ class RunPage:
 
 
 class Look:
-    """Answers the page's questions. Every method raises DestinationError."""
+    """Reads what the pages show. Every method raises DestinationError."""
 
     def __init__(self, destination: Destination, settings: Settings) -> None:
         self._destination = destination
@@ -83,7 +83,7 @@ class Look:
             return self._seen[1]
 
     async def run(self, run_id: str) -> RunPage | None:
-        """Return a run; None when there is none of this id."""
+        """Return the run with this id, None if there is none."""
         try:
             wanted = str(uuid.UUID(run_id))
         except ValueError:
@@ -133,7 +133,7 @@ class Look:
 
 
 async def _twice(work: Callable[[], Awaitable[T]]) -> T:
-    """Do `work`, once more when Postgres broke off: after a restart the pool is of the old one."""
+    """Do `work`, and again if the connection broke: after a restart the pool holds dead ones."""
     try:
         return await work()
     except DestinationUnavailable:

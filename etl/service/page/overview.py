@@ -1,4 +1,4 @@
-"""What the page shows, in one place, from what the bookkeeping says. Pure."""
+"""Computes what the page shows from rows of the bookkeeping. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from etl.service.page.pace import Pace, pace_of, span_of
 from etl.service.page.words import plural
 from etl.streams import STREAMS
 
-# The worst first: so are they counted, and the first that occurs is the page's own.
+# The worst first. The page has the first state that occurs.
 STATES = (FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED)
 LEVELS = 10
 SHOWN_HOLES = 5
@@ -71,7 +71,7 @@ class Line:
 
     @property
     def key(self) -> str:
-        """What names the line within the page."""
+        """The id of the line within the page."""
         return f"{self.project_id}-{self.stream}"
 
 
@@ -86,7 +86,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the deployment reads from and what it is told to; nothing of it is secret."""
+    """The source and the settings that the page shows; none of them is secret."""
 
     host: str
     schema: str
@@ -121,7 +121,7 @@ class Overview:
 
     @property
     def verdict(self) -> str:
-        """All of it in one sentence, the worst first."""
+        """The state of all streams in one sentence."""
         counts, total = self.counts, len(self.lines)
         of = f"{total} streams" if total != 1 else "1 stream"
         if not total:
@@ -138,13 +138,13 @@ class Overview:
 
     @property
     def least_fresh(self) -> Line | None:
-        """The stream that is complete up to the earliest instant."""
+        """The stream whose complete data ends earliest."""
         known = [line for line in self.lines if line.complete_until is not None]
         return min(known, key=lambda line: line.complete_until or self.at, default=None)
 
     @property
     def worrying(self) -> tuple[Line, ...]:
-        """The streams that somebody should look at, the worst first."""
+        """The streams that need attention, the worst first."""
         worth = [line for line in self.lines if line.state in (FAILED, PARTIAL, PAUSED)]
         return tuple(sorted(worth, key=lambda line: STATES.index(line.state)))
 
@@ -222,7 +222,7 @@ def state_of(run: Row) -> str:
 
 
 def share_of(stream: str, projects: Sequence[int]) -> Share | None:
-    """Return the rows that stand for a stream; None for one we do not know."""
+    """Return the rows counted for a stream, None if the stream is unknown."""
     known = STREAMS.get(stream)
     if known is None:
         return None
@@ -246,7 +246,7 @@ def _line(
     complete: Coverage = row["complete"]
     until = complete.until or row["tail_until"]
     windowed = stream in STREAMS and STREAMS[stream].mode is Mode.WINDOWS
-    # As `status` has it: what is not known complete, up to where it is.
+    # As in `status`: holes before the latest complete instant.
     within = (
         None if complete.until is None else Span(min(source.start, complete.until), complete.until)
     )
@@ -279,7 +279,7 @@ def _line(
 
 
 def _being_read(running: Sequence[Row], row: Row, at: datetime) -> list[Span]:
-    """Return the stretches of time that the running runs are at."""
+    """Return the windows that runs are reading now."""
     spans = []
     for run in running:
         window = span_of(run["unit"])
@@ -294,7 +294,7 @@ def _being_read(running: Sequence[Row], row: Row, at: datetime) -> list[Span]:
 
 
 def _per_second(runs: Sequence[Row], at: datetime) -> float | None:
-    """Return the records read a second of those runs that read any; None when none did."""
+    """Return records read per second, over runs that read any; None if none did."""
     reading = [run for run in runs if run["records_read"]]
     seconds = sum(_seconds(run, at) for run in reading)
     return sum(run["records_read"] for run in reading) / seconds if seconds > 0 else None

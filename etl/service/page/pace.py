@@ -1,4 +1,4 @@
-"""How fast a backfill goes, from its runs, and when nothing is missing any more. Pure."""
+"""Computes the pace of a backfill from its runs, and when it will be done. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from etl.core.coverage import Span
 
-# Runs that are further apart belong to two backfills.
+# Runs that are further apart than this belong to different backfills.
 _APART = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """A backfill under way: what it has read since it began, and how long the rest takes.
+    """The pace of a backfill: what it has read so far, and when the rest will be done.
 
     loaded, left: lengths of time, of the windows it has read and of all that is missing.
-    done_at: when nothing is missing at this pace; None before anything was read.
+    done_at: when the rest is done at this pace; None before anything was read.
     """
 
     began_at: datetime
@@ -40,7 +40,7 @@ def pace_of(runs: Sequence[Mapping[str, Any]], holes: Sequence[Span], now: datet
     read = [span for run in current if (span := _read(run)) is not None]
     loaded = sum((span.until - span.since for span in read), timedelta())
     left = sum((hole.until - hole.since for hole in holes), timedelta())
-    # What is read of a window in hand counts as loaded, but is still a hole.
+    # The part of an unfinished window that was read counts as loaded, but is still a hole.
     left -= min(left, sum((s.until - s.since for s in _in_hand(current)), timedelta()))
     took = now - began_at
     paused_until = max((run["paused_until"] for run in current if _waits(run, now)), default=None)
@@ -60,7 +60,7 @@ def pace_of(runs: Sequence[Mapping[str, Any]], holes: Sequence[Span], now: datet
 
 
 def _current(runs: Sequence[Mapping[str, Any]], now: datetime) -> list[Mapping[str, Any]]:
-    """Return the runs of the backfill that is under way, the newest first; none when none is."""
+    """Return the runs of the current backfill, the newest first; empty if there is none."""
     if not any(run["status"] == "running" or _waits(run, now) for run in runs):
         return []
     current: list[Mapping[str, Any]] = []
@@ -85,7 +85,7 @@ def _in_hand(runs: Sequence[Mapping[str, Any]]) -> list[Span]:
 
 
 def _read(run: Mapping[str, Any]) -> Span | None:
-    """Return what of its window a run has read; None when nothing."""
+    """Return the part of its window that a run has read, None if nothing."""
     span = span_of(run["unit"])
     if span is None:
         return None
@@ -99,7 +99,7 @@ def _read(run: Mapping[str, Any]) -> Span | None:
 
 
 def span_of(unit: str) -> Span | None:
-    """Return the window that a unit's name says; None when it is no window."""
+    """Return the window that a unit's name stands for, None if it stands for none."""
     try:
         return Span.parse(unit)
     except (TypeError, ValueError):

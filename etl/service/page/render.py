@@ -1,4 +1,4 @@
-"""The page's data as HTML. Everything is escaped unless it is a template's own."""
+"""Renders the page as HTML. All text that does not come from a template is escaped."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ STATIC = {
     "page.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
-# How often a browser looks again, in milliseconds: while something runs, and while nothing does.
+# Time between reloads by the browser, in milliseconds: while a run is active, and otherwise.
 _SOON_MS, _LATER_MS = 2_000, 5_000
 
 
 class Renderer:
-    """Renders pages, or only their live part; known secrets are taken out of every text."""
+    """Renders pages, or only the part that is reloaded. Known secrets are removed from all text."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._environment = Environment(
@@ -102,7 +102,7 @@ def static(name: str) -> bytes:
 
 
 def prose(text: str) -> Markup:
-    """Return `text`, escaped, with what stands between backticks as code."""
+    """Return `text`, escaped; text between backticks becomes code."""
     parts = re.split(r"`([^`]+)`", text)
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
@@ -110,7 +110,7 @@ def prose(text: str) -> Markup:
 
 
 def bar_said(bar: Bar, now: datetime) -> str:
-    """Say in words what a bar shows."""
+    """Return what a bar shows, in words."""
     said = f"{bar.state}, {words.clock(bar.started_at, now)}, {words.span(bar.seconds)}"
     said += f", {bar.records_read:,} read"
     if bar.rejected:
@@ -119,7 +119,7 @@ def bar_said(bar: Bar, now: datetime) -> str:
 
 
 def days_said(month: Month) -> str:
-    """Say in words what a month of the calendar shows, every day that is not complete by number."""
+    """Return what a month of the calendar shows, in words; names each day that is not complete."""
     parts = []
     for state, count in month.counts.items():
         if state == "complete" or count == len(month.days):
@@ -130,7 +130,7 @@ def days_said(month: Month) -> str:
 
 
 def _ranges(days: list[int]) -> str:
-    """Say 1, 2, 3, 7 as 1-3, 7."""
+    """Return the numbers as text, with ranges: 1-3, 7."""
     runs: list[list[int]] = []
     for day in days:
         if runs and runs[-1][-1] == day - 1:

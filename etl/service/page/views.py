@@ -1,4 +1,4 @@
-"""The page over HTTP: routes to be mounted into the service's application. GET and HEAD only."""
+"""The HTTP routes of the status page. GET and HEAD only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HEADERS = {
 def routes(destination: Destination, settings: Settings) -> Sequence[web.RouteDef]:
     """Return the page's routes. `destination` stays open as long as they are served.
 
-    A database that is away is said on the page, with 503; the page is back when the database is.
+    While the database does not answer, the page says so, with status 503.
     """
     views = _Views(Look(destination, settings), Renderer(Redactor(*settings.secret_texts)))
     return [
@@ -96,7 +96,7 @@ class _Views:
 
 
 def _answer(request: web.Request, text: str, at: datetime) -> web.StreamResponse:
-    """Answer with `text`, or with 304 when the browser has the same already."""
+    """Answer with `text`, or with 304 if the browser has the same text."""
     tag = hashlib.sha256(text.encode()).hexdigest()[:32]
     if any(known.value == tag for known in request.if_none_match or ()):
         response = web.Response(status=304, headers=HEADERS)
@@ -104,7 +104,7 @@ def _answer(request: web.Request, text: str, at: datetime) -> web.StreamResponse
         response = _html(text)
         response.enable_compression()
     response.etag = tag
-    # Beside the text, which is the same as long as nothing has changed.
+    # Sent as a header: in the text it would change every answer.
     response.headers["X-As-Of"] = iso(at)
     return response
 
