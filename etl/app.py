@@ -421,7 +421,10 @@ async def migrate_only(
             loss = await loss_of_migrating(database, tables, revision)
             if loss.rows:
                 agree(f"Going from {loss.before} to {revision} destroys data: {loss}")
-        return await database.repeat(lambda: migrate(database, tables, revision))
+        for attempt in database.attempts():
+            async with attempt:
+                versions = await migrate(database, tables, revision)
+    return versions
 
 
 async def status(settings: Settings) -> StatusReport:

@@ -16,6 +16,7 @@ from etl.errors import (
     LeaseHeld,
     LeaseLost,
 )
+from etl.loaders.database import RETRY_WAITS_S
 from etl.loaders.leases import Lease, Leases, Unit
 from etl.runs.load import Work
 from etl.runs.report import FAILED, Ending, Report, defect_ending, ending_of
@@ -79,8 +80,10 @@ async def _execute(
     began_s, waited_before_s = time.monotonic(), tools.budget.waited_s
     try:
         # A worker lives for weeks, in which clocks drift and machines sleep.
-        tools.client.set_clock(await tools.database.repeat(tools.history.database_now))
-        lease = await tools.database.repeat(lambda: tools.leases.acquire(unit, run_id, command))
+        for attempt in tools.database.attempts():
+            async with attempt:
+                tools.client.set_clock(await tools.history.database_now())
+                lease = await tools.leases.acquire(unit, run_id, command)
     except EtlError as exc:
         return Report(unit.project_id, unit.stream, unit.name, ending_of(exc))
     with structlog.contextvars.bound_contextvars(
@@ -147,31 +150,39 @@ async def _finish(tools: Tools, work: Work, report: Report) -> None:
 
     A failed run is not tried for twice: when Postgres is gone, the next run closes it as failed.
     """
-    requests, bytes_read = work.spent()
-    unit = work.lease.unit
-
-    async def finish() -> None:
-        row = await tools.history.finish(
-            work.lease,
-            report.ending.status,
-            report.ending.reason,
-            requests=requests,
-            bytes_read=bytes_read,
-            waited_s=report.waited_s,
-            paused_for_s=report.ending.paused_for_s,
-            forecast=work.forecast,
-        )
-        for name in _REPORTED:
-            setattr(report, name, row[name])
-        report.bytes_read, report.paused_until = row["bytes_read"], row["paused_until"]
-        await tools.leases.release(work.lease)
-        watermark = await tools.history.watermark(unit)
-        report.complete_until = watermark.complete.until or watermark.tail_until
-        if unit.name == work.stream.unit:
-            report.rows = await rows_now(tools, work.stream, unit.project_id)
-
+    spent = work.spent()
+    waits_s = () if report.ending.status == FAILED else RETRY_WAITS_S
     try:
-        await (finish() if report.ending.status == FAILED else tools.database.repeat(finish))
+        for attempt in tools.database.attempts(waits_s):
+            async with attempt:
+                await _close_run(tools, work, report, spent)
     except EtlError as exc:
         if report.ending.exit_code == EXIT_SUCCEEDED:
             report.ending = ending_of(exc)
+
+
+async def _close_run(tools: Tools, work: Work, report: Report, spent: tuple[int, int]) -> None:
+    """Close the run, give the unit back and complete the report. Safe to repeat.
+
+    spent: requests and bytes since the last commit.
+    """
+    unit = work.lease.unit
+    requests, bytes_read = spent
+    row = await tools.history.finish(
+        work.lease,
+        report.ending.status,
+        report.ending.reason,
+        requests=requests,
+        bytes_read=bytes_read,
+        waited_s=report.waited_s,
+        paused_for_s=report.ending.paused_for_s,
+        forecast=work.forecast,
+    )
+    for name in _REPORTED:
+        setattr(report, name, row[name])
+    report.bytes_read, report.paused_until = row["bytes_read"], row["paused_until"]
+    await tools.leases.release(work.lease)
+    watermark = await tools.history.watermark(unit)
+    report.complete_until = watermark.complete.until or watermark.tail_until
+    if unit.name == work.stream.unit:
+        report.rows = await rows_now(tools, work.stream, unit.project_id)

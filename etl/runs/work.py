@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -89,21 +89,23 @@ async def trusted_watermark(
     A stretch that ends there is cut back to the start of the run that wrote it, so that what was
     not read since is read, or shows as a hole. Safe to repeat. Raises DestinationError.
     """
-    history = tools.history
-    watermark = await tools.database.repeat(lambda: history.watermark(unit))
+    for attempt in tools.database.attempts():
+        async with attempt:
+            watermark = await tools.history.watermark(unit)
     latest = tools.client.clocks.latest + TOLERANCE
     end, tail = watermark.complete.until, watermark.tail_until
     if not any(at is not None and at > latest for at in (end, tail)):
         return watermark
-    until = tail
-    if tail is not None and tail > latest:
-        runs = await tools.database.repeat(
-            lambda: history.past_runs(Unit(unit.project_id, stream.name, stream.unit))
-        )
-        until = written_since(tail, options.lookback.grades[-1].age, runs)
-    _log.warning("watermark.cut_back", was=text_of(tail or end), until=text_of(until))
-    await tools.database.repeat(lambda: history.cut_back(unit, until))
-    return await tools.database.repeat(lambda: history.watermark(unit))
+    for attempt in tools.database.attempts():
+        async with attempt:
+            until = tail
+            if tail is not None and tail > latest:
+                runs = await tools.history.past_runs(replace(unit, name=stream.unit))
+                until = written_since(tail, options.lookback.grades[-1].age, runs)
+            _log.warning("watermark.cut_back", was=text_of(tail or end), until=text_of(until))
+            await tools.history.cut_back(unit, until)
+            watermark = await tools.history.watermark(unit)
+    return watermark
 
 
 def text_of(at: datetime | None) -> str | None:

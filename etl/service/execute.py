@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -177,15 +177,16 @@ class Executor:
         self, tools: Tools, stream: Stream, job: QueuedWork, since: datetime, halt: asyncio.Event
     ) -> list[Report]:
         """Load the windows of a job. since: what was read later than that is not read again."""
-        past, history = job.past, tools.history
+        past = job.past
         if job.again:
-            done: Collection[str] = await tools.database.repeat(
-                lambda: history.read_since(job.project_id, job.stream, since)
-            )
+            for attempt in tools.database.attempts():
+                async with attempt:
+                    done = await tools.history.read_since(job.project_id, job.stream, since)
             past = replace(past, done=done)
         if job.first_portion_only:
-            unit = Unit(job.project_id, job.stream)
-            watermark = await tools.database.repeat(lambda: history.watermark(unit))
+            for attempt in tools.database.attempts():
+                async with attempt:
+                    watermark = await tools.history.watermark(Unit(job.project_id, job.stream))
             left = portions(windows_left(past, watermark, tools.client.source_now))
             past = job.within(left[0]).past if left else past
         return await backfill_stream(
@@ -231,7 +232,9 @@ class Executor:
 
     async def _note_source(self, tools: Tools, reports: Sequence[Report]) -> None:
         if not self._source_is_known and any(report.records_read for report in reports):
-            await tools.database.repeat(lambda: tools.history.add_host(self._settings.host))
+            for attempt in tools.database.attempts():
+                async with attempt:
+                    await tools.history.add_host(self._settings.host)
             self._source_is_known = True
 
 
