@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -39,7 +40,6 @@ class ReadingProgress:
     share: float | None = None
 
 
-# Called after each batch.
 Progress = Callable[[ReadingProgress], None]
 
 
@@ -79,6 +79,21 @@ class RunOptions:
     rotation_requests: int = 200
     recheck_after: timedelta = timedelta(hours=6)
     keep_fields: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What the runs of one stream of one project are given.
+
+    stop: once it is set, a run ends after the batch in hand. progress: called after each batch.
+    """
+
+    tools: Tools
+    options: RunOptions
+    stream: Stream
+    project_id: int
+    stop: asyncio.Event
+    progress: Progress
 
 
 async def trusted_watermark(
