@@ -27,7 +27,7 @@ from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database, Timeouts
 from etl.loaders.embedded import EmbeddedPostgres
 from etl.loaders.history import History
-from etl.loaders.leases import Leases, Unit
+from etl.loaders.leases import Leases
 from etl.loaders.parents import ParentRows
 from etl.loaders.postgres import PostgresLoader
 from etl.loaders.run_files import RunFiles
@@ -51,7 +51,7 @@ from etl.runs.status import StatusReport, read_status
 from etl.runs.sync import execute_unit
 from etl.runs.tidy import tidy
 from etl.runs.unit_forecast import UnitForecast, unit_forecasts
-from etl.runs.work import Progress, RunOptions, Tools, rows_now
+from etl.runs.work import Assignment, Progress, RunOptions, Tools, rows_now
 from etl.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -241,11 +241,24 @@ async def open_client(
         )
 
 
-def run_options_of(
-    settings: Settings,
-    accept_deletions: Collection[str] = (),
-    accept_counts: Collection[str] = (),
-) -> RunOptions:
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What a user accepts in one sync that would else be withheld or refused.
+
+    deletions: names of streams of which more may vanish at once than the guard allows.
+    counts: names of streams whose server counts as many rows too many as in the last run.
+    host: the host is another address of the source that the database knows.
+    """
+
+    deletions: Collection[str] = ()
+    counts: Collection[str] = ()
+    host: bool = False
+
+
+_NOTHING = Acceptance()
+
+
+def run_options_of(settings: Settings, accepted: Acceptance = _NOTHING) -> RunOptions:
     """Return how streams are read under these settings."""
     return RunOptions(
         start=settings.start,
@@ -254,8 +267,8 @@ def run_options_of(
         page_size_records=settings.page_size_records,
         buffer_bytes=settings.buffer_bytes,
         guard=Guard(settings.deletion_guard_share, settings.deletion_guard_rows),
-        accept_deletions=accept_deletions,
-        accept_counts=accept_counts,
+        accept_deletions=accepted.deletions,
+        accept_counts=accepted.counts,
         confirm_requests=settings.confirm_requests,
         rotation_requests=settings.sharing_requests,
         recheck_after=parse_duration(settings.sharing_recheck),
@@ -268,27 +281,21 @@ async def sync(
     streams: Sequence[Stream],
     stop: asyncio.Event,
     watch: Watch,
-    accept_deletions: Collection[str] = (),
-    accept_counts: Collection[str] = (),
-    *,
-    accept_host: bool = False,
+    accepted: Acceptance = _NOTHING,
 ) -> list[Report]:
     """Bring `streams` of every project up to date; one report per unit.
 
-    accept_deletions: names of streams whose deletions the guard does not limit.
-    accept_counts: names of streams whose server counts too many rows, as many as in the last run.
-    accept_host: the host is another address of the source that the database knows.
     If a unit fails, the others still run, except after a refused key or a request to stop.
     Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
     """
-    options = run_options_of(settings, accept_deletions, accept_counts)
+    options = run_options_of(settings, accepted)
 
     async def bring_up(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
         progress = watch(project_id, stream.name)
-        unit = Unit(project_id, stream.name, stream.unit)
-        return [await execute_unit(tools, options, stream, unit, stop, progress)]
+        given = Assignment(tools, options, stream, project_id, stop, progress)
+        return [await execute_unit(given, stream.unit)]
 
-    async with open_source(settings, accept_host=accept_host) as (destination, tools):
+    async with open_source(settings, accept_host=accepted.host) as (destination, tools):
         reports = await for_each(tools, settings.host, settings.projects, streams, stop, bring_up)
         keep_runs = parse_duration(settings.keep_runs)
         await tidy(destination.database, destination.tables, keep_runs, stop)
@@ -311,7 +318,8 @@ async def backfill(
 
     async def load_past(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
         progress = watch(project_id, stream.name)
-        done = await backfill_stream(tools, options, stream, project_id, past, stop, progress)
+        given = Assignment(tools, options, stream, project_id, stop, progress)
+        done = await backfill_stream(given, past)
         if done:
             with contextlib.suppress(EtlError):  # the reports say what is wrong
                 done[-1].rows = await rows_now(tools, stream, project_id)
@@ -422,7 +430,10 @@ async def migrate_only(
             loss = await loss_of_migrating(database, tables, revision)
             if loss.rows:
                 agree(f"Going from {loss.before} to {revision} destroys data: {loss}")
-        return await database.repeat(lambda: migrate(database, tables, revision))
+        for attempt in database.attempts():
+            async with attempt:
+                versions = await migrate(database, tables, revision)
+    return versions
 
 
 async def status(settings: Settings) -> StatusReport:

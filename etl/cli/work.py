@@ -69,14 +69,15 @@ def sync(
 
     def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
         streams = chosen_streams(stream, settings)
-        deletions = [s.name for s in chosen_streams(accept_deletions, settings) if accept_deletions]
-        counts = [s.name for s in chosen_streams(accept_count, settings) if accept_count]
+        accepted = wiring.Acceptance(
+            [s.name for s in chosen_streams(accept_deletions, settings) if accept_deletions],
+            [s.name for s in chosen_streams(accept_count, settings) if accept_count],
+            accept_host,
+        )
 
         async def work(stop: asyncio.Event) -> list[Any]:
             with progress_display() as watch:
-                return await wiring.sync(
-                    settings, streams, stop, watch, deletions, counts, accept_host=accept_host
-                )
+                return await wiring.sync(settings, streams, stop, watch, accepted)
 
         return until_stopped(work)
 

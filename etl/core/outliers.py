@@ -25,8 +25,6 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _TICK = timedelta(microseconds=1)
 _OVERLAP = timedelta(minutes=10)
 
-Traits = Mapping[str, Any]
-
 
 def window_ahead(began_at: datetime) -> Window:
     """Return the window ahead of a tail whose reading began at `began_at`.
@@ -36,7 +34,7 @@ def window_ahead(began_at: datetime) -> Window:
     return Window(min(began_at + AHEAD - _OVERLAP, FAR_AHEAD - _DAY), FAR_AHEAD)
 
 
-def is_ahead_due(traits: Traits | None, now: datetime) -> bool:
+def is_ahead_due(traits: Mapping[str, Any] | None, now: datetime) -> bool:
     """Tell whether to read what lies ahead. Never if the server ignores dates."""
     known = traits or {}
     if known.get("date_filter") in ("refused", "ignored"):
@@ -52,7 +50,7 @@ def ahead_was_read(now: datetime, requests: int) -> dict[str, Any]:
     return {_AHEAD: {"at": now.isoformat(), "requests": requests}}
 
 
-def is_look_before_due(traits: Traits | None, now: datetime) -> bool:
+def is_look_before_due(traits: Mapping[str, Any] | None, now: datetime) -> bool:
     """Tell whether to check for recordings before `start`. Never if the server ignores dates."""
     known = traits or {}
     if known.get("date_filter") in ("refused", "ignored"):
@@ -70,7 +68,7 @@ def dates_before(start: datetime, complete: Coverage) -> Span | None:
 
 
 def looked_before(
-    traits: Traits | None, now: datetime, found: datetime | None, *, answered: bool
+    traits: Mapping[str, Any] | None, now: datetime, found: datetime | None, *, answered: bool
 ) -> dict[str, Any]:
     """Return the traits after the check. Without an answer they keep what was found before."""
     held = _mark(traits or {}, _BEFORE).get("found")
@@ -78,7 +76,9 @@ def looked_before(
     return {_BEFORE: {"at": now.isoformat(), "found": new if answered else held}}
 
 
-def known_before(traits: Traits | None, start: datetime, complete: Coverage) -> datetime | None:
+def known_before(
+    traits: Mapping[str, Any] | None, start: datetime, complete: Coverage
+) -> datetime | None:
     """Return the start of a recording before `start` that is not loaded; None if none is known."""
     found = _instant(_mark(traits or {}, _BEFORE).get("found"))
     if found is None or found >= start or complete.covers(Span(found, found + _TICK)):
@@ -96,7 +96,7 @@ def hint_before(stream: str, start: datetime) -> str:
     )
 
 
-def _mark(traits: Traits, name: str) -> Mapping[str, Any]:
+def _mark(traits: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     mark = traits.get(name)
     return mark if isinstance(mark, Mapping) else {}
 

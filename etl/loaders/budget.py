@@ -42,7 +42,7 @@ class PostgresBudget:
         Raises BudgetSpent if the wait would be longer than `max_wait_s`. A wait that is cancelled
         counts nothing.
         """
-        while wait := await self._database.repeat(lambda: self._try_spend(classes)):
+        while wait := await self._try_spend(classes):
             if wait > self._max_wait_s:
                 until = datetime.now(UTC) + timedelta(seconds=wait)
                 raise BudgetSpent(
@@ -54,14 +54,16 @@ class PostgresBudget:
 
     async def has_room(self, classes: Sequence[str]) -> bool:
         """Tell whether a request could be sent at once. Counts nothing. Raises DestinationError."""
-        return not await self._database.repeat(lambda: self._try_spend(classes, spend=False))
+        return not await self._try_spend(classes, spend=False)
 
     async def block(self, classes: Sequence[str], seconds: float) -> None:
         """Delay all requests of `classes`, in all processes, as the server asked.
 
         Safe to repeat: the longer of two waits counts. Raises DestinationError.
         """
-        await self._database.repeat(lambda: self._block(classes, seconds))
+        for attempt in self._database.attempts():
+            async with attempt:
+                await self._block(classes, seconds)
 
     async def spent(self, classes: Sequence[str]) -> Mapping[str, Sequence[datetime]]:
         """Return when the requests of the last hour were sent, by class.
@@ -98,6 +100,13 @@ class PostgresBudget:
                 )
 
     async def _try_spend(self, classes: Sequence[str], *, spend: bool = True) -> float:
+        """Return for how many seconds to wait; if 0, the request is counted. `spend`: or not."""
+        for attempt in self._database.attempts():
+            async with attempt:
+                wait = await self._spend(classes, spend=spend)
+        return wait
+
+    async def _spend(self, classes: Sequence[str], *, spend: bool) -> float:
         requests, blocks = self._tables.requests, self._tables.request_blocks
         counted = sorted(name for name in classes if self._limits.get(name))
         blocked = select(func.clock_timestamp(), func.max(blocks.c.blocked_until)).where(

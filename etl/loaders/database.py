@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import asyncpg
 import structlog
@@ -29,8 +28,6 @@ from etl.errors import (
 from etl.loaders.address import DatabaseAddress
 
 _log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 # Waits between attempts to reach a Postgres that restarts, in seconds; about 40 in total.
 RETRY_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 12.0, 12.0)
@@ -123,22 +120,40 @@ class Database:
                 await connection.execute(_set_local(local))
                 yield connection
 
-    async def repeat(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Call `work`; call it again for about 40 seconds if Postgres broke off.
+    def attempts(self, waits_s: Sequence[float] = RETRY_WAITS_S) -> Iterator[Attempt]:
+        """Yield attempts until one succeeds: `for attempt in attempts(): async with attempt: …`.
 
-        `work` must be safe to repeat. Raises what `work` raised last.
+        Work that Postgres broke off is repeated after each of `waits_s`, in seconds; it must be
+        safe to repeat. Any other error, and the one of the last attempt, leaves the loop.
         """
-        for wait_s in RETRY_WAITS_S:
-            try:
-                return await work()
-            except DestinationUnavailable as exc:
-                _log.warning("database.unavailable", reason=exc.message, wait_s=wait_s)
-                await asyncio.sleep(wait_s)
-        return await work()
+        for wait_s in (*waits_s, None):
+            attempt = Attempt(wait_s)
+            yield attempt
+            if attempt.succeeded:
+                return
 
     async def close(self) -> None:
         """Close all connections. Safe to repeat."""
         await self.engine.dispose()
+
+
+class Attempt:
+    """One attempt at work that is safe to repeat. wait_s: until the next one; None: the last."""
+
+    def __init__(self, wait_s: float | None) -> None:
+        self._wait_s = wait_s
+        self.succeeded = False
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, kind: object, exc: BaseException | None, trace: object) -> bool:
+        self.succeeded = exc is None
+        if self._wait_s is None or not isinstance(exc, DestinationUnavailable):
+            return False
+        _log.warning("database.unavailable", reason=exc.message, wait_s=self._wait_s)
+        await asyncio.sleep(self._wait_s)
+        return True
 
 
 class translated:

@@ -62,6 +62,23 @@ class StoredReject:
     observed_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How a run ended, as its row keeps it.
+
+    requests, bytes_read: since the last commit.
+    waited_s: for the whole run. paused_for_s: until it may go on, None if it is not paused.
+    """
+
+    status: str
+    reason: str | None
+    requests: int = 0
+    bytes_read: int = 0
+    waited_s: float = 0.0
+    paused_for_s: float | None = None
+    forecast: Forecast | None = None
+
+
 class History:
     """Run history and watermarks."""
 
@@ -200,31 +217,18 @@ class History:
         async with self._database.transaction() as connection:
             return set((await connection.execute(query)).scalars())
 
-    async def finish(
-        self,
-        lease: Lease,
-        status: str,
-        reason: str | None,
-        *,
-        requests: int = 0,
-        bytes_read: int = 0,
-        waited_s: float = 0.0,
-        paused_for_s: float | None = None,
-        forecast: Forecast | None = None,
-    ) -> Mapping[str, Any]:
+    async def finish(self, lease: Lease, end: RunEnd) -> Mapping[str, Any]:
         """Close the run and return its row. A run that was closed already stays unchanged.
 
         If the database has lost the run, its row is written again, so that the failure can be seen.
-        requests, bytes_read: since the last commit.
-        waited_s: for the whole run.
 
         Raises DestinationError.
         """
         runs = self._tables.runs
         paused_until = (
             None
-            if paused_for_s is None
-            else func.clock_timestamp() + timedelta(seconds=paused_for_s)
+            if end.paused_for_s is None
+            else func.clock_timestamp() + timedelta(seconds=end.paused_for_s)
         )
         async with self._database.transaction() as connection:
             await connection.execute(
@@ -236,15 +240,15 @@ class History:
                 update(runs)
                 .where(runs.c.id == lease.run_id, runs.c.status == "running")
                 .values(
-                    status=status,
-                    reason=reason,
+                    status=end.status,
+                    reason=end.reason,
                     ended_at=func.clock_timestamp(),
                     paused_until=paused_until,
-                    requests=runs.c.requests + requests,
-                    bytes_read=runs.c.bytes_read + bytes_read,
-                    waited_s=waited_s,
-                    forecast_requests=None if forecast is None else forecast.requests,
-                    forecast_exact=None if forecast is None else forecast.exact,
+                    requests=runs.c.requests + end.requests,
+                    bytes_read=runs.c.bytes_read + end.bytes_read,
+                    waited_s=end.waited_s,
+                    forecast_requests=None if end.forecast is None else end.forecast.requests,
+                    forecast_exact=None if end.forecast is None else end.forecast.exact,
                 )
             )
             found = await connection.execute(select(runs).where(runs.c.id == lease.run_id))

@@ -59,7 +59,9 @@ class PostgresLoader:
         """Load one batch; see `Loader`. Repeats it if Postgres breaks off."""
         sent: list[Loaded] = []
         try:
-            loaded = await self._database.repeat(lambda: self._load(lease, batch, commit, sent))
+            for attempt in self._database.attempts():
+                async with attempt:
+                    loaded = await self._load(lease, batch, commit, sent)
         except _AlreadyCommitted:
             # The answer to our COMMIT was lost; the repetition found the batch committed.
             loaded = sent[-1]
@@ -94,79 +96,68 @@ class PostgresLoader:
     ) -> ExpiringCounts | None:
         """Mark what expired; see `Loader`."""
 
-        async def work() -> ExpiringCounts | None:
-            async with self._database.transaction(PLAN_SETTINGS) as connection:
+        for attempt in self._database.attempts():
+            async with attempt, self._database.transaction(PLAN_SETTINGS) as connection:
                 too_many = await self._absent.expire(connection, lease.unit, outdated, most)
                 await self._hold(connection, lease)
-            return too_many
-
-        return await self._database.repeat(work)
+        return too_many
 
     async def weigh(self, lease: Lease, accepted_at: datetime | None) -> UnseenCounts:
         """Count what was not seen; see `Loader`."""
 
-        async def work() -> UnseenCounts:
-            async with self._database.transaction(PLAN_SETTINGS) as connection:
+        for attempt in self._database.attempts():
+            async with attempt, self._database.transaction(PLAN_SETTINGS) as connection:
                 absence = await self._absent.weigh(connection, lease.unit, accepted_at)
                 await self._hold(connection, lease)
-            return absence
-
-        return await self._database.repeat(work)
+        return absence
 
     async def withhold(self, lease: Lease) -> None:
         """Leave the suspects to the next sync; see `Loader`."""
 
-        async def work() -> None:
-            async with self._database.transaction() as connection:
+        for attempt in self._database.attempts():
+            async with attempt, self._database.transaction() as connection:
                 await self._absent.withhold(connection, lease.unit)
                 await self._hold(connection, lease)
-
-        await self._database.repeat(work)
 
     async def suspects(self, lease: Lease, after: str, limit: int) -> Sequence[str]:
         """Return the next suspects; see `Loader`."""
 
-        async def work() -> Sequence[str]:
-            async with self._database.transaction() as connection:
-                return await self._absent.suspects(connection, lease.unit, after, limit)
-
-        return await self._database.repeat(work)
+        for attempt in self._database.attempts():
+            async with attempt, self._database.transaction() as connection:
+                suspects = await self._absent.suspects(connection, lease.unit, after, limit)
+        return suspects
 
     async def cut(self, lease: Lease, limit: int, failed: Sequence[str]) -> Sequence[CutRecord]:
         """Return the records that came cut; see `Loader`."""
 
-        async def work() -> Sequence[CutRecord]:
-            async with self._database.transaction() as connection:
-                return await self._cut.owed(connection, lease.unit, limit, failed)
-
-        return await self._database.repeat(work)
+        for attempt in self._database.attempts():
+            async with attempt, self._database.transaction() as connection:
+                owed = await self._cut.owed(connection, lease.unit, limit, failed)
+        return owed
 
     async def due(self, lease: Lease, limit: int, failed: Sequence[str]) -> Sequence[str]:
         """Return the suspects to ask for; see `Loader`."""
 
-        async def work() -> Sequence[str]:
-            async with self._database.transaction() as connection:
-                return await self._absent.due(connection, lease.unit, limit, failed)
-
-        return await self._database.repeat(work)
+        for attempt in self._database.attempts():
+            async with attempt, self._database.transaction() as connection:
+                due = await self._absent.due(connection, lease.unit, limit, failed)
+        return due
 
     async def unasked(self, lease: Lease) -> int:
         """Return how many suspects were never asked for; see `Loader`."""
 
-        async def work() -> int:
-            async with self._database.transaction() as connection:
-                return await self._absent.unasked(connection, lease.unit)
-
-        return await self._database.repeat(work)
+        for attempt in self._database.attempts():
+            async with attempt, self._database.transaction() as connection:
+                unasked = await self._absent.unasked(connection, lease.unit)
+        return unasked
 
     async def known(self, lease: Lease, limit: int) -> Sequence[str]:
         """Return stored records that are not suspects; see `Loader`."""
 
-        async def work() -> Sequence[str]:
-            async with self._database.transaction() as connection:
-                return await self._absent.known(connection, lease.unit, limit)
-
-        return await self._database.repeat(work)
+        for attempt in self._database.attempts():
+            async with attempt, self._database.transaction() as connection:
+                known = await self._absent.known(connection, lease.unit, limit)
+        return known
 
     async def _load_rows(
         self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit

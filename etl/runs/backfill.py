@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from etl.core.coverage import Span, split
-from etl.core.stream import TAIL, Stream
+from etl.core.stream import TAIL
 from etl.errors import EtlError
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Unit
 from etl.runs.report import FAILED, PAUSED, Report, ending_of, not_begun
 from etl.runs.sync import execute_unit
 from etl.runs.windows import Chain
-from etl.runs.work import Progress, ReadingProgress, RunOptions, Tools, trusted_watermark
+from etl.runs.work import Assignment, Progress, ReadingProgress, trusted_watermark
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,39 +56,30 @@ def chained(windows: Sequence[Span]) -> list[list[Span]]:
     return chains
 
 
-async def backfill_stream(
-    tools: Tools,
-    options: RunOptions,
-    stream: Stream,
-    project_id: int,
-    past: BackfillRange,
-    stop: asyncio.Event,
-    progress: Progress,
-) -> list[Report]:
+async def backfill_stream(given: Assignment, past: BackfillRange) -> list[Report]:
     """Load what is left of `past`; one report per window. Never raises EtlError.
 
     A window that another run holds, or that was read but not without fault, does not keep the
-    others out; after anything else the next backfill goes on there. When `stop` leaves windows
+    others out; after anything else the next backfill goes on there. When the stop leaves windows
     unread, the report of the first of them says so.
     """
+    tools, stream, project_id = given.tools, given.stream, given.project_id
     try:
         tail = Unit(project_id, stream.name)
-        watermark = await trusted_watermark(tools, options, stream, tail)
+        watermark = await trusted_watermark(tools, given.options, stream, tail)
     except EtlError as exc:
         return [Report(project_id, stream.name, TAIL, ending_of(exc))]
     reports: list[Report] = []
     left = windows_left(past, watermark, tools.client.source_now)
-    whole = _Whole(left, progress)
+    whole = _Whole(left, given.progress)
     for windows in chained(left):
         chain = Chain(reach=windows[-1].since)
         for window in windows:
-            if stop.is_set():
+            if given.stop.is_set():
                 ending = ending_of(not_begun())
                 return [*reports, Report(project_id, stream.name, str(window), ending)]
-            unit = Unit(project_id, stream.name, str(window))
-            report = await execute_unit(
-                tools, options, stream, unit, stop, whole.within(window), "backfill", chain
-            )
+            watched = replace(given, progress=whole.within(window))
+            report = await execute_unit(watched, str(window), "backfill", chain)
             reports.append(report)
             whole.close(window, report)
             if report.ending.status in (FAILED, PAUSED) or chain.broken:

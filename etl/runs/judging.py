@@ -17,9 +17,10 @@ from etl.core.page import Confirmation
 from etl.core.place import Place
 from etl.errors import RequestRefused, SourceError, SourceUnavailable
 from etl.extractors.protocol import id_batches
+from etl.loaders.leases import Lease
 from etl.loaders.loader import ExpiryQuery, UnseenCounts
 from etl.runs.load import Work
-from etl.runs.work import stopped
+from etl.runs.work import Assignment, stopped
 
 _log = structlog.get_logger(__name__)
 
@@ -64,8 +65,13 @@ class Judging(Work):
     """
 
     accepted: Accepted
-    # How many requests for single records this run has sent.
-    _questions = 0
+
+    def __init__(self, given: Assignment, lease: Lease) -> None:
+        super().__init__(given, lease)
+        # How many requests for single records this run has sent.
+        self._questions = 0
+        # The cut records that could not be asked about in this run, and why.
+        self._cut_left: dict[str, str] = {}
 
     @property
     def _accepts(self) -> bool:

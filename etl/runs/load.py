@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -14,13 +13,13 @@ import structlog
 from etl.core.forecast import Forecast
 from etl.core.page import Batch, Page
 from etl.core.place import Place
-from etl.core.stream import Resource, Stream
+from etl.core.stream import Resource
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Lease
 from etl.loaders.loader import Closing, Commit, CutRecord
 from etl.runs.prefetch import prefetched
 from etl.runs.report import Ending, Tally
-from etl.runs.work import Progress, ReadingProgress, RunOptions, Tools, stopped, trusted_watermark
+from etl.runs.work import Assignment, ReadingProgress, stopped, trusted_watermark
 
 _log = structlog.get_logger(__name__)
 
@@ -28,30 +27,20 @@ _log = structlog.get_logger(__name__)
 class Work(ABC):
     """One execution of a unit, under its lease; the ways of reading differ in `run`."""
 
-    def __init__(
-        self,
-        tools: Tools,
-        options: RunOptions,
-        stream: Stream,
-        lease: Lease,
-        stop: asyncio.Event,
-        progress: Progress,
-    ) -> None:
-        self._tools = tools
-        self._options = options
-        self.stream = stream
+    def __init__(self, given: Assignment, lease: Lease) -> None:
+        self._tools = given.tools
+        self._options = given.options
+        self.stream = given.stream
         self.lease = lease
-        self._stop = stop
-        self._progress = progress
-        self._requests = self._sent = tools.client.requests
-        self._bytes_read = tools.client.bytes_read
+        self._stop = given.stop
+        self._progress = given.progress
+        self._requests = self._sent = given.tools.client.requests
+        self._bytes_read = given.tools.client.bytes_read
         self._records = 0
         self._tally = Tally()
         self._unanswered = set[str]()
-        # The cut records that could not be asked about in this run, and why.
-        self._cut_left: dict[str, str] = {}
         self.forecast: Forecast | None = None
-        self._turn_to(stream.resources[0])
+        self._turn_to(given.stream.resources[0])
 
     def _turn_to(self, resource: Resource) -> None:
         """Go on with another resource of the stream."""

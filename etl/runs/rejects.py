@@ -10,7 +10,7 @@ from typing import Any
 from etl.core.page import Page
 from etl.core.stream import Resource, Stream
 from etl.errors import EtlError
-from etl.loaders.history import History, StoredReject
+from etl.loaders.history import History, RunEnd, StoredReject
 from etl.loaders.leases import Leases, Unit
 from etl.loaders.loader import Commit, Loader
 from etl.runs.report import Report, Tally, ending_of, ending_of_tally
@@ -76,7 +76,7 @@ async def _retry_rejects(
     except EtlError as exc:
         report.ending = ending_of(exc)
     try:
-        row = await history.finish(lease, report.ending.status, report.ending.reason)
+        row = await history.finish(lease, RunEnd(report.ending.status, report.ending.reason))
         await leases.release(lease)
     except EtlError as exc:
         if report.ending.exit_code == 0:

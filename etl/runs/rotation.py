@@ -41,15 +41,15 @@ class RotationWork(Work):
         parents = self._resource.parents
         assert parents is not None
         began_at = tools.client.source_now
-        turn = await tools.database.repeat(
-            lambda: tools.parents.due_parents(
-                unit.project_id,
-                unit.stream,
-                parents,
-                options.rotation_requests,
-                options.recheck_after,
-            )
-        )
+        for attempt in tools.database.attempts():
+            async with attempt:
+                turn = await tools.parents.due_parents(
+                    unit.project_id,
+                    unit.stream,
+                    parents,
+                    options.rotation_requests,
+                    options.recheck_after,
+                )
         before = await self._rotation_state(parents)
         self._expect(Forecast(len(turn), exact=True))
         single = SingleReader(
@@ -78,11 +78,12 @@ class RotationWork(Work):
 
     async def _rotation_state(self, parents: Parents) -> RotationState:
         tools, unit = self._tools, self.lease.unit
-        return await tools.database.repeat(
-            lambda: tools.parents.rotation_state(
-                unit.project_id, unit.stream, parents, self._options.recheck_after
-            )
-        )
+        for attempt in tools.database.attempts():
+            async with attempt:
+                state = await tools.parents.rotation_state(
+                    unit.project_id, unit.stream, parents, self._options.recheck_after
+                )
+        return state
 
 
 async def _pages(

@@ -113,9 +113,10 @@ class SnapshotWork(Judging):
         async def next_parents(after: Sequence[Any] | None, limit: int) -> Sequence[Parent]:
             parents = single.resource.parents
             assert parents is not None
-            return await self._tools.database.repeat(
-                lambda: self._tools.parents.after(project_id, parents, after, limit)
-            )
+            for attempt in self._tools.database.attempts():
+                async with attempt:
+                    found = await self._tools.parents.after(project_id, parents, after, limit)
+            return found
 
         return SnapshotReader(
             self._tools.client,

@@ -8,7 +8,7 @@ import uuid
 
 import structlog
 
-from etl.core.stream import Mode, Stream
+from etl.core.stream import Mode
 from etl.errors import (
     EXIT_SUCCEEDED,
     DestinationUnavailable,
@@ -16,13 +16,15 @@ from etl.errors import (
     LeaseHeld,
     LeaseLost,
 )
+from etl.loaders.database import RETRY_WAITS_S
+from etl.loaders.history import RunEnd
 from etl.loaders.leases import Lease, Leases, Unit
 from etl.runs.load import Work
 from etl.runs.report import FAILED, Ending, Report, defect_ending, ending_of
 from etl.runs.rotation import RotationWork
 from etl.runs.snapshot import SnapshotWork
 from etl.runs.windows import Chain, WindowsWork
-from etl.runs.work import Progress, RunOptions, Tools, rows_now
+from etl.runs.work import Assignment, Tools, rows_now
 from etl.tasks import race
 
 _log = structlog.get_logger(__name__)
@@ -44,50 +46,38 @@ _REPORTED = (
 
 
 async def execute_unit(
-    tools: Tools,
-    options: RunOptions,
-    stream: Stream,
-    unit: Unit,
-    stop: asyncio.Event,
-    progress: Progress,
-    command: str = "sync",
-    chain: Chain | None = None,
+    given: Assignment, name: str, command: str = "sync", chain: Chain | None = None
 ) -> Report:
     """Take the unit, read it to its end, load it, and report honestly. Never raises EtlError.
 
-    Safe to repeat: what an earlier run committed is gone on from, not read again. A set `stop`
-    ends it after the batch in hand.
+    Safe to repeat: what an earlier run committed is gone on from, not read again.
     """
     run_id = str(uuid.uuid4())
     try:
-        return await _execute(tools, options, stream, unit, stop, progress, command, chain, run_id)
+        unit = Unit(given.project_id, given.stream.name, name)
+        return await _execute(given, unit, run_id, command, chain)
     finally:
-        tools.leases.forget(run_id)
+        given.tools.leases.forget(run_id)
 
 
 async def _execute(
-    tools: Tools,
-    options: RunOptions,
-    stream: Stream,
-    unit: Unit,
-    stop: asyncio.Event,
-    progress: Progress,
-    command: str,
-    chain: Chain | None,
-    run_id: str,
+    given: Assignment, unit: Unit, run_id: str, command: str, chain: Chain | None
 ) -> Report:
-    began_s, waited_before_s = time.monotonic(), tools.budget.waited_s
+    tools, began_s = given.tools, time.monotonic()
+    waited_before_s = tools.budget.waited_s
     try:
         # A worker lives for weeks, in which clocks drift and machines sleep.
-        tools.client.set_clock(await tools.database.repeat(tools.history.database_now))
-        lease = await tools.database.repeat(lambda: tools.leases.acquire(unit, run_id, command))
+        for attempt in tools.database.attempts():
+            async with attempt:
+                tools.client.set_clock(await tools.history.database_now())
+                lease = await tools.leases.acquire(unit, run_id, command)
     except EtlError as exc:
         return Report(unit.project_id, unit.stream, unit.name, ending_of(exc))
     with structlog.contextvars.bound_contextvars(
         run_id=run_id, project_id=unit.project_id, stream=unit.stream, unit=unit.name
     ):
         _log.info("run.started", fence=lease.fence, resumes=lease.position is not None)
-        work = _WORK[stream.mode](tools, options, stream, lease, stop, progress)
+        work = _WORK[given.stream.mode](given, lease)
         if isinstance(work, WindowsWork):
             work.chain = chain
         ending = await _held(tools.leases, lease, work)
@@ -148,30 +138,34 @@ async def _finish(tools: Tools, work: Work, report: Report) -> None:
     A failed run is not tried for twice: when Postgres is gone, the next run closes it as failed.
     """
     requests, bytes_read = work.spent()
-    unit = work.lease.unit
-
-    async def finish() -> None:
-        row = await tools.history.finish(
-            work.lease,
-            report.ending.status,
-            report.ending.reason,
-            requests=requests,
-            bytes_read=bytes_read,
-            waited_s=report.waited_s,
-            paused_for_s=report.ending.paused_for_s,
-            forecast=work.forecast,
-        )
-        for name in _REPORTED:
-            setattr(report, name, row[name])
-        report.bytes_read, report.paused_until = row["bytes_read"], row["paused_until"]
-        await tools.leases.release(work.lease)
-        watermark = await tools.history.watermark(unit)
-        report.complete_until = watermark.complete.until or watermark.tail_until
-        if unit.name == work.stream.unit:
-            report.rows = await rows_now(tools, work.stream, unit.project_id)
-
+    end = RunEnd(
+        report.ending.status,
+        report.ending.reason,
+        requests=requests,
+        bytes_read=bytes_read,
+        waited_s=report.waited_s,
+        paused_for_s=report.ending.paused_for_s,
+        forecast=work.forecast,
+    )
+    waits_s = () if report.ending.status == FAILED else RETRY_WAITS_S
     try:
-        await (finish() if report.ending.status == FAILED else tools.database.repeat(finish))
+        for attempt in tools.database.attempts(waits_s):
+            async with attempt:
+                await _close_run(tools, work, report, end)
     except EtlError as exc:
         if report.ending.exit_code == EXIT_SUCCEEDED:
             report.ending = ending_of(exc)
+
+
+async def _close_run(tools: Tools, work: Work, report: Report, end: RunEnd) -> None:
+    """Close the run, give the unit back and complete the report. Safe to repeat."""
+    unit = work.lease.unit
+    row = await tools.history.finish(work.lease, end)
+    for name in _REPORTED:
+        setattr(report, name, row[name])
+    report.bytes_read, report.paused_until = row["bytes_read"], row["paused_until"]
+    await tools.leases.release(work.lease)
+    watermark = await tools.history.watermark(unit)
+    report.complete_until = watermark.complete.until or watermark.tail_until
+    if unit.name == work.stream.unit:
+        report.rows = await rows_now(tools, work.stream, unit.project_id)

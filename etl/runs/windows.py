@@ -40,7 +40,7 @@ from etl.loaders.history import Watermark
 from etl.loaders.loader import Closing, ExpiryQuery
 from etl.runs.counting import LIST, compare_count
 from etl.runs.forecasts import forecast_ahead, front_will_do, known_rows
-from etl.runs.judging import AT_ONCE, Accepted, Judging
+from etl.runs.judging import AT_ONCE, Accepted, Ask, Judging
 from etl.runs.report import Ending, Tally, ending_of_tally
 from etl.runs.work import text_of
 
@@ -212,7 +212,7 @@ class WindowsWork(Judging):
         await self._ask_for_cut(ask, place)
         expired_until = _expired_until(watermark)
         if place.complete:
-            expired_until = await self._judge_absent(reader, place, watermark)
+            expired_until = await self._judge_absent(ask, place, watermark)
         if place.window.is_ahead:
             self._traits |= ahead_was_read(opened_at, client.requests - requests)
         elif self.lease.unit.name == TAIL:  # no count of everything is compared with others
@@ -270,14 +270,13 @@ class WindowsWork(Judging):
         chain.requests = requests
 
     async def _judge_absent(
-        self, reader: RecordingsReader, place: RecordingsPlace, watermark: Watermark
+        self, ask: Ask, place: RecordingsPlace, watermark: Watermark
     ) -> datetime | None:
         """Mark what has expired, and which of the records that the reading did not show are gone.
 
         Only after a complete reading, and each one by its own answer: a list that leaves something
         out proves nothing yet. Returns up to when what has expired is marked.
         """
-        ask = partial(reader.confirm, place)
         moving = self.lease.unit.name == TAIL
         elsewhere = moving and not (place.everything or place.window.is_ahead)
         now, noted = self._tools.client.source_now, (watermark.traits or {}).get("expired_until")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -39,7 +40,6 @@ class ReadingProgress:
     share: float | None = None
 
 
-# Called after each batch.
 Progress = Callable[[ReadingProgress], None]
 
 
@@ -81,6 +81,21 @@ class RunOptions:
     keep_fields: Collection[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What the runs of one stream of one project are given.
+
+    stop: once it is set, a run ends after the batch in hand. progress: called after each batch.
+    """
+
+    tools: Tools
+    options: RunOptions
+    stream: Stream
+    project_id: int
+    stop: asyncio.Event
+    progress: Progress
+
+
 async def trusted_watermark(
     tools: Tools, options: RunOptions, stream: Stream, unit: Unit
 ) -> Watermark:
@@ -89,21 +104,23 @@ async def trusted_watermark(
     A stretch that ends there is cut back to the start of the run that wrote it, so that what was
     not read since is read, or shows as a hole. Safe to repeat. Raises DestinationError.
     """
-    history = tools.history
-    watermark = await tools.database.repeat(lambda: history.watermark(unit))
+    for attempt in tools.database.attempts():
+        async with attempt:
+            watermark = await tools.history.watermark(unit)
     latest = tools.client.clocks.latest + TOLERANCE
     end, tail = watermark.complete.until, watermark.tail_until
     if not any(at is not None and at > latest for at in (end, tail)):
         return watermark
-    until = tail
-    if tail is not None and tail > latest:
-        runs = await tools.database.repeat(
-            lambda: history.past_runs(Unit(unit.project_id, stream.name, stream.unit))
-        )
-        until = written_since(tail, options.lookback.grades[-1].age, runs)
-    _log.warning("watermark.cut_back", was=text_of(tail or end), until=text_of(until))
-    await tools.database.repeat(lambda: history.cut_back(unit, until))
-    return await tools.database.repeat(lambda: history.watermark(unit))
+    for attempt in tools.database.attempts():
+        async with attempt:
+            until = tail
+            if tail is not None and tail > latest:
+                runs = await tools.history.past_runs(replace(unit, name=stream.unit))
+                until = written_since(tail, options.lookback.grades[-1].age, runs)
+            _log.warning("watermark.cut_back", was=text_of(tail or end), until=text_of(until))
+            await tools.history.cut_back(unit, until)
+            watermark = await tools.history.watermark(unit)
+    return watermark
 
 
 def text_of(at: datetime | None) -> str | None:

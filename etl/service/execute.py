@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -11,14 +11,13 @@ import orjson
 import structlog
 
 from etl.app import Destination, run_options_of
-from etl.core.stream import Stream
 from etl.errors import KeyRefused, SourceUnavailable, StreamUnavailable
 from etl.loaders.leases import Unit
 from etl.loaders.queue import Queue, TakenJob
 from etl.runs.backfill import backfill_stream, windows_left
 from etl.runs.report import FAILED, HELD, PARTIAL, PAUSED, Report
 from etl.runs.sync import execute_unit
-from etl.runs.work import ReadingProgress, RunOptions, Tools
+from etl.runs.work import Assignment, ReadingProgress, RunOptions, Tools
 from etl.service.queue import BACKFILL, SYNC, QueuedWork, enqueue_rest, portions
 from etl.settings import Settings
 from etl.streams import STREAMS
@@ -167,35 +166,16 @@ class Executor:
         stream = STREAMS.get(job.stream)
         if stream is None:
             return Again(0.0, f"There is no stream {job.stream!r} in this release", failed=True)
+        given = Assignment(tools, self._options, stream, job.project_id, halt, _unseen)
         if job.command == BACKFILL:
-            reports = await self._backfill(tools, stream, job, found.created, halt)
+            reports = await _backfill(given, job, found.created)
         else:
-            unit = Unit(job.project_id, job.stream, job.unit)
-            reports = [await execute_unit(tools, self._options, stream, unit, halt, _unseen)]
+            reports = [await execute_unit(given, job.unit)]
         await self._note_source(tools, reports)
         again = await self._verdict(queue, job, reports, found.attempts, halt)
         if again is None and job.first_portion_only:
             await enqueue_rest(self._destination, tools, self._settings, job, found.id)
         return again
-
-    async def _backfill(
-        self, tools: Tools, stream: Stream, job: QueuedWork, since: datetime, halt: asyncio.Event
-    ) -> list[Report]:
-        """Load the windows of a job. since: windows that were read after this are left out."""
-        past, history = job.past, tools.history
-        if job.again:
-            done: Collection[str] = await tools.database.repeat(
-                lambda: history.read_since(job.project_id, job.stream, since)
-            )
-            past = replace(past, done=done)
-        if job.first_portion_only:
-            unit = Unit(job.project_id, job.stream)
-            watermark = await tools.database.repeat(lambda: history.watermark(unit))
-            left = portions(windows_left(past, watermark, tools.client.source_now))
-            past = job.within(left[0]).past if left else past
-        return await backfill_stream(
-            tools, self._options, stream, job.project_id, past, halt, _unseen
-        )
 
     async def _verdict(
         self,
@@ -236,8 +216,27 @@ class Executor:
 
     async def _note_source(self, tools: Tools, reports: Sequence[Report]) -> None:
         if not self._source_is_known and any(report.records_read for report in reports):
-            await tools.database.repeat(lambda: tools.history.add_host(self._settings.host))
+            for attempt in tools.database.attempts():
+                async with attempt:
+                    await tools.history.add_host(self._settings.host)
             self._source_is_known = True
+
+
+async def _backfill(given: Assignment, job: QueuedWork, since: datetime) -> list[Report]:
+    """Load the windows of a job. since: windows that were read after this are left out."""
+    past, tools = job.past, given.tools
+    if job.again:
+        for attempt in tools.database.attempts():
+            async with attempt:
+                done = await tools.history.read_since(job.project_id, job.stream, since)
+        past = replace(past, done=done)
+    if job.first_portion_only:
+        for attempt in tools.database.attempts():
+            async with attempt:
+                watermark = await tools.history.watermark(Unit(job.project_id, job.stream))
+        left = portions(windows_left(past, watermark, tools.client.source_now))
+        past = job.within(left[0]).past if left else past
+    return await backfill_stream(given, past)
 
 
 def _unseen(_reached: ReadingProgress) -> None:

@@ -181,9 +181,11 @@ async def _put_left(
     but: int | None = None,
 ) -> Enqueued:
     unit, history = Unit(job.project_id, job.stream), tools.history
-    watermark = await tools.database.repeat(lambda: history.watermark(unit))
-    spans, stream = watermark.complete.spans, STREAMS[job.stream]
-    rows = await tools.database.repeat(lambda: history.count_started(unit, stream, spans))
+    for attempt in tools.database.attempts():
+        async with attempt:
+            watermark = await history.watermark(unit)
+            spans = watermark.complete.spans
+            rows = await history.count_started(unit, STREAMS[job.stream], spans)
     known = sum((span.until - span.since for span in spans), timedelta())
     length = portion_length(watermark, known, rows, page_size_records)
     windows = windows_left(past, watermark, tools.client.source_now)

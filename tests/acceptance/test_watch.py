@@ -77,4 +77,4 @@ async def test_watching_and_json_exclude_each_other(command: Command) -> None:
     """A program asks as often as it likes."""
     result = await command.run("status", "--watch", "--json")
     assert result.code == 2
-    assert "leave out --watch or --json" in result.err
+    assert "leave out one of them" in result.err

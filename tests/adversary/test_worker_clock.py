@@ -6,8 +6,8 @@ import asyncio
 from datetime import timedelta
 
 from etl.app import open_source, run_options_of
-from etl.loaders.leases import Unit
 from etl.runs.sync import execute_unit
+from etl.runs.work import Assignment
 from etl.sandbox.server import RunningSandbox
 from etl.streams import SESSION_RECORDINGS
 from tests.support.pipeline import Pipeline
@@ -21,15 +21,15 @@ async def test_every_unit_reads_the_clock_of_the_database_again(
     async with open_source(settings) as (_, tools):
         client = tools.client
         client.set_clock(client.now - timedelta(days=2))
-        unit = Unit(1, SESSION_RECORDINGS.name)
-        report = await execute_unit(
+        given = Assignment(
             tools,
             run_options_of(settings),
             SESSION_RECORDINGS,
-            unit,
+            1,
             asyncio.Event(),
             lambda _: None,
         )
+        report = await execute_unit(given, SESSION_RECORDINGS.unit)
         assert report.ending.exit_code == 0, report.ending
         behind = await tools.history.database_now() - client.now
         assert abs(behind) < timedelta(minutes=1)

@@ -139,7 +139,7 @@ class Rig(ABC):
     ) -> list[Report] | None:
         """Sync. Returns None if it was killed."""
         stop = asyncio.Event()
-        work = app.sync(settings, [SESSION_RECORDINGS], stop, _watch, accept)
+        work = app.sync(settings, [SESSION_RECORDINGS], stop, _watch, app.Acceptance(accept))
         return self.wait(self._follow(work, kill))
 
     def backfill(

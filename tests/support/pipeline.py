@@ -79,8 +79,7 @@ class Pipeline:
                 self._streams,
                 asyncio.Event(),
                 _watch,
-                accept_deletions,
-                accept_counts,
+                app.Acceptance(accept_deletions, accept_counts),
             )
 
     async def stopped_sync(self) -> list[Report]:

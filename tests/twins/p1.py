@@ -69,8 +69,10 @@ TWINS = [
         name="a batch is not repeated when Postgres broke off",
         promise="P1",
         file="etl/loaders/postgres.py",
-        find="await self._database.repeat(lambda: self._load(lease, batch, commit, sent))",
-        replace="await self._load(lease, batch, commit, sent)",
+        find="self._database.attempts():\n                async with attempt:\n"
+        "                    loaded",
+        replace="self._database.attempts(()):\n                async with attempt:\n"
+        "                    loaded",
         caught_by=_TROUBLE + "test_a_load_goes_on_when_its_connections_break[in_copy-terminated]",
     ),
     Twin(

@@ -35,8 +35,7 @@ TWINS = [
         name="the clock of the database is read once",
         promise="P5",
         file="etl/runs/sync.py",
-        find="        tools.client.set_clock(await tools.database.repeat("
-        "tools.history.database_now))\n",
+        find="                tools.client.set_clock(await tools.history.database_now())\n",
         replace="",
         caught_by="tests/adversary/test_worker_clock.py::"
         "test_every_unit_reads_the_clock_of_the_database_again",

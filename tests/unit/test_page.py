@@ -18,7 +18,7 @@ from etl.logs import Redactor
 from etl.service.page import words
 from etl.service.page.calendar import COMPLETE, MISSING, PARTLY, RUNNING, calendar
 from etl.service.page.look import RunPage
-from etl.service.page.overview import LEVELS, Overview, Source, bars_of, build
+from etl.service.page.overview import LEVELS, Books, Overview, Source, bars_of, build
 from etl.service.page.pace import pace_of
 from etl.service.page.render import Renderer, days_said, prose
 
@@ -67,7 +67,7 @@ def status_of(run: dict[str, Any], **values: Any) -> dict[str, Any]:
 def overview_of(*runs: dict[str, Any], **values: Any) -> Overview:
     """The page of one stream."""
     counts = {(1, "session_recordings"): Count(1234, True)}
-    return build(NOW, SOURCE, [status_of(runs[-1], **values)], runs, counts)
+    return build(NOW, SOURCE, Books([status_of(runs[-1], **values)], runs, counts))
 
 
 def rendered(overview: Overview, *secrets: str) -> str:
@@ -122,7 +122,7 @@ def assert_harmless(text: str) -> Outline:
 
 def test_an_empty_database_says_how_to_begin() -> None:
     """And shows no empty tables."""
-    outline = Outline(rendered(build(NOW, SOURCE, [], [], {})))
+    outline = Outline(rendered(build(NOW, SOURCE, Books([], [], {}))))
     assert "Nothing has run yet" in outline.text
     assert "posthog-etl sync" in outline.text
     assert "table" not in {tag for tag, _ in outline.tags}
@@ -191,7 +191,7 @@ def test_hundreds_of_runs_and_streams_make_one_page() -> None:
             ]
             runs += own
             rows.append(status_of(own[-1]))
-    outline = Outline(rendered(build(NOW, SOURCE, rows, runs, {})))
+    outline = Outline(rendered(build(NOW, SOURCE, Books(rows, runs, {}))))
     links = [attrs for tag, attrs in outline.tags if tag == "a" and "aria-label" in attrs]
     bars = [attrs for attrs in links if (attrs.get("class") or "").startswith("bar ")]
     assert {attrs["href"] for attrs in bars} == {f"runs/{run['id']}" for run in runs}
@@ -311,7 +311,7 @@ def test_hostile_texts_are_shown_as_they_are() -> None:
     """In any column, on both pages."""
     run = a_run(status="failed", reason=HOSTILE, stream=HOSTILE, unit=HOSTILE, command=HOSTILE)
     source = Source(HOSTILE, HOSTILE, START, (HOSTILE + "2",))
-    overview = build(NOW, source, [status_of(run)], [run], {})
+    overview = build(NOW, source, Books([status_of(run)], [run], {}))
     outline = assert_harmless(rendered(overview))
     assert outline.text.count(HOSTILE) >= 4
     reject = {

@@ -17,6 +17,7 @@ from etl.loaders.queue import count_jobs
 from etl.loaders.status_queries import Count, StatusQueries
 from etl.service.page.overview import (
     Bar,
+    Books,
     Overview,
     Source,
     bars_of,
@@ -101,7 +102,7 @@ class Look:
         windows = await self._queries.windows(sorted(backfilling)) if backfilling else []
         counts = await self._row_counts({(row["project_id"], row["stream"]) for row in status})
         queue = await count_jobs(self._destination.database, self._destination.tables)
-        return build(at, self._source, status, recent, counts, windows, queue)
+        return build(at, self._source, Books(status, recent, counts, windows, queue))
 
     async def _row_counts(self, wanted: set[tuple[int, str]]) -> Mapping[tuple[int, str], Count]:
         began_s = time.monotonic()

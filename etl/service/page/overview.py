@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
-from types import MappingProxyType
 from typing import Any
 
 from etl.core.coverage import Coverage, Span
@@ -154,25 +153,29 @@ class Overview:
         return RUNNING in self.counts
 
 
-def build(
-    at: datetime,
-    source: Source,
-    status: Sequence[Row],
-    recent: Sequence[Row],
-    counts: Mapping[tuple[int, str], Count],
-    windows: Sequence[Row] = (),
-    queue: Mapping[int, Jobs] = MappingProxyType({}),
-) -> Overview:
-    """Return the page's content.
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the bookkeeping says.
 
     status: as `History.status` has it. recent: the latest runs, the oldest first. windows: runs of
     the backfills that may be under way, the newest first.
     """
-    runs = _by_stream(recent)
-    backfills = _by_stream(windows)
+
+    status: Sequence[Row]
+    recent: Sequence[Row]
+    counts: Mapping[tuple[int, str], Count]
+    windows: Sequence[Row] = ()
+    queue: Mapping[int, Jobs] = field(default_factory=dict)
+
+
+def build(at: datetime, source: Source, books: Books) -> Overview:
+    """Return the page's content."""
+    runs = _by_stream(books.recent)
+    backfills = _by_stream(books.windows)
     order = {name: place for place, name in enumerate(STREAMS)}
     rows = sorted(
-        status, key=lambda r: (r["project_id"], order.get(r["stream"], len(order)), r["stream"])
+        books.status,
+        key=lambda r: (r["project_id"], order.get(r["stream"], len(order)), r["stream"]),
     )
     projects = []
     for project_id, those in groupby(rows, key=lambda row: int(row["project_id"])):
@@ -183,14 +186,14 @@ def build(
                 row,
                 runs.get((project_id, row["stream"]), []),
                 backfills.get((project_id, row["stream"]), []),
-                counts,
+                books.counts,
             )
             for row in those
         )
         ran = {line.stream for line in lines}
         never_run = tuple(name for name in source.streams if name not in ran)
         projects.append(Project(project_id, lines, never_run))
-    return Overview(at, source, tuple(projects), queue)
+    return Overview(at, source, tuple(projects), books.queue)
 
 
 def bars_of(runs: Sequence[Row], at: datetime) -> tuple[Bar, ...]:
