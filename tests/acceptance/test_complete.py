@@ -15,7 +15,7 @@ from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
 from tests.support.books import batches_committed, until
 from tests.support.command import Command, finish
-from tests.support.sql import counted_earlier, watermark
+from tests.support.sql import count_earlier, select, watermark
 from tests.support.truth import differences_from_truth, fetch_truth, stored
 
 LIST = {"path": "session_recordings"}
@@ -295,7 +295,7 @@ async def test_a_server_without_a_date_filter_is_read_whole_each_time(
     assert (await command.run("sync")).code == 0
     oldest = sorted(truth_ids(sandbox) - set(_newest_ids(sandbox, 299)))
     sandbox.control.change({"op": "add_piece", "id": oldest[0], "duration_s": 77})
-    await counted_earlier(dsn, hours=25)
+    await select(dsn, count_earlier(hours=25))
     again = await command.run("sync", "--json")
     assert again.code == 0, again.err
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
