@@ -184,11 +184,7 @@ async def test_a_killed_run_leaves_whole_batches_and_the_next_one_ends_with_the_
     assert await run_endings(dsn) == list(death.endings)
 
 
-@pytest.mark.parametrize(
-    "aim",
-    [in_copy, after_the_last_upsert, after_the_checkpoint, after_commit],
-    ids=lambda a: a.__name__,
-)
+@pytest.mark.parametrize("aim", [after_the_checkpoint, after_commit], ids=lambda a: a.__name__)
 @pytest.mark.parametrize(
     "options",
     [
