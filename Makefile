@@ -29,7 +29,7 @@ proof: .venv/dev ## thousands of random sequences of everything; SEED= and SEQUE
 	@PROOF_SEQUENCES=$(or $(SEQUENCES),2000) PROOF_SEED=$(or $(SEED),$(shell date +%s)) \
 	  PROPERTY_EXAMPLES=10000 $(BIN)/python -m pytest tests/proof tests/unit/core -n auto -q
 
-twins: .venv/dev ## every planted defect, each caught by its test; `make test` tries a twelfth
+twins: .venv/dev ## every planted defect, each caught by its test; `make test` tries one in 24
 	TWINS=all $(PYTEST) -n $(WORKERS) tests/twins
 
 check: lint types contracts test ## exactly what CI runs; the tests hold the migration check

@@ -31,7 +31,7 @@ from etl.loaders.leases import Leases
 from etl.loaders.parents import ParentRows
 from etl.loaders.postgres import PostgresLoader
 from etl.loaders.run_files import RunFiles
-from etl.loaders.tables import Tables
+from etl.loaders.tables import Tables, tables_of
 from etl.loaders.version import is_current
 from etl.runs.backfill import BackfillRange, backfill_stream
 from etl.runs.check import (
@@ -116,7 +116,7 @@ async def open_destination(
             connection_per_transaction=settings.connection_per_transaction,
         )
         try:
-            destination = Destination(database, Tables(settings.schema_name), queue)
+            destination = Destination(database, tables_of(settings.schema_name), queue)
             if schema is Schema.CURRENT:
                 await _require_current(destination)
             elif schema is Schema.MIGRATED:

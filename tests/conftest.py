@@ -36,6 +36,23 @@ os.environ.setdefault("TWINS", str(datetime.now(UTC).toordinal()))
 StartSandbox = Callable[..., Awaitable[RunningSandbox]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each worker begin with its share of the long tests, so that none is left for the end.
+
+    `--dist worksteal` first gives each worker one stretch of the list.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if not item.get_closest_marker("long")]
+    stretch = -(-len(items) // workers)
+    items.clear()
+    for number in range(workers):
+        first = long[number::workers]
+        room = max(0, stretch - len(first))
+        items += first + others[:room]
+        del others[:room]
+
+
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
     """The Postgres server of this session."""

@@ -6,6 +6,7 @@ version. So one database can hold several deployments.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -146,6 +147,12 @@ class Tables:
     def bookkeeping(self) -> str:
         """The schema of the bookkeeping tables."""
         return f"{self.schema}_etl"
+
+
+@functools.cache
+def tables_of(schema: str) -> Tables:
+    """Return the tables of a deployment, made once: a service opens the same one at every tick."""
+    return Tables(schema)
 
 
 def _leases(metadata: MetaData, schema: str) -> Table:

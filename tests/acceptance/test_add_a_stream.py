@@ -9,6 +9,8 @@ import shlex
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.postgres import Databases
 from tests.twins.test_twins import PROJECT, copy_project
 
@@ -35,6 +37,7 @@ async def run(project: Path, line: str, server: str) -> tuple[int, str]:
     return process.returncode, out.decode(errors="replace")
 
 
+@pytest.mark.long
 async def test_a_stream_is_added_as_the_page_says(tmp_path: Path, databases: Databases) -> None:
     """Each block is written where it says, each command is run; the last one is the new test."""
     tmp_path.chmod(0o711)

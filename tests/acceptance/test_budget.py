@@ -140,6 +140,7 @@ async def test_a_wait_that_is_too_long_pauses_every_process(
     assert [status for status, _ in await run_endings(dsn)] == ["paused", "paused"]
 
 
+@pytest.mark.long
 async def test_the_servers_own_limiter_never_has_to_refuse_two_processes(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:

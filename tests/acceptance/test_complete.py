@@ -15,7 +15,8 @@ from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
 from tests.support.books import batches_committed, until
 from tests.support.command import Command, finish
-from tests.support.sql import counted_earlier, watermark
+from tests.support.pipeline import Pipeline
+from tests.support.sql import count_earlier, select, watermark
 from tests.support.truth import differences_from_truth, fetch_truth, stored
 
 LIST = {"path": "session_recordings"}
@@ -35,9 +36,9 @@ each_offset_server = pytest.mark.parametrize(
 )
 
 
-def paged(sandbox: RunningSandbox, dsn: str, **settings: str) -> Command:
-    """The command with pages of 100 records."""
-    return Command(sandbox.url, dsn, POSTHOG_ETL_PAGE_SIZE_RECORDS=str(PAGE), **settings)
+def paged(sandbox: RunningSandbox, dsn: str, **settings: str) -> Pipeline:
+    """The pipeline with pages of 100 records."""
+    return Pipeline(sandbox, dsn, page_size_records=PAGE, **settings)
 
 
 def requests(sandbox: RunningSandbox, since: int = 0) -> list[dict[str, Any]]:
@@ -50,25 +51,29 @@ def truth_ids(sandbox: RunningSandbox) -> set[str]:
     return {row["id"] for row in sandbox.control.truth_rows("session_recordings")}
 
 
-@each_server
+BENT: Mapping[str, dict[str, Any]] = {
+    "duplicated": {"duplicate_rows": True},
+    "short": {"short_page": 37},
+    "all of it": {"clamp_limit": 40, "duplicate_rows": True, "short_page": 23},
+}
+
+
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "server"),
     [
-        {"duplicate_rows": True},
-        {"short_page": 37},
-        {"clamp_limit": 40},
-        {"clamp_limit": 40, "duplicate_rows": True, "short_page": 23},
+        ("short", "cloud"),
+        ("duplicated", "cloud that knows only offset"),
+        *(("all of it", server) for server in SERVERS),
     ],
-    ids=["duplicated", "short", "clamped", "all of it"],
 )
 async def test_pages_that_are_duplicated_short_or_clamped_still_give_the_truth(
-    start_sandbox: StartSandbox, dsn: str, options: dict[str, str], fault: dict[str, Any]
+    start_sandbox: StartSandbox, dsn: str, fault: str, server: str
 ) -> None:
     """Every page of the list is bent; the copy is exact all the same and exit is 0."""
-    sandbox = await start_sandbox(recordings=450, start_ties=2, **options)
-    sandbox.control.add_faults(CLAMPED, {"match": LIST, "fault": fault})
-    result = await paged(sandbox, dsn).run("sync", "--json")
-    assert (result.code, result.report["status"]) == (0, "succeeded"), result.err
+    sandbox = await start_sandbox(recordings=450, start_ties=2, **SERVERS[server])
+    sandbox.control.add_faults(CLAMPED, {"match": LIST, "fault": BENT[fault]})
+    result = await paged(sandbox, dsn).sync()
+    assert (result.ending.exit_code, result.ending.status) == (0, "succeeded"), result
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
 
@@ -92,13 +97,13 @@ async def test_a_list_that_repeats_itself_stops_the_stream(
     read to its end by the next run."""
     sandbox = await start_sandbox(recordings=800, **SERVERS[server])
     sandbox.control.add_faults(CLAMPED, {"match": LIST, "from": 3, "fault": fault})
-    broken = await paged(sandbox, dsn).run("sync", "--json")
-    assert (broken.code, broken.report["status"]) == (3, "partial"), broken.err
+    broken = await paged(sandbox, dsn).sync()
+    assert (broken.ending.exit_code, broken.ending.status) == (3, "partial"), broken
     assert len(requests(sandbox)) <= 12
     assert await watermark(dsn) is None
     sandbox.control.clear_faults()
-    healed = await paged(sandbox, dsn).run("sync", "--json")
-    assert healed.code == 0, healed.out
+    healed = await paged(sandbox, dsn).sync()
+    assert healed.ending.exit_code == 0, healed
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
 
@@ -107,13 +112,13 @@ async def test_a_position_that_the_server_has_lost_is_given_up_for_a_new_beginni
 ) -> None:
     """A cursor from before a deploy silently leads to page one: the next run begins anew."""
     sandbox = await start_sandbox(recordings=500)
-    command = paged(sandbox, dsn, POSTHOG_ETL_REQUEST_ATTEMPTS="1")
+    pipeline = paged(sandbox, dsn)
     sandbox.control.add_faults({"match": LIST, "at": 4, "fault": {"status": 503}})
-    assert (await command.run("sync")).code == 1
+    assert (await pipeline.sync()).ending.exit_code == 1
     sandbox.control.clear_faults()
     sandbox.control.add_faults({"match": LIST, "first": 1, "fault": {"restart_cursor": True}})
-    result = await command.run("sync", "--json")
-    assert result.code == 0, result.out
+    result = await pipeline.sync()
+    assert result.ending.exit_code == 0, result
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
 
@@ -143,8 +148,8 @@ async def test_rows_that_move_while_we_page_lose_no_row_that_was_there_all_the_t
         for each in newest
     ]
     sandbox.control.add_faults(CLAMPED, {"match": LIST, "at": 2, "fault": {"then": operations}})
-    result = await paged(sandbox, dsn).run("sync", "--json")
-    assert result.code == 0, result.err
+    result = await paged(sandbox, dsn).sync()
+    assert result.ending.exit_code == 0, result
     assert sandbox.control.faults()[1]["hits"] == 1
     assert (before & truth_ids(sandbox)) - (await stored(dsn, "session_recordings")).keys() == set()
 
@@ -167,10 +172,10 @@ async def test_a_seam_that_breaks_alike_in_two_passes_loses_nothing(
             {"match": LIST, "at": first, "fault": {"then": gone}},
             {"match": LIST, "at": first + 5, "fault": {"then": _ahead(sandbox, turn + 1, count)}},
         )
-    result = await paged(sandbox, dsn).run("sync", "--json")
+    result = await paged(sandbox, dsn).sync()
     lost = before - (await stored(dsn, "session_recordings")).keys()
     assert lost == set()
-    assert result.code == 0, result.out
+    assert result.ending.exit_code == 0, result
 
 
 @each_offset_server
@@ -187,9 +192,9 @@ async def test_a_list_that_never_comes_to_rest_is_partial_and_says_so(
             for nth, each in enumerate(oldest)
         )
     )
-    result = await paged(sandbox, dsn).run("sync", "--json")
-    assert (result.code, result.report["status"]) == (3, "partial"), result.err
-    assert "no two passes agreed" in result.report["reason"]
+    result = await paged(sandbox, dsn).sync()
+    assert (result.ending.exit_code, result.ending.status) == (3, "partial"), result
+    assert "no two passes agreed" in (result.ending.reason or "")
     assert len(requests(sandbox)) <= 60
     assert await watermark(dsn) is None
     assert truth_ids(sandbox) - (await stored(dsn, "session_recordings")).keys() == set()
@@ -200,8 +205,8 @@ async def test_an_order_without_a_tie_break_loses_no_row(
 ) -> None:
     """Many recordings share a start, and an old server shuffles them from answer to answer."""
     sandbox = await start_sandbox(recordings=500, start_ties=15, server_version="offset_only")
-    result = await paged(sandbox, dsn).run("sync", "--json")
-    assert result.code == 0, result.out
+    result = await paged(sandbox, dsn).sync()
+    assert result.ending.exit_code == 0, result
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
 
@@ -231,8 +236,8 @@ async def test_a_next_page_on_another_host_is_never_asked_for(
     url, asked = other_host
     sandbox = await start_sandbox(recordings=450, flavour="docs")
     sandbox.control.add_faults(CLAMPED, {"match": LIST, "fault": {"next_host": url}})
-    result = await paged(sandbox, dsn).run("sync", "--json")
-    assert (result.code, asked) == (0, []), result.err
+    result = await paged(sandbox, dsn).sync()
+    assert (result.ending.exit_code, asked) == (0, []), result
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
 
@@ -242,8 +247,8 @@ async def test_a_next_page_that_never_changes_is_no_reason_to_loop(
     """`next` always names the page just read: the list is read by our own offsets to its end."""
     sandbox = await start_sandbox(recordings=450, flavour="docs")
     sandbox.control.add_faults(CLAMPED, {"match": LIST, "fault": {"repeat_cursor": True}})
-    result = await paged(sandbox, dsn).run("sync", "--json")
-    assert (result.code, len(requests(sandbox)) <= 30) == (0, True), result.err
+    result = await paged(sandbox, dsn).sync()
+    assert (result.ending.exit_code, len(requests(sandbox)) <= 30) == (0, True), result
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
 
@@ -255,8 +260,8 @@ async def test_a_list_that_ends_at_the_edge_of_a_page_is_read_to_its_end(
     """No row, one row, and exactly three pages."""
     sandbox = await start_sandbox(recordings=recordings, **options)
     sandbox.control.add_faults(CLAMPED)
-    result = await paged(sandbox, dsn).run("sync", "--json")
-    assert result.code == 0, result.err
+    result = await paged(sandbox, dsn).sync()
+    assert result.ending.exit_code == 0, result
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
     assert await watermark(dsn) is not None
 
@@ -268,8 +273,8 @@ async def test_an_empty_page_with_more_to_come_hides_nothing(
     """One empty page in the middle of a list that goes on after it."""
     sandbox = await start_sandbox(recordings=420, **options)
     sandbox.control.add_faults(CLAMPED, {"match": LIST, "at": 3, "fault": {"empty_page": True}})
-    result = await paged(sandbox, dsn).run("sync", "--json")
-    assert result.code == 0, result.err
+    result = await paged(sandbox, dsn).sync()
+    assert result.ending.exit_code == 0, result
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
 
@@ -279,8 +284,8 @@ async def test_empty_pages_without_end_stop_the_stream(
     """A server that always says there is more, and never shows it, is not asked for ever."""
     sandbox = await start_sandbox(recordings=300)
     sandbox.control.add_faults({"match": LIST, "from": 2, "fault": {"empty_page": True}})
-    result = await paged(sandbox, dsn).run("sync", "--json")
-    assert (result.code, result.report["status"]) == (3, "partial"), result.err
+    result = await paged(sandbox, dsn).sync()
+    assert (result.ending.exit_code, result.ending.status) == (3, "partial"), result
     assert len(requests(sandbox)) <= 8
     assert await watermark(dsn) is None
 
@@ -291,13 +296,13 @@ async def test_a_server_without_a_date_filter_is_read_whole_each_time(
 ) -> None:
     """Once a day, so what changed long before the lookback arrives, too."""
     sandbox = await start_sandbox(recordings=300, flavour="docs", date_filter=dates)
-    command = paged(sandbox, dsn)
-    assert (await command.run("sync")).code == 0
+    pipeline = paged(sandbox, dsn)
+    assert (await pipeline.sync()).ending.exit_code == 0
     oldest = sorted(truth_ids(sandbox) - set(_newest_ids(sandbox, 299)))
     sandbox.control.change({"op": "add_piece", "id": oldest[0], "duration_s": 77})
-    await counted_earlier(dsn, hours=25)
-    again = await command.run("sync", "--json")
-    assert again.code == 0, again.err
+    await select(dsn, count_earlier(hours=25))
+    again = await pipeline.sync()
+    assert again.ending.exit_code == 0, again
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
 
@@ -307,10 +312,10 @@ async def test_a_refused_request_never_leads_to_one_without_dates_on_a_real_serv
     """Without dates it would show three days as if they were all: the run fails instead."""
     sandbox = await start_sandbox(recordings=300)
     sandbox.control.add_faults({"match": LIST, "at": 1, "fault": {"status": 400}})
-    refused = await paged(sandbox, dsn).run("sync", "--json")
-    assert (refused.code, refused.report["status"]) == (1, "failed"), refused.err
+    refused = await paged(sandbox, dsn).sync()
+    assert (refused.ending.exit_code, refused.ending.status) == (1, "failed"), refused
     assert await watermark(dsn) is None
-    assert (await paged(sandbox, dsn).run("sync")).code == 0
+    assert (await paged(sandbox, dsn).sync()).ending.exit_code == 0
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
 
@@ -322,11 +327,11 @@ async def test_one_record_with_a_wrong_date_does_not_end_the_trust_in_the_filter
     sandbox.control.change(
         {"op": "start_session", "id": "long", "start_time": "-35h", "duration_s": 10 * 3600}
     )
-    command = paged(sandbox, dsn, POSTHOG_ETL_LOOKBACK="4h")
-    assert (await command.run("sync")).code == 0
+    pipeline = paged(sandbox, dsn, lookback="4h")
+    assert (await pipeline.sync()).ending.exit_code == 0
     wrong = {"record": 0, "set": {"start_time": "1970-01-01T00:00:00Z"}}
     sandbox.control.add_faults({"match": LIST, "fault": {"mutate": wrong}})
-    assert (await command.run("sync")).code == 0
+    assert (await pipeline.sync()).ending.exit_code == 0
     kept = (await stored(dsn, "session_recordings"))["long"]
     assert kept["recording_duration"] == 10 * 3600
 
@@ -342,10 +347,10 @@ async def test_a_session_cut_by_the_edge_of_the_window_never_replaces_the_whole_
     sandbox.control.change(
         {"op": "start_session", "id": "long", "start_time": start, "duration_s": 9 * 3600}
     )
-    command = paged(sandbox, dsn, POSTHOG_ETL_LOOKBACK="4h")
-    assert (await command.run("sync")).code == 0
-    again = await command.run("sync", "--json")
-    assert (again.code, again.report["rows_updated"]) == (0, 0), again.err
+    pipeline = paged(sandbox, dsn, lookback="4h")
+    assert (await pipeline.sync()).ending.exit_code == 0
+    again = await pipeline.sync()
+    assert (again.ending.exit_code, again.rows_updated) == (0, 0), again
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
 
@@ -356,7 +361,7 @@ async def test_a_sync_that_was_stopped_goes_on_where_it_was(
     """SIGTERM in the middle: exit 3; the next run reads what is left and then only the new end."""
     sandbox = await start_sandbox(recordings=900, **options)
     sandbox.control.add_faults(CLAMPED, {"match": LIST, "at": 7, "fault": {"hang": True}})
-    command = paged(sandbox, dsn)
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_PAGE_SIZE_RECORDS=str(PAGE))
     async with command.running("sync", "--json") as process:
 
         async def hangs_with_all_before_it_committed() -> bool:

@@ -330,6 +330,7 @@ class Engine:
         return subprocess.run(line, check=False, capture_output=True).returncode == 0
 
 
+@pytest.mark.long
 async def test_the_services_run_as_they_stand_in_the_compose_file(
     empty_dsn: str,
 ) -> None:

@@ -184,11 +184,7 @@ async def test_a_killed_run_leaves_whole_batches_and_the_next_one_ends_with_the_
     assert await run_endings(dsn) == list(death.endings)
 
 
-@pytest.mark.parametrize(
-    "aim",
-    [in_copy, after_the_last_upsert, after_the_checkpoint, after_commit],
-    ids=lambda a: a.__name__,
-)
+@pytest.mark.parametrize("aim", [after_the_checkpoint, after_commit], ids=lambda a: a.__name__)
 @pytest.mark.parametrize(
     "options",
     [
@@ -325,14 +321,15 @@ async def assert_one_run_makes_it_good(command: Command, dsn: str) -> None:
 
 KILLS, WITH_DATA_IN_FLIGHT = 20, 12
 # So many pages of 50 that the load outlasts the kills however fast the machine is.
-MANY, LONGEST_LIFE_PAGES = 25_000, 25
+MANY, LONGEST_LIFE_PAGES = 12_000, 8
 TINY_PAGES = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "50"}
 
 
+@pytest.mark.long
 async def test_a_load_killed_twenty_times_at_random_ends_with_the_truth(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """25,000 recordings, a run killed 20 times over them, and not one row is lost or doubled."""
+    """12,000 recordings, a run killed 20 times over them, and not one row is lost or doubled."""
     seed = int(os.environ.get("TEST_SEED") or secrets.randbelow(10**9))
     sys.stdout.write(f"The instants are drawn from TEST_SEED={seed}.\n")
     draw = random.Random(seed)

@@ -12,7 +12,7 @@ from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
 from tests.support.command import Command
 from tests.support.pipeline import LIST, Pipeline, midnight, now_of, questions, truth_starts
-from tests.support.sql import counted_earlier, select
+from tests.support.sql import count_earlier, select
 from tests.support.truth import differences_from_truth
 
 STREAM = "session_recordings"
@@ -92,7 +92,7 @@ async def test_a_list_without_a_date_filter_shows_old_deletions_though_most_rows
     assert (await pipeline.sync()).ending.exit_code == 0
     oldest = youngest(sandbox)[-1]
     delete(sandbox, [oldest])
-    await counted_earlier(dsn, hours=25)  # everything is due
+    await select(dsn, count_earlier(hours=25))  # everything is due
     # Else it is known from what lies ahead that dates are ignored.
     known = """traits || '{"date_filter": "honoured"}'"""
     await select(dsn, f"UPDATE posthog_etl.watermarks SET traits = {known}")
@@ -115,7 +115,7 @@ async def test_a_recording_that_comes_back_is_alive_again(
     await pipeline.sync()
     assert await marked(dsn) == {back}
     sandbox.control.change({"op": "restore_recording", "id": back})
-    await counted_earlier(dsn, hours=25)  # everything is due where dates are ignored
+    await select(dsn, count_earlier(hours=25))  # everything is due where dates are ignored
     report = await pipeline.sync()
     assert (report.ending.exit_code, report.rows_updated) == (0, 1), report.ending.reason
     assert await marked(dsn) == set()

@@ -56,6 +56,7 @@ async def read_until(process: asyncio.subprocess.Process, words: str) -> str:
     return said
 
 
+@pytest.mark.long
 async def test_the_demo_kills_a_sync_and_the_copy_is_whole(tmp_path: Path) -> None:
     """Every table without a difference, answers to questions, and no process afterwards.
 
@@ -101,6 +102,7 @@ async def test_a_demo_that_is_stopped_leaves_nothing_running(
     assert of_the_demo(tmp_path) == []
 
 
+@pytest.mark.long
 async def test_a_demo_that_stays_can_be_looked_into(tmp_path: Path) -> None:
     """The sandbox and Postgres stay until it is told to end, and the end is a good one."""
     tmp_path.chmod(0o711)

@@ -42,16 +42,15 @@ async def test_a_list_that_was_not_read_to_its_end_is_no_success(
     """The third page fails for good: exit 1, the watermark stays, and what came before is kept."""
     sandbox = await start_sandbox(recordings=350)
     sandbox.control.add_faults({"match": LIST, "from": 3, "fault": fault})
-    command = Command(sandbox.url, dsn, **PAGE, **ONCE)
-    failed = await command.run("sync", "--json")
-    assert (failed.code, failed.report["status"]) == (1, "failed"), failed.err
-    assert failed.report["reason"]
-    assert "Traceback" not in failed.err
+    pipeline = Pipeline(sandbox, dsn, page_size_records=100)
+    failed = await pipeline.sync()
+    assert (failed.ending.exit_code, failed.ending.status) == (1, "failed"), failed
+    assert failed.ending.reason
     assert await watermark(dsn) is None
     assert len(await stored(dsn, "session_recordings")) == 200
     sandbox.control.clear_faults()
-    healed = await command.run("sync", "--json")
-    assert healed.code == 0, healed.err
+    healed = await pipeline.sync()
+    assert healed.ending.exit_code == 0, healed
     assert [status for status, _ in await run_endings(dsn)] == ["failed", "succeeded"]
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
@@ -63,8 +62,8 @@ async def test_a_passing_failure_is_repeated_and_costs_nothing(
     """The same failures, once: the run succeeds with the truth."""
     sandbox = await start_sandbox(recordings=350)
     sandbox.control.add_faults({"match": LIST, "at": 3, "fault": fault})
-    result = await Command(sandbox.url, dsn, **PAGE).run("sync", "--json")
-    assert (result.code, result.report["status"]) == (0, "succeeded"), result.err
+    report = await Pipeline(sandbox, dsn, page_size_records=100, request_attempts=2).sync()
+    assert (report.ending.exit_code, report.ending.status) == (0, "succeeded"), report
     assert sandbox.control.faults()[0]["hits"] == 1
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
@@ -135,7 +134,8 @@ async def test_when_streams_end_differently_the_gravest_sets_the_exit_code(
     command = Command(
         sandbox.url, dsn, POSTHOG_PROJECT_ID="1,2", POSTHOG_ETL_MAX_WAIT_S="5", **ONCE
     )
-    assert (await command.run("sync")).code == code
+    result = await command.run("sync")
+    assert (result.code, "Traceback" in result.err) == (code, False), result.err
 
 
 async def test_a_unit_that_another_run_holds_is_left_to_it(

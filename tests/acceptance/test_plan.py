@@ -12,7 +12,7 @@ from etl.runs.backfill import BackfillRange
 from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
 from tests.support.pipeline import Pipeline, lists, midnight
-from tests.support.sql import counted_earlier
+from tests.support.sql import count_earlier, select
 
 
 def spread(sandbox: RunningSandbox, per_day: int, days: int) -> None:
@@ -87,7 +87,7 @@ async def test_a_server_that_counts_is_forecast_from_its_count(
     pipeline = Pipeline(sandbox, dsn, **size)
     for _ in range(2):  # until it is known what kind of server this is
         await pipeline.sync()
-    await counted_earlier(dsn, hours=25)  # everything is due
+    await select(dsn, count_earlier(hours=25))  # everything is due
     (unit_forecast,) = await pipeline.plan()
     sandbox.control.reset_requests()
     report = await pipeline.sync()

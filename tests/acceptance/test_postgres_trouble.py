@@ -249,6 +249,7 @@ async def test_a_load_goes_on_after_a_time_out(
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
 
+@pytest.mark.long
 async def test_a_run_that_loses_postgres_for_good_ends_after_its_retries(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:

@@ -38,9 +38,11 @@ from tests.support.workers import jobs_left, queue_is_empty, workers
 PAGE = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "20", "POSTHOG_ETL_BUFFER_BYTES": "1"}
 # A worker that was killed must lose its units soon.
 SHORT_LEASE = {"POSTHOG_ETL_LEASE_S": "1"}
+# Its heartbeat is out after five seconds: soon, but a slow machine is not taken for a dead one.
+PATIENT_LEASE = {"POSTHOG_ETL_LEASE_S": "15"}
 # QUEUE_WINDOWS=200 is a backfill of years, and a kill every three seconds or so.
 FULL = os.environ.get("QUEUE_WINDOWS") == "200"
-KILLS = 20 if FULL else 5
+KILLS = 20 if FULL else 3
 
 
 @pytest.fixture
@@ -104,6 +106,7 @@ async def each_unit_was_committed_by_one(dsn: str) -> None:
     assert inserted == await value(dsn, f"SELECT {rows}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("flavour", ["cloud", "docs"])
 async def test_four_workers_that_are_killed_again_and_again_leave_the_truth(
     start_sandbox: StartSandbox,
@@ -118,7 +121,7 @@ async def test_four_workers_that_are_killed_again_and_again_leave_the_truth(
     The requests are at most a tenth more than those of one backfill that nobody disturbs.
     """
     # Under limit and offset there are more requests for as many rows.
-    recordings, days = (6000 if flavour == "cloud" else 1200), 280
+    recordings, days = (4000, 140) if flavour == "cloud" else (1000, 210)
     if FULL:
         days, recordings = 1400, 24_000 if flavour == "cloud" else 2000
     # Where dates are ignored there is only one unit, which reads everything.
@@ -132,7 +135,7 @@ async def test_four_workers_that_are_killed_again_and_again_leave_the_truth(
     await databases.drop_database(undisturbed)
     wanted = len(lists(sandbox))
     sandbox.control.reset_requests()
-    command = Command(sandbox.url, dsn, **PAGE, **SHORT_LEASE)
+    command = Command(sandbox.url, dsn, **PAGE, **PATIENT_LEASE)
     windows = (end - since) // timedelta(days=7)
     assert int((await enqueue(command, since, end)).split()[1]) in range(windows, windows + 3)
     async with workers(command, 4, log) as running:
@@ -427,7 +430,7 @@ async def test_a_job_that_cannot_be_taken_off_keeps_no_other_waiting(
 ) -> None:
     """Postgres refuses to delete it; its worker goes on, and it is found done later."""
     sandbox = await start_sandbox(recordings=600, days=200.0)
-    command = Command(sandbox.url, dsn, **PAGE, **SHORT_LEASE)
+    command = Command(sandbox.url, dsn, **PAGE, **PATIENT_LEASE)
     await Pipeline(sandbox, dsn).backfill(midnight(sandbox, 1), midnight(sandbox), "1d")
     await enqueue(command, *all_time(sandbox, 201), "100d")
     assert await jobs_left(dsn) > 1
@@ -447,7 +450,7 @@ async def test_a_job_that_cannot_be_taken_off_keeps_no_other_waiting(
         return not holes
 
     async with workers(command, 1, log) as running:
-        await until(nothing_is_missing, "every job was done", within_s=30)
+        await until(nothing_is_missing, "every job was done", within_s=300)
         await select(dsn, "DROP TRIGGER refuse ON posthog_etl.pgqueuer")
         await queue_is_empty(dsn)
         assert await running.stop() == [0]

@@ -9,7 +9,7 @@ import pytest
 
 from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
-from tests.support.command import Command
+from tests.support.pipeline import Pipeline
 from tests.support.sql import select, value
 from tests.support.truth import differences_from_truth, fetch_truth, stored
 
@@ -71,14 +71,9 @@ async def sandbox_with(start_sandbox: StartSandbox, **options: Any) -> RunningSa
     return await start_sandbox(recordings=ROWS, persons=400, **options)
 
 
-def paged(sandbox: RunningSandbox, dsn: str) -> Command:
-    """The command with pages of 50 records, that reads all of them again each time."""
-    return Command(
-        sandbox.url,
-        dsn,
-        POSTHOG_ETL_PAGE_SIZE_RECORDS=str(PAGE),
-        POSTHOG_ETL_LOOKBACK="1000h",
-    )
+def paged(sandbox: RunningSandbox, dsn: str) -> Pipeline:
+    """The pipeline with pages of 50 records, that reads all of them again each time."""
+    return Pipeline(sandbox, dsn, page_size_records=PAGE, lookback="1000h")
 
 
 @pytest.mark.parametrize(("mutation", "reason"), REJECTED.values(), ids=REJECTED.keys())
@@ -90,12 +85,12 @@ async def test_a_record_that_cannot_be_stored_is_set_aside_once_and_the_page_loa
     fault = {"match": LIST, "at": 3, "fault": {"mutate": {"record": 4, **mutation}}}
     sandbox.control.add_faults(fault)
     bad = _ids_in_order(sandbox)[2 * PAGE + 4]
-    first = await paged(sandbox, dsn).run("sync", "--json")
-    assert (first.code, first.report["status"], first.report["rejected"]) == (3, "partial", 1)
+    first = await paged(sandbox, dsn).sync()
+    assert (first.ending.exit_code, first.ending.status, first.rejected) == (3, "partial", 1)
     sandbox.control.clear_faults()
     sandbox.control.add_faults(fault)
-    second = await paged(sandbox, dsn).run("sync", "--json")
-    assert (second.code, second.report["rejected"]) == (0, 0), second.out
+    second = await paged(sandbox, dsn).sync()
+    assert (second.ending.exit_code, second.rejected) == (0, 0), second
     (set_aside,) = await quarantined(dsn)
     assert reason in set_aside["reason"]
     assert set_aside["resolved_at"] is None
@@ -112,9 +107,9 @@ async def test_a_record_is_resolved_once_it_is_mended(
     sandbox.control.add_faults(
         {"match": LIST, "fault": {"mutate": {"record": 1, "set": {"click_count": "many"}}}}
     )
-    assert (await paged(sandbox, dsn).run("sync")).code == 3
+    assert (await paged(sandbox, dsn).sync()).ending.exit_code == 3
     sandbox.control.clear_faults()
-    assert (await paged(sandbox, dsn).run("sync")).code == 0
+    assert (await paged(sandbox, dsn).sync()).ending.exit_code == 0
     set_aside = await quarantined(dsn)
     assert len(set_aside) == 3
     assert all(row["resolved_at"] for row in set_aside)
@@ -131,7 +126,7 @@ async def test_a_record_that_breaks_again_is_news_again(
     for rules in ([broken], [], [broken]):
         sandbox.control.clear_faults()
         sandbox.control.add_faults(*rules)
-        codes.append((await paged(sandbox, dsn).run("sync")).code)
+        codes.append((await paged(sandbox, dsn).sync()).ending.exit_code)
     assert codes == [3, 0, 3]
     assert {row["resolved_at"] for row in await quarantined(dsn)} == {None}
 
@@ -153,8 +148,8 @@ async def test_a_page_of_nothing_but_bad_records_keeps_nothing_else_out(
             },
         }
     )
-    result = await paged(sandbox, dsn).run("sync", "--json")
-    assert (result.code, result.report["rejected"]) == (3, PAGE)
+    result = await paged(sandbox, dsn).sync()
+    assert (result.ending.exit_code, result.rejected) == (3, PAGE)
     assert (await stored(dsn, "session_recordings")).keys() == {*ids[:PAGE], *ids[2 * PAGE :]}
 
 
@@ -175,8 +170,8 @@ async def test_bad_records_scattered_over_every_page_leave_all_others_exact(
         {"match": LIST, "first": 1, "fault": {"mutate": kinds}},
     )
     ids = _ids_in_order(sandbox)
-    result = await paged(sandbox, dsn).run("sync", "--json")
-    assert (result.code, result.report["rejected"]) == (3, len(kinds))
+    result = await paged(sandbox, dsn).sync()
+    assert (result.ending.exit_code, result.rejected) == (3, len(kinds))
     assert set(ids) - (await stored(dsn, "session_recordings")).keys() <= {ids[3], ids[17], ids[30]}
 
 
@@ -188,7 +183,7 @@ async def test_what_postgres_cannot_hold_is_repaired_and_marked(
     sandbox = await sandbox_with(start_sandbox)
     sandbox.control.add_faults({"match": LIST, "at": 1, "fault": {"mutate": mutation}})
     recording = _ids_in_order(sandbox)[0]
-    assert (await paged(sandbox, dsn).run("sync")).code == 0
+    assert (await paged(sandbox, dsn).sync()).ending.exit_code == 0
     rows = await stored(dsn, "session_recordings")
     assert (rows[recording][column], rows[recording]["_repaired"]) == (kept, [column])
     assert [row["id"] for row in rows.values() if row["_repaired"]] == [recording]
@@ -204,7 +199,7 @@ async def test_a_repair_inside_a_person_marks_the_person(
     place, person = _person_of_one_recording(sandbox)
     mutation = {"record": place, "raw": {"person.properties": properties}}
     sandbox.control.add_faults({"match": LIST, "at": 1, "fault": {"mutate": mutation}})
-    assert (await paged(sandbox, dsn).run("sync")).code == 0
+    assert (await paged(sandbox, dsn).sync()).ending.exit_code == 0
     row = (await stored(dsn, "persons"))[person]
     assert row["properties"] == {
         "a": ["x\ufffd", None],
@@ -224,7 +219,7 @@ async def test_a_field_that_nobody_knows_lands_in_extra(
     mutation = {"record": place, "set": fields}
     sandbox.control.add_faults({"match": LIST, "at": 1, "fault": {"mutate": mutation}})
     recording = _ids_in_order(sandbox)[place]
-    assert (await paged(sandbox, dsn).run("sync")).code == 0
+    assert (await paged(sandbox, dsn).sync()).ending.exit_code == 0
     row = (await stored(dsn, "session_recordings"))[recording]
     assert row["extra"] == {"mood": {"is": ["good", None]}}
     assert (await stored(dsn, "persons"))[person]["extra"] == {"shoe_size": 43}

@@ -334,6 +334,7 @@ def _no_logs() -> Iterator[None]:
         structlog.configure(processors=before)
 
 
+@pytest.mark.long
 async def test_a_day_of_service_leaves_nothing_behind(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:

@@ -11,7 +11,7 @@ from tests.adversary.conftest import StartAdversary
 from tests.adversary.rows import person_of, playlist, recording, recordings
 from tests.adversary.server import Adversary
 from tests.support.pipeline import Pipeline
-from tests.support.sql import counted_earlier, select, value
+from tests.support.sql import count_earlier, select, value
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 COUNTED = {"envelope": "documented"}
@@ -68,7 +68,7 @@ async def test_a_clamp_costs_no_request_and_one_pass_is_enough(
     assert (await pipeline.sync()).ending.exit_code == 0
     # Two more requests find out that the server ignores dates.
     assert (await missing(dsn, server), len(server.pages)) == (0, 32)
-    await counted_earlier(dsn, 25)
+    await select(dsn, count_earlier(25))
     before = len(server.pages)
     assert (await pipeline.sync()).ending.exit_code == 0
     assert len(server.pages) - before == 30
@@ -145,7 +145,7 @@ async def test_only_the_front_is_read_while_the_count_fits(ignores_dates: Ignore
     server.add(recording("new", server.now - HOUR / 2))
     assert await ignores_dates.sync() == (0, 1)
     assert ignores_dates.report.rows_inserted == 1
-    await counted_earlier(ignores_dates.dsn, 25)
+    await select(ignores_dates.dsn, count_earlier(25))
     assert await ignores_dates.sync() == (0, 8)
 
 
@@ -158,7 +158,7 @@ async def test_a_recording_that_appears_late_far_down_is_missed_for_six_hours_at
     assert await ignores_dates.sync() == (3, 1)
     assert "counts 1 row more than is explained" in (ignores_dates.report.ending.reason or "")
     assert await ignores_dates.unaccounted() == 1
-    await counted_earlier(dsn, 6.1)
+    await select(dsn, count_earlier(6.1))
     assert (await ignores_dates.sync())[0] == 0
     assert (await missing(dsn, server), await ignores_dates.unaccounted()) == (0, 0)
 
@@ -169,7 +169,7 @@ async def test_a_recording_that_vanishes_far_down_is_found_by_the_count(
     """It is marked deleted when the whole list has been read."""
     server, dsn = ignores_dates.server, ignores_dates.dsn
     del server.recordings["r000300"]
-    await counted_earlier(dsn, 6.1)
+    await select(dsn, count_earlier(6.1))
     assert (await ignores_dates.sync())[0] == 0
     gone = "SELECT id FROM posthog.session_recordings WHERE _deleted_at IS NOT NULL"
     assert await value(dsn, gone) == "r000300"

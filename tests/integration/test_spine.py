@@ -11,6 +11,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import pytest
 from msgspec import Raw, Struct
 
 import etl
@@ -24,6 +25,8 @@ ETL = Path(etl.__file__).parent
 MOST_FILES = 12
 MOST_FUNCTIONS = 30
 DRIVER = "/asyncpg/connection.py"
+# What says which streams there are is large, reached from everywhere, and holds no recording.
+CATALOGUE = "etl.core.stream"
 
 
 def holds(found: Any, text: str, depth: int = 8) -> bool:
@@ -33,6 +36,8 @@ def holds(found: Any, text: str, depth: int = 8) -> bool:
     if isinstance(found, bytes | Raw):
         return text.encode() in bytes(found)
     if depth == 0 or found is None or isinstance(found, int | float | type):
+        return False
+    if type(found).__module__ == CATALOGUE:
         return False
     if isinstance(found, dict):
         return any(holds(each, text, depth - 1) for each in found.values())
@@ -125,6 +130,7 @@ def name_of(code: CodeType) -> Name | None:
     return str(file.relative_to(ETL)), code.co_qualname.split(".<locals>.<")[0]
 
 
+@pytest.mark.long
 async def test_a_recording_passes_few_files_and_functions_on_its_way(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:

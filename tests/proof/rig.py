@@ -212,15 +212,6 @@ class Rig(ABC):
         """End the waits that the source named with a 429."""
         self.execute("DELETE FROM posthog_etl.request_blocks")
 
-    def count_earlier(self, hours: float) -> None:
-        """Make the noted counts of the server's list so many hours older."""
-        for name in ("at", "everything_at"):
-            self.execute(
-                "UPDATE posthog_etl.watermarks SET traits = jsonb_set(traits, "
-                f"'{{counted,{name}}}', to_jsonb(((traits #>> '{{counted,{name}}}')::timestamptz "
-                f"- interval '{hours} hours')::text)) WHERE traits -> 'counted' ? 'at'"
-            )
-
     def stored(self, table: str) -> list[dict[str, Any]]:
         """Return all rows of a data table."""
         assert table in TABLES

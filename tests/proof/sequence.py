@@ -20,6 +20,7 @@ from etl.runs.report import Report
 from tests.proof.claims import Copy, Found, Truth, compare, compare_marks
 from tests.proof.counts import Counts
 from tests.proof.rig import STREAM, Kill, Rig
+from tests.support.sql import count_earlier
 
 EVERYTHING = "3650d"
 # So that a sequence ends soon, no run sends many more requests than this.
@@ -125,7 +126,8 @@ class Sequence(RuleBasedStateMachine, metaclass=AbstractMachineMeta):
         self._say(f"quiet_sync page={page}")
         before, marks = self._prepare([]), self._watermark()
         settings = self.rig.settings(self._page(page), EVERYTHING)
-        self.rig.count_earlier(hours=25)  # so that a server that ignores dates is read whole
+        # So that a server that ignores dates is read whole.
+        self.rig.execute(count_earlier(hours=25))
         (report,) = self.rig.sync(settings) or ()
         self.counts["syncs"] += 1
         found = self._conclude([report], before, marks, before.at)

@@ -23,11 +23,11 @@ from tests.proof.machine import Machine
 from tests.proof.rig import AdversaryRig, Rig, SandboxRig
 from tests.proof.sequence import Sequence
 
-SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 30)
+SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 15)
 # Sequences against the adversary server; `make proof` runs as many as against the sandbox.
-ADVERSE_SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 10)
+ADVERSE_SEQUENCES = int(os.environ.get("PROOF_SEQUENCES") or 5)
 FIRST_SEED = int(os.environ.get("PROOF_SEED") or 1)
-BATCH = 10
+BATCH = 5
 STEPS = int(os.environ.get("PROOF_STEPS") or 12)
 ADVERSE_STEPS = int(os.environ.get("PROOF_STEPS") or 6)
 
@@ -50,6 +50,7 @@ def batches(sequences: int) -> range:
     return range(-(-sequences // BATCH))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch", batches(SEQUENCES))
 def test_whatever_happens_a_quiet_sync_makes_the_copy_true(
     batch: int,
@@ -61,6 +62,7 @@ def test_whatever_happens_a_quiet_sync_makes_the_copy_true(
     _run(Machine, lambda: SandboxRig(dsn), batch, SEQUENCES, STEPS, record_property)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch", batches(ADVERSE_SEQUENCES))
 def test_the_same_holds_against_a_server_that_shares_nothing_with_the_sandbox(
     batch: int,

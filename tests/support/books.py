@@ -9,7 +9,8 @@ from tests.support.sql import select, value
 from tests.support.truth import TABLES
 
 DEADLINE_S = 60.0
-_POLL_EVERY_S = 0.02
+# Looking costs a connection, so the longer something takes the less often it is looked for.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _GROWTH = 0.01, 0.1, 1.2
 
 # What a run that commits nothing leaves as it is, down to the stamps of every row.
 _COMMITTED = (
@@ -24,10 +25,12 @@ async def until(
     condition: Callable[[], Awaitable[bool]], what: str, within_s: float = DEADLINE_S
 ) -> None:
     """Return once `condition` holds; fail when it does not in time."""
+    pause_s = _FIRST_PAUSE_S
     try:
         async with asyncio.timeout(within_s):
-            while not await condition():  # noqa: ASYNC110  what we wait for is in other processes
-                await asyncio.sleep(_POLL_EVERY_S)
+            while not await condition():
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * _GROWTH, _LONGEST_PAUSE_S)
     except TimeoutError:
         raise AssertionError(f"{what}: not within {within_s} seconds") from None
 

@@ -35,12 +35,11 @@ async def watermark(dsn: str) -> Any:
     )
 
 
-async def counted_earlier(dsn: str, hours: float) -> None:
-    """What syncs have noted of the server's count, they noted so many hours earlier."""
+def count_earlier(hours: float) -> str:
+    """Return the statement that makes the noted counts of the server's list so many hours older."""
+    traits = "traits"
     for name in ("at", "everything_at"):
-        await select(
-            dsn,
-            f"UPDATE posthog_etl.watermarks SET traits = jsonb_set(traits, '{{counted,{name}}}', "
-            f"to_jsonb(((traits #>> '{{counted,{name}}}')::timestamptz - interval '{hours} hours')"
-            "::text)) WHERE traits -> 'counted' ? 'at'",
-        )
+        noted = f"(traits #>> '{{counted,{name}}}')::timestamptz"
+        older = f"to_jsonb(({noted} - interval '{hours} hours')::text)"
+        traits = f"jsonb_set({traits}, '{{counted,{name}}}', {older})"
+    return f"UPDATE posthog_etl.watermarks SET traits = {traits} WHERE traits -> 'counted' ? 'at'"

@@ -45,7 +45,7 @@ def title(twin: Twin) -> str:
 TWINS = all_twins()
 # All of them take longer than everything else together, so a run tries one share, by default that
 # of its day: every one is tried within so many days. TWINS=all (`make twins`) tries all.
-SHARES = 12
+SHARES = 24
 SHARE = os.environ.get("TWINS", "all")
 CHOSEN = TWINS if SHARE == "all" else TWINS[int(SHARE) % SHARES :: SHARES]
 
@@ -109,6 +109,7 @@ def copied_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_project(tmp_path_factory.mktemp("twin"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("twin", CHOSEN, ids=title)
 async def test_a_planted_defect_is_caught(
     twin: Twin, copied_project: Path, databases: Databases, template: str
