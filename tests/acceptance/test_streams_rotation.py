@@ -138,7 +138,9 @@ async def test_status_tells_how_old_the_oldest_check_is(
     oldest = await value(dsn, "SELECT min(checked_at) FROM posthog_etl.checks")
     assert found.oldest_check == oldest
     printed = await Command(sandbox.url, dsn).run("status")
-    assert "insight_sharing: the oldest check is 7.0 h old; 2 of 9 were never" in printed.out
+    assert (
+        "insight_sharing: the oldest check is 7.0 h old; 2 of 9 resources were never" in printed.out
+    )
     told = (await Command(sandbox.url, dsn).run("status", "--json")).document["streams"]
     (row,) = [row for row in told if row["stream"] == "insight_sharing"]
     assert row["turns"] == {
