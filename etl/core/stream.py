@@ -73,6 +73,7 @@ class TableSpec:
     started: the column by which windows are cut; it has an index.
     ended: the column with the end of what a row describes; None if rows are instants.
     expiry: how long the source keeps a row; None if for ever.
+    columns: those of a row as a transformer makes it, in order.
     """
 
     name: str
@@ -82,9 +83,12 @@ class TableSpec:
     started: str | None = None
     ended: str | None = None
     expiry: Expiry | None = None
+    # Kept, because every row asks for them.
+    columns: tuple[str, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
+        object.__setattr__(self, "columns", (*names, "extra", "_repaired"))
         if len(set(names)) != len(names):
             raise ValueError(f"{self.name}: a field is declared twice")
         if missing := set(self.key) - set(names):
@@ -98,11 +102,6 @@ class TableSpec:
             raise ValueError(f"{self.name}: no such fields: {sorted(missing)}")
         if not self.about or not all(field.about for field in self.fields):
             raise ValueError(f"{self.name}: every table and field says what it is")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of a row as a transformer makes it, in order."""
-        return (*(field.name for field in self.fields), "extra", "_repaired")
 
 
 # The unit of a sync of a stream that is read in windows.

@@ -76,20 +76,21 @@ class PostgresLoader:
             inserted, updated, refused = await self._load_rows(connection, lease, batch, commit)
             rejected = [*batch.rejected, *refused]
             new = await self._rejects.set_aside(connection, project_id, rejected)
-            loaded_keys = {*self._keys(batch), *commit.resolved} - {item.key for item in rejected}
-            await self._rejects.resolve(connection, project_id, loaded_keys)
+            if await self._rejects.anything_set_aside(connection, project_id):
+                loaded = {*self._keys(batch), *commit.resolved} - {item.key for item in rejected}
+                await self._rejects.resolve(connection, project_id, loaded)
             updated += await self._absent.note(connection, lease.unit, commit)
             await self._cut.settle(connection, lease.unit, commit.settled)
             await self._check_off(connection, lease, commit)
             if commit.follow_parents:
                 updated += await self._follow_parents(connection, lease)
-            loaded = Loaded(inserted, updated, new)
-            await self._count(connection, lease, batch, commit, loaded)
+            result = Loaded(inserted, updated, new)
+            await self._count(connection, lease, batch, commit, result)
             if commit.closing is not None:
                 await self._close_window(connection, lease, commit.closing)
             await self._advance(connection, lease, commit)
-            sent.append(loaded)
-        return loaded
+            sent.append(result)
+        return result
 
     async def expire(
         self, lease: Lease, outdated: ExpiryQuery, most: int | None
@@ -218,10 +219,13 @@ class PostgresLoader:
             await table.create_staging()
         await do(lambda table: table.stage)
         others = await self._meet_others(connection, lease)
-        if batch.rows.get(self._statements[0][0].name):
+        tables = [table for _, table in loads]
+        for table in tables:
+            await table.look()
+        # The first table has the records themselves. Only a record that is stored can come cut.
+        if loads and loads[0][0] is self._statements[0][0] and not tables[0].all_new:
             await self._cut.withhold(connection, lease.unit, commit)
         await do(lambda table: table.upsert)
-        tables = [table for _, table in loads]
         swept = await self._sweep(connection, lease, batch, commit)
         if others:
             for table in tables:

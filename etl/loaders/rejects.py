@@ -110,8 +110,6 @@ class RejectsTable:
         self, connection: AsyncConnection, project_id: int, loaded_keys: set[str]
     ) -> None:
         """Mark rejects resolved whose records have loaded now."""
-        if not await self._anything_set_aside(connection, project_id):
-            return  # the usual case; sending a page's keys would take longer than this question
         keys = await self._unresolved(connection, project_id, list(loaded_keys))
         if keys:
             table = self._tables.rejects
@@ -125,7 +123,8 @@ class RejectsTable:
                 .values(resolved_at=func.now())
             )
 
-    async def _anything_set_aside(self, connection: AsyncConnection, project_id: int) -> bool:
+    async def anything_set_aside(self, connection: AsyncConnection, project_id: int) -> bool:
+        """Tell whether the stream has rejects; asking takes less than sending a page's keys."""
         table = self._tables.rejects
         found = await connection.execute(
             select(literal(1))

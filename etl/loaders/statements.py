@@ -8,6 +8,9 @@ Rows go by COPY into a temporary staging table, and from there into the table by
 - A row observed earlier never overwrites a row observed later, also if the later reading found no
   change: while two runs read one stream, such sightings are kept in a table of their own.
 - Volatile columns are written with a change, and are ignored when looking for one.
+
+If none of the staged rows is stored, they are inserted without the join. Another run that stores
+one of them meanwhile asked for it later, so its row stays.
 """
 
 from __future__ import annotations
@@ -46,6 +49,9 @@ class LoadStatements:
     upsert: $1 project_id, $2 observed_at, $3 first place, $4 end of the places, and if
     takes_source_at, $5 the time on which the clocks agreed when the source answered. Returns
     (inserted, updated).
+    any_stored: $1 project_id. Tells whether any staged row is stored; None if the key has several
+    columns.
+    insert: as upsert, for staged rows of which none is stored.
     sight: $1, $2 as in upsert. Notes which staged rows were seen without a change.
     forget: $1 project_id. Deletes these notes.
     sweep: $1, $2 as in upsert, $3 owners. Marks deleted what belongs to them and is not staged.
@@ -55,6 +61,8 @@ class LoadStatements:
     columns: tuple[str, ...]
     create_staging: str
     upsert: str
+    any_stored: str | None
+    insert: str
     takes_source_at: bool
     note_unchanged: str
     forget: str
@@ -82,7 +90,9 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {quoted(staging)} ({declared}) "
             "ON COMMIT DELETE ROWS"
         ),
-        upsert=_upsert(spec, table, sightings, staging),
+        upsert=_upsert(spec, table, sightings, staging, joined=True),
+        any_stored=_any_stored(spec, table, staging),
+        insert=_upsert(spec, table, sightings, staging, joined=False),
         takes_source_at=spec.expiry is not None,
         # The upsert has just set `_observed_at` of what it wrote to $2.
         note_unchanged=(
@@ -159,7 +169,18 @@ def expires_by_rule(expiry: Expiry, source: str, days: str) -> str:
     )
 
 
-def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
+def _any_stored(spec: TableSpec, table: str, staging: str) -> str | None:
+    if len(spec.key) != 1:
+        return None
+    key = quoted(spec.key[0])
+    # As an array of keys: a join would look up each key separately and take much longer.
+    return (
+        f"SELECT EXISTS (SELECT FROM {table} AS t WHERE t.project_id = $1::bigint "
+        f"AND t.{key} = ANY (ARRAY(SELECT s.{key} FROM pg_temp.{quoted(staging)} AS s)))"
+    )
+
+
+def _upsert(spec: TableSpec, table: str, sightings: str, staging: str, *, joined: bool) -> str:
     keeps = {field.name for field in spec.fields if field.null_keeps}
     volatile = {field.name for field in spec.fields if field.volatile}
     content = [name for name in spec.columns if name not in spec.key]
@@ -200,15 +221,19 @@ def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
     names = ", ".join(quoted(name) for name in spec.columns)
     values = ", ".join(f"s.{quoted(name)}" for name in spec.columns)
     changes = ", ".join(f"{quoted(name)} = {value('excluded', name)}" for name in content)
+    join = is_news = ""
+    if joined:
+        join = f"LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {_same_key(spec)}"
+        is_news = f"AND (t.project_id IS NULL OR ({news('s', '$2::timestamptz')}))"
     return f"""
 WITH written AS (
     INSERT INTO {table} AS t
         (project_id, {names}, _observed_at, _first_seen_at, _updated_at, _xid)
     SELECT $1::bigint, {values}, $2::timestamptz, now(), now(), {XID}
     FROM pg_temp.{quoted(staging)} AS s
-    LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {_same_key(spec)}
+    {join}
     WHERE coalesce(s.{_PLACE} >= $3::integer AND s.{_PLACE} < $4::integer, true)
-        AND (t.project_id IS NULL OR ({news("s", "$2::timestamptz")}))
+        {is_news}
     ORDER BY {", ".join(f"s.{quoted(name)}" for name in spec.key)}
     ON CONFLICT (project_id, {key}) DO UPDATE SET
         {changes},

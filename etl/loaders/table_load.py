@@ -21,6 +21,7 @@ class TableLoad:
 
     careful: only a part of the rows may be refused, so they carry their places and are written
     some at a time (see `refused_by`). Else all are written together.
+    all_new: whether none of the rows is stored.
     inserted, updated: how many rows were, counts.
     """
 
@@ -30,6 +31,7 @@ class TableLoad:
     project_id: int
     commit: Commit
     careful: bool
+    all_new: bool = False
     inserted: int = 0
     updated: int = 0
 
@@ -50,13 +52,20 @@ class TableLoad:
             self.statements.staging, records=rows, columns=columns, schema_name="pg_temp"
         )
 
+    async def look(self) -> None:
+        """Find out whether any of the staged rows is stored."""
+        if self.statements.any_stored is not None:
+            driver = await driver_of(self.connection)
+            self.all_new = not await driver.fetchval(self.statements.any_stored, self.project_id)
+
     async def upsert(self, first: int, end: int) -> None:
         """Write the staged rows in [first, end). Raises RowsRefused."""
         driver = await driver_of(self.connection)
+        statement = self.statements.insert if self.all_new else self.statements.upsert
         arguments = [self.project_id, self.commit.observed_at, first, end]
         if self.statements.takes_source_at:
             arguments.append(self.commit.source_at)
-        ((inserted, updated),) = await driver.fetch(self.statements.upsert, *arguments)
+        ((inserted, updated),) = await driver.fetch(statement, *arguments)
         self.inserted += inserted
         self.updated += updated
 
