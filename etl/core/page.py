@@ -56,6 +56,14 @@ class Page:
     checked: Sequence[str] = ()
     tried: Sequence[str] = ()
 
+    def goes_with(self, later: Page) -> bool:
+        """Tell whether one transaction can load both: it asked for one pair of dates."""
+        return (
+            self.asked == later.asked
+            and (self.source_at is None) == (later.source_at is None)
+            and not (self.checked or self.tried or later.checked or later.tried)
+        )
+
     def joined(self, later: Page) -> Page:
         """Return one page of the records of both; `later` was asked for after this one."""
         keys = [key for each in (self, later) if each.evidence for key in each.evidence.keys]
@@ -119,6 +127,8 @@ class Batch:
     origins[table][i] is the index in `records` of the record that row i came from.
     whole[table] names owners, of which the batch shows every row of that table (see
     `Collector.whole`).
+    observed_at[table][i]: when row i was asked for, by the database's clock; empty for a batch of
+    one page.
     """
 
     records: list[Record]
@@ -126,3 +136,4 @@ class Batch:
     origins: dict[str, list[int]] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
     whole: dict[str, list[str]] = field(default_factory=dict)
+    observed_at: dict[str, list[datetime]] = field(default_factory=dict)

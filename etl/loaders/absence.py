@@ -40,10 +40,10 @@ class AbsentRecords:
         self._asks = resource.one is not None
 
     async def note(self, connection: AsyncConnection, unit: Unit, commit: Commit) -> int:
-        """Note which stored records the page did not show. Mark those gone; return how many."""
+        """Note which stored records each page did not show. Mark those gone; return how many."""
         driver, key = await driver_of(connection), unit.key.values()
-        seen, statements = commit.evidence, self._statements
-        if seen is not None:
+        statements = self._statements
+        for seen in commit.evidence:
             keys = [each for each in seen.keys if is_storable(each)]
             known = [each for each in seen.known if is_storable(each)]
             if seen.begins and seen.span is None:

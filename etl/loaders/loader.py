@@ -44,11 +44,11 @@ class CutRecord(NamedTuple):
 class Commit:
     """Everything that one transaction writes besides the rows.
 
-    observed_at: when the request of the batch was sent, by the database's clock.
+    observed_at: when the request of the last page was sent, by the database's clock.
     source_at: the time on which the clocks agreed then; None if no request was sent or none agreed.
     position: where a later run goes on; None if the reading has ended.
     requests, bytes_read: counted since the last commit.
-    evidence: what the page says about stored records that are not on it.
+    evidence: what each page says about stored records that are not on it.
     gone: keys of records that were asked for and do not exist.
     checked: keys of resources that were checked, and of suspects that were asked for and are not
     gone.
@@ -66,7 +66,7 @@ class Commit:
     requests: int
     bytes_read: int
     source_at: datetime | None = None
-    evidence: Evidence | None = None
+    evidence: Sequence[Evidence] = ()
     gone: Sequence[str] = ()
     checked: Sequence[str] = ()
     tried: Sequence[str] = ()

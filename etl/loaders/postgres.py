@@ -29,7 +29,7 @@ from etl.loaders.loader import (
     UnseenCounts,
 )
 from etl.loaders.rejects import RejectsTable
-from etl.loaders.statements import PLAN_SETTINGS, load_statements
+from etl.loaders.statements import PLAN_SETTINGS, LoadStatements, load_statements
 from etl.loaders.table_load import Step, TableLoad, refused_by
 from etl.loaders.tables import Tables
 from etl.transformers.transformer import reject
@@ -194,6 +194,7 @@ class PostgresLoader:
                     lease.unit.project_id,
                     commit,
                     careful,
+                    batch.observed_at.get(spec.name, ()),
                 ),
             )
             for spec, statements in self._statements
@@ -214,14 +215,16 @@ class PostgresLoader:
                 )
 
         # Postgres waits for the rest of a COPY without a limit. So all rows are staged before the
-        # first row is locked: a run that stops during COPY blocks no other run.
+        # first row is locked: a run that stops during COPY blocks no other run. A staging table is
+        # made outside of any savepoint whose rollback would drop it.
+        driver = await driver_of(connection)
         for _, table in loads:
-            await table.create_staging()
+            await driver.execute(table.statements.create_staging)
         await do(lambda table: table.stage)
         others = await self._meet_others(connection, lease)
         tables = [table for _, table in loads]
-        for table in tables:
-            await table.look()
+        for _, table in loads:
+            table.all_new = await self._are_new(connection, lease, table.statements)
         # The first table has the records themselves. Only a record that is stored can come cut.
         if loads and loads[0][0] is self._statements[0][0] and not tables[0].all_new:
             await self._cut.withhold(connection, lease.unit, commit)
@@ -231,11 +234,19 @@ class PostgresLoader:
             for table in tables:
                 await table.note_unchanged()
         elif commit.closing is not None:
-            driver = await driver_of(connection)
             for _, statements in self._statements:
                 await driver.execute(statements.forget, lease.unit.project_id)
         updated = swept + sum(t.updated for t in tables)
         return sum(t.inserted for t in tables), updated, refused
+
+    async def _are_new(
+        self, connection: AsyncConnection, lease: Lease, statements: LoadStatements
+    ) -> bool:
+        """Tell whether none of the staged rows is stored."""
+        if statements.any_stored is None:
+            return False
+        driver = await driver_of(connection)
+        return not await driver.fetchval(statements.any_stored, lease.unit.project_id)
 
     async def _sweep(
         self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit

@@ -27,7 +27,9 @@ PLAN_SETTINGS = {
     f"enable_{way}": "off" for way in ("hashjoin", "mergejoin", "seqscan", "bitmapscan", "material")
 }
 
-_PLACE = "_place"
+_PLACE, _OBSERVED_AT = "_place", "_observed_at"
+# When a staged row was asked for; null stands for the commit's own instant.
+_STAGED_AT = f"coalesce(s.{_OBSERVED_AT}, $2::timestamptz)"
 # The id of the current transaction, as a number that only grows.
 XID = "pg_catalog.pg_current_xact_id()::text::bigint"
 _SOURCE_AT = "$5::timestamptz"
@@ -42,8 +44,8 @@ def quoted(name: str) -> str:
 class LoadStatements:
     """The statements that load one table.
 
-    columns: those of staging: the row's place in the batch (null belongs to every range), then the
-    row.
+    columns: those of staging: the row's place in the batch (null belongs to every range), when it
+    was asked for (null: at the instant of the commit), then the row.
     create_staging: safe to repeat; the table lasts as long as the connection, and each commit
     empties it.
     upsert: $1 project_id, $2 observed_at, $3 first place, $4 end of the places, and if
@@ -77,7 +79,11 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
     types = {field.name: field.kind.value for field in spec.fields}
     types |= {"extra": "jsonb", "_repaired": "text[]"}
     declared = ", ".join(
-        [f"{_PLACE} integer", *(f"{quoted(name)} {types[name]}" for name in columns)]
+        [
+            f"{_PLACE} integer",
+            f"{_OBSERVED_AT} timestamptz",
+            *(f"{quoted(name)} {types[name]}" for name in columns),
+        ]
     )
     # Behind a pooler a connection outlives us, so a staging table of another shape needs another
     # name.
@@ -85,7 +91,7 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
     staging = f"stage_{spec.name}_{mark}"
     return LoadStatements(
         staging=staging,
-        columns=(_PLACE, *columns),
+        columns=(_PLACE, _OBSERVED_AT, *columns),
         create_staging=(
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {quoted(staging)} ({declared}) "
             "ON COMMIT DELETE ROWS"
@@ -94,13 +100,13 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
         any_stored=_any_stored(spec, table, staging),
         insert=_upsert(spec, table, sightings, staging, joined=False),
         takes_source_at=spec.expiry is not None,
-        # The upsert has just set `_observed_at` of what it wrote to $2.
+        # The upsert has just set `_observed_at` of what it wrote.
         note_unchanged=(
             f"INSERT INTO {sightings} AS g SELECT $1::bigint, {literal(spec.name)}, "
-            f"{row_key(spec, 't')}, $2::timestamptz "
+            f"{row_key(spec, 't')}, {_STAGED_AT} "
             f"FROM pg_temp.{quoted(staging)} AS s JOIN {table} AS t "
             f"ON t.project_id = $1::bigint AND {_same_key(spec)} "
-            f"WHERE t._observed_at < $2::timestamptz ORDER BY {row_key(spec, 't')} "
+            f"WHERE t._observed_at < {_STAGED_AT} ORDER BY {row_key(spec, 't')} "
             "ON CONFLICT ON CONSTRAINT sightings_pkey DO UPDATE SET "
             "observed_at = excluded.observed_at WHERE g.observed_at < excluded.observed_at"
         ),
@@ -224,12 +230,12 @@ def _upsert(spec: TableSpec, table: str, sightings: str, staging: str, *, joined
     join = is_news = ""
     if joined:
         join = f"LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {_same_key(spec)}"
-        is_news = f"AND (t.project_id IS NULL OR ({news('s', '$2::timestamptz')}))"
+        is_news = f"AND (t.project_id IS NULL OR ({news('s', _STAGED_AT)}))"
     return f"""
 WITH written AS (
     INSERT INTO {table} AS t
         (project_id, {names}, _observed_at, _first_seen_at, _updated_at, _xid)
-    SELECT $1::bigint, {values}, $2::timestamptz, now(), now(), {XID}
+    SELECT $1::bigint, {values}, {_STAGED_AT}, now(), now(), {XID}
     FROM pg_temp.{quoted(staging)} AS s
     {join}
     WHERE coalesce(s.{_PLACE} >= $3::integer AND s.{_PLACE} < $4::integer, true)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,6 +23,7 @@ class TableLoad:
 
     careful: only a part of the rows may be refused, so they carry their places and are written
     some at a time (see `refused_by`). Else all are written together.
+    observed_at: when each row was asked for; empty: at the instant of the commit.
     all_new: whether none of the rows is stored.
     inserted, updated: how many rows were, counts.
     """
@@ -31,32 +34,25 @@ class TableLoad:
     project_id: int
     commit: Commit
     careful: bool
+    observed_at: Sequence[datetime] = ()
     all_new: bool = False
     inserted: int = 0
     updated: int = 0
-
-    async def create_staging(self) -> None:
-        """Make the staging table, outside of any savepoint whose rollback would drop it."""
-        driver = await driver_of(self.connection)
-        await driver.execute(self.statements.create_staging)
 
     async def stage(self, first: int, end: int) -> None:
         """Copy the rows in [first, end) into staging. Raises RowsRefused."""
         driver = await driver_of(self.connection)
         rows: Iterable[Row] = self.rows
-        columns = self.statements.columns[1:]
+        place, observed_at, *columns = self.statements.columns
+        if self.observed_at:
+            rows = ((at, *row) for at, row in zip(self.observed_at, rows, strict=True))
+            columns = [observed_at, *columns]
         if self.careful:  # otherwise all rows are written together and need no places
-            rows = ((place, *self.rows[place]) for place in range(first, end))
-            columns = self.statements.columns
+            rows = ((at, *row) for at, row in islice(enumerate(rows), first, end))
+            columns = [place, *columns]
         await driver.copy_records_to_table(
             self.statements.staging, records=rows, columns=columns, schema_name="pg_temp"
         )
-
-    async def look(self) -> None:
-        """Find out whether any of the staged rows is stored."""
-        if self.statements.any_stored is not None:
-            driver = await driver_of(self.connection)
-            self.all_new = not await driver.fetchval(self.statements.any_stored, self.project_id)
 
     async def upsert(self, first: int, end: int) -> None:
         """Write the staged rows in [first, end). Raises RowsRefused."""

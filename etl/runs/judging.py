@@ -98,7 +98,7 @@ class Judging(Work):
                 _log.warning("expiry.unconfirmed", reason=exc.message)
                 self._tally.expiry_withheld = expiring
                 return False
-            await self._load(found.page, place)
+            await self._load([found.page], place)
             if set(found.gone) < set(expiring.sample):
                 _log.warning("expiry.withheld", rows=expiring.rows, alive=expiring.alive)
                 self._tally.expiry_withheld = expiring
@@ -129,7 +129,7 @@ class Judging(Work):
                 _log.warning("expiry.unconfirmed", reason=exc.message)
                 return
             self._questions += max(1, client.requests - before)
-            await self._load(found.page, place)
+            await self._load([found.page], place)
             await loader.expire(self.lease, replace(outdated, gone=found.gone), None)
             if set(found.gone) < set(sample):
                 return  # the server still has what has expired
@@ -174,7 +174,7 @@ class Judging(Work):
                 break
             gone += len(found.gone)
             await self._load(
-                found.page, place, gone=found.gone, existing=found.existing, failed=found.failed
+                [found.page], place, gone=found.gone, existing=found.existing, failed=found.failed
             )
             if not found.proven:
                 break
@@ -217,7 +217,7 @@ class Judging(Work):
                 answered = {*shown, *found.gone, *found.existing}
                 left |= {key: why for key in keys if key not in answered}
                 settled = [seen[key] for key in keys if key in answered]
-                await self._load(page, place, settled=settled)
+                await self._load([page], place, settled=settled)
         if left:
             self._skip(left, [*left.values()][-1])
 

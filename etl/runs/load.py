@@ -1,4 +1,4 @@
-"""The loop of every way of reading: pages become rows, and each page commits with its place."""
+"""The loop of every way of reading: pages become rows, and rows commit with the pages' place."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from etl.loaders.loader import Closing, Commit, CutRecord
 from etl.runs.prefetch import prefetched
 from etl.runs.report import Ending, Tally
 from etl.runs.work import Assignment, ReadingProgress, stopped, trusted_watermark
+from etl.transformers.transformer import joined
 
 _log = structlog.get_logger(__name__)
 
@@ -63,13 +64,16 @@ class Work(ABC):
     ) -> Any:
         """Load pages as they come; return the place of the last one, or `place` if none comes.
 
-        kept: is committed with each page instead of the page's own place.
+        Pages that wait together are loaded together, so that a fast source takes few transactions,
+        and a slow one commits each page.
+
+        kept: is committed instead of the pages' own place.
         Raises Stopped when it is asked to stop before the end; what was loaded is committed.
         """
         async with prefetched(pages, self._options.buffer_bytes, self._stop) as fetched:
-            async for page in fetched:
-                await self._load(page, kept or page.place)
-                place = page.place
+            async for waiting in fetched:
+                place = waiting[-1].place
+                await self._load(waiting, kept or place)
                 if self._stop.is_set():
                     break
         if self._stop.is_set() and (place is None or not place.ended):
@@ -78,7 +82,7 @@ class Work(ABC):
 
     async def _load(
         self,
-        page: Page,
+        pages: Sequence[Page],
         place: Place | None,
         *,
         gone: Sequence[str] = (),
@@ -86,36 +90,42 @@ class Work(ABC):
         failed: Sequence[str] = (),
         settled: Sequence[CutRecord] = (),
     ) -> None:
-        """Load what becomes of a page in one transaction, together with `place`.
+        """Load what becomes of pages in one transaction, together with `place`.
 
         gone, existing, failed: keys of records that were asked for by their keys.
         settled: cut records that were asked for by their keys.
         """
-        batch = self._resource.transform(page)
-        seen, evidence = self._note(page, batch), page.evidence
-        if evidence is not None:
-            evidence = dataclasses.replace(evidence, keys=[*seen, *existing])
+        batches = [self._resource.transform(page) for page in pages]
+        seen = [self._note(page, batch) for page, batch in zip(pages, batches, strict=True)]
+        evidence = [
+            dataclasses.replace(page.evidence, keys=[*keys, *existing])
+            for page, keys in zip(pages, seen, strict=True)
+            if page.evidence is not None
+        ]
         requests, bytes_read = self.spent()
+        last = pages[-1]
         commit = Commit(
-            observed_at=page.observed_at,
-            source_at=page.source_at,
+            observed_at=last.observed_at,
+            source_at=last.source_at,
             position=self._position(place),
             requests=requests,
             bytes_read=bytes_read,
             evidence=evidence,
             gone=gone,
-            checked=[*page.checked, *existing],
-            tried=[*page.tried, *failed],
-            asked=page.asked,
+            checked=[*last.checked, *existing],
+            tried=[*last.tried, *failed],
+            asked=last.asked,
             settled=settled,
         )
+        batch = joined(pages, batches, self._resource.tables)
         loaded = await self._loader.load(self.lease, batch, commit)
-        self._records += len(page.records)
+        self._records += len(batch.records)
         self._tally.rejected += loaded.rejected
-        self._progress(self._reached(page))
+        self._progress(self._reached(last))
         _log.debug(
             "batch.loaded",
-            records=len(page.records),
+            pages=len(pages),
+            records=len(batch.records),
             inserted=loaded.inserted,
             updated=loaded.updated,
             rejected=loaded.rejected,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from hashlib import blake2b
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Raw
@@ -27,6 +29,7 @@ class Collector:
     """
 
     def __init__(self, tables: Sequence[TableSpec]) -> None:
+        self._tables = tables
         self._rows: dict[str, dict[Any, tuple[Any, Row, int]]] = {spec.name: {} for spec in tables}
         self._keeps = {
             spec.name: {spec.columns.index(field.name) for field in spec.fields if field.null_keeps}
@@ -62,6 +65,23 @@ class Collector:
             # The usual cases: a new key, or the same person again.
             if held is None or held[1] != row or held[0] <= record.rank:
                 self._put(table, key, record.rank, row, index)
+
+    def take_batch(self, batch: Batch, number: int, *, first: int) -> None:
+        """Keep the rows of a batch. number: its rank. first: the index of its first record."""
+        for spec in self._tables:
+            key_of = itemgetter(*(spec.columns.index(name) for name in spec.key))
+            rows, origins = batch.rows.get(spec.name, ()), batch.origins.get(spec.name, ())
+            for row, origin in zip(rows, origins, strict=True):
+                self._put(spec.name, key_of(row), number, row, first + origin)
+            for owner in batch.whole.get(spec.name, ()):
+                self._whole.setdefault(spec.name, []).append(owner)
+
+    def times(self, observed_at: Sequence[datetime]) -> dict[str, list[datetime]]:
+        """Return for each row the instant that belongs to its rank."""
+        return {
+            name: [observed_at[rank] for rank, _, _ in rows.values()]
+            for name, rows in self._rows.items()
+        }
 
     def _put(self, table: str, key: Any, rank: Any, row: Row, index: int) -> None:
         rows = self._rows[table]
@@ -121,6 +141,25 @@ def transform_page(
             collector.drop()
             rejected.append(reject(record, key, exc.message))
     return collector.batch(page.records, rejected)
+
+
+def joined(pages: Sequence[Page], batches: Sequence[Batch], tables: Sequence[TableSpec]) -> Batch:
+    """Return the batches of several pages as one. Pure.
+
+    Of rows with one key that of the later page stays. As within a page, a null of a `null_keeps`
+    field overwrites nothing; so another run that read the row between the two requests may have
+    its value of such a field replaced by that of the earlier page.
+    """
+    if len(batches) == 1:
+        return batches[0]
+    collector = Collector(tables)
+    records: list[Record] = []
+    for number, batch in enumerate(batches):
+        collector.take_batch(batch, number, first=len(records))
+        records += batch.records
+    whole = collector.batch(records, [each for batch in batches for each in batch.rejected])
+    whole.observed_at = collector.times([page.observed_at for page in pages])
+    return whole
 
 
 def reject(record: Record, key: Sequence[str], reason: str) -> Rejected:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -18,14 +18,16 @@ NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
 
 class Source:
-    """Yields pages of these sizes, then maybe raises. `fetched` counts; `closed`: it has ended."""
+    """Yields pages of these sizes, then maybe raises.
+
+    fetched: how many. dated: each page has dates of its own. closed: it has ended.
+    """
 
     def __init__(self, sizes: Sequence[int], error: Exception | None = None) -> None:
         self._sizes = sizes
         self._error = error
         self.fetched = 0
-        self.hangs = False
-        self.closed = False
+        self.hangs = self.dated = self.closed = False
 
     async def pages(self) -> AsyncIterator[Page]:
         """Yield the pages. A page counts as fetched when it is yielded."""
@@ -33,7 +35,8 @@ class Source:
             for number, size_bytes in enumerate(self._sizes):
                 await asyncio.sleep(0)
                 self.fetched += 1
-                yield Page([number], False, NOON, size_bytes)
+                asked = (NOON, NOON + timedelta(hours=number)) if self.dated else None
+                yield Page([number], False, NOON, size_bytes, asked=asked)
             if self._error is not None:
                 raise self._error
             if self.hangs:
@@ -51,7 +54,7 @@ async def settle() -> None:
 async def read(source: Source, buffer_bytes: int) -> list[int]:
     """Read all pages."""
     async with prefetched(source.pages(), buffer_bytes, asyncio.Event()) as pages:
-        return [page.records[0] async for page in pages]
+        return [page.records[0] async for together in pages for page in together]
 
 
 @given(st.lists(st.integers(0, 100), max_size=30), st.integers(1, 150))
@@ -63,19 +66,44 @@ async def test_every_page_comes_once_and_in_order(sizes: list[int], buffer_bytes
 
 
 @given(st.lists(st.integers(1, 100), max_size=30), st.integers(1, 150))
-async def test_no_more_is_fetched_ahead_than_the_buffer_holds_and_one_page(
+async def test_no_more_is_held_than_the_buffer_and_two_pages(
     sizes: list[int], buffer_bytes: int
 ) -> None:
-    """While a page is loaded, waiting pages fit the buffer, and one more page waits for room."""
+    """The pages that are loaded and those that wait fit the buffer, except one page of each kind.
+
+    One more page was fetched and waits for room.
+    """
     source, loaded = Source(sizes), 0
     async with prefetched(source.pages(), buffer_bytes, asyncio.Event()) as pages:
-        async for _ in pages:
-            loaded += 1
+        async for together in pages:
+            given = sizes[loaded : loaded + len(together)]
+            loaded += len(together)
             await settle()
-            waiting = sizes[loaded : source.fetched]
-            assert sum(waiting[:-1]) <= buffer_bytes or len(waiting[:-1]) == 1
+            waiting = sizes[loaded : source.fetched - 1]
+            assert len(given) == 1 or 2 * sum(given) <= buffer_bytes
+            assert len(waiting) <= 1 or sum(given) + sum(waiting) <= buffer_bytes
             if loaded < len(sizes):
                 assert source.fetched > loaded
+
+
+async def test_pages_that_wait_come_together() -> None:
+    """A slow source gives each page alone, a fast one as many as fit half of the buffer."""
+    source = Source([1] * 10)
+    async with prefetched(source.pages(), 8, asyncio.Event()) as pages:
+        counts = []
+        async for together in pages:
+            counts.append(len(together))
+            await settle()
+    assert counts == [1, 4, 4, 1]
+
+
+async def test_pages_that_may_not_be_loaded_together_come_alone() -> None:
+    """Here each one was asked for with other dates."""
+    source = Source([1] * 5)
+    source.dated = True
+    async with prefetched(source.pages(), 1000, asyncio.Event()) as pages:
+        await settle()
+        assert [len(together) async for together in pages] == [1] * 5
 
 
 async def test_fetching_goes_on_while_a_page_is_loaded() -> None:
@@ -92,7 +120,7 @@ async def test_an_error_comes_after_the_pages_before_it() -> None:
     source = Source([1, 1, 1], SourceUnavailable("down"))
     async with prefetched(source.pages(), 1000, asyncio.Event()) as pages:
         await settle()
-        assert [(await anext(pages)).records[0] for _ in range(3)] == [0, 1, 2]
+        assert [page.records[0] for page in await anext(pages)] == [0, 1, 2]
         with pytest.raises(SourceUnavailable, match="down"):
             await anext(pages)
 
@@ -102,7 +130,7 @@ async def test_a_stop_ends_the_pages_and_the_fetching() -> None:
     source, stop = Source([1, 1, 1]), asyncio.Event()
     source.hangs = True
     async with prefetched(source.pages(), 1000, stop) as pages:
-        assert (await anext(pages)).records == [0]
+        assert (await anext(pages))[0].records == [0]
         stop.set()
         assert await asyncio.wait_for(anext(pages, None), 5) is None
         await settle()
@@ -115,7 +143,7 @@ async def test_a_stop_that_is_set_from_the_start_yields_no_page_for_ever() -> No
     source.hangs = True
     stop.set()
     async with prefetched(source.pages(), 1000, stop) as pages:
-        assert len([page async for page in pages]) <= 5
+        assert len([page async for together in pages for page in together]) <= 5
     assert source.closed or source.fetched == 0
 
 
