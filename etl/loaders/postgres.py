@@ -77,20 +77,20 @@ class PostgresLoader:
             rejected = [*batch.rejected, *refused]
             new = await self._rejects.set_aside(connection, project_id, rejected)
             if await self._rejects.anything_set_aside(connection, project_id):
-                loaded = {*self._keys(batch), *commit.resolved} - {item.key for item in rejected}
-                await self._rejects.resolve(connection, project_id, loaded)
+                keys = {*self._keys(batch), *commit.resolved} - {item.key for item in rejected}
+                await self._rejects.resolve(connection, project_id, keys)
             updated += await self._absent.note(connection, lease.unit, commit)
             await self._cut.settle(connection, lease.unit, commit.settled)
             await self._check_off(connection, lease, commit)
             if commit.follow_parents:
                 updated += await self._follow_parents(connection, lease)
-            result = Loaded(inserted, updated, new)
-            await self._count(connection, lease, batch, commit, result)
+            loaded = Loaded(inserted, updated, new)
+            await self._count(connection, lease, batch, commit, loaded)
             if commit.closing is not None:
                 await self._close_window(connection, lease, commit.closing)
             await self._advance(connection, lease, commit)
-            sent.append(result)
-        return result
+            sent.append(loaded)
+        return loaded
 
     async def expire(
         self, lease: Lease, outdated: ExpiryQuery, most: int | None

@@ -174,4 +174,13 @@ TWINS = [
         caught_by=_CLOCKS + "test_a_watermark_that_a_wrong_clock_wrote_heals_without_reading_"
         "everything_anew",
     ),
+    Twin(
+        name="a row counts as asked for as late as the last page of its transaction",
+        promise="P5",
+        file="etl/loaders/statements.py",
+        find='_STAGED_AT = f"coalesce(s.{_OBSERVED_AT}, $2::timestamptz)"\n',
+        replace='_STAGED_AT = "$2::timestamptz"\n',
+        caught_by="tests/contract/test_pages_together.py::"
+        "test_each_row_says_when_it_was_asked_for[pool]",
+    ),
 ]

@@ -169,8 +169,8 @@ TWINS = [
         name="the next sync asks again for what the last one asked for",
         promise="P6",
         file=_LOAD,
-        find="            checked=[*page.checked, *existing],\n",
-        replace="            checked=page.checked,\n",
+        find="            checked=[*last.checked, *existing],\n",
+        replace="            checked=last.checked,\n",
         caught_by=_SEVERAL,
     ),
     Twin(

@@ -10,12 +10,13 @@ TWINS = [
         name="the staging table goes with the row that is refused",
         promise="P7",
         file="etl/loaders/postgres.py",
-        find="        for _, table in loads:\n            await table.create_staging()\n"
+        find="        for _, table in loads:\n"
+        "            await driver.execute(table.statements.create_staging)\n"
         "        await do(lambda table: table.stage)\n",
         replace="""
         def create_and_stage(table: TableLoad) -> Step:
             async def step(first: int, end: int) -> None:
-                await table.create_staging()
+                await driver.execute(table.statements.create_staging)
                 await table.stage(first, end)
 
             return step
