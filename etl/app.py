@@ -26,6 +26,7 @@ from etl.loaders.address import DatabaseAddress, parse_database_url
 from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database, Timeouts
 from etl.loaders.embedded import EmbeddedPostgres
+from etl.loaders.fresh import upgrade
 from etl.loaders.history import History
 from etl.loaders.leases import Leases
 from etl.loaders.parents import ParentRows
@@ -171,10 +172,8 @@ async def _migrate(destination: Destination, settings: Settings) -> None:
             "The database schema is not at the version this release needs",
             remedy="Run `posthog-etl migrate` with a role that may create tables",
         )
-    from etl.loaders.migrate import migrate  # imports Alembic, which is seldom needed
-
     await History(destination.database, destination.tables).server_version()
-    before, after = await migrate(destination.database, destination.tables)
+    before, after = await upgrade(destination.database, destination.tables)
     if before != after:
         _log.info("database.migrated", before=before, after=after)
 
@@ -432,7 +431,10 @@ async def migrate_only(
                 agree(f"Going from {loss.before} to {revision} destroys data: {loss}")
         for attempt in database.attempts():
             async with attempt:
-                versions = await migrate(database, tables, revision)
+                if revision == "head":
+                    versions = await upgrade(database, tables)
+                else:
+                    versions = await migrate(database, tables, revision)
     return versions
 
 

@@ -100,6 +100,14 @@ async def database(request: pytest.FixtureRequest, dsn: str) -> AsyncIterator[Da
 
 
 @pytest_asyncio.fixture
+async def empty_database(empty_dsn: str) -> AsyncIterator[Database]:
+    """A database without any table, opened."""
+    opened = Database(parse_database_url(empty_dsn), Timeouts())
+    yield opened
+    await opened.close()
+
+
+@pytest_asyncio.fixture
 async def start_sandbox() -> AsyncIterator[StartSandbox]:
     """Start sandboxes with a frozen clock on free ports; they end with the test.
 

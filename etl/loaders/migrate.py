@@ -17,6 +17,7 @@ from sqlalchemy.schema import CreateSchema
 
 from etl.errors import ConfigurationError
 from etl.loaders.database import Database
+from etl.loaders.fresh import PATIENT, lock_migrations
 from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
 from etl.loaders.version import VERSION_TABLE, migrations_dir
@@ -116,10 +117,6 @@ async def migrate(database: Database, tables: Tables, revision: str = "head") ->
     """
 
     def run(connection: Connection) -> tuple[str, str]:
-        connection.execute(
-            text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
-            {"name": f"{tables.bookkeeping}.migrate"},
-        )
         before = _version(connection, tables)
         config = alembic_config(connection, tables)
         if revision == "base" or _is_older(config, _resolved(config, revision), before):
@@ -131,13 +128,8 @@ async def migrate(database: Database, tables: Tables, revision: str = "head") ->
             command.upgrade(config, revision)
         return before, _version(connection, tables)
 
-    # Another process may be migrating, and building indexes takes long: wait without a limit.
-    patient = {
-        "lock_timeout": "0",
-        "statement_timeout": "0",
-        "idle_in_transaction_session_timeout": "60000",
-    }
-    async with database.transaction(patient) as connection:
+    async with database.transaction(PATIENT) as connection:
+        await lock_migrations(connection, tables)
         return await connection.run_sync(run)
 
 

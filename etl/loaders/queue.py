@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from etl.errors import DestinationError
 from etl.loaders.address import DatabaseAddress
 from etl.loaders.database import CONNECT_TIMEOUT_S, Database, translated
-from etl.loaders.statements import quoted
+from etl.loaders.statements import literal, quoted
 from etl.loaders.tables import Tables
 
 if TYPE_CHECKING:
@@ -43,6 +43,16 @@ _TIMEOUTS = {
 _ANSWER_WITHIN_S = 15.0
 
 _DOCUMENT = "convert_from(payload, 'UTF8')::jsonb"
+
+
+# Comments of PgQueuer's tables, and what each of them ends with.
+OWNER = " (PgQueuer's table)."
+QUEUE_TABLES = {
+    "pgqueuer": "Units of work that wait for a worker, or that one has taken",
+    "pgqueuer_log": "What became of the jobs of the last day",
+    "pgqueuer_schedules": "Not used here",
+    "pgqueuer_statistics": "Not used here",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,18 @@ def queue_settings(bookkeeping: str) -> DBSettings:
             "widen_id": False,
         }
     )
+
+
+def queue_script(bookkeeping: str) -> str:
+    """Return the SQL that makes PgQueuer's tables, for an empty search path but the bookkeeping."""
+    from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
+
+    builder = QueryBuilderEnvironment(queue_settings(bookkeeping))
+    comments = [
+        f"COMMENT ON TABLE {name} IS {literal(about + OWNER)};"
+        for name, about in QUEUE_TABLES.items()
+    ]
+    return "\n".join([builder.build_install_query(create_schema=False), *comments])
 
 
 def entrypoint_of(project_id: int) -> str:

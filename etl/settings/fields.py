@@ -176,9 +176,10 @@ class Settings(BaseSettings):
     )
     page_size_records: int = Field(1000, ge=1, le=10_000, description="Records per page, a count.")
     buffer_bytes: int = Field(
-        4 * 1024 * 1024,
+        8 * 1024 * 1024,
         ge=1,
-        description="Most bytes of pages that are fetched before they are loaded.",
+        description="Most bytes of pages that wait or are being loaded; half of it goes into one "
+        "transaction at most.",
     )
     request_timeout_s: float = Field(
         90.0, gt=0, description="Longest time for one request, in seconds."

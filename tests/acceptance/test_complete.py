@@ -361,7 +361,8 @@ async def test_a_sync_that_was_stopped_goes_on_where_it_was(
     """SIGTERM in the middle: exit 3; the next run reads what is left and then only the new end."""
     sandbox = await start_sandbox(recordings=900, **options)
     sandbox.control.add_faults(CLAMPED, {"match": LIST, "at": 7, "fault": {"hang": True}})
-    command = Command(sandbox.url, dsn, POSTHOG_ETL_PAGE_SIZE_RECORDS=str(PAGE))
+    one_by_one = {"POSTHOG_ETL_BUFFER_BYTES": "1"}
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_PAGE_SIZE_RECORDS=str(PAGE), **one_by_one)
     async with command.running("sync", "--json") as process:
 
         async def hangs_with_all_before_it_committed() -> bool:

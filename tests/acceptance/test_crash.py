@@ -44,7 +44,8 @@ from tests.support.truth import TABLES, differences_from_truth, fetch_truth
 
 RECORDS, PAGE = 600, 200
 PAGES = RECORDS // PAGE
-SMALL_PAGES = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": str(PAGE)}
+# Each page is a batch of its own, however many wait.
+SMALL_PAGES = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": str(PAGE), "POSTHOG_ETL_BUFFER_BYTES": "1"}
 DIED = ("failed", "the process ended without a word")
 SUCCEEDED = ("succeeded", None)
 

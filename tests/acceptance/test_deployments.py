@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
-from etl.loaders.address import parse_database_url
-from etl.loaders.database import Database, Timeouts
+from etl.loaders.database import Database
 from etl.loaders.migrate import differences, migrate
 from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
@@ -22,14 +19,6 @@ from tests.support.truth import differences_from_truth, fetch_truth
 # Everything that SQL, Python's formats or a driver could take for its own.
 ODD = """Übung "1"; it's 100% %(odd)s {0} $1 --"""
 PAGE = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "100"}
-
-
-@pytest_asyncio.fixture
-async def empty_database(empty_dsn: str) -> AsyncIterator[Database]:
-    """A database without any table, opened."""
-    opened = Database(parse_database_url(empty_dsn), Timeouts())
-    yield opened
-    await opened.close()
 
 
 async def test_two_deployments_live_in_one_database(

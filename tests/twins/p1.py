@@ -51,10 +51,10 @@ TWINS = [
         name="the checkpoint stands for pages that were only fetched",
         promise="P1",
         file="etl/runs/prefetch.py",
-        find="            page = self._pages.popleft()\n",
-        replace="            from dataclasses import replace\n\n"
-        "            ahead = self._pages[-1].place\n"
-        "            page = replace(self._pages.popleft(), place=ahead)\n",
+        find="                page = self._pages.popleft()\n",
+        replace="                from dataclasses import replace\n\n"
+        "                ahead = self._pages[-1].place\n"
+        "                page = replace(self._pages.popleft(), place=ahead)\n",
         caught_by=_CRASH + "test_pages_that_were_fetched_and_not_loaded_are_read_again",
     ),
     Twin(

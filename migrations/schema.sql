@@ -1,0 +1,1233 @@
+-- Revision 0009. Written by migrations/record.py.
+CREATE TABLE {data}.person_distinct_ids (
+	project_id BIGINT NOT NULL, 
+	distinct_id TEXT NOT NULL, 
+	person_uuid UUID, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT person_distinct_ids_pkey PRIMARY KEY (project_id, distinct_id)
+);
+COMMENT ON TABLE {data}.person_distinct_ids IS 'Which person a distinct id belongs to, as last seen inside a recording. PostHog lists at most ten ids of a person, so an id that is not here may exist.';
+COMMENT ON COLUMN {data}.person_distinct_ids.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.person_distinct_ids.distinct_id IS 'The distinct id.';
+COMMENT ON COLUMN {data}.person_distinct_ids.person_uuid IS 'The person''s uuid.';
+COMMENT ON COLUMN {data}.person_distinct_ids.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.person_distinct_ids._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.person_distinct_ids._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.person_distinct_ids._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.person_distinct_ids._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.person_distinct_ids._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.person_distinct_ids._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.persons (
+	project_id BIGINT NOT NULL, 
+	uuid UUID NOT NULL, 
+	id BIGINT, 
+	name TEXT, 
+	properties JSONB, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	last_seen_at TIMESTAMP WITH TIME ZONE, 
+	is_identified BOOLEAN, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT persons_pkey PRIMARY KEY (project_id, uuid)
+);
+COMMENT ON TABLE {data}.persons IS 'One row per person that a recording belongs to, as last seen inside a recording.';
+COMMENT ON COLUMN {data}.persons.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.persons.uuid IS 'The person''s uuid.';
+COMMENT ON COLUMN {data}.persons.id IS 'PostHog''s numeric id of the person.';
+COMMENT ON COLUMN {data}.persons.name IS 'Display name, as the project''s settings choose it.';
+COMMENT ON COLUMN {data}.persons.properties IS 'Person properties, as JSON.';
+COMMENT ON COLUMN {data}.persons.created_at IS 'When PostHog first saw the person.';
+COMMENT ON COLUMN {data}.persons.last_seen_at IS 'When PostHog last saw the person; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.persons.is_identified IS 'Whether the person is identified.';
+COMMENT ON COLUMN {data}.persons.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.persons._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.persons._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.persons._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.persons._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.persons._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.persons._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.session_recordings (
+	project_id BIGINT NOT NULL, 
+	id TEXT NOT NULL, 
+	distinct_id TEXT, 
+	person_uuid UUID, 
+	start_time TIMESTAMP WITH TIME ZONE, 
+	end_time TIMESTAMP WITH TIME ZONE, 
+	recording_duration DOUBLE PRECISION, 
+	active_seconds DOUBLE PRECISION, 
+	inactive_seconds DOUBLE PRECISION, 
+	click_count BIGINT, 
+	keypress_count BIGINT, 
+	mouse_activity_count BIGINT, 
+	console_log_count BIGINT, 
+	console_warn_count BIGINT, 
+	console_error_count BIGINT, 
+	start_url TEXT, 
+	activity_score DOUBLE PRECISION, 
+	viewed BOOLEAN, 
+	viewers TEXT[], 
+	ongoing BOOLEAN, 
+	snapshot_source TEXT, 
+	snapshot_library TEXT, 
+	retention_period_days BIGINT, 
+	expiry_time TIMESTAMP WITH TIME ZONE, 
+	recording_ttl BIGINT, 
+	storage TEXT, 
+	external_references JSONB, 
+	has_summary BOOLEAN, 
+	summary_outcome JSONB, 
+	total_size BIGINT, 
+	event_count BIGINT, 
+	matches_filters BOOLEAN, 
+	matching_events JSONB, 
+	email TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT session_recordings_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.session_recordings IS 'One row per session recording, as PostHog''s list of recordings answers it.';
+COMMENT ON COLUMN {data}.session_recordings.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.session_recordings.id IS 'Session id: usually UUIDv7 text, but any text up to 200 characters.';
+COMMENT ON COLUMN {data}.session_recordings.distinct_id IS 'The distinct id that made the recording.';
+COMMENT ON COLUMN {data}.session_recordings.person_uuid IS 'The person''s uuid; null when PostHog knows no person for the distinct id.';
+COMMENT ON COLUMN {data}.session_recordings.start_time IS 'Start of the session, by the client''s clock.';
+COMMENT ON COLUMN {data}.session_recordings.end_time IS 'End of the session so far, by the client''s clock.';
+COMMENT ON COLUMN {data}.session_recordings.recording_duration IS 'Length of the recording, in seconds.';
+COMMENT ON COLUMN {data}.session_recordings.active_seconds IS 'Time with activity, in seconds.';
+COMMENT ON COLUMN {data}.session_recordings.inactive_seconds IS 'Time without activity, in seconds.';
+COMMENT ON COLUMN {data}.session_recordings.click_count IS 'Clicks, a count.';
+COMMENT ON COLUMN {data}.session_recordings.keypress_count IS 'Key presses, a count.';
+COMMENT ON COLUMN {data}.session_recordings.mouse_activity_count IS 'Mouse events, a count.';
+COMMENT ON COLUMN {data}.session_recordings.console_log_count IS 'Console lines of level log, a count.';
+COMMENT ON COLUMN {data}.session_recordings.console_warn_count IS 'Console lines of level warn, a count.';
+COMMENT ON COLUMN {data}.session_recordings.console_error_count IS 'Console lines of level error, a count.';
+COMMENT ON COLUMN {data}.session_recordings.start_url IS 'First URL, cut at 512 characters by PostHog.';
+COMMENT ON COLUMN {data}.session_recordings.activity_score IS 'Activity from 0 to 100.';
+COMMENT ON COLUMN {data}.session_recordings.viewed IS 'Whether the owner of the API key has watched it.';
+COMMENT ON COLUMN {data}.session_recordings.viewers IS 'Emails of others who watched it.';
+COMMENT ON COLUMN {data}.session_recordings.ongoing IS 'Whether data arrived in the last 5 minutes.';
+COMMENT ON COLUMN {data}.session_recordings.snapshot_source IS 'web, mobile or unknown.';
+COMMENT ON COLUMN {data}.session_recordings.snapshot_library IS 'Library that recorded.';
+COMMENT ON COLUMN {data}.session_recordings.retention_period_days IS 'Days kept by PostHog.';
+COMMENT ON COLUMN {data}.session_recordings.expiry_time IS 'When PostHog drops it.';
+COMMENT ON COLUMN {data}.session_recordings.recording_ttl IS 'Days left until expiry; falls every day, so it is only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.session_recordings.storage IS 'Where older servers kept it.';
+COMMENT ON COLUMN {data}.session_recordings.external_references IS 'Linked issues, as JSON.';
+COMMENT ON COLUMN {data}.session_recordings.has_summary IS 'Whether a summary exists.';
+COMMENT ON COLUMN {data}.session_recordings.summary_outcome IS 'Outcome of the summary, as JSON.';
+COMMENT ON COLUMN {data}.session_recordings.total_size IS 'Size, in bytes.';
+COMMENT ON COLUMN {data}.session_recordings.event_count IS 'Events, a count.';
+COMMENT ON COLUMN {data}.session_recordings.matches_filters IS 'Whether it matched the filters of the request that read it.';
+COMMENT ON COLUMN {data}.session_recordings.matching_events IS 'Old servers only, as JSON.';
+COMMENT ON COLUMN {data}.session_recordings.email IS 'Old servers only: the person''s email.';
+COMMENT ON COLUMN {data}.session_recordings.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.session_recordings._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.session_recordings._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.session_recordings._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.session_recordings._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.session_recordings._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.session_recordings._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {book}.checkpoints (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	unit TEXT NOT NULL, 
+	fence BIGINT NOT NULL, 
+	batch BIGINT NOT NULL, 
+	position JSONB, 
+	updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT checkpoints_pkey PRIMARY KEY (project_id, stream, unit)
+);
+COMMENT ON TABLE {book}.checkpoints IS 'Resume position of each unit; commits with the rows it stands for.';
+COMMENT ON COLUMN {book}.checkpoints.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.checkpoints.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.checkpoints.unit IS '`tail`: the moving end that sync follows; `rejects`: what was set aside.';
+COMMENT ON COLUMN {book}.checkpoints.fence IS 'Grows whenever the unit changes hands.';
+COMMENT ON COLUMN {book}.checkpoints.batch IS 'Batches committed under this fence, a count.';
+COMMENT ON COLUMN {book}.checkpoints.position IS 'Where an unfinished reading goes on; null when none is.';
+COMMENT ON COLUMN {book}.checkpoints.updated_at IS 'When the row last changed.';
+CREATE TABLE {book}.leases (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	unit TEXT NOT NULL, 
+	holder UUID, 
+	expires_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT leases_pkey PRIMARY KEY (project_id, stream, unit)
+);
+COMMENT ON TABLE {book}.leases IS 'Who works on which unit. The heartbeat is here, the fence in checkpoints.';
+COMMENT ON COLUMN {book}.leases.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.leases.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.leases.unit IS '`tail`: the moving end that sync follows; `rejects`: what was set aside.';
+COMMENT ON COLUMN {book}.leases.holder IS 'The run that holds the unit; null when free.';
+COMMENT ON COLUMN {book}.leases.expires_at IS 'When another run may take the unit over.';
+CREATE TABLE {book}.rejects (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	record_key TEXT NOT NULL, 
+	reason TEXT NOT NULL, 
+	payload JSONB, 
+	first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	last_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	resolved_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT rejects_pkey PRIMARY KEY (project_id, stream, record_key)
+);
+COMMENT ON TABLE {book}.rejects IS 'Records that could not be stored; `posthog-etl rejects` lists them.';
+COMMENT ON COLUMN {book}.rejects.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.rejects.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.rejects.record_key IS 'Key of the record, or a hash of its content.';
+COMMENT ON COLUMN {book}.rejects.reason IS 'Why it could not be stored, in one line.';
+COMMENT ON COLUMN {book}.rejects.payload IS 'The record as received, repaired where it had to be.';
+COMMENT ON COLUMN {book}.rejects.first_seen_at IS 'When it was first set aside.';
+COMMENT ON COLUMN {book}.rejects.last_seen_at IS 'When it was last set aside with this content.';
+COMMENT ON COLUMN {book}.rejects.resolved_at IS 'When it loaded after all; null until then.';
+CREATE INDEX rejects_unresolved ON {book}.rejects (project_id, stream, record_key) WHERE resolved_at IS NULL;
+CREATE TABLE {book}.request_blocks (
+	class TEXT NOT NULL, 
+	blocked_until TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT request_blocks_pkey PRIMARY KEY (class)
+);
+COMMENT ON TABLE {book}.request_blocks IS 'What the server''s last 429 said, for all processes that share this database.';
+COMMENT ON COLUMN {book}.request_blocks.class IS 'Budget class.';
+COMMENT ON COLUMN {book}.request_blocks.blocked_until IS 'Until when the server told us to wait.';
+CREATE TABLE {book}.requests (
+	class TEXT NOT NULL, 
+	at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+COMMENT ON TABLE {book}.requests IS 'Requests of the last hour, for all processes that share this database.';
+COMMENT ON COLUMN {book}.requests.class IS 'Budget class the request drew from.';
+COMMENT ON COLUMN {book}.requests.at IS 'When it was allowed to go.';
+CREATE INDEX requests_by_class ON {book}.requests (class, at);
+CREATE TABLE {book}.runs (
+	id UUID NOT NULL, 
+	command TEXT NOT NULL, 
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	unit TEXT NOT NULL, 
+	status TEXT NOT NULL, 
+	reason TEXT, 
+	started_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	ended_at TIMESTAMP WITH TIME ZONE, 
+	paused_until TIMESTAMP WITH TIME ZONE, 
+	records_read BIGINT NOT NULL, 
+	rows_inserted BIGINT NOT NULL, 
+	rows_updated BIGINT NOT NULL, 
+	rejected BIGINT NOT NULL, 
+	requests BIGINT NOT NULL, 
+	bytes_read BIGINT NOT NULL, 
+	CONSTRAINT runs_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE {book}.runs IS 'One row per execution of a unit.';
+COMMENT ON COLUMN {book}.runs.id IS 'The run.';
+COMMENT ON COLUMN {book}.runs.command IS 'sync or rejects retry.';
+COMMENT ON COLUMN {book}.runs.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.runs.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.runs.unit IS '`tail`: the moving end that sync follows; `rejects`: what was set aside.';
+COMMENT ON COLUMN {book}.runs.status IS 'running, succeeded, partial, paused or failed.';
+COMMENT ON COLUMN {book}.runs.reason IS 'Why it did not succeed, in one line.';
+COMMENT ON COLUMN {book}.runs.started_at IS 'Start of the run.';
+COMMENT ON COLUMN {book}.runs.ended_at IS 'End of the run; null while it runs.';
+COMMENT ON COLUMN {book}.runs.paused_until IS 'When the budget allows the next request.';
+COMMENT ON COLUMN {book}.runs.records_read IS 'Records received, a count.';
+COMMENT ON COLUMN {book}.runs.rows_inserted IS 'Rows inserted, a count over all tables.';
+COMMENT ON COLUMN {book}.runs.rows_updated IS 'Rows changed, a count over all tables.';
+COMMENT ON COLUMN {book}.runs.rejected IS 'Records newly set aside, a count.';
+COMMENT ON COLUMN {book}.runs.requests IS 'Requests sent, a count.';
+COMMENT ON COLUMN {book}.runs.bytes_read IS 'Size of the answers, in bytes.';
+CREATE INDEX runs_by_unit ON {book}.runs (project_id, stream, unit, started_at);
+CREATE TABLE {book}.watermarks (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	complete_since TIMESTAMP WITH TIME ZONE, 
+	complete_until TIMESTAMP WITH TIME ZONE, 
+	traits JSONB, 
+	updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT watermarks_pkey PRIMARY KEY (project_id, stream)
+);
+COMMENT ON TABLE {book}.watermarks IS 'How far each stream is known complete; moves only when a window closes.';
+COMMENT ON COLUMN {book}.watermarks.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.watermarks.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.watermarks.complete_since IS 'Lowest instant known complete.';
+COMMENT ON COLUMN {book}.watermarks.complete_until IS 'Highest instant known complete.';
+COMMENT ON COLUMN {book}.watermarks.traits IS 'What the server was found to do, as JSON.';
+COMMENT ON COLUMN {book}.watermarks.updated_at IS 'When the row last changed.';
+CREATE UNLOGGED TABLE {book}.sightings (
+	project_id BIGINT NOT NULL, 
+	table_name TEXT NOT NULL, 
+	row_key TEXT NOT NULL, 
+	observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT sightings_pkey PRIMARY KEY (project_id, table_name, row_key)
+);
+COMMENT ON TABLE {book}.sightings IS 'Rows that were seen unchanged while another run read the same stream.';
+COMMENT ON COLUMN {book}.sightings.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.sightings.table_name IS 'Data table of the row.';
+COMMENT ON COLUMN {book}.sightings.row_key IS 'Key of the row.';
+COMMENT ON COLUMN {book}.sightings.observed_at IS 'When the row was last seen unchanged.';
+CREATE UNLOGGED TABLE {book}.suspects (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	unit TEXT NOT NULL, 
+	record_key TEXT NOT NULL, 
+	CONSTRAINT suspects_pkey PRIMARY KEY (project_id, stream, unit, record_key)
+);
+COMMENT ON TABLE {book}.suspects IS 'Stored records that a reading did not show; empty but while one is under way.';
+COMMENT ON COLUMN {book}.suspects.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.suspects.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.suspects.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.';
+COMMENT ON COLUMN {book}.suspects.record_key IS 'Key of a stored record that was not seen.';
+ALTER TABLE {data}.session_recordings ADD COLUMN _expired_at TIMESTAMP WITH TIME ZONE;
+COMMENT ON COLUMN {data}.session_recordings._expired_at IS 'When the source dropped the row by its own rule.';
+CREATE INDEX session_recordings_by_expiry ON {data}.session_recordings (project_id, expiry_time) WHERE _expired_at IS NULL AND _deleted_at IS NULL;
+CREATE INDEX session_recordings_by_start ON {data}.session_recordings (project_id, start_time);
+COMMENT ON COLUMN {book}.checkpoints.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.';
+COMMENT ON COLUMN {book}.leases.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.';
+ALTER TABLE {book}.runs ADD COLUMN forecast_requests BIGINT;
+COMMENT ON COLUMN {book}.runs.forecast_requests IS 'Requests expected beforehand, a count.';
+ALTER TABLE {book}.runs ADD COLUMN forecast_exact BOOLEAN;
+COMMENT ON COLUMN {book}.runs.forecast_exact IS 'Whether that was an estimate, not a lower bound.';
+COMMENT ON COLUMN {book}.runs.command IS 'sync, backfill or rejects retry.';
+COMMENT ON COLUMN {book}.runs.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.';
+ALTER TABLE {book}.watermarks ADD COLUMN complete TSTZMULTIRANGE DEFAULT '{}' NOT NULL;
+COMMENT ON COLUMN {book}.watermarks.complete IS 'Stretches of time known complete.';
+ALTER TABLE {book}.watermarks ALTER COLUMN complete DROP DEFAULT;
+ALTER TABLE {book}.watermarks ADD COLUMN tail_until TIMESTAMP WITH TIME ZONE;
+COMMENT ON COLUMN {book}.watermarks.tail_until IS 'Where sync goes on; null before its first end.';
+ALTER TABLE {book}.watermarks ADD COLUMN swept JSONB;
+COMMENT ON COLUMN {book}.watermarks.swept IS 'When each grade of the lookback was read, by its seconds.';
+ALTER TABLE {book}.watermarks DROP COLUMN complete_until;
+ALTER TABLE {book}.watermarks DROP COLUMN complete_since;
+CREATE TABLE {data}.group_activity (
+	project_id BIGINT NOT NULL, 
+	group_type_index BIGINT NOT NULL, 
+	group_key TEXT NOT NULL, 
+	entry TEXT NOT NULL, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	activity TEXT, 
+	scope TEXT, 
+	item_id TEXT, 
+	detail JSONB, 
+	"user" JSONB, 
+	is_system BOOLEAN, 
+	unread BOOLEAN, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT group_activity_pkey PRIMARY KEY (project_id, group_type_index, group_key, entry)
+);
+COMMENT ON TABLE {data}.group_activity IS 'What was done to groups, by whom; one row per entry of the activity log.';
+COMMENT ON COLUMN {data}.group_activity.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.group_activity.group_type_index IS 'Index of the group type, see group_types.';
+COMMENT ON COLUMN {data}.group_activity.group_key IS 'Key of the group.';
+COMMENT ON COLUMN {data}.group_activity.entry IS 'A hash of when and what, since the log names no key.';
+COMMENT ON COLUMN {data}.group_activity.created_at IS 'When it was done.';
+COMMENT ON COLUMN {data}.group_activity.activity IS 'What was done.';
+COMMENT ON COLUMN {data}.group_activity.scope IS 'What it was done to.';
+COMMENT ON COLUMN {data}.group_activity.item_id IS 'Its id.';
+COMMENT ON COLUMN {data}.group_activity.detail IS 'What changed, as JSON.';
+COMMENT ON COLUMN {data}.group_activity."user" IS 'Who did it, as JSON.';
+COMMENT ON COLUMN {data}.group_activity.is_system IS 'Whether PostHog did it.';
+COMMENT ON COLUMN {data}.group_activity.unread IS 'For the key''s owner.';
+COMMENT ON COLUMN {data}.group_activity.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.group_activity._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.group_activity._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.group_activity._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.group_activity._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.group_activity._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.group_activity._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.group_property_definitions (
+	project_id BIGINT NOT NULL, 
+	group_type_index BIGINT NOT NULL, 
+	name TEXT NOT NULL, 
+	count BIGINT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT group_property_definitions_pkey PRIMARY KEY (project_id, group_type_index, name)
+);
+COMMENT ON TABLE {data}.group_property_definitions IS 'One row per property that groups of a type have.';
+COMMENT ON COLUMN {data}.group_property_definitions.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.group_property_definitions.group_type_index IS 'Index of the group type, see group_types.';
+COMMENT ON COLUMN {data}.group_property_definitions.name IS 'Name of the property.';
+COMMENT ON COLUMN {data}.group_property_definitions.count IS 'Groups that have it, a count.';
+COMMENT ON COLUMN {data}.group_property_definitions.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.group_property_definitions._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.group_property_definitions._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.group_property_definitions._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.group_property_definitions._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.group_property_definitions._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.group_property_definitions._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.group_property_values (
+	project_id BIGINT NOT NULL, 
+	group_type_index BIGINT NOT NULL, 
+	key TEXT NOT NULL, 
+	value TEXT NOT NULL, 
+	count BIGINT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT group_property_values_pkey PRIMARY KEY (project_id, group_type_index, key, value)
+);
+COMMENT ON TABLE {data}.group_property_values IS 'The values of group properties, as the server lists them: the 20 most frequent ones.';
+COMMENT ON COLUMN {data}.group_property_values.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.group_property_values.group_type_index IS 'Index of the group type, see group_types.';
+COMMENT ON COLUMN {data}.group_property_values.key IS 'Name of the property.';
+COMMENT ON COLUMN {data}.group_property_values.value IS 'The value: text as it is, anything else as JSON.';
+COMMENT ON COLUMN {data}.group_property_values.count IS 'Groups that have it, a count.';
+COMMENT ON COLUMN {data}.group_property_values.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.group_property_values._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.group_property_values._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.group_property_values._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.group_property_values._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.group_property_values._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.group_property_values._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.group_types (
+	project_id BIGINT NOT NULL, 
+	group_type_index BIGINT NOT NULL, 
+	group_type TEXT, 
+	name_singular TEXT, 
+	name_plural TEXT, 
+	detail_dashboard BIGINT, 
+	default_columns JSONB, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT group_types_pkey PRIMARY KEY (project_id, group_type_index)
+);
+COMMENT ON TABLE {data}.group_types IS 'One row per group type of the project, at most five.';
+COMMENT ON COLUMN {data}.group_types.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.group_types.group_type_index IS 'Index of the group type, from 0.';
+COMMENT ON COLUMN {data}.group_types.group_type IS 'Name of the type, as events give it.';
+COMMENT ON COLUMN {data}.group_types.name_singular IS 'Name of one, for people.';
+COMMENT ON COLUMN {data}.group_types.name_plural IS 'Name of several, for people.';
+COMMENT ON COLUMN {data}.group_types.detail_dashboard IS 'Id of its dashboard.';
+COMMENT ON COLUMN {data}.group_types.default_columns IS 'Columns shown, as JSON.';
+COMMENT ON COLUMN {data}.group_types.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.group_types.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.group_types._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.group_types._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.group_types._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.group_types._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.group_types._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.group_types._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.groups (
+	project_id BIGINT NOT NULL, 
+	group_type_index BIGINT NOT NULL, 
+	group_key TEXT NOT NULL, 
+	group_properties JSONB, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	notebook TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT groups_pkey PRIMARY KEY (project_id, group_type_index, group_key)
+);
+COMMENT ON TABLE {data}.groups IS 'One row per group.';
+COMMENT ON COLUMN {data}.groups.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.groups.group_type_index IS 'Index of the group type, see group_types.';
+COMMENT ON COLUMN {data}.groups.group_key IS 'Key of the group, as events give it.';
+COMMENT ON COLUMN {data}.groups.group_properties IS 'Properties of the group, as JSON.';
+COMMENT ON COLUMN {data}.groups.created_at IS 'When PostHog first saw it; can move.';
+COMMENT ON COLUMN {data}.groups.notebook IS 'Its notebook.';
+COMMENT ON COLUMN {data}.groups.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.groups._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.groups._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.groups._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.groups._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.groups._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.groups._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.insights (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	short_id TEXT, 
+	name TEXT, 
+	derived_name TEXT, 
+	description TEXT, 
+	query JSONB, 
+	filters JSONB, 
+	dashboards JSONB, 
+	dashboard_tiles JSONB, 
+	saved BOOLEAN, 
+	favorited BOOLEAN, 
+	deleted BOOLEAN, 
+	tags TEXT[], 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	last_modified_at TIMESTAMP WITH TIME ZONE, 
+	last_modified_by BIGINT, 
+	updated_at TIMESTAMP WITH TIME ZONE, 
+	last_refresh TIMESTAMP WITH TIME ZONE, 
+	refreshing BOOLEAN, 
+	last_viewed_at TIMESTAMP WITH TIME ZONE, 
+	user_access_level TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT insights_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.insights IS 'One row per insight; their results are not copied.';
+COMMENT ON COLUMN {data}.insights.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.insights.id IS 'PostHog''s id of the insight.';
+COMMENT ON COLUMN {data}.insights.short_id IS 'Short id, as addresses have it.';
+COMMENT ON COLUMN {data}.insights.name IS 'Name.';
+COMMENT ON COLUMN {data}.insights.derived_name IS 'Name made from the query.';
+COMMENT ON COLUMN {data}.insights.description IS 'Description.';
+COMMENT ON COLUMN {data}.insights.query IS 'The query, as JSON.';
+COMMENT ON COLUMN {data}.insights.filters IS 'The query in its old form, as JSON.';
+COMMENT ON COLUMN {data}.insights.dashboards IS 'Ids of the dashboards it is on, as JSON.';
+COMMENT ON COLUMN {data}.insights.dashboard_tiles IS 'Its tiles there, as JSON.';
+COMMENT ON COLUMN {data}.insights.saved IS 'Whether it was saved.';
+COMMENT ON COLUMN {data}.insights.favorited IS 'Whether it is a favourite.';
+COMMENT ON COLUMN {data}.insights.deleted IS 'Whether a user deleted it.';
+COMMENT ON COLUMN {data}.insights.tags IS 'Tags.';
+COMMENT ON COLUMN {data}.insights.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.insights.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.insights.last_modified_at IS 'When a user last changed it.';
+COMMENT ON COLUMN {data}.insights.last_modified_by IS 'Id of the user who last changed it, see users.';
+COMMENT ON COLUMN {data}.insights.updated_at IS 'When the row last changed at PostHog, also by itself.';
+COMMENT ON COLUMN {data}.insights.last_refresh IS 'When its result was last calculated.';
+COMMENT ON COLUMN {data}.insights.refreshing IS 'Whether it is being calculated.';
+COMMENT ON COLUMN {data}.insights.last_viewed_at IS 'When it was last looked at.';
+COMMENT ON COLUMN {data}.insights.user_access_level IS 'What the key''s owner may do.';
+COMMENT ON COLUMN {data}.insights.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.insights._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.insights._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.insights._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.insights._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.insights._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.insights._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.project_secret_api_keys (
+	project_id BIGINT NOT NULL, 
+	id TEXT NOT NULL, 
+	label TEXT, 
+	mask_value TEXT, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	last_used_at TIMESTAMP WITH TIME ZONE, 
+	last_rolled_at TIMESTAMP WITH TIME ZONE, 
+	scopes TEXT[], 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT project_secret_api_keys_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.project_secret_api_keys IS 'One row per secret API key of the project; never the key itself.';
+COMMENT ON COLUMN {data}.project_secret_api_keys.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.project_secret_api_keys.id IS 'PostHog''s id of the key.';
+COMMENT ON COLUMN {data}.project_secret_api_keys.label IS 'Label.';
+COMMENT ON COLUMN {data}.project_secret_api_keys.mask_value IS 'First and last characters, as PostHog shows them.';
+COMMENT ON COLUMN {data}.project_secret_api_keys.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.project_secret_api_keys.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.project_secret_api_keys.last_used_at IS 'When it was last used; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.project_secret_api_keys.last_rolled_at IS 'When it was last exchanged for a new one.';
+COMMENT ON COLUMN {data}.project_secret_api_keys.scopes IS 'What it may do.';
+COMMENT ON COLUMN {data}.project_secret_api_keys.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.project_secret_api_keys._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.project_secret_api_keys._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.project_secret_api_keys._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.project_secret_api_keys._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.project_secret_api_keys._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.project_secret_api_keys._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.session_property_definitions (
+	project_id BIGINT NOT NULL, 
+	name TEXT NOT NULL, 
+	id TEXT, 
+	property_type TEXT, 
+	is_numerical BOOLEAN, 
+	is_seen_on_filtered_events BOOLEAN, 
+	tags TEXT[], 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT session_property_definitions_pkey PRIMARY KEY (project_id, name)
+);
+COMMENT ON TABLE {data}.session_property_definitions IS 'One row per property that sessions have; the same in every project of a server.';
+COMMENT ON COLUMN {data}.session_property_definitions.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.session_property_definitions.name IS 'Name of the property.';
+COMMENT ON COLUMN {data}.session_property_definitions.id IS 'The server''s id of it, which is its name.';
+COMMENT ON COLUMN {data}.session_property_definitions.property_type IS 'Type of its values.';
+COMMENT ON COLUMN {data}.session_property_definitions.is_numerical IS 'Whether they are numbers.';
+COMMENT ON COLUMN {data}.session_property_definitions.is_seen_on_filtered_events IS 'Always null in this list.';
+COMMENT ON COLUMN {data}.session_property_definitions.tags IS 'Tags.';
+COMMENT ON COLUMN {data}.session_property_definitions.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.session_property_definitions._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.session_property_definitions._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.session_property_definitions._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.session_property_definitions._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.session_property_definitions._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.session_property_definitions._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.session_property_values (
+	project_id BIGINT NOT NULL, 
+	key TEXT NOT NULL, 
+	value TEXT NOT NULL, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT session_property_values_pkey PRIMARY KEY (project_id, key, value)
+);
+COMMENT ON TABLE {data}.session_property_values IS 'Values of session properties, as the server lists them.';
+COMMENT ON COLUMN {data}.session_property_values.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.session_property_values.key IS 'Name of the property.';
+COMMENT ON COLUMN {data}.session_property_values.value IS 'The value: text as it is, anything else as JSON.';
+COMMENT ON COLUMN {data}.session_property_values.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.session_property_values._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.session_property_values._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.session_property_values._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.session_property_values._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.session_property_values._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.session_property_values._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.session_recording_playlist_items (
+	project_id BIGINT NOT NULL, 
+	short_id TEXT NOT NULL, 
+	recording_id TEXT NOT NULL, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT session_recording_playlist_items_pkey PRIMARY KEY (project_id, short_id, recording_id)
+);
+COMMENT ON TABLE {data}.session_recording_playlist_items IS 'Which recordings are in which collection. A saved filter has no items.';
+COMMENT ON COLUMN {data}.session_recording_playlist_items.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.session_recording_playlist_items.short_id IS 'Short id of the playlist.';
+COMMENT ON COLUMN {data}.session_recording_playlist_items.recording_id IS 'Id of the recording, see session_recordings.';
+COMMENT ON COLUMN {data}.session_recording_playlist_items.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.session_recording_playlist_items._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.session_recording_playlist_items._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.session_recording_playlist_items._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.session_recording_playlist_items._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.session_recording_playlist_items._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.session_recording_playlist_items._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.session_recording_playlists (
+	project_id BIGINT NOT NULL, 
+	short_id TEXT NOT NULL, 
+	id BIGINT, 
+	name TEXT, 
+	derived_name TEXT, 
+	description TEXT, 
+	type TEXT, 
+	pinned BOOLEAN, 
+	deleted BOOLEAN, 
+	filters JSONB, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	last_modified_at TIMESTAMP WITH TIME ZONE, 
+	last_modified_by BIGINT, 
+	recordings_counts JSONB, 
+	is_synthetic BOOLEAN, 
+	user_access_level TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT session_recording_playlists_pkey PRIMARY KEY (project_id, short_id)
+);
+COMMENT ON TABLE {data}.session_recording_playlists IS 'One row per playlist of recordings: a collection, or a saved filter.';
+COMMENT ON COLUMN {data}.session_recording_playlists.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.session_recording_playlists.short_id IS 'Short id, as addresses have it.';
+COMMENT ON COLUMN {data}.session_recording_playlists.id IS 'PostHog''s numeric id.';
+COMMENT ON COLUMN {data}.session_recording_playlists.name IS 'Name.';
+COMMENT ON COLUMN {data}.session_recording_playlists.derived_name IS 'Name made from the filters.';
+COMMENT ON COLUMN {data}.session_recording_playlists.description IS 'Description.';
+COMMENT ON COLUMN {data}.session_recording_playlists.type IS 'collection or filters; null on old servers.';
+COMMENT ON COLUMN {data}.session_recording_playlists.pinned IS 'Whether it is pinned.';
+COMMENT ON COLUMN {data}.session_recording_playlists.deleted IS 'Whether a user deleted it.';
+COMMENT ON COLUMN {data}.session_recording_playlists.filters IS 'The saved filter, as JSON.';
+COMMENT ON COLUMN {data}.session_recording_playlists.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.session_recording_playlists.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.session_recording_playlists.last_modified_at IS 'When a user last changed it.';
+COMMENT ON COLUMN {data}.session_recording_playlists.last_modified_by IS 'Id of that user, see users.';
+COMMENT ON COLUMN {data}.session_recording_playlists.recordings_counts IS 'How many recordings it has, as JSON; counted now and then.';
+COMMENT ON COLUMN {data}.session_recording_playlists.is_synthetic IS 'Whether PostHog made it.';
+COMMENT ON COLUMN {data}.session_recording_playlists.user_access_level IS 'What the key''s owner may do.';
+COMMENT ON COLUMN {data}.session_recording_playlists.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.session_recording_playlists._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.session_recording_playlists._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.session_recording_playlists._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.session_recording_playlists._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.session_recording_playlists._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.session_recording_playlists._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.share_passwords (
+	project_id BIGINT NOT NULL, 
+	resource_type TEXT NOT NULL, 
+	resource_id TEXT NOT NULL, 
+	id TEXT NOT NULL, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	note TEXT, 
+	created_by_email TEXT, 
+	is_active BOOLEAN, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT share_passwords_pkey PRIMARY KEY (project_id, resource_type, resource_id, id)
+);
+COMMENT ON TABLE {data}.share_passwords IS 'One row per active password of a shared recording or insight; never the password.';
+COMMENT ON COLUMN {data}.share_passwords.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.share_passwords.resource_type IS 'recording or insight.';
+COMMENT ON COLUMN {data}.share_passwords.resource_id IS 'Id of the recording or insight, as text.';
+COMMENT ON COLUMN {data}.share_passwords.id IS 'PostHog''s id of the password.';
+COMMENT ON COLUMN {data}.share_passwords.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.share_passwords.note IS 'Note.';
+COMMENT ON COLUMN {data}.share_passwords.created_by_email IS 'Email of who made it, or deleted user.';
+COMMENT ON COLUMN {data}.share_passwords.is_active IS 'Whether it opens anything.';
+COMMENT ON COLUMN {data}.share_passwords.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.share_passwords._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.share_passwords._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.share_passwords._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.share_passwords._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.share_passwords._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.share_passwords._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.sharing_configurations (
+	project_id BIGINT NOT NULL, 
+	resource_type TEXT NOT NULL, 
+	resource_id TEXT NOT NULL, 
+	enabled BOOLEAN, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	access_token_sha256 TEXT, 
+	settings JSONB, 
+	password_required BOOLEAN, 
+	user_access_level TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT sharing_configurations_pkey PRIMARY KEY (project_id, resource_type, resource_id)
+);
+COMMENT ON TABLE {data}.sharing_configurations IS 'One row per recording or insight that was asked about: whether anyone with a link may open it.';
+COMMENT ON COLUMN {data}.sharing_configurations.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.sharing_configurations.resource_type IS 'recording or insight.';
+COMMENT ON COLUMN {data}.sharing_configurations.resource_id IS 'Id of the recording or insight, as text.';
+COMMENT ON COLUMN {data}.sharing_configurations.enabled IS 'Whether it is shared.';
+COMMENT ON COLUMN {data}.sharing_configurations.created_at IS 'When sharing was set up; null: it never was.';
+COMMENT ON COLUMN {data}.sharing_configurations.access_token_sha256 IS 'SHA-256 of the token in the link, in hexadecimal; null where nothing is shared.';
+COMMENT ON COLUMN {data}.sharing_configurations.settings IS 'How it is shown, as JSON.';
+COMMENT ON COLUMN {data}.sharing_configurations.password_required IS 'Whether it asks a password.';
+COMMENT ON COLUMN {data}.sharing_configurations.user_access_level IS 'What the key''s owner may do.';
+COMMENT ON COLUMN {data}.sharing_configurations.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.sharing_configurations._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.sharing_configurations._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.sharing_configurations._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.sharing_configurations._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.sharing_configurations._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.sharing_configurations._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.subscriptions (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	dashboard BIGINT, 
+	insight BIGINT, 
+	insight_short_id TEXT, 
+	resource_name TEXT, 
+	target_type TEXT, 
+	target_value TEXT, 
+	frequency TEXT, 
+	interval BIGINT, 
+	byweekday TEXT[], 
+	bysetpos BIGINT, 
+	count BIGINT, 
+	start_date TIMESTAMP WITH TIME ZONE, 
+	until_date TIMESTAMP WITH TIME ZONE, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	deleted BOOLEAN, 
+	title TEXT, 
+	summary TEXT, 
+	next_delivery_date TIMESTAMP WITH TIME ZONE, 
+	invite_message TEXT, 
+	content_type TEXT, 
+	dashboard_export_insights JSONB, 
+	prompt TEXT, 
+	ai_config JSONB, 
+	enabled BOOLEAN, 
+	integration_id BIGINT, 
+	summary_enabled BOOLEAN, 
+	summary_prompt_guide TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT subscriptions_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.subscriptions IS 'One row per subscription to an insight or a dashboard, also those switched off.';
+COMMENT ON COLUMN {data}.subscriptions.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.subscriptions.id IS 'PostHog''s id of the subscription.';
+COMMENT ON COLUMN {data}.subscriptions.dashboard IS 'Id of the dashboard that is sent, if it is one.';
+COMMENT ON COLUMN {data}.subscriptions.insight IS 'Id of the insight that is sent, if it is one.';
+COMMENT ON COLUMN {data}.subscriptions.insight_short_id IS 'Its short id.';
+COMMENT ON COLUMN {data}.subscriptions.resource_name IS 'Name of what is sent.';
+COMMENT ON COLUMN {data}.subscriptions.target_type IS 'email, slack or webhook.';
+COMMENT ON COLUMN {data}.subscriptions.target_value IS 'Emails with commas, or a Slack channel. A webhook''s address is a secret: of it only sha256: and a hash in hexadecimal are kept.';
+COMMENT ON COLUMN {data}.subscriptions.frequency IS 'daily, weekly, monthly or yearly.';
+COMMENT ON COLUMN {data}.subscriptions.interval IS 'Every so many days, weeks, months or years, a count.';
+COMMENT ON COLUMN {data}.subscriptions.byweekday IS 'Days of the week, in English, lower case.';
+COMMENT ON COLUMN {data}.subscriptions.bysetpos IS 'Which of these days in the month; -1 is the last.';
+COMMENT ON COLUMN {data}.subscriptions.count IS 'How often it is sent at most.';
+COMMENT ON COLUMN {data}.subscriptions.start_date IS 'When it begins; also the time of day it is sent.';
+COMMENT ON COLUMN {data}.subscriptions.until_date IS 'When it ends.';
+COMMENT ON COLUMN {data}.subscriptions.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.subscriptions.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.subscriptions.deleted IS 'Whether a user deleted it; it can still be read.';
+COMMENT ON COLUMN {data}.subscriptions.title IS 'Title.';
+COMMENT ON COLUMN {data}.subscriptions.summary IS 'The schedule in words; made by the server, whose words change with its version.';
+COMMENT ON COLUMN {data}.subscriptions.next_delivery_date IS 'When it is sent next; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.subscriptions.invite_message IS 'Always null when it is read.';
+COMMENT ON COLUMN {data}.subscriptions.content_type IS 'What is sent.';
+COMMENT ON COLUMN {data}.subscriptions.dashboard_export_insights IS 'Ids of the dashboard''s insights that are sent, as JSON.';
+COMMENT ON COLUMN {data}.subscriptions.prompt IS 'Prompt of a text made for it.';
+COMMENT ON COLUMN {data}.subscriptions.ai_config IS 'How that text is made, as JSON.';
+COMMENT ON COLUMN {data}.subscriptions.enabled IS 'Whether it is sent.';
+COMMENT ON COLUMN {data}.subscriptions.integration_id IS 'Id of the Slack integration.';
+COMMENT ON COLUMN {data}.subscriptions.summary_enabled IS 'Whether a summary is sent.';
+COMMENT ON COLUMN {data}.subscriptions.summary_prompt_guide IS 'How it is to be written.';
+COMMENT ON COLUMN {data}.subscriptions.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.subscriptions._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.subscriptions._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.subscriptions._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.subscriptions._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.subscriptions._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.subscriptions._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.users (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	uuid UUID, 
+	distinct_id TEXT, 
+	first_name TEXT, 
+	last_name TEXT, 
+	email TEXT, 
+	is_email_verified BOOLEAN, 
+	hedgehog_config JSONB, 
+	role_at_organization TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT users_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.users IS 'One row per user of PostHog that another row names, as last seen there.';
+COMMENT ON COLUMN {data}.users.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.users.id IS 'PostHog''s numeric id of the user.';
+COMMENT ON COLUMN {data}.users.uuid IS 'The user''s uuid.';
+COMMENT ON COLUMN {data}.users.distinct_id IS 'The user''s own distinct id.';
+COMMENT ON COLUMN {data}.users.first_name IS 'First name.';
+COMMENT ON COLUMN {data}.users.last_name IS 'Last name.';
+COMMENT ON COLUMN {data}.users.email IS 'Email address.';
+COMMENT ON COLUMN {data}.users.is_email_verified IS 'Whether it is verified.';
+COMMENT ON COLUMN {data}.users.hedgehog_config IS 'The user''s hedgehog, as JSON.';
+COMMENT ON COLUMN {data}.users.role_at_organization IS 'Role, as the user named it.';
+COMMENT ON COLUMN {data}.users.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.users._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.users._observed_at IS 'When the request of this content went out.';
+COMMENT ON COLUMN {data}.users._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.users._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.users._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.users._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {book}.hosts (
+	host TEXT NOT NULL, 
+	since TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT hosts_pkey PRIMARY KEY (host)
+);
+COMMENT ON TABLE {book}.hosts IS 'The source of this deployment: one server, under one address or several.';
+COMMENT ON COLUMN {book}.hosts.host IS 'Address of the source, as POSTHOG_HOST has it.';
+COMMENT ON COLUMN {book}.hosts.since IS 'When something was first read from there.';
+CREATE TABLE {book}.checks (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	record_key TEXT NOT NULL, 
+	checked_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT checks_pkey PRIMARY KEY (project_id, stream, record_key)
+);
+COMMENT ON TABLE {book}.checks IS 'When each resource of a stream that is read in rotation had its last turn.';
+COMMENT ON COLUMN {book}.checks.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.checks.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.checks.record_key IS 'Key of the record that was asked about.';
+COMMENT ON COLUMN {book}.checks.checked_at IS 'When it was last asked about.';
+COMMENT ON COLUMN {book}.checkpoints.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `snapshot`: all of it; `rotation`: some of it in turn; `rejects`: what was set aside.';
+COMMENT ON COLUMN {book}.leases.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `snapshot`: all of it; `rotation`: some of it in turn; `rejects`: what was set aside.';
+COMMENT ON COLUMN {book}.runs.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `snapshot`: all of it; `rotation`: some of it in turn; `rejects`: what was set aside.';
+COMMENT ON COLUMN {book}.suspects.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `snapshot`: all of it; `rotation`: some of it in turn; `rejects`: what was set aside.';
+CREATE VIEW {data}."publicly_shared_now" AS 
+        SELECT
+            c.project_id,
+            c.resource_type,
+            c.resource_id,
+            coalesce(
+                nullif(i.name, ''), nullif(i.derived_name, ''),
+                nullif(p.name, ''), r.distinct_id
+            ) AS name,
+            c.created_at AS shared_since,
+            coalesce(c.password_required, false) AS password_protected,
+            (
+                SELECT count(*)
+                FROM {data}.share_passwords AS s
+                WHERE s.project_id = c.project_id
+                    AND s.resource_type = c.resource_type
+                    AND s.resource_id = c.resource_id
+                    AND s.is_active IS NOT FALSE
+                    AND s._deleted_at IS NULL
+            ) AS passwords,
+            u.email AS created_by_email,
+            k.checked_at
+        FROM {data}.sharing_configurations AS c
+        LEFT JOIN {data}.insights AS i
+            ON c.resource_type = 'insight'
+            AND i.project_id = c.project_id
+            AND i.id::text = c.resource_id
+        LEFT JOIN {data}.users AS u
+            ON u.project_id = i.project_id
+            AND u.id = i.created_by
+        LEFT JOIN {data}.session_recordings AS r
+            ON c.resource_type = 'recording'
+            AND r.project_id = c.project_id
+            AND r.id = c.resource_id
+        LEFT JOIN {data}.persons AS p
+            ON p.project_id = r.project_id
+            AND p.uuid = r.person_uuid
+        LEFT JOIN {book}.checks AS k
+            ON k.project_id = c.project_id
+            AND k.stream = c.resource_type || '_sharing'
+            AND k.record_key = c.resource_id
+        WHERE c.enabled
+            AND c._deleted_at IS NULL
+            AND i._deleted_at IS NULL
+            AND i.deleted IS NOT TRUE
+            AND r._deleted_at IS NULL
+            AND r._expired_at IS NULL;
+COMMENT ON VIEW {data}."publicly_shared_now" IS 'Everything that anyone with a link can open now, as far as it was asked about.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."project_id" IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."resource_type" IS 'recording or insight.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."resource_id" IS 'Id of the recording or insight, as text.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."name" IS 'Name of the insight, given or derived; of a recording the person''s name, else the distinct id.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."shared_since" IS 'When sharing was set up, or its link last exchanged.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."password_protected" IS 'Whether it asks a password.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."passwords" IS 'Active passwords, a count.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."created_by_email" IS 'Email of who made the insight; null for a recording.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."checked_at" IS 'When PostHog was last asked about it.';
+CREATE VIEW {data}."subscription_schedule" AS 
+        SELECT
+            s.project_id,
+            s.id,
+            s.title,
+            CASE
+                WHEN s.insight IS NOT NULL THEN 'insight'
+                WHEN s.dashboard IS NOT NULL THEN 'dashboard'
+            END AS resource_type,
+            coalesce(s.insight, s.dashboard) AS resource_id,
+            coalesce(
+                nullif(s.resource_name, ''), nullif(i.name, ''), nullif(i.derived_name, '')
+            ) AS name,
+            s.target_type,
+            s.target_value,
+            words.every || coalesce(
+                CASE
+                    WHEN s.bysetpos IS NOT NULL AND words.days IS NOT NULL THEN
+                        ' on the ' || words.place || ' ' || words.days
+                    WHEN words.days = 'day' THEN ' on every day'
+                    ELSE ' on ' || words.days
+                END,
+                ''
+            ) AS schedule,
+            s.next_delivery_date,
+            s.until_date,
+            u.email AS created_by_email
+        FROM {data}.subscriptions AS s
+        LEFT JOIN {data}.insights AS i
+            ON i.project_id = s.project_id
+            AND i.id = s.insight
+        LEFT JOIN {data}.users AS u
+            ON u.project_id = s.project_id
+            AND u.id = s.created_by
+        CROSS JOIN LATERAL (
+            SELECT
+                CASE s.frequency
+                    WHEN 'daily' THEN 'day'
+                    WHEN 'weekly' THEN 'week'
+                    WHEN 'monthly' THEN 'month'
+                    WHEN 'yearly' THEN 'year'
+                END AS unit,
+                cardinality(s.byweekday) AS days,
+                CASE WHEN s.bysetpos IS NULL THEN ' and ' ELSE ' or ' END AS last_and
+        ) AS parts
+        CROSS JOIN LATERAL (
+            SELECT
+                CASE
+                    WHEN parts.unit IS NULL AND s.interval > 1 THEN
+                        s.frequency || ', every ' || s.interval
+                    WHEN parts.unit IS NULL THEN s.frequency
+                    WHEN s.interval > 1 THEN 'every ' || s.interval || ' ' || parts.unit || 's'
+                    ELSE 'every ' || parts.unit
+                END AS every,
+                CASE
+                    WHEN parts.days >= 7 THEN 'day'
+                    WHEN parts.days > 1 THEN
+                        initcap(array_to_string(s.byweekday[:parts.days - 1], ', '))
+                        || parts.last_and || initcap(s.byweekday[parts.days])
+                    WHEN parts.days = 1 THEN initcap(s.byweekday[1])
+                END AS days,
+                CASE
+                    WHEN s.bysetpos = -1 THEN 'last'
+                    WHEN s.bysetpos BETWEEN 1 AND 4 THEN
+                        (ARRAY['first', 'second', 'third', 'fourth'])[s.bysetpos::integer]
+                    ELSE s.bysetpos || 'th'
+                END AS place
+        ) AS words
+        WHERE s._deleted_at IS NULL
+            AND s.deleted IS NOT TRUE
+            AND s.enabled IS NOT FALSE;
+COMMENT ON VIEW {data}."subscription_schedule" IS 'What is sent to whom, how often and when next; without subscriptions that are deleted or switched off.';
+COMMENT ON COLUMN {data}."subscription_schedule"."project_id" IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}."subscription_schedule"."id" IS 'PostHog''s id of the subscription.';
+COMMENT ON COLUMN {data}."subscription_schedule"."title" IS 'Title.';
+COMMENT ON COLUMN {data}."subscription_schedule"."resource_type" IS 'insight or dashboard.';
+COMMENT ON COLUMN {data}."subscription_schedule"."resource_id" IS 'Id of the insight or dashboard.';
+COMMENT ON COLUMN {data}."subscription_schedule"."name" IS 'Name of the insight or dashboard, where it is known.';
+COMMENT ON COLUMN {data}."subscription_schedule"."target_type" IS 'email, slack or webhook.';
+COMMENT ON COLUMN {data}."subscription_schedule"."target_value" IS 'Emails with commas, a Slack channel, or the hash of a webhook''s address.';
+COMMENT ON COLUMN {data}."subscription_schedule"."schedule" IS 'How often, in words.';
+COMMENT ON COLUMN {data}."subscription_schedule"."next_delivery_date" IS 'When it is sent next, as last stored: it moves by itself, and that alone is not stored.';
+COMMENT ON COLUMN {data}."subscription_schedule"."until_date" IS 'When it ends.';
+COMMENT ON COLUMN {data}."subscription_schedule"."created_by_email" IS 'Email of who made it.';
+CREATE VIEW {data}."recording_overview" AS 
+        SELECT
+            r.project_id,
+            r.id,
+            r.start_time,
+            r.distinct_id,
+            p.name AS person_name,
+            coalesce(p.properties ->> 'email', r.email) AS person_email,
+            r.recording_duration,
+            r.active_seconds,
+            r.inactive_seconds,
+            r.click_count,
+            r.keypress_count,
+            r.mouse_activity_count,
+            r.console_log_count,
+            r.console_warn_count,
+            r.console_error_count,
+            r.start_url,
+            coalesce(l.playlists, 0) AS playlists,
+            c.enabled AS shared
+        FROM {data}.session_recordings AS r
+        LEFT JOIN {data}.persons AS p
+            ON p.project_id = r.project_id
+            AND p.uuid = r.person_uuid
+        LEFT JOIN (
+            SELECT i.project_id, i.recording_id, count(*) AS playlists
+            FROM {data}.session_recording_playlist_items AS i
+            JOIN {data}.session_recording_playlists AS l USING (project_id, short_id)
+            WHERE i._deleted_at IS NULL
+                AND l._deleted_at IS NULL
+                AND l.deleted IS NOT TRUE
+            GROUP BY i.project_id, i.recording_id
+        ) AS l
+            ON l.project_id = r.project_id
+            AND l.recording_id = r.id
+        LEFT JOIN {data}.sharing_configurations AS c
+            ON c.project_id = r.project_id
+            AND c.resource_type = 'recording'
+            AND c.resource_id = r.id
+            AND c._deleted_at IS NULL
+        WHERE r._deleted_at IS NULL
+            AND r._expired_at IS NULL;
+COMMENT ON VIEW {data}."recording_overview" IS 'One row per recording that is still there, with its person, and where it shows up.';
+COMMENT ON COLUMN {data}."recording_overview"."project_id" IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}."recording_overview"."id" IS 'Session id.';
+COMMENT ON COLUMN {data}."recording_overview"."start_time" IS 'Start of the session, by the client''s clock.';
+COMMENT ON COLUMN {data}."recording_overview"."distinct_id" IS 'The distinct id that made the recording.';
+COMMENT ON COLUMN {data}."recording_overview"."person_name" IS 'Display name of the person; null when PostHog knows none.';
+COMMENT ON COLUMN {data}."recording_overview"."person_email" IS 'The person''s property email.';
+COMMENT ON COLUMN {data}."recording_overview"."recording_duration" IS 'Length of the recording, in seconds.';
+COMMENT ON COLUMN {data}."recording_overview"."active_seconds" IS 'Time with activity, in seconds.';
+COMMENT ON COLUMN {data}."recording_overview"."inactive_seconds" IS 'Time without activity, in seconds.';
+COMMENT ON COLUMN {data}."recording_overview"."click_count" IS 'Clicks, a count.';
+COMMENT ON COLUMN {data}."recording_overview"."keypress_count" IS 'Key presses, a count.';
+COMMENT ON COLUMN {data}."recording_overview"."mouse_activity_count" IS 'Mouse events, a count.';
+COMMENT ON COLUMN {data}."recording_overview"."console_log_count" IS 'Console lines of level log, a count.';
+COMMENT ON COLUMN {data}."recording_overview"."console_warn_count" IS 'Console lines of level warn, a count.';
+COMMENT ON COLUMN {data}."recording_overview"."console_error_count" IS 'Console lines of level error, a count.';
+COMMENT ON COLUMN {data}."recording_overview"."start_url" IS 'First URL, cut at 512 characters by PostHog.';
+COMMENT ON COLUMN {data}."recording_overview"."playlists" IS 'Collections it is in, a count.';
+COMMENT ON COLUMN {data}."recording_overview"."shared" IS 'Whether anyone with a link can open it; null when that was never asked.';
+CREATE TABLE {book}.schedules (
+	name TEXT NOT NULL, 
+	ticked_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	holder UUID, 
+	expires_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT schedules_pkey PRIMARY KEY (name)
+);
+COMMENT ON TABLE {book}.schedules IS 'Which tick of each schedule was the last, for all `serve` of this database.';
+COMMENT ON COLUMN {book}.schedules.name IS 'Name of the schedule; `:prune` is ours.';
+COMMENT ON COLUMN {book}.schedules.ticked_at IS 'The latest tick that was taken, or passed over.';
+COMMENT ON COLUMN {book}.schedules.holder IS 'The `serve` at work on it; null when it is done.';
+COMMENT ON COLUMN {book}.schedules.expires_at IS 'When another `serve` may take it over.';
+ALTER TABLE {book}.runs ADD COLUMN waited_s DOUBLE PRECISION DEFAULT '0' NOT NULL;
+COMMENT ON COLUMN {book}.runs.waited_s IS 'Waited for the request budget, in seconds.';
+ALTER TABLE {book}.checks ADD COLUMN tried_at TIMESTAMP WITH TIME ZONE;
+COMMENT ON COLUMN {book}.checks.tried_at IS 'When it was last asked about in vain: it stays due.';
+ALTER TABLE {book}.checks ALTER COLUMN checked_at DROP NOT NULL;
+COMMENT ON COLUMN {book}.checks.checked_at IS 'When it last had its turn; null before the first.';
+COMMENT ON COLUMN {data}.session_recordings.snapshot_source IS 'web, mobile or unknown; from PostHog''s own servers always web, since their list does not load it.';
+COMMENT ON COLUMN {data}.session_recordings.snapshot_library IS 'Library that recorded; from PostHog''s own servers always null, since their list does not load it.';
+COMMENT ON COLUMN {data}.subscriptions.ai_config IS 'How that text is made, as JSON; of text in it only hash and length.';
+COMMENT ON COLUMN {data}.sharing_configurations.settings IS 'How it is shown, as JSON; of text in it only hash and length.';
+COMMENT ON COLUMN {data}.users.hedgehog_config IS 'The user''s hedgehog, as JSON; of text beside colour, skin, accessories and direction only hash and length.';
+ALTER TABLE {book}.leases ADD COLUMN run_file TEXT;
+COMMENT ON COLUMN {book}.leases.run_file IS 'File that the holder keeps locked while it lives; null when there is none.';
+CREATE TABLE {book}.cuts (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	record_key TEXT NOT NULL, 
+	seen TEXT NOT NULL, 
+	owed BOOLEAN NOT NULL, 
+	noted_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT cuts_pkey PRIMARY KEY (project_id, stream, record_key)
+);
+COMMENT ON TABLE {book}.cuts IS 'Records that the dates of a request cut; the stored ones stayed as they were.';
+COMMENT ON COLUMN {book}.cuts.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.cuts.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.cuts.record_key IS 'Key of the record.';
+COMMENT ON COLUMN {book}.cuts.seen IS 'Hash of what the request showed of it.';
+COMMENT ON COLUMN {book}.cuts.owed IS 'Whether it is still to be asked for by its key.';
+COMMENT ON COLUMN {book}.cuts.noted_at IS 'When this was first seen.';
+COMMENT ON TABLE {data}.sharing_configurations IS 'One row per recording or insight that was checked: whether anyone with a link may open it.';
+COMMENT ON COLUMN {data}.session_recordings._expired_at IS 'When the row was found gone at the source after its expiry time.';
+COMMENT ON COLUMN {data}.subscriptions.invite_message IS 'Always null in the API''s answers.';
+COMMENT ON COLUMN {data}.subscriptions.prompt IS 'Prompt of the generated text.';
+COMMENT ON COLUMN {data}.subscriptions.ai_config IS 'How that text is generated, as JSON; text inside is kept as hash and length.';
+COMMENT ON COLUMN {data}.subscriptions.summary_prompt_guide IS 'How the summary is to be written.';
+COMMENT ON COLUMN {data}.users.is_email_verified IS 'Whether the email address is verified.';
+COMMENT ON COLUMN {data}.users.hedgehog_config IS 'The user''s hedgehog, as JSON; text other than colour, skin, accessories and direction is kept as hash and length.';
+COMMENT ON COLUMN {data}.group_activity.entry IS 'Hash of time and content, because the log has no key.';
+COMMENT ON COLUMN {data}.group_activity.item_id IS 'Id of what it was done to.';
+COMMENT ON COLUMN {data}.group_activity.unread IS 'Whether the key''s owner has not read it.';
+COMMENT ON COLUMN {data}.insights.dashboard_tiles IS 'Its tiles on these, as JSON.';
+COMMENT ON COLUMN {data}.insights.refreshing IS 'Whether its result is being calculated.';
+COMMENT ON COLUMN {data}.session_property_definitions.id IS 'The server''s id of the property: its name.';
+COMMENT ON COLUMN {data}.session_property_definitions.is_numerical IS 'Whether its values are numbers.';
+COMMENT ON COLUMN {data}.sharing_configurations.created_at IS 'When sharing was first set up; null if never.';
+COMMENT ON COLUMN {data}.sharing_configurations.settings IS 'How it is shown, as JSON; text inside is kept as hash and length.';
+COMMENT ON COLUMN {data}.sharing_configurations.password_required IS 'Whether it asks for a password.';
+COMMENT ON COLUMN {data}.share_passwords.is_active IS 'Whether the password is accepted.';
+COMMENT ON COLUMN {data}.session_recordings._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.persons._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.person_distinct_ids._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.subscriptions._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.users._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.group_types._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.groups._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.group_property_definitions._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.group_property_values._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.group_activity._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.insights._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.session_recording_playlists._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.session_recording_playlist_items._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.project_secret_api_keys._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.session_property_definitions._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.session_property_values._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.sharing_configurations._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.share_passwords._observed_at IS 'When the request for this content was sent.';
+COMMENT ON TABLE {book}.leases IS 'Which run works on a unit, and until when; renewed while the run works.';
+COMMENT ON TABLE {book}.checkpoints IS 'Where an unfinished reading of a unit goes on; commits with the rows read so far.';
+COMMENT ON TABLE {book}.watermarks IS 'Which stretches of time are known complete; changes only when a window closes.';
+COMMENT ON TABLE {book}.suspects IS 'Stored records that a reading did not show; each is deleted once it is judged.';
+COMMENT ON TABLE {book}.cuts IS 'Records cut by the dates of a request; their stored rows were left unchanged.';
+COMMENT ON TABLE {book}.checks IS 'When each resource of a rotation, and each suspect, was last checked.';
+COMMENT ON TABLE {book}.request_blocks IS 'How long the server''s last 429 said to wait, for all processes of this database.';
+COMMENT ON TABLE {book}.schedules IS 'The latest tick of each schedule, for all `serve` processes of this database.';
+COMMENT ON COLUMN {book}.checkpoints.fence IS 'Number under which a run may commit; each run gets a higher one.';
+COMMENT ON COLUMN {book}.checkpoints.position IS 'Place from which an unfinished reading goes on, or null.';
+COMMENT ON COLUMN {book}.watermarks.tail_until IS 'Where the next sync begins; null before the first one ends.';
+COMMENT ON COLUMN {book}.watermarks.swept IS 'When each grade of the lookback was last read, by age in s.';
+COMMENT ON COLUMN {book}.runs.id IS 'Id of the run.';
+COMMENT ON COLUMN {book}.runs.rejected IS 'Records newly rejected, a count.';
+COMMENT ON COLUMN {book}.runs.waited_s IS 'Time waited for the request budget, in seconds.';
+COMMENT ON COLUMN {book}.runs.forecast_requests IS 'Requests forecast at the start, a count.';
+COMMENT ON COLUMN {book}.runs.forecast_exact IS 'True if the forecast is an estimate, false if a lower bound.';
+COMMENT ON COLUMN {book}.rejects.payload IS 'The record as received; what Postgres cannot hold is replaced.';
+COMMENT ON COLUMN {book}.rejects.first_seen_at IS 'When it was first rejected.';
+COMMENT ON COLUMN {book}.rejects.last_seen_at IS 'When it was last rejected with this content.';
+COMMENT ON COLUMN {book}.rejects.resolved_at IS 'When it was loaded after all; null until then.';
+COMMENT ON COLUMN {book}.suspects.record_key IS 'Key of a stored record that the reading did not show.';
+COMMENT ON COLUMN {book}.cuts.seen IS 'Hash of the cut record as received.';
+COMMENT ON COLUMN {book}.cuts.owed IS 'Whether it must still be asked for by its key.';
+COMMENT ON COLUMN {book}.cuts.noted_at IS 'When this cut record was first received.';
+COMMENT ON COLUMN {book}.checks.record_key IS 'Key of the record that was checked.';
+COMMENT ON COLUMN {book}.checks.checked_at IS 'When it was last checked; null before the first check.';
+COMMENT ON COLUMN {book}.checks.tried_at IS 'When a check last failed; the record stays due.';
+COMMENT ON COLUMN {book}.hosts.host IS 'Address of the source, as POSTHOG_HOST gives it.';
+COMMENT ON COLUMN {book}.hosts.since IS 'When a run first read from this address.';
+COMMENT ON COLUMN {book}.requests.at IS 'When it was allowed to be sent.';
+COMMENT ON COLUMN {book}.request_blocks.blocked_until IS 'No request of the class is sent before this.';
+COMMENT ON COLUMN {book}.schedules.name IS 'Name of the schedule; `:prune` is the daily cleaning.';
+COMMENT ON COLUMN {book}.schedules.ticked_at IS 'The latest tick that was started or skipped.';
+COMMENT ON COLUMN {book}.schedules.holder IS 'The `serve` that works on the tick; null if none does.';
+COMMENT ON COLUMN {book}.leases.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream.';
+COMMENT ON COLUMN {book}.checkpoints.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream.';
+COMMENT ON COLUMN {book}.runs.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream.';
+COMMENT ON COLUMN {book}.suspects.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream.';
