@@ -51,8 +51,8 @@ class LoadStatements:
     upsert: $1 project_id, $2 observed_at, $3 first place, $4 end of the places, and if
     takes_source_at, $5 the time on which the clocks agreed when the source answered. Returns
     (inserted, updated).
-    any_stored: $1 project_id. Tells whether any staged row is stored; None if the key has several
-    columns.
+    any_stored: $1 project_id. Tells whether any staged row is stored; None if the table does not
+    hold what windows are cut by.
     insert: as upsert, for staged rows of which none is stored.
     sight: $1, $2 as in upsert. Notes which staged rows were seen without a change.
     forget: $1 project_id. Deletes these notes.
@@ -176,7 +176,8 @@ def expires_by_rule(expiry: Expiry, source: str, days: str) -> str:
 
 
 def _any_stored(spec: TableSpec, table: str, staging: str) -> str | None:
-    if len(spec.key) != 1:
+    # Of a stretch of time often none is stored. Of other tables some nearly always are.
+    if spec.started is None or len(spec.key) != 1:
         return None
     key = quoted(spec.key[0])
     # As an array of keys: a join would look up each key separately and take much longer.
