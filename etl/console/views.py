@@ -13,6 +13,7 @@ from rich.text import Text
 from etl.console.table import Table, console, say
 from etl.loaders.parents import RotationState
 from etl.loaders.queue import Jobs
+from etl.loaders.row_counts import Count
 from etl.runs.check import Finding
 from etl.runs.report import Report
 from etl.runs.unit_forecast import UnitForecast
@@ -55,12 +56,15 @@ def show_reports(reports: Sequence[Report]) -> None:
     for report in reports:
         if report.ending.reason:
             say(out, Text(f"{report.stream}: {report.ending.reason}"))
-    now: dict[int | str, dict[str, int]] = {}
+    now: dict[int | str, dict[str, Count]] = {}
     for report in reports:
         now.setdefault(report.project_id, {}).update(report.rows)
     for project_id, counts in now.items():
         if counts:
-            rows = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+            rows = ", ".join(
+                f"{name} {'' if count.exact else 'about '}{count.rows:,}"
+                for name, count in counts.items()
+            )
             of = f" in {project_id}" if len(now) > 1 else ""
             say(out, Text(f"Rows now{of}: {rows}"))
 

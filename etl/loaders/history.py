@@ -32,6 +32,7 @@ from etl.errors import DestinationError
 from etl.loaders.database import Database
 from etl.loaders.driver import driver_of
 from etl.loaders.leases import Lease, Unit, new_run
+from etl.loaders.row_counts import COUNTED_ROWS, Count, estimate, large_tables
 from etl.loaders.statements import expires_by_rule, quoted
 from etl.loaders.tables import Tables
 
@@ -432,17 +433,24 @@ class History:
             )
             return list(found.scalars())
 
-    async def row_counts(self, project_id: int, names: Sequence[str]) -> Mapping[str, int]:
-        """Return how many rows of the project each data table holds. Raises DestinationError."""
+    async def row_counts(
+        self, project_id: int, names: Sequence[str], counted_rows: int = COUNTED_ROWS
+    ) -> Mapping[str, Count]:
+        """Return how many rows of the project each data table holds. Raises DestinationError.
+
+        For a table with over `counted_rows` rows it is the server's own estimate.
+        """
         counts = {}
         async with self._database.transaction() as connection:
+            large = await large_tables(connection, self._tables.schema, counted_rows)
             for name in names:
                 table = self._tables.data[name]
-                counts[name] = (
-                    await connection.execute(
-                        select(func.count()).where(table.c.project_id == project_id, *alive(table))
-                    )
-                ).scalar_one()
+                own = [table.c.project_id == project_id]
+                if name in large:
+                    counts[name] = await estimate(connection, table, own)
+                    continue
+                found = await connection.execute(select(func.count()).where(*own, *alive(table)))
+                counts[name] = Count(found.scalar_one())
         return counts
 
 

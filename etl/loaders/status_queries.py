@@ -8,37 +8,24 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Label,
-    Table,
     and_,
     func,
     literal,
     select,
-    text,
     true,
     tuple_,
     union_all,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from etl.loaders.database import Database
 from etl.loaders.history import alive
+from etl.loaders.row_counts import COUNTED_ROWS, Count, estimate, large_tables
 from etl.loaders.tables import Tables
 
-# The rows of a larger table are estimated: showing a page must not cost as much as a sync.
-COUNTED_ROWS = 1_000_000
 _BACKFILL_RUNS = 2_000
 
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many rows of a project a table holds, without deleted ones; or an estimate of it."""
-
-    rows: int
-    exact: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,45 +155,24 @@ class StatusQueries:
         """
         counts: dict[tuple[int, str], Count] = {}
         async with self._database.transaction() as connection:
-            large = await self._large(connection, counted_rows)
+            large = await large_tables(connection, self._tables.schema, counted_rows)
             for share in shares:
                 table = self._tables.data[share.table]
                 own = [table.c[name] == value for name, value in share.where.items()]
                 if share.table in large:
                     for project_id in share.projects:
                         mine = [*own, table.c.project_id == project_id]
-                        rows = await self._estimate(connection, table, mine)
-                        counts[project_id, share.stream] = Count(rows, False)
+                        counts[project_id, share.stream] = await estimate(connection, table, mine)
                     continue
                 found = await connection.execute(
                     select(table.c.project_id, func.count())
                     .where(*own, *alive(table))
                     .group_by(table.c.project_id)
                 )
-                counts |= {(row[0], share.stream): Count(row[1], True) for row in found}
+                counts |= {(row[0], share.stream): Count(row[1]) for row in found}
         return counts
 
     def _held(self) -> Label[bool]:
         runs, leases = self._tables.runs, self._tables.leases
         alive = and_(leases.c.holder == runs.c.id, leases.c.expires_at >= func.clock_timestamp())
         return select(leases.c.holder).where(alive).correlate(runs).exists().label("held")
-
-    async def _large(self, connection: AsyncConnection, counted_rows: int) -> set[str]:
-        found = await connection.execute(
-            text(
-                "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-                "WHERE n.nspname = :schema AND c.reltuples > :rows"
-            ),
-            {"schema": self._tables.schema, "rows": counted_rows},
-        )
-        return set(found.scalars())
-
-    async def _estimate(
-        self, connection: AsyncConnection, table: Table, own: Sequence[ColumnElement[bool]]
-    ) -> int:
-        # Not `alive`: the server has no statistics of that expression.
-        marks = [table.c[name] for name in ("_deleted_at", "_expired_at") if name in table.c]
-        query = select(table.c.project_id).where(*own, *(mark.is_(None) for mark in marks))
-        compiled = query.compile(connection.sync_connection, compile_kwargs={"literal_binds": True})
-        plan = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}")
-        return int(plan.scalar_one()[0]["Plan"]["Plan Rows"])

@@ -21,6 +21,7 @@ from etl.errors import (
     StreamUnavailable,
 )
 from etl.loaders.loader import ExpiringCounts, UnseenCounts
+from etl.loaders.row_counts import Count
 
 SUCCEEDED, PARTIAL, PAUSED, FAILED, HELD = "succeeded", "partial", "paused", "failed", "held"
 
@@ -60,7 +61,7 @@ class Report:
     complete_until: datetime | None = None
     forecast_requests: int | None = None
     forecast_exact: bool | None = None
-    rows: Mapping[str, int] = field(default_factory=dict)
+    rows: Mapping[str, Count] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as a JSON document."""
@@ -83,7 +84,8 @@ class Report:
             "forecast_requests": self.forecast_requests,
             "forecast_exact": self.forecast_exact,
             "complete_until": _text(self.complete_until),
-            "rows": dict(self.rows),
+            "rows": {name: count.rows for name, count in self.rows.items()},
+            "rows_estimated": [name for name, count in self.rows.items() if not count.exact],
         }
 
 

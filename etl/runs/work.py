@@ -21,6 +21,7 @@ from etl.loaders.history import History, Watermark
 from etl.loaders.leases import Leases, Unit
 from etl.loaders.loader import Loader
 from etl.loaders.parents import ParentRows
+from etl.loaders.row_counts import Count
 
 _log = structlog.get_logger(__name__)
 
@@ -128,7 +129,7 @@ def text_of(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 
 
-async def rows_now(tools: Tools, stream: Stream, project_id: int) -> Mapping[str, int]:
+async def rows_now(tools: Tools, stream: Stream, project_id: int) -> Mapping[str, Count]:
     """Return how many rows each of the stream's tables holds. Raises DestinationError."""
     names = [table.name for table in stream.tables]
     return await tools.history.row_counts(project_id, names)

@@ -12,7 +12,9 @@ import pytest_asyncio
 
 from etl.loaders.address import parse_database_url
 from etl.loaders.database import Database, Timeouts
-from etl.loaders.status_queries import Count, StatusQueries
+from etl.loaders.history import History
+from etl.loaders.row_counts import Count
+from etl.loaders.status_queries import StatusQueries
 from etl.loaders.tables import Tables
 from etl.service.page.overview import share_of
 from tests.support.page import KEY, WINDOWS, books_of, put_trouble, served_page
@@ -137,7 +139,7 @@ async def test_a_database_without_tables_is_said_on_the_page(empty_dsn: str) -> 
 
 
 async def test_large_tables_are_estimated_and_small_ones_counted(dsn: str) -> None:
-    """By project; the server's estimate is near enough after an ANALYZE."""
+    """By project; the server's estimate is near enough after an ANALYZE. Reports count so, too."""
     stamps = "now(), now(), now(), 1, CASE WHEN n % 10 = 0 THEN now() END"
     columns = "_observed_at, _first_seen_at, _updated_at, _xid, _deleted_at"
     connection = await asyncpg.connect(dsn)
@@ -159,15 +161,20 @@ async def test_large_tables_are_estimated_and_small_ones_counted(dsn: str) -> No
         glance = StatusQueries(database, Tables("posthog"))
         exact = await glance.row_counts(wanted)
         rough = await glance.row_counts(wanted, counted_rows=1000)
+        history = History(database, Tables("posthog"))
+        reported = await history.row_counts(1, ["insights"])
+        roughly_reported = await history.row_counts(1, ["insights"], counted_rows=1000)
     finally:
         await database.close()
     assert exact == {
-        (1, "insights"): Count(800, True),
-        (2, "insights"): Count(1000, True),
-        (1, "insight_sharing"): Count(27, True),
+        (1, "insights"): Count(800),
+        (2, "insights"): Count(1000),
+        (1, "insight_sharing"): Count(27),
     }
-    assert rough[1, "insight_sharing"] == Count(27, True)
+    assert rough[1, "insight_sharing"] == Count(27)
     assert not rough[1, "insights"].exact
+    assert reported == {"insights": Count(800)}
+    assert roughly_reported == {"insights": rough[1, "insights"]}
     assert 600 <= rough[1, "insights"].rows <= 1200
     assert [share.table for share in wanted] == ["insights", "sharing_configurations", "groups"]
 

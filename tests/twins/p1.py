@@ -87,12 +87,13 @@ TWINS = [
     Twin(
         name="the migration is not one transaction",
         promise="P1",
-        file="etl/loaders/migrate.py",
-        find="    async with database.transaction(patient) as connection:\n",
-        replace="    async with database.transaction() as early:\n"
-        "        for name in (tables.schema, tables.bookkeeping):\n"
-        "            await early.execute(CreateSchema(name, if_not_exists=True))\n"
-        "    async with database.transaction(patient) as connection:\n",
+        file="etl/loaders/fresh.py",
+        find="        for name in names.values():\n",
+        replace="        async with database.transaction() as early:\n"
+        "            for name in names.values():\n"
+        "                made = f'CREATE SCHEMA IF NOT EXISTS {quoted(name)}'\n"
+        "                await (await driver_of(early)).execute(made)\n"
+        "        for name in names.values():\n",
         caught_by=_CRASH
         + "test_a_run_killed_in_migration_leaves_nothing_of_it[between two tables]",
     ),

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.core.coverage import Coverage, Span
-from etl.loaders.status_queries import Count
+from etl.loaders.row_counts import Count
 from etl.logs import Redactor
 from etl.service.page import words
 from etl.service.page.calendar import COMPLETE, MISSING, PARTLY, RUNNING, calendar

@@ -34,6 +34,7 @@ from etl.errors import (
     Throttled,
     exit_code_of,
 )
+from etl.loaders.row_counts import Count
 from etl.runs.report import Ending, Report, Tally, defect_ending, ending_of, ending_of_tally
 
 ENDINGS: list[tuple[EtlError, str, int]] = [
@@ -113,7 +114,7 @@ def test_a_report_is_a_json_document() -> None:
         records_read=10,
         rejected=1,
         paused_until=datetime(2026, 5, 4, 12, tzinfo=UTC),
-        rows={"persons": 3},
+        rows={"persons": Count(3), "groups": Count(9, exact=False)},
     )
     document = json.loads(json.dumps(report.as_json()))
     assert document == {
@@ -135,5 +136,6 @@ def test_a_report_is_a_json_document() -> None:
         "forecast_requests": None,
         "forecast_exact": None,
         "complete_until": None,
-        "rows": {"persons": 3},
+        "rows": {"persons": 3, "groups": 9},
+        "rows_estimated": ["groups"],
     }

@@ -14,7 +14,8 @@ from etl.core.statuses import PAUSED, RUNNING
 from etl.errors import DestinationUnavailable
 from etl.loaders.history import History
 from etl.loaders.queue import count_jobs
-from etl.loaders.status_queries import Count, StatusQueries
+from etl.loaders.row_counts import Count
+from etl.loaders.status_queries import StatusQueries
 from etl.service.page.overview import (
     Bar,
     Books,

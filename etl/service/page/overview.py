@@ -15,7 +15,8 @@ from etl.core.expected import Counted, unaccounted_of
 from etl.core.statuses import DIED, FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED
 from etl.core.stream import Mode
 from etl.loaders.queue import Jobs
-from etl.loaders.status_queries import Count, Share
+from etl.loaders.row_counts import Count
+from etl.loaders.status_queries import Share
 from etl.service.page.calendar import Calendar, calendar
 from etl.service.page.pace import Pace, pace_of, span_of
 from etl.service.page.words import plural

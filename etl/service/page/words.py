@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from etl.loaders.status_queries import Count
+from etl.loaders.row_counts import Count
 
 NONE = "-"
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
