@@ -15,7 +15,7 @@ from urllib.parse import quote
 from msgspec import Raw
 
 from etl.core.budget import CRUD
-from etl.core.page import Batch, Page, Row, TypedRecord
+from etl.core.page import Batch, Page, Record, Row
 
 
 class Kind(Enum):
@@ -236,7 +236,8 @@ class Resource:
     records: returns the records in a document.
     redact: removes what is not kept from a record, before anything else sees it.
     secrets: what is secret in a record, removed before anything else sees it; None if nothing is.
-    read: turns the bytes of a record into rows directly; returns None if it cannot.
+    reader: returns a new function that reads a record from its bytes: typed, or else decoded. What
+    it learns on the way is true of one server, so each run uses its own. None: all are decoded.
     """
 
     lists: tuple[Address, ...]
@@ -255,7 +256,7 @@ class Resource:
     records: Callable[[Any], list[Any] | None] = results_of
     redact: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     secrets: Secrets | None = None
-    read: Callable[[Raw], TypedRecord | None] | None = None
+    reader: Callable[[], Callable[[Raw], Record]] | None = None
 
     def __post_init__(self) -> None:
         if not (self.lists and self.tables and self.budget_classes and self.key):
