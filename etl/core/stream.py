@@ -30,6 +30,22 @@ class Kind(Enum):
     JSON = "jsonb"
     TEXTS = "text[]"
 
+    @property
+    def json_type(self) -> str | None:
+        """The JSON type that the API sends; None: any."""
+        return _JSON_TYPES.get(self)
+
+
+_JSON_TYPES = {
+    Kind.TEXT: "string",
+    Kind.BIGINT: "integer",
+    Kind.DOUBLE: "number",
+    Kind.BOOLEAN: "boolean",
+    Kind.INSTANT: "string",
+    Kind.UUID: "string",
+    Kind.TEXTS: "array",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -38,6 +54,7 @@ class Field:
     volatile: changes by itself; stored with the next real change, and ignored by every comparison.
     null_keeps: null or absent means "the server does not say", so it never overwrites a value.
     lenient: a value that does not fit the column is kept in `extra`, and the row loads.
+    or_text: the documentation shows a number as text, so that text is expected too.
     plain: for a JSON column of records with secrets: the names in it whose text is kept. Of all
     other text only hash and length are kept.
     """
@@ -48,6 +65,7 @@ class Field:
     volatile: bool = False
     null_keeps: bool = False
     lenient: bool = False
+    or_text: bool = False
     plain: tuple[str, ...] = ()
 
 

@@ -31,6 +31,7 @@ _DURATIONS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
 # What is in a run's row and only grows, and the counter of that.
 _COUNTED = (
     ("records_read", "records_read", "Records received."),
+    ("records_read_fast", "records_read_fast", "Records typed from their bytes."),
     ("rows_inserted", "rows_inserted", "Rows inserted, over all tables."),
     ("rows_updated", "rows_updated", "Rows changed, over all tables."),
     ("rejected", "records_rejected", "Records newly set aside."),
@@ -80,6 +81,9 @@ class Metrics:
             "freshness_seconds", "Since the instant up to which the stream is complete.", _STREAM
         )
         self._set_aside = gauge("rejects_unresolved", "Records that are set aside now.", _STREAM)
+        self._drift = gauge(
+            "drift_fields", "Fields that the catalogue does not know or expects otherwise.", _STREAM
+        )
         self._failures = gauge(
             "failures_unresolved",
             "Units that failed and were not read without fault since.",
@@ -88,7 +92,8 @@ class Metrics:
         self._held = gauge("leases_held", "Units that are worked on now.", _STREAM)
         self._jobs = gauge("queue_jobs", "Jobs on the queue.", ("project", "state"))
         self._of_the_database = (
-            *(self._freshness, self._set_aside, self._failures, self._held, self._jobs),
+            *(self._freshness, self._set_aside, self._drift),
+            *(self._failures, self._held, self._jobs),
         )
 
     def begin(self, runs: Sequence[Row], now: datetime) -> None:
@@ -140,6 +145,7 @@ class Metrics:
             if until is not None:
                 self._freshness.labels(*labels).set((now - until).total_seconds())
             self._set_aside.labels(*labels).set(row["rejects"])
+            self._drift.labels(*labels).set(len(row["drift"]))
             self._failures.labels(*labels).set(len(row["failures"]))
             self._held.labels(*labels).set(held.get((row["project_id"], row["stream"]), 0))
         for project_id, of_project in jobs.items():

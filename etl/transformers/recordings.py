@@ -78,6 +78,7 @@ RECORDINGS = TableSpec(
             volatile=True,
             null_keeps=True,
             lenient=True,
+            or_text=True,
         ),
         Field("storage", Kind.TEXT, "Where older servers kept it.", null_keeps=True),
         Field("external_references", Kind.JSON, "Linked issues, as JSON.", null_keeps=True),
@@ -136,10 +137,8 @@ TABLES = (RECORDINGS, PERSONS, PERSON_DISTINCT_IDS)
 _PERSON_AT = RECORDINGS.columns.index("person_uuid")
 _START_AT = RECORDINGS.columns.index("start_time")
 # person_uuid is our own column. If an unknown server sends a field of that name, `extra` keeps it.
-_read_recording = FieldReader(
-    [field for field in RECORDINGS.fields if field.name != "person_uuid"], known=("person",)
-).read
-_read_person = FieldReader(PERSONS.fields, known=("distinct_ids",)).read
+_recordings = FieldReader(RECORDINGS, known=("person",), omitted=("person_uuid",))
+_persons = FieldReader(PERSONS, known=("distinct_ids",))
 _ID_PERSON_START = itemgetter(0, _PERSON_AT, _START_AT)
 _NO_PERSON = (Raw(b""), Raw(b"null"))
 
@@ -204,7 +203,8 @@ class RecordingReader:
 
 
 def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -> None:
-    values, extra = _read_recording(record)
+    values, extra = _recordings.read(record)
+    collector.note(_recordings.drift(record))
     values.insert(_PERSON_AT, None)
     recording_id, started_at = values[0], values[_START_AT]
     rank = (started_at is not None, started_at, recording_id)
@@ -233,10 +233,11 @@ def _add_person(
     if person.get("uuid") is None or _is_missing(person):
         return None
     try:
-        values, extra = _read_person(person)
+        values, extra = _persons.read(person)
         distinct_ids = _distinct_ids(person.get("distinct_ids"))
     except InvalidRecord as exc:
         raise InvalidRecord(f"person.{exc.message}") from exc
+    collector.note(_persons.drift(person))
     uuid: str = values[0]
     if record.get("distinct_id") is not None:
         distinct_ids.append(record["distinct_id"])

@@ -97,6 +97,7 @@ class TypedReader:
         # Of each learned key, its JSON text with a colon.
         self._learned: list[str] = []
         self._widened: dict[int, _Wider] = {}
+        self._widen([at for at, field in self._own.items() if field.or_text])
         self._build()
 
     def read(self, record: Raw) -> list[Any] | None:
@@ -140,22 +141,26 @@ class TypedReader:
         """
         room = MOST_KEYS - len(self._learned)
         keys = [key for key in record if key not in self._keys and _is_learnable(key)][:room]
-        widened = {
-            at: _WIDER[field.kind]
+        narrow = [
+            at
             for at, field in self._own.items()
             if at not in self._widened and _needs_wider(field.kind, record.get(field.name))
-        }
-        if not (keys or widened):
+        ]
+        if not (keys or narrow):
             return
         for key in keys:
             name = f"learned_{len(self._learned)}"
             self._types[name], self._renamed[name] = Raw, key
             self._keys.add(key)
             self._learned.append(f"{orjson.dumps(key).decode()}:")
-        for at, wider in widened.items():
-            self._types[self._own[at].name] = wider.accepts
-        self._widened |= widened
+        self._widen(narrow)
         self._build()
+
+    def _widen(self, places: Sequence[int]) -> None:
+        for at in places:
+            field = self._own[at]
+            self._widened[at] = wider = _WIDER[field.kind]
+            self._types[field.name] = wider.accepts
 
     def _build(self) -> None:
         struct = msgspec.defstruct(

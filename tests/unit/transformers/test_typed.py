@@ -145,8 +145,8 @@ def test_a_usual_record_goes_the_fast_way() -> None:
         {"new": None},
         {"new": {"is": ["good", 1.5]}},
         {"nöw": 1, "": 2, "person_uuid": "ours", "learned_0": "ours too"},
-        {"recording_ttl": "3"},
-        {"recording_ttl": 3.0},
+        {"click_count": "3"},
+        {"click_count": 3.0},
         {"recording_duration": "12.5"},
         {"end_time": "2026-05-01"},
         {"person": {**PERSON, "shoe_size": 43, "id": "7"}},
@@ -165,12 +165,13 @@ def test_a_surprise_is_read_the_slow_way_once(change: dict[str, Any]) -> None:
     "change",
     [
         {"start_time": "2026-05-01T12:00:00"},
+        {"recording_ttl": "3"},
         {"person": {**PERSON, "uuid": ADA.upper()}},
         {"person": {**PERSON, "distinct_ids": "d"}},
     ],
 )
 def test_usual_forms_of_a_value_go_the_fast_way_at_once(change: dict[str, Any]) -> None:
-    """Instants without a zone, uuids in capitals, a single distinct id."""
+    """Instants without a zone, documented text, uuids in capitals, a single distinct id."""
     raw = Raw(json.dumps({**USUAL, **change}).encode())
     assert isinstance(RecordingReader().read(raw), TypedRecord)
 
@@ -179,6 +180,7 @@ def test_usual_forms_of_a_value_go_the_fast_way_at_once(change: dict[str, Any]) 
     "change",
     [
         {"recording_ttl": "soon"},
+        {"click_count": "many"},
         {"viewed": "true"},
         {"click_count": {}},
         {"viewers": [1]},
