@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from msgspec import Raw, Struct
 
+from etl.core.drift import Drift
 from etl.core.place import Evidence, Place
 
 Record = Any  # JSON as received: nearly always an object, but nothing promises it
@@ -119,6 +120,8 @@ class Batch:
     origins[table][i] is the index in `records` of the record that row i came from.
     whole[table] names owners, of which the batch shows every row of that table (see
     `Collector.whole`).
+    read_fast: how many of the records were typed from their bytes, a count.
+    drift: how the other records differ from the catalogue, each difference once.
     """
 
     records: list[Record]
@@ -126,3 +129,5 @@ class Batch:
     origins: dict[str, list[int]] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
     whole: dict[str, list[str]] = field(default_factory=dict)
+    read_fast: int = 0
+    drift: Collection[Drift] = ()

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from msgspec import Raw
 
 from etl.core.budget import CRUD
-from etl.core.page import Batch, Page, Row, TypedRecord
+from etl.core.page import Batch, Page, Record, Row
 
 
 class Kind(Enum):
@@ -30,6 +30,22 @@ class Kind(Enum):
     JSON = "jsonb"
     TEXTS = "text[]"
 
+    @property
+    def json_type(self) -> str | None:
+        """The JSON type that the API sends; None: any."""
+        return _JSON_TYPES.get(self)
+
+
+_JSON_TYPES = {
+    Kind.TEXT: "string",
+    Kind.BIGINT: "integer",
+    Kind.DOUBLE: "number",
+    Kind.BOOLEAN: "boolean",
+    Kind.INSTANT: "string",
+    Kind.UUID: "string",
+    Kind.TEXTS: "array",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -38,6 +54,7 @@ class Field:
     volatile: changes by itself; stored with the next real change, and ignored by every comparison.
     null_keeps: null or absent means "the server does not say", so it never overwrites a value.
     lenient: a value that does not fit the column is kept in `extra`, and the row loads.
+    or_text: the documentation shows a number as text, so that text is expected too.
     plain: for a JSON column of records with secrets: the names in it whose text is kept. Of all
     other text only hash and length are kept.
     """
@@ -48,6 +65,7 @@ class Field:
     volatile: bool = False
     null_keeps: bool = False
     lenient: bool = False
+    or_text: bool = False
     plain: tuple[str, ...] = ()
 
 
@@ -236,7 +254,8 @@ class Resource:
     records: returns the records in a document.
     redact: removes what is not kept from a record, before anything else sees it.
     secrets: what is secret in a record, removed before anything else sees it; None if nothing is.
-    read: turns the bytes of a record into rows directly; returns None if it cannot.
+    reader: returns a new function that reads a record from its bytes: typed, or else decoded. What
+    it learns on the way is true of one server, so each run uses its own. None: all are decoded.
     """
 
     lists: tuple[Address, ...]
@@ -255,7 +274,7 @@ class Resource:
     records: Callable[[Any], list[Any] | None] = results_of
     redact: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     secrets: Secrets | None = None
-    read: Callable[[Raw], TypedRecord | None] | None = None
+    reader: Callable[[], Callable[[Raw], Record]] | None = None
 
     def __post_init__(self) -> None:
         if not (self.lists and self.tables and self.budget_classes and self.key):

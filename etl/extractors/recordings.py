@@ -74,6 +74,8 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         self._stream = stream
         self._resource = stream.resources[0]
         self._path = f"/api/{prefix}/{project_id}/{self._resource.lists[0].path}"
+        reader = self._resource.reader
+        self._read = None if reader is None else reader()
         self._traits = Traits.of(traits)
         self._accepted = accepted
         self._longest: timedelta | None = None
@@ -173,7 +175,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         """
         request = list_request(self._path, Ask(1), dates, self._resource.budget_classes)
         answer = await self._client.fetch(request, shrinkable=True, attempts=1)
-        starts = self._starts(parse_list(answer.body, self._resource.read))
+        starts = self._starts(parse_list(answer.body, self._read))
         return max((at for at in starts if at is not None and at <= dates.until), default=None)
 
     async def _retrieve(
@@ -200,7 +202,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         classes = self._resource.budget_classes
         return Question(
             lambda ask: list_request(self._path, ask, place.asked, classes),
-            partial(parse_list, read=self._resource.read),
+            partial(parse_list, read=self._read),
         )
 
     async def _begin(self, place: RecordingsPlace) -> Answered[RecordingsPlace]:

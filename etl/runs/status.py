@@ -10,7 +10,7 @@ from typing import Any
 from etl.core.coverage import Span
 from etl.core.expected import Counted, unaccounted_of
 from etl.core.outliers import hint_before, known_before
-from etl.core.stream import Mode
+from etl.core.stream import Mode, Stream
 from etl.loaders.database import Database
 from etl.loaders.history import History
 from etl.loaders.parents import ParentRows
@@ -35,13 +35,14 @@ async def read_status(
     complete: what is known complete. holes: what is not, from `start` on. incremental: whether
     the server lets us read only what is young; reads_front: whether its count tells when that is
     not enough. unaccounted: how many rows of its count are not explained. turns: the state of
-    a rotation; None for other streams.
+    a rotation; None for other streams. read_fast_share: the share of the last run's records that
+    were typed from their bytes, 0 to 1; None if it read none, or if the stream types none so.
     """
     history, parents = History(database, tables), ParentRows(database, tables)
     rows = [dict(row) for row in await history.status()]
     for row in rows:
-        row["turns"] = None
         stream = STREAMS.get(row["stream"])
+        row["turns"], row["read_fast_share"] = None, _read_fast_share(row, stream)
         if stream is not None and stream.mode is Mode.ROTATION:
             asked_for = stream.resources[0].parents
             assert asked_for is not None
@@ -60,3 +61,10 @@ async def read_status(
         within = None if until is None else Span(start, max(until, start))
         row["holes"] = [] if within is None else complete.holes(within)
     return StatusReport(rows, await count_jobs(database, tables))
+
+
+def _read_fast_share(row: Mapping[str, Any], stream: Stream | None) -> float | None:
+    is_typed = stream is not None and any(each.reader for each in stream.resources)
+    if not is_typed or not row["records_read"]:
+        return None
+    return float(row["records_read_fast"] / row["records_read"])

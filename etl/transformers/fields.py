@@ -20,7 +20,8 @@ import orjson
 from msgspec import ValidationError
 from msgspec import convert as _rfc3339
 
-from etl.core.stream import Field, Kind
+from etl.core.drift import Drift, drift_of
+from etl.core.stream import Kind, TableSpec
 from etl.errors import InvalidRecord
 
 CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -156,12 +157,22 @@ def sha256(value: Any, *, bare: bool = False) -> str:
 
 
 class FieldReader:
-    """Turns an object into the values of `fields`, in their order, and the extra fields.
+    """Turns an object into the values of the fields of `spec`, in their order, and extra fields.
 
     known: further keys of the object that other code reads, so they are not extra.
+    omitted: fields of `spec` that other code fills.
     """
 
-    def __init__(self, fields: Sequence[Field], known: Sequence[str] = ()) -> None:
+    def __init__(
+        self, spec: TableSpec, known: Sequence[str] = (), omitted: Sequence[str] = ()
+    ) -> None:
+        fields = [field for field in spec.fields if field.name not in omitted]
+        self._table = spec.name
+        self._expected = [
+            (f.name, f.kind.json_type, str if f.or_text else None)
+            for f in fields
+            if f.kind.json_type is not None
+        ]
         self._plan = [
             (field.name, _AS_IS.get(field.kind), _CONVERTERS[field.kind], field.lenient)
             for field in fields
@@ -187,6 +198,18 @@ class FieldReader:
         if not record.keys() <= self._known:
             extra.update({k: v for k, v in record.items() if k not in self._known})
         return values, extra
+
+    def drift(self, record: Mapping[str, Any]) -> list[Drift]:
+        """Return where the object differs from the catalogue: unknown fields, and other types."""
+        found = [
+            drift_of(self._table, name, expected, value)
+            for name, expected, other in self._expected
+            if (value := record.get(name)) is not None and type(value) is not other
+        ]
+        if not record.keys() <= self._known:
+            unknown = [name for name in record if name not in self._known]
+            found += [drift_of(self._table, name, None, record[name]) for name in unknown]
+        return [each for each in found if each is not None]
 
 
 def is_storable(text: str) -> bool:

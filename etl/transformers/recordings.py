@@ -13,7 +13,8 @@ from typing import Any
 
 from msgspec import Raw
 
-from etl.core.page import Batch, Page, Row, TypedRecord
+from etl.core.document import decode_clean
+from etl.core.page import Batch, Page, Record, Row, TypedRecord
 from etl.core.stream import Expiry, Field, Kind, TableSpec
 from etl.errors import InvalidRecord
 from etl.transformers.fields import REPLACEMENT, FieldReader, to_json, to_text
@@ -77,6 +78,7 @@ RECORDINGS = TableSpec(
             volatile=True,
             null_keeps=True,
             lenient=True,
+            or_text=True,
         ),
         Field("storage", Kind.TEXT, "Where older servers kept it.", null_keeps=True),
         Field("external_references", Kind.JSON, "Linked issues, as JSON.", null_keeps=True),
@@ -135,56 +137,74 @@ TABLES = (RECORDINGS, PERSONS, PERSON_DISTINCT_IDS)
 _PERSON_AT = RECORDINGS.columns.index("person_uuid")
 _START_AT = RECORDINGS.columns.index("start_time")
 # person_uuid is our own column. If an unknown server sends a field of that name, `extra` keeps it.
-_read_recording = FieldReader(
-    [field for field in RECORDINGS.fields if field.name != "person_uuid"], known=("person",)
-).read
-_read_person = FieldReader(PERSONS.fields, known=("distinct_ids",)).read
-_read_raw_recording = TypedReader(RECORDINGS, others={"person_uuid": ("person", Raw)}).read
-_read_raw_person = TypedReader(PERSONS, more={"distinct_ids": list[str] | None}).read
+_recordings = FieldReader(RECORDINGS, known=("person",), omitted=("person_uuid",))
+_persons = FieldReader(PERSONS, known=("distinct_ids",))
 _ID_PERSON_START = itemgetter(0, _PERSON_AT, _START_AT)
 _NO_PERSON = (Raw(b""), Raw(b"null"))
 
 
-def read(raw: Raw) -> TypedRecord | None:
-    """Return the rows of an ordinary recording, directly from its bytes; None: decode it instead.
+class RecordingReader:
+    """Reads recordings from their bytes, and learns from those that it cannot read so.
 
-    The rows are the same as `transform` makes of the decoded record. Pure.
+    Make one for each run; see `TypedReader`.
     """
-    values = _read_raw_recording(raw)
-    if values is None:
-        return None
-    recording_id, person, started_at = _ID_PERSON_START(values)
-    if not recording_id:
-        return None
-    rows: list[tuple[str, Any, Row]] = []
-    values[_PERSON_AT] = None
-    if person not in _NO_PERSON:
-        person_values = _read_raw_person(person)
-        if person_values is None:
+
+    def __init__(self) -> None:
+        self._recording = TypedReader(RECORDINGS, others={"person_uuid": ("person", Raw)})
+        self._person = TypedReader(PERSONS, more={"distinct_ids": list[str] | str | None})
+
+    def read(self, raw: Raw) -> Record:
+        """Return the record typed, with its rows; or decoded if its bytes hold a surprise.
+
+        The rows are the same as `transform` makes of the decoded record, whatever was read before.
+        """
+        typed = self._typed(raw)
+        if typed is not None:
+            return typed
+        record = decode_clean(raw)
+        if isinstance(record, dict):
+            self._recording.learn(record)
+            if isinstance(person := record.get("person"), dict):
+                self._person.learn(person)
+        return record
+
+    def _typed(self, raw: Raw) -> TypedRecord | None:
+        values = self._recording.read(raw)
+        if values is None:
             return None
-        uuid, person_id, name, properties, created_at, *_, distinct_ids = person_values
-        if person_id is None:
-            made_up = name is None and created_at is None and properties in (None, "{}")
-            if not made_up:  # see `_is_missing`
+        recording_id, person, started_at = _ID_PERSON_START(values)
+        if not recording_id:
+            return None
+        rows: list[tuple[str, Any, Row]] = []
+        values[_PERSON_AT] = None
+        if person not in _NO_PERSON:
+            person_values = self._person.read(person)
+            if person_values is None:
                 return None
-        elif uuid is None:
-            return None
-        else:
-            values[_PERSON_AT] = uuid
-            distinct_ids = distinct_ids or []
-            if values[1] is not None and values[1] not in distinct_ids:
-                distinct_ids.append(values[1])
-            rows = [
-                ("person_distinct_ids", each, (each, uuid, None, None)) for each in distinct_ids
-            ]
-            rows.append(("persons", uuid, (*person_values[:-1], None, None)))
-    rows.append(("session_recordings", recording_id, (*values, None, None)))
-    rank = (started_at is not None, started_at, recording_id)
-    return TypedRecord(raw, recording_id, started_at, rank, rows)
+            uuid, person_id, name, properties, created_at, *_, distinct_ids, extra = person_values
+            if person_id is None:
+                made_up = name is None and created_at is None and properties in (None, "{}")
+                if not made_up:  # see `_is_missing`
+                    return None
+            elif uuid is None:
+                return None
+            else:
+                values[_PERSON_AT] = uuid
+                distinct_ids = [distinct_ids] if type(distinct_ids) is str else distinct_ids or []
+                if values[1] is not None and values[1] not in distinct_ids:
+                    distinct_ids.append(values[1])
+                rows = [
+                    ("person_distinct_ids", each, (each, uuid, None, None)) for each in distinct_ids
+                ]
+                rows.append(("persons", uuid, (*person_values[:-2], extra, None)))
+        rows.append(("session_recordings", recording_id, (*values, None)))
+        rank = (started_at is not None, started_at, recording_id)
+        return TypedRecord(raw, recording_id, started_at, rank, rows)
 
 
 def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -> None:
-    values, extra = _read_recording(record)
+    values, extra = _recordings.read(record)
+    collector.note(_recordings.drift(record))
     values.insert(_PERSON_AT, None)
     recording_id, started_at = values[0], values[_START_AT]
     rank = (started_at is not None, started_at, recording_id)
@@ -213,10 +233,11 @@ def _add_person(
     if person.get("uuid") is None or _is_missing(person):
         return None
     try:
-        values, extra = _read_person(person)
+        values, extra = _persons.read(person)
         distinct_ids = _distinct_ids(person.get("distinct_ids"))
     except InvalidRecord as exc:
         raise InvalidRecord(f"person.{exc.message}") from exc
+    collector.note(_persons.drift(person))
     uuid: str = values[0]
     if record.get("distinct_id") is not None:
         distinct_ids.append(record["distinct_id"])

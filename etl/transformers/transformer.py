@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from msgspec import Raw
 
 from etl.core.document import Unreadable, decode_record
+from etl.core.drift import Drift
 from etl.core.page import Batch, Page, Record, Rejected, Row, TypedRecord
 from etl.core.stream import TableSpec, key_text
 from etl.errors import InvalidRecord
@@ -34,7 +35,10 @@ class Collector:
         }
         self._pending: list[tuple[str, Any, Any, Row]] = []
         self._pending_whole: list[tuple[str, str]] = []
+        self._pending_drift: list[Drift] = []
         self._whole: dict[str, list[str]] = {}
+        self._drift: dict[Drift, None] = {}
+        self._read_fast = 0
 
     def add(self, table: str, key: Any, rank: Any, row: Row) -> None:
         """Add a row of the current record. Of equal ranks the later row stays."""
@@ -47,16 +51,22 @@ class Collector:
         """
         self._pending_whole.append((table, owner))
 
+    def note(self, drift: Iterable[Drift]) -> None:
+        """Note how the current record differs from the catalogue."""
+        self._pending_drift.extend(drift)
+
     def keep(self, index: int) -> None:
         """Keep the rows of the current record, which is the page's `index`-th."""
         for table, key, rank, row in self._pending:
             self._put(table, key, rank, row, index)
         for table, owner in self._pending_whole:
             self._whole.setdefault(table, []).append(owner)
+        self._drift.update(dict.fromkeys(self._pending_drift))
         self.drop()
 
     def take(self, record: TypedRecord, index: int) -> None:
         """Keep the rows of a record that is typed already, the page's `index`-th."""
+        self._read_fast += 1
         for table, key, row in record.rows:
             held = self._rows[table].get(key)
             # The usual cases: a new key, or the same person again.
@@ -85,6 +95,7 @@ class Collector:
         """Drop the rows of the current record: it is rejected, or its rows were kept."""
         self._pending.clear()
         self._pending_whole.clear()
+        self._pending_drift.clear()
 
     def batch(self, records: list[Record], rejected: list[Rejected]) -> Batch:
         """Return what was gathered."""
@@ -96,6 +107,8 @@ class Collector:
             },
             rejected=rejected,
             whole=self._whole,
+            read_fast=self._read_fast,
+            drift=list(self._drift),
         )
 
 
