@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 # A server may send a new field with every record. A name may be as long as a record.
@@ -10,7 +11,7 @@ MOST_FIELDS = 64
 LONGEST_NAME = 200
 _SHOWN = 5
 
-_JSON_TYPES = {
+JSON_TYPES: Mapping[type, str] = {
     str: "string",
     int: "integer",
     float: "number",
@@ -35,6 +36,24 @@ class Drift(NamedTuple):
     found: str
 
 
+def news(known: Mapping[tuple[str, str], str | None], drift: Iterable[Drift]) -> list[Drift]:
+    """Return what is still to be written, in the order of the table's key.
+
+    known: the rows of the stream: what was expected, by table and field. Of one field, only the
+    first difference is written, unless the catalogue has changed since. A stream has at most
+    MOST_FIELDS rows.
+    """
+    new, changed = dict[tuple[str, str], Drift](), dict[tuple[str, str], Drift]()
+    for each in drift:
+        key = (each.table, each.field)
+        if key not in known:
+            new.setdefault(key, each)
+        elif known[key] != each.expected:
+            changed.setdefault(key, each)
+    room = max(0, MOST_FIELDS - len(known))
+    return sorted([*changed.values(), *[*new.values()][:room]], key=itemgetter(0, 1))
+
+
 def differences(drift: Sequence[Mapping[str, Any]]) -> str:
     """Say in one line how records differ from the catalogue; of many fields, the first ones.
 
@@ -53,10 +72,3 @@ def _difference(row: Mapping[str, Any]) -> str:
     if row["expected"] is None:
         return f"{name} is new ({row['found']})"
     return f"{name} came as {row['found']} instead of {row['expected']}"
-
-
-def drift_of(table: str, field: str, expected: str | None, value: Any) -> Drift | None:
-    """Return how a value differs from the type that is expected; None if it does not."""
-    found = _JSON_TYPES[type(value)]
-    fits = found == expected or (found, expected) == ("integer", "number")
-    return None if fits else Drift(table, field[:LONGEST_NAME], expected, found)

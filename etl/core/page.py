@@ -43,6 +43,8 @@ class Page:
     asked: the (date_from, date_to) that may have cut records; None if nothing can be cut.
     checked: keys of resources that were asked about.
     tried: keys of resources for which the request failed.
+    drift: how records of this reading differ from the catalogue, as far as its reader has learned
+    it. Also from records that are on no page, because no later record tells of it.
     """
 
     records: list[Record]
@@ -56,6 +58,7 @@ class Page:
     asked: tuple[datetime, datetime] | None = None
     checked: Sequence[str] = ()
     tried: Sequence[str] = ()
+    drift: Collection[Drift] = ()
 
     def joined(self, later: Page) -> Page:
         """Return one page of the records of both; `later` was asked for after this one."""
@@ -121,7 +124,7 @@ class Batch:
     whole[table] names owners, of which the batch shows every row of that table (see
     `Collector.whole`).
     read_fast: how many of the records were typed from their bytes, a count.
-    drift: how the other records differ from the catalogue, each difference once.
+    drift: how records differ from the catalogue, each difference once.
     """
 
     records: list[Record]

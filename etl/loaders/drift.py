@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
 import structlog
@@ -11,57 +10,61 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from etl.core.drift import MOST_FIELDS, Drift
-from etl.core.stream import TableSpec
-from etl.loaders.leases import Unit
+from etl.core.drift import Drift, news
 from etl.loaders.tables import Tables
 from etl.streams import TABLE_SPECS
 
 _log = structlog.get_logger(__name__)
 
+# What was expected, by table and field.
+_Known = Mapping[tuple[str, str], str | None]
+
 
 class DriftTable:
-    """Runs in transactions that others open."""
+    """The rows of one stream. Runs in transactions that others open."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, stream: str) -> None:
         self._table = tables.drift
+        self._bookkeeping = tables.bookkeeping
+        self._stream = stream
+        # By project, the rows that were committed before; at most MOST_FIELDS of each.
+        self._known: dict[int, _Known] = {}
 
     async def note(
-        self, connection: AsyncConnection, unit: Unit, drift: Collection[Drift]
+        self, connection: AsyncConnection, project_id: int, drift: Collection[Drift]
     ) -> Sequence[Drift]:
-        """Write what was not known; return it. Nothing is written for what is known.
+        """Write what was not known; return it. What is known costs no statement.
 
-        A stream has at most MOST_FIELDS rows. Safe to repeat.
+        Safe to repeat. Two runs that find the same at once write and return it once.
         """
-        if not drift:
+        if not news(self._known.get(project_id, {}), drift):
             return ()
+        if not news(await self._read(connection, project_id), drift):
+            return ()
+        name = f"{self._bookkeeping}.drift.{project_id}.{self._stream}"
+        await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+        written = news(await self._read(connection, project_id), drift)
+        if written:
+            await connection.execute(self._upsert(project_id, written))
+        return written
+
+    async def _read(self, connection: AsyncConnection, project_id: int) -> _Known:
         t = self._table
         found = await connection.execute(
             select(t.c.table_name, t.c.field, t.c.expected).where(
-                t.c.project_id == unit.project_id, t.c.stream == unit.stream
+                t.c.project_id == project_id, t.c.stream == self._stream
             )
         )
         known = {(row.table_name, row.field): row.expected for row in found}
-        new, changed = dict[tuple[str, str], Drift](), dict[tuple[str, str], Drift]()
-        for each in drift:
-            key = (each.table, each.field)
-            if key not in known:
-                new.setdefault(key, each)
-            elif known[key] != each.expected:  # the catalogue has changed since
-                changed.setdefault(key, each)
-        room = max(0, MOST_FIELDS - len(known))
-        kept = [*changed.values(), *[*new.values()][:room]]
-        written = tuple(sorted(kept, key=itemgetter(0, 1)))
-        if written:
-            await connection.execute(self._upsert(unit, written))
-        return written
+        self._known[project_id] = known
+        return known
 
-    def _upsert(self, unit: Unit, drift: Sequence[Drift]) -> Any:
+    def _upsert(self, project_id: int, drift: Sequence[Drift]) -> Any:
         row = insert(self._table).values(
             [
                 {
-                    "project_id": unit.project_id,
-                    "stream": unit.stream,
+                    "project_id": project_id,
+                    "stream": self._stream,
                     "table_name": each.table,
                     "field": each.field,
                     "expected": each.expected,
@@ -97,13 +100,18 @@ async def drift_by_stream(
     query = select(t).order_by(t.c.project_id, t.c.stream, t.c.first_seen_at, t.c.field)
     found: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
     for row in (await connection.execute(query)).mappings():
-        spec = TABLE_SPECS.get(row["table_name"])
-        if spec is not None and _expected(spec, row["field"]) == row["expected"]:
-            names = ("table_name", "field", "expected", "found", "first_seen_at")
-            own = {name: row[name] for name in names}
+        names = ("table_name", "field", "expected", "found", "first_seen_at")
+        own = {name: row[name] for name in names}
+        if _still_differs(own):
             found.setdefault((row["project_id"], row["stream"]), []).append(own)
     return found
 
 
-def _expected(spec: TableSpec, name: str) -> str | None:
-    return next((field.kind.json_type for field in spec.fields if field.name == name), None)
+def _still_differs(row: Mapping[str, Any]) -> bool:
+    spec = TABLE_SPECS.get(row["table_name"])
+    if spec is None:
+        return False
+    field = next((field for field in spec.fields if field.name == row["field"]), None)
+    if field is None:
+        return row["expected"] is None
+    return row["expected"] == field.kind.json_type and not field.expects(row["found"])

@@ -55,7 +55,7 @@ class PostgresLoader:
         self._cut = CutRecords(spec, statements.staging, tables.schema, tables.bookkeeping)
         self._orphans = orphan_statements(resource, tables.schema)
         self._rejects = RejectsTable(tables, stream)
-        self._drift = DriftTable(tables)
+        self._drift = DriftTable(tables, stream)
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
         """Load one batch; see `Loader`. Repeats it if Postgres breaks off."""
@@ -86,7 +86,7 @@ class PostgresLoader:
             await self._check_off(connection, lease, commit)
             if commit.follow_parents:
                 updated += await self._follow_parents(connection, lease)
-            drift = await self._drift.note(connection, lease.unit, batch.drift)
+            drift = await self._drift.note(connection, project_id, batch.drift)
             loaded = Loaded(inserted, updated, new, drift)
             await self._count(connection, lease, batch, commit, loaded)
             if commit.closing is not None:

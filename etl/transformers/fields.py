@@ -11,7 +11,7 @@ import json
 import math
 import re
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ import orjson
 from msgspec import ValidationError
 from msgspec import convert as _rfc3339
 
-from etl.core.drift import Drift, drift_of
+from etl.core.drift import JSON_TYPES, LONGEST_NAME, Drift
 from etl.core.stream import Kind, TableSpec
 from etl.errors import InvalidRecord
 
@@ -168,11 +168,11 @@ class FieldReader:
     ) -> None:
         fields = [field for field in spec.fields if field.name not in omitted]
         self._table = spec.name
-        self._expected = [
-            (f.name, f.kind.json_type, str if f.or_text else None)
-            for f in fields
-            if f.kind.json_type is not None
-        ]
+        self._expected = {field.name: field.kind.json_type for field in fields}
+        self._usual: dict[str, Collection[type]] = dict.fromkeys(known, JSON_TYPES.keys())
+        for field in fields:
+            usual = [each for each, name in JSON_TYPES.items() if field.expects(name)]
+            self._usual[field.name] = frozenset(usual)
         self._plan = [
             (field.name, _AS_IS.get(field.kind), _CONVERTERS[field.kind], field.lenient)
             for field in fields
@@ -201,15 +201,12 @@ class FieldReader:
 
     def drift(self, record: Mapping[str, Any]) -> list[Drift]:
         """Return where the object differs from the catalogue: unknown fields, and other types."""
-        found = [
-            drift_of(self._table, name, expected, value)
-            for name, expected, other in self._expected
-            if (value := record.get(name)) is not None and type(value) is not other
+        usual = self._usual.get
+        return [
+            Drift(self._table, name[:LONGEST_NAME], self._expected.get(name), JSON_TYPES[kind])
+            for name, value in record.items()
+            if (kind := type(value)) not in usual(name, ())
         ]
-        if not record.keys() <= self._known:
-            unknown = [name for name in record if name not in self._known]
-            found += [drift_of(self._table, name, None, record[name]) for name in unknown]
-        return [each for each in found if each is not None]
 
 
 def is_storable(text: str) -> bool:

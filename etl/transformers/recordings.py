@@ -6,7 +6,7 @@ that was observed last wins: the later request, then the later start, then the g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Raw
 
 from etl.core.document import decode_clean
+from etl.core.drift import Drift
 from etl.core.page import Batch, Page, Record, Row, TypedRecord
 from etl.core.stream import Expiry, Field, Kind, TableSpec
 from etl.errors import InvalidRecord
@@ -152,6 +153,12 @@ class RecordingReader:
     def __init__(self) -> None:
         self._recording = TypedReader(RECORDINGS, others={"person_uuid": ("person", Raw)})
         self._person = TypedReader(PERSONS, more={"distinct_ids": list[str] | str | None})
+        self._drift: tuple[Drift, ...] = ()
+
+    @property
+    def drift(self) -> Collection[Drift]:
+        """What it has learned; see `RecordReader`."""
+        return self._drift
 
     def read(self, raw: Raw) -> Record:
         """Return the record typed, with its rows; or decoded if its bytes hold a surprise.
@@ -163,10 +170,16 @@ class RecordingReader:
             return typed
         record = decode_clean(raw)
         if isinstance(record, dict):
-            self._recording.learn(record)
+            self._learn(self._recording, _recordings, record)
             if isinstance(person := record.get("person"), dict):
-                self._person.learn(person)
+                self._learn(self._person, _persons, person)
         return record
+
+    def _learn(self, typed: TypedReader, by_field: FieldReader, record: Mapping[str, Any]) -> None:
+        learned = typed.learn(record)
+        if learned:
+            drift = by_field.drift(record)
+            self._drift += tuple(each for each in drift if each.field in learned)
 
     def _typed(self, raw: Raw) -> TypedRecord | None:
         values = self._recording.read(raw)

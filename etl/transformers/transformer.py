@@ -25,9 +25,10 @@ class Collector:
     """Gathers the rows of a page. Of several rows with one key, the row of highest rank stays.
 
     As in the upsert, a null of a `null_keeps` field overwrites nothing.
+    drift: what is known of the page before its records are gone through.
     """
 
-    def __init__(self, tables: Sequence[TableSpec]) -> None:
+    def __init__(self, tables: Sequence[TableSpec], drift: Iterable[Drift] = ()) -> None:
         self._rows: dict[str, dict[Any, tuple[Any, Row, int]]] = {spec.name: {} for spec in tables}
         self._keeps = {
             spec.name: {spec.columns.index(field.name) for field in spec.fields if field.null_keeps}
@@ -37,7 +38,7 @@ class Collector:
         self._pending_whole: list[tuple[str, str]] = []
         self._pending_drift: list[Drift] = []
         self._whole: dict[str, list[str]] = {}
-        self._drift: dict[Drift, None] = {}
+        self._drift = dict.fromkeys(drift)
         self._read_fast = 0
 
     def add(self, table: str, key: Any, rank: Any, row: Row) -> None:
@@ -121,7 +122,7 @@ def transform_page(
     InvalidRecord is rejected with this reason. Any other exception is a defect in our code and
     stops the stream.
     """
-    collector = Collector(tables)
+    collector = Collector(tables, page.drift)
     rejected: list[Rejected] = []
     for index, record in enumerate(page.records):
         try:

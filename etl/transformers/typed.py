@@ -134,10 +134,11 @@ class TypedReader:
             return None
         return values
 
-    def learn(self, record: Mapping[str, Any]) -> None:
+    def learn(self, record: Mapping[str, Any]) -> set[str]:
         """Accept, from now on, the keys and types of a decoded record that `read` has refused.
 
-        At most MOST_KEYS keys, and only types that `FieldReader` accepts. Safe to repeat.
+        At most MOST_KEYS keys, and only types that `FieldReader` accepts. Returns the keys of
+        which it has learned something. Safe to repeat.
         """
         room = MOST_KEYS - len(self._learned)
         keys = [key for key in record if key not in self._keys and _is_learnable(key)][:room]
@@ -147,7 +148,7 @@ class TypedReader:
             if at not in self._widened and _needs_wider(field.kind, record.get(field.name))
         ]
         if not (keys or narrow):
-            return
+            return set()
         for key in keys:
             name = f"learned_{len(self._learned)}"
             self._types[name], self._renamed[name] = Raw, key
@@ -155,6 +156,7 @@ class TypedReader:
             self._learned.append(f"{orjson.dumps(key).decode()}:")
         self._widen(narrow)
         self._build()
+        return {*keys, *(self._own[at].name for at in narrow)}
 
     def _widen(self, places: Sequence[int]) -> None:
         for at in places:

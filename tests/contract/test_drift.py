@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest_asyncio
+from sqlalchemy import event, text
+from sqlalchemy.engine import Engine
 
 from etl.core.drift import MOST_FIELDS, Drift
 from etl.core.page import Batch
 from etl.loaders.database import Database
+from etl.loaders.drift import DriftTable
 from etl.loaders.history import History
 from etl.loaders.leases import Lease
 from etl.loaders.postgres import PostgresLoader
@@ -79,11 +84,65 @@ async def test_ever_new_fields_fill_no_table(dsn: str, load: Load) -> None:
     assert [row[3] for row in await drift_in(dsn)] == [each.field for each in drift[:MOST_FIELDS]]
 
 
+@contextmanager
+def statements_on_drift() -> Iterator[list[str]]:
+    """The statements about the table that are executed meanwhile."""
+    sent: list[str] = []
+
+    def note(*about: Any) -> None:
+        if "drift" in f"{about[2]}{about[3]}":
+            sent.append(about[2].split()[0])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+async def test_only_what_is_new_costs_statements(load: Load) -> None:
+    """An ordinary page none; known drift one in a whole run, to read what is known."""
+    with statements_on_drift() as sent:
+        await load(record())
+        assert sent == []
+        await load(record(mood="good"))
+        assert sent == ["SELECT", "SELECT", "SELECT", "INSERT"]  # the second one locks
+        for _ in range(3):
+            await load(record(mood="good"))
+        assert len(sent) == 5
+
+
+async def test_what_two_runs_find_at_once_is_told_once(database: Database) -> None:
+    """The second one waits until the first has committed."""
+    drift = [Drift("persons", "mood", None, "string")]
+    ours, theirs = (DriftTable(TABLES, SESSION_RECORDINGS.name) for _ in range(2))
+
+    async def other() -> Sequence[Drift]:
+        async with database.transaction() as connection:
+            return await theirs.note(connection, 1, drift)
+
+    async with database.transaction() as connection:
+        assert await ours.note(connection, 1, drift) == drift
+        second = asyncio.create_task(other())
+        while not await value_of(database, "SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not second.done()
+    assert await second == []
+
+
+async def value_of(database: Database, query: str) -> Any:
+    """The value that a query answers."""
+    async with database.transaction() as connection:
+        return (await connection.execute(text(query))).scalar_one()
+
+
 async def test_what_the_catalogue_has_learned_since_is_drift_no_more(
     database: Database, dsn: str, load: Load
 ) -> None:
     """A row from before an upgrade is not shown; if the type differs again, the row says so."""
-    await load(drift=[Drift("persons", "id", None, "integer"), Drift("persons", "x", None, "null")])
+    since = ("id", "properties")
+    learned = [Drift("persons", name, None, "object") for name in since]
+    as_text = Drift("session_recordings", "recording_ttl", "integer", "string")
+    await load(drift=[*learned, as_text, Drift("persons", "x", None, "null")])
     (status,) = await History(database, TABLES).status()
     assert [(each["field"], each["found"]) for each in status["drift"]] == [("x", "null")]
     text = Drift("persons", "id", "integer", "string")

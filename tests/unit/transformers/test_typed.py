@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from etl.core.document import decode, decode_list
+from etl.core.drift import Drift
 from etl.core.page import Batch, Page, Record, TypedRecord
 from etl.core.stream import Kind, TableSpec
 from etl.streams import TABLE_SPECS
@@ -92,8 +93,11 @@ def list_of(*records: Any) -> bytes:
 
 def batch_of(body: bytes, reader: RecordingReader | None = None) -> Batch:
     """The batch of a list answer: read by `reader`, else from decoded records."""
-    document, dirty = decode(body) if reader is None else decode_list(body, reader.read)
-    return transform(Page(document["results"], dirty, NOON, len(body)))
+    if reader is None:
+        document, dirty = decode(body)
+        return transform(Page(document["results"], dirty, NOON, len(body)))
+    document, dirty = decode_list(body, reader.read)
+    return transform(Page(document["results"], dirty, NOON, len(body), drift=reader.drift))
 
 
 def batches_of(body: bytes) -> list[Batch]:
@@ -218,6 +222,34 @@ def test_what_was_learned_changes_no_value(
     batch_of(list_of(*taught), reader)
     body = list_of(*taught, *records)
     assert by_value(batch_of(body, reader)) == by_value(batch_of(body))
+
+
+@given(st.lists(DRIFTED, min_size=1, max_size=4))
+def test_what_differs_from_the_catalogue_is_told_on_both_ways(
+    records: list[dict[str, Any]],
+) -> None:
+    """For any records that drift; of a field that is learned, as it came first."""
+    told = {each[:3] for each in batch_of(list_of(*records), RecordingReader()).drift}
+    assert {each[:3] for each in batch_of(list_of(*records)).drift} <= told
+
+
+def test_what_was_learned_is_told_without_the_record() -> None:
+    """It may be outside of the window, or rejected; no later record shows what it taught."""
+    reader = RecordingReader()
+    rejected = {**USUAL, "mood": 1, "click_count": {}, "viewed": "true", "id": "b"}
+    rejected["person"] = {**PERSON, "id": "7"}
+    decode_list(list_of(rejected), reader.read)
+    batch = batch_of(list_of({**USUAL, "mood": 2}), reader)
+    assert batch.read_fast == 1
+    assert set(batch.drift) == {
+        Drift("session_recordings", "mood", None, "integer"),
+        Drift("persons", "id", "integer", "string"),
+    }
+
+
+def test_records_as_the_catalogue_expects_show_no_drift() -> None:
+    """So an ordinary page costs no statement."""
+    assert list(batch_of(list_of(USUAL), RecordingReader()).drift) == []
 
 
 @given(st.lists(ANY_RECORDING | NEARLY_USUAL | NEARLY_USUAL_PERSONS, min_size=1, max_size=4))
