@@ -321,10 +321,11 @@ def test_hostile_texts_are_shown_as_they_are() -> None:
         "record_key": HOSTILE,
         "reason": f"`{HOSTILE}`",
     }
-    page = RunPage(run, "failed", 3.0, bars_of([run], NOW), 60, [reject])
+    page = RunPage(run, "failed", 3.0, bars_of([run], NOW), 60, [reject], 0.994)
     outline = assert_harmless(Renderer(Redactor()).run(page))
     assert outline.text.count(HOSTILE) >= 4
     assert "and 59 other records set aside" in outline.text
+    assert "99 % of them fast" in outline.text
 
 
 @given(st.text())

@@ -15,6 +15,7 @@ from etl.errors import DestinationUnavailable
 from etl.loaders.history import History
 from etl.loaders.queue import count_jobs
 from etl.loaders.status_queries import Count, StatusQueries
+from etl.runs.status import read_fast_share
 from etl.service.page.overview import (
     Bar,
     Books,
@@ -49,6 +50,7 @@ class RunPage:
     bars: tuple[Bar, ...]
     rejected: int
     rejects: Sequence[Mapping[str, Any]]
+    read_fast_share: float | None = None
 
 
 class Look:
@@ -127,6 +129,7 @@ class Look:
             run=run,
             state=state_of(run),
             seconds=((run["ended_at"] or run["now"]) - run["started_at"]).total_seconds(),
+            read_fast_share=read_fast_share(run),
             bars=bars_of(unit_runs, run["now"]),
             rejected=rejected,
             rejects=rejects,
