@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -209,6 +210,26 @@ def test_a_server_with_ever_new_keys_fills_no_memory() -> None:
     assert fast == [True] * MOST_KEYS + [False] * MOST_KEYS
 
 
+def test_ever_new_persons_fill_no_memory() -> None:
+    """The reader keeps the rows of persons that it has just seen, and no more."""
+    reader = RecordingReader()
+
+    def read(numbers: range) -> None:
+        for n in numbers:
+            person = {**PERSON, "id": n, "properties": {"about": f"{n:04}" * 500}}
+            reader.read(Raw(json.dumps({**USUAL, "person": person}).encode()))
+
+    tracemalloc.start()
+    try:
+        read(range(1_000))
+        before, _ = tracemalloc.get_traced_memory()
+        read(range(1_000, 5_000))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 2**21
+
+
 @given(st.lists(DRIFTED, min_size=1, max_size=4), st.lists(DRIFTED, max_size=2))
 @example([{**USUAL, "recording_ttl": "3"}], [{**USUAL, "recording_ttl": 3}])
 @example([{**USUAL, "click_count": "3"}], [{**USUAL, "click_count": "many"}, USUAL])
@@ -253,6 +274,7 @@ def test_records_as_the_catalogue_expects_show_no_drift() -> None:
 
 
 @given(st.lists(ANY_RECORDING | NEARLY_USUAL | NEARLY_USUAL_PERSONS, min_size=1, max_size=4))
+@example([USUAL, {**USUAL, "id": "b", "distinct_id": "other"}, {**USUAL, "id": "c"}])
 @example([{**USUAL, "start_time": "0001-01-01T00:00:00+14:00"}])
 @example([{**USUAL, "start_time": "2026-05-01T12:00:00.1234567Z"}])
 @example([{**USUAL, "start_time": "2026-05-01t12:00:00z"}])
