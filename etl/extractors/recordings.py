@@ -300,7 +300,8 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         listing = answered.listing(
             keys,
             [loaded and place.settled(at) for at, loaded in zip(starts, loads, strict=True)],
-            order=[None if at is None else at.isoformat() for at in starts],
+            # A walk by cursor looks at no order.
+            order=[at and at.isoformat() for at in starts] if by_offset else (),
             enough=place.passed(place.floor),
         )
         step = walk.take(answered.ask, listing)
