@@ -8,7 +8,7 @@ snapshot.closed, snapshot.restarted, page.fetched (debug), page.shrunk, page.unr
 request.failed, list.restarted, parent.refused, clock.skewed, clocks.disagree,
 window.shortened, cuts.asked, ahead.failed, recordings.omitted, probe.failed, confirmation.failed,
 confirmation.halved, list.miscounted, watermark.cut_back, batch.loaded (debug), record.rejected,
-record.unanswered, deletions.withheld, expiry.withheld, expiry.unconfirmed,
+record.unanswered, drift.found, deletions.withheld, expiry.withheld, expiry.unconfirmed,
 confirmation.distrusted, lease.lost, lease.inherited, database.unavailable, database.migrated,
 source.doubted, setting.deprecated, setting.unknown, service.started, service.waiting,
 service.ended, tick.started, tick.finished, tick.skipped, tick.failed, tick.broke, history.pruned,

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from etl.console.table import Table, console, say
+from etl.core.drift import differences
 from etl.loaders.parents import RotationState
 from etl.loaders.queue import Jobs
 from etl.loaders.row_counts import Count
@@ -152,7 +153,7 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
         return
     table = Table(
         *("project", "stream", "state", "complete until", "lag", "complete since", "last run"),
-        *("read", "rejects", "paused until"),
+        *("read", "read fast", "rejects", "paused until"),
     )
     now = datetime.now(UTC)
     for row in rows:
@@ -167,6 +168,7 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
             _instant(row["complete"].since),
             _instant(row["started_at"]),
             f"{row['records_read']:,}",
+            "" if row["read_fast_share"] is None else f"{100 * row['read_fast_share']:.0f} %",
             f"{row['rejects']:,}",
             _instant(row["paused_until"]),
         )
@@ -196,6 +198,9 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
         if row["unaccounted"]:
             rows_said = f"{row['unaccounted']:,} {'row' if row['unaccounted'] == 1 else 'rows'}"
             say(out, Text(f"{row['stream']}: {rows_said} of the server's count unaccounted for"))
+        if row["drift"]:
+            said = differences(row["drift"])
+            say(out, Text(f"{row['stream']}: records differ from the catalogue: {said}"))
         if row["before_start"] is not None:
             say(out, Text(f"{row['stream']}: {row['before_start_hint']}"))
         if row["reason"]:

@@ -56,8 +56,8 @@ _split = Decoder(_Envelope).decode
 def decode_list(body: bytes, read: Callable[[Raw], Any]) -> tuple[Any, bool]:
     """Return what `decode` returns for a list answer, but with each record as `read` returns it.
 
-    If `read` returns None, the record is decoded here. A dirty record stays Raw, and
-    `decode_record` then tells that it is dirty. Raises ValueError if the body is not JSON.
+    If the answer as a whole is dirty or of another form, `read` is not called. Raises ValueError if
+    the body is not JSON.
     """
     if _NUL not in body:
         try:
@@ -67,12 +67,13 @@ def decode_list(body: bytes, read: Callable[[Raw], Any]) -> tuple[Any, bool]:
         else:
             said = {name: getattr(envelope, name) for name in envelope.__struct_fields__}
             document = {name: value for name, value in said.items() if value is not UNSET}
-            document["results"] = [read(raw) or _clean(raw) for raw in envelope.results]
+            document["results"] = [read(raw) for raw in envelope.results]
             return document, False
     return decode(body)
 
 
-def _clean(raw: Raw) -> Any:
+def decode_clean(raw: Raw) -> Any:
+    """Return the decoded record. A dirty one stays Raw: `decode_record` tells that it is dirty."""
     record, dirty = decode_record(raw)
     return raw if dirty else record
 

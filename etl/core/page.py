@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from msgspec import Raw, Struct
 
+from etl.core.drift import Drift
 from etl.core.place import Evidence, Place
 
 Record = Any  # JSON as received: nearly always an object, but nothing promises it
@@ -42,6 +43,8 @@ class Page:
     asked: the (date_from, date_to) that may have cut records; None if nothing can be cut.
     checked: keys of resources that were asked about.
     tried: keys of resources for which the request failed.
+    drift: how records of this reading differ from the catalogue, as far as its reader has learned
+    it. Also from records that are on no page, because no later record tells of it.
     """
 
     records: list[Record]
@@ -55,6 +58,7 @@ class Page:
     asked: tuple[datetime, datetime] | None = None
     checked: Sequence[str] = ()
     tried: Sequence[str] = ()
+    drift: Collection[Drift] = ()
 
     def goes_with(self, later: Page) -> bool:
         """Tell whether one transaction can load both: it asked for one pair of dates."""
@@ -129,6 +133,8 @@ class Batch:
     `Collector.whole`).
     observed_at[table][i]: when row i was asked for, by the database's clock; empty for a batch of
     one page.
+    read_fast: how many of the records were typed from their bytes, a count.
+    drift: how records differ from the catalogue, each difference once.
     """
 
     records: list[Record]
@@ -137,3 +143,5 @@ class Batch:
     rejected: list[Rejected] = field(default_factory=list)
     whole: dict[str, list[str]] = field(default_factory=dict)
     observed_at: dict[str, list[datetime]] = field(default_factory=dict)
+    read_fast: int = 0
+    drift: Collection[Drift] = ()

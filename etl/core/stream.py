@@ -6,16 +6,17 @@ A wrong entry raises when the catalogue is imported, before any run starts.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from msgspec import Raw
 
 from etl.core.budget import CRUD
-from etl.core.page import Batch, Page, Row, TypedRecord
+from etl.core.drift import Drift
+from etl.core.page import Batch, Page, Record, Row
 
 
 class Kind(Enum):
@@ -30,6 +31,22 @@ class Kind(Enum):
     JSON = "jsonb"
     TEXTS = "text[]"
 
+    @property
+    def json_type(self) -> str | None:
+        """The JSON type that the API sends; None: any."""
+        return _JSON_TYPES.get(self)
+
+
+_JSON_TYPES = {
+    Kind.TEXT: "string",
+    Kind.BIGINT: "integer",
+    Kind.DOUBLE: "number",
+    Kind.BOOLEAN: "boolean",
+    Kind.INSTANT: "string",
+    Kind.UUID: "string",
+    Kind.TEXTS: "array",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -38,6 +55,7 @@ class Field:
     volatile: changes by itself; stored with the next real change, and ignored by every comparison.
     null_keeps: null or absent means "the server does not say", so it never overwrites a value.
     lenient: a value that does not fit the column is kept in `extra`, and the row loads.
+    or_text: the documentation shows a number as text, so any form of a number is expected.
     plain: for a JSON column of records with secrets: the names in it whose text is kept. Of all
     other text only hash and length are kept.
     """
@@ -48,7 +66,18 @@ class Field:
     volatile: bool = False
     null_keeps: bool = False
     lenient: bool = False
+    or_text: bool = False
     plain: tuple[str, ...] = ()
+
+    def expects(self, json_type: str) -> bool:
+        """Tell whether a value of this JSON type is as the catalogue says."""
+        usual = self.kind.json_type
+        return (
+            json_type in (usual, "null")
+            or usual is None
+            or (json_type == "integer" and usual == "number")
+            or (json_type in ("string", "number") and self.or_text)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +243,17 @@ class Secrets:
     known: Known
 
 
+class RecordReader(Protocol):
+    """Reads records from their bytes, and learns from those that surprise it."""
+
+    @property
+    def drift(self) -> Collection[Drift]:
+        """What it has learned, so that records which differ like this are typed; bounded."""
+
+    def read(self, raw: Raw) -> Record:
+        """Return the record typed, or else decoded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """One kind of record that the API offers, and the tables that these records fill.
@@ -235,7 +275,8 @@ class Resource:
     records: returns the records in a document.
     redact: removes what is not kept from a record, before anything else sees it.
     secrets: what is secret in a record, removed before anything else sees it; None if nothing is.
-    read: turns the bytes of a record into rows directly; returns None if it cannot.
+    reader: returns a new reader of records. What it learns is true of one server, so each run uses
+    its own. None: all records are decoded.
     """
 
     lists: tuple[Address, ...]
@@ -254,7 +295,7 @@ class Resource:
     records: Callable[[Any], list[Any] | None] = results_of
     redact: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     secrets: Secrets | None = None
-    read: Callable[[Raw], TypedRecord | None] | None = None
+    reader: Callable[[], RecordReader] | None = None
 
     def __post_init__(self) -> None:
         if not (self.lists and self.tables and self.budget_classes and self.key):

@@ -21,7 +21,7 @@ from msgspec import Raw
 
 from etl.core.budget import CRUD
 from etl.core.document import decode, decode_list
-from etl.core.page import TypedRecord
+from etl.core.page import Record
 from etl.core.walk import Ask
 from etl.core.window import FAR_AHEAD, LONG_AGO
 from etl.errors import (
@@ -226,8 +226,8 @@ def project_request(project_id: int) -> Request:
     return Request(f"/api/projects/{project_id}/", (), (CRUD,))
 
 
-def parse_list(body: bytes, read: Callable[[Raw], TypedRecord | None] | None = None) -> RecordList:
-    """Return the list in an answer, with records typed if `read` can type them.
+def parse_list(body: bytes, read: Callable[[Raw], Record] | None = None) -> RecordList:
+    """Return the list in an answer, with each record as `read` returns it; None: decoded.
 
     Raises SourceUnavailable if it is not a list: ask again.
     """

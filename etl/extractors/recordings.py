@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import blake2b
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from etl.core.clocks import TOLERANCE
 from etl.core.coverage import Span
 from etl.core.document import decode_record
+from etl.core.drift import Drift
 from etl.core.page import Confirmation, Page, Record, TypedRecord
 from etl.core.place import Evidence, RecordingsPlace, Traits
 from etl.core.stream import Stream
@@ -74,6 +75,9 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         self._stream = stream
         self._resource = stream.resources[0]
         self._path = f"/api/{prefix}/{project_id}/{self._resource.lists[0].path}"
+        reader = self._resource.reader
+        self._reader = None if reader is None else reader()
+        self._read = None if self._reader is None else self._reader.read
         self._traits = Traits.of(traits)
         self._accepted = accepted
         self._longest: timedelta | None = None
@@ -173,7 +177,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         """
         request = list_request(self._path, Ask(1), dates, self._resource.budget_classes)
         answer = await self._client.fetch(request, shrinkable=True, attempts=1)
-        starts = self._starts(parse_list(answer.body, self._resource.read))
+        starts = self._starts(parse_list(answer.body, self._read))
         return max((at for at in starts if at is not None and at <= dates.until), default=None)
 
     async def _retrieve(
@@ -200,7 +204,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         classes = self._resource.budget_classes
         return Question(
             lambda ask: list_request(self._path, ask, place.asked, classes),
-            partial(parse_list, read=self._resource.read),
+            partial(parse_list, read=self._read),
         )
 
     async def _begin(self, place: RecordingsPlace) -> Answered[RecordingsPlace]:
@@ -296,7 +300,8 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         listing = answered.listing(
             keys,
             [loaded and place.settled(at) for at, loaded in zip(starts, loads, strict=True)],
-            order=[None if at is None else at.isoformat() for at in starts],
+            # A walk by cursor looks at no order.
+            order=[at and at.isoformat() for at in starts] if by_offset else (),
             enough=place.passed(place.floor),
         )
         step = walk.take(answered.ask, listing)
@@ -332,6 +337,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
             forecast_records=None if leaves_early else listed.count,
             evidence=evidence,
             asked=asked,
+            drift=self._drift,
         )
         return Taken(page, place, walk, last=place.ended)
 
@@ -346,8 +352,13 @@ class RecordingsReader(ListReader[RecordingsPlace]):
             # It was the first page, a longer one this time.
             return self._take(dataclasses.replace(answered, place=place, walk=None))
         records, count = answered.listed.records, answered.listed.count
-        page = answered.page(place, records, forecast_records=count, evidence=Evidence(keys))
+        known = {"forecast_records": count, "evidence": Evidence(keys), "drift": self._drift}
+        page = answered.page(place, records, **known)
         return Taken(page, place, None, last=False)
+
+    @property
+    def _drift(self) -> Collection[Drift]:
+        return () if self._reader is None else self._reader.drift
 
     def _starts(self, listed: RecordList) -> list[datetime | None]:
         return [_started_at(record, self._stream.started or "") for record in listed.records]

@@ -30,6 +30,7 @@ from etl.core.statuses import failures, state_of
 from etl.core.stream import Stream, TableSpec
 from etl.errors import DestinationError
 from etl.loaders.database import Database
+from etl.loaders.drift import drift_by_stream
 from etl.loaders.driver import driver_of
 from etl.loaders.leases import Lease, Unit, new_run
 from etl.loaders.row_counts import COUNTED_ROWS, Count, estimate, large_tables
@@ -358,7 +359,9 @@ class History:
             of_units: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
             for run in (await connection.execute(self._latest_of_units())).mappings():
                 of_units.setdefault((run["project_id"], run["stream"]), []).append(run)
+            drift = await drift_by_stream(connection, t)
         for row in rows:
+            row["drift"] = drift.get((row["project_id"], row["stream"]), [])
             filters = (row["traits"] or {}).get("date_filter") not in ("refused", "ignored")
             units = of_units.get((row["project_id"], row["stream"]), [])
             row["failures"] = failures(

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from etl.core.coverage import Span
+from etl.core.drift import Drift
 from etl.core.page import Batch
 from etl.core.place import Evidence
 from etl.loaders.leases import Lease
@@ -79,11 +80,15 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a batch changed. `rejected` counts only records that were not rejected before."""
+    """What a batch changed. `rejected` counts only records that were not rejected before.
+
+    drift: how its records differ from the catalogue, as far as that was not known.
+    """
 
     inserted: int = 0
     updated: int = 0
     rejected: int = 0
+    drift: Sequence[Drift] = ()
 
 
 @dataclass(frozen=True, slots=True)

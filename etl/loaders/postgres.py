@@ -17,6 +17,7 @@ from etl.errors import LeaseLost, RowsRefused
 from etl.loaders.absence import AbsentRecords, orphan_statements
 from etl.loaders.cuts import CutRecords
 from etl.loaders.database import Database, translated
+from etl.loaders.drift import DriftTable, log_drift
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Lease, loss_of
 from etl.loaders.loader import (
@@ -54,6 +55,7 @@ class PostgresLoader:
         self._cut = CutRecords(spec, statements.staging, tables.schema, tables.bookkeeping)
         self._orphans = orphan_statements(resource, tables.schema)
         self._rejects = RejectsTable(tables, stream)
+        self._drift = DriftTable(tables, stream)
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
         """Load one batch; see `Loader`. Repeats it if Postgres breaks off."""
@@ -65,6 +67,7 @@ class PostgresLoader:
         except _AlreadyCommitted:
             # The answer to our COMMIT was lost; the repetition found the batch committed.
             loaded = sent[-1]
+        log_drift(loaded.drift)
         lease.batch += 1
         lease.position = commit.position
         return loaded
@@ -84,7 +87,8 @@ class PostgresLoader:
             await self._check_off(connection, lease, commit)
             if commit.follow_parents:
                 updated += await self._follow_parents(connection, lease)
-            loaded = Loaded(inserted, updated, new)
+            drift = await self._drift.note(connection, project_id, batch.drift)
+            loaded = Loaded(inserted, updated, new, drift)
             await self._count(connection, lease, batch, commit, loaded)
             if commit.closing is not None:
                 await self._close_window(connection, lease, commit.closing)
@@ -347,6 +351,7 @@ class PostgresLoader:
             .where(runs.c.id == lease.run_id)
             .values(
                 records_read=runs.c.records_read + len(batch.records),
+                records_read_fast=runs.c.records_read_fast + batch.read_fast,
                 rows_inserted=runs.c.rows_inserted + loaded.inserted,
                 rows_updated=runs.c.rows_updated + loaded.updated,
                 rejected=runs.c.rejected + loaded.rejected,

@@ -111,6 +111,7 @@ class Tables:
     watermarks: Table = field(init=False)
     runs: Table = field(init=False)
     rejects: Table = field(init=False)
+    drift: Table = field(init=False)
     suspects: Table = field(init=False)
     sightings: Table = field(init=False)
     cuts: Table = field(init=False)
@@ -134,6 +135,7 @@ class Tables:
         put(self, "watermarks", _watermarks(metadata, book))
         put(self, "runs", _runs(metadata, book))
         put(self, "rejects", _rejects(metadata, book))
+        put(self, "drift", _drift(metadata, book))
         put(self, "suspects", _suspects(metadata, book))
         put(self, "sightings", _sightings(metadata, book))
         put(self, "cuts", _cuts(metadata, book))
@@ -243,6 +245,14 @@ def _runs(metadata: MetaData, schema: str) -> Table:
             Boolean(),
             "True if the forecast is an estimate, false if a lower bound.",
         ),
+        Column(
+            "records_read_fast",
+            BigInteger(),
+            nullable=False,
+            server_default=text("0"),
+            comment="Records typed from their bytes, a count; 0 in streams whose records never "
+            "are.",
+        ),
         PrimaryKeyConstraint("id", name="runs_pkey"),
         Index("runs_by_unit", "project_id", "stream", "unit", "started_at"),
         schema=schema,
@@ -274,6 +284,23 @@ def _rejects(metadata: MetaData, schema: str) -> Table:
         ),
         schema=schema,
         comment="Records that could not be stored; `posthog-etl rejects` lists them.",
+    )
+
+
+def _drift(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "drift",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT, False),
+        _column("stream", Text(), _STREAM, False),
+        _column("table_name", Text(), "Data table that the field belongs to.", False),
+        _column("field", Text(), "Name of the field, cut to 200 characters.", False),
+        _column("expected", Text(), "JSON type in the catalogue; null: it has no such field."),
+        _column("found", Text(), "JSON type that came first.", False),
+        _column("first_seen_at", _INSTANT, "When it was first seen.", False),
+        PrimaryKeyConstraint("project_id", "stream", "table_name", "field", name="drift_pkey"),
+        schema=schema,
+        comment="Fields and types that the catalogue did not expect; no values.",
     )
 
 

@@ -82,7 +82,7 @@ async def _retry_rejects(
         if report.ending.exit_code == 0:
             report.ending = ending_of(exc)
         return report
-    for name in ("records_read", "rows_inserted", "rows_updated", "rejected"):
+    for name in ("records_read", "records_read_fast", "rows_inserted", "rows_updated", "rejected"):
         setattr(report, name, row[name])
     return report
 

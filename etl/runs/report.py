@@ -51,6 +51,7 @@ class Report:
     run_id: str | None = None
     seconds: float = 0.0
     records_read: int = 0
+    records_read_fast: int = 0
     rows_inserted: int = 0
     rows_updated: int = 0
     rejected: int = 0
@@ -74,6 +75,7 @@ class Report:
             "run_id": self.run_id,
             "seconds": round(self.seconds, 3),
             "records_read": self.records_read,
+            "records_read_fast": self.records_read_fast,
             "rows_inserted": self.rows_inserted,
             "rows_updated": self.rows_updated,
             "rejected": self.rejected,

@@ -36,6 +36,7 @@ _WORK: dict[Mode, type[Work]] = {
 }
 _REPORTED = (
     "records_read",
+    "records_read_fast",
     "rows_inserted",
     "rows_updated",
     "rejected",
@@ -91,6 +92,7 @@ async def _execute(
             reason=report.ending.reason,
             seconds=round(report.seconds, 3),
             records_read=report.records_read,
+            records_read_fast=report.records_read_fast,
             rows_inserted=report.rows_inserted,
             rows_updated=report.rows_updated,
             rejected=report.rejected,

@@ -31,6 +31,7 @@ _DURATIONS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
 # Columns of `runs` that only grow; the counter of each, and its help.
 _COUNTED = (
     ("records_read", "records_read", "Records received."),
+    ("records_read_fast", "records_read_fast", "Records typed from their bytes."),
     ("rows_inserted", "rows_inserted", "Rows inserted, over all tables."),
     ("rows_updated", "rows_updated", "Rows changed, over all tables."),
     ("rejected", "records_rejected", "Records newly rejected."),
@@ -80,6 +81,9 @@ class Metrics:
             "freshness_seconds", "Age of the instant up to which the stream is complete.", _STREAM
         )
         self._rejects = gauge("rejects_unresolved", "Rejects that are not resolved.", _STREAM)
+        self._drift = gauge(
+            "drift_fields", "Fields that the catalogue does not know or expects otherwise.", _STREAM
+        )
         self._failures = gauge(
             "failures_unresolved",
             "Units that failed and have not succeeded since.",
@@ -88,7 +92,7 @@ class Metrics:
         self._held = gauge("leases_held", "Units that a run holds now.", _STREAM)
         self._jobs = gauge("queue_jobs", "Jobs on the queue.", ("project", "state"))
         self._of_the_database = (
-            *(self._freshness, self._rejects, self._failures, self._held, self._jobs),
+            *(self._freshness, self._rejects, self._drift, self._failures, self._held, self._jobs),
         )
 
     def begin(self, runs: Sequence[Row], now: datetime) -> None:
@@ -144,6 +148,7 @@ class Metrics:
             if until is not None:
                 self._freshness.labels(*labels).set((now - until).total_seconds())
             self._rejects.labels(*labels).set(row["rejects"])
+            self._drift.labels(*labels).set(len(row["drift"]))
             self._failures.labels(*labels).set(len(row["failures"]))
             self._held.labels(*labels).set(held.get((row["project_id"], row["stream"]), 0))
         for project_id, of_project in jobs.items():

@@ -19,7 +19,7 @@ SESSION_RECORDINGS = Stream(
             retrieve_classes=(CLICKHOUSE,),
             tables=recordings.TABLES,
             transform=recordings.transform,
-            read=recordings.read,
+            reader=recordings.RecordingReader,
         ),
     ),
 )

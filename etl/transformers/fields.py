@@ -11,7 +11,7 @@ import json
 import math
 import re
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,8 @@ import orjson
 from msgspec import ValidationError
 from msgspec import convert as _rfc3339
 
-from etl.core.stream import Field, Kind
+from etl.core.drift import JSON_TYPES, LONGEST_NAME, Drift
+from etl.core.stream import Kind, TableSpec
 from etl.errors import InvalidRecord
 
 CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -156,12 +157,22 @@ def sha256(value: Any, *, bare: bool = False) -> str:
 
 
 class FieldReader:
-    """Turns an object into the values of `fields`, in their order, and the extra fields.
+    """Turns an object into the values of the fields of `spec`, in their order, and extra fields.
 
     known: further keys of the object that other code reads, so they are not extra.
+    omitted: fields of `spec` that other code fills.
     """
 
-    def __init__(self, fields: Sequence[Field], known: Sequence[str] = ()) -> None:
+    def __init__(
+        self, spec: TableSpec, known: Sequence[str] = (), omitted: Sequence[str] = ()
+    ) -> None:
+        fields = [field for field in spec.fields if field.name not in omitted]
+        self._table = spec.name
+        self._expected = {field.name: field.kind.json_type for field in fields}
+        self._usual: dict[str, Collection[type]] = dict.fromkeys(known, JSON_TYPES.keys())
+        for field in fields:
+            usual = [each for each, name in JSON_TYPES.items() if field.expects(name)]
+            self._usual[field.name] = frozenset(usual)
         self._plan = [
             (field.name, _AS_IS.get(field.kind), _CONVERTERS[field.kind], field.lenient)
             for field in fields
@@ -187,6 +198,15 @@ class FieldReader:
         if not record.keys() <= self._known:
             extra.update({k: v for k, v in record.items() if k not in self._known})
         return values, extra
+
+    def drift(self, record: Mapping[str, Any]) -> list[Drift]:
+        """Return where the object differs from the catalogue: unknown fields, and other types."""
+        usual = self._usual.get
+        return [
+            Drift(self._table, name[:LONGEST_NAME], self._expected.get(name), JSON_TYPES[kind])
+            for name, value in record.items()
+            if (kind := type(value)) not in usual(name, ())
+        ]
 
 
 def is_storable(text: str) -> bool:

@@ -41,7 +41,7 @@ USERS = TableSpec(
     ),
 )
 
-_read_user = FieldReader(USERS.fields).read
+_users = FieldReader(USERS)
 _OF_USERS = {each.name: plain_names(each) for each in USERS.fields if each.kind is Kind.JSON}
 
 
@@ -60,7 +60,7 @@ def object_rows(
     names = tuple(key or table.key)
     columns = dict(zip(names, table.key, strict=True))
     renamed = tuple(columns) != table.key
-    reader = FieldReader(table.fields).read
+    reader = FieldReader(table)
     places = [table.columns.index(name) for name in table.key]
     tables = (table, USERS) if users else (table,)
 
@@ -73,7 +73,9 @@ def object_rows(
             found[name], unknown = _user(collector, name, record.get(name), repaired)
             if unknown:
                 more[name] = unknown
-        values, extra = reader({**record, **found})
+        record = {**record, **found}
+        values, extra = reader.read(record)
+        collector.note(reader.drift(record))
         extra |= more
         row = (*values, to_json(extra) if extra else None, repaired or None)
         collector.add(table.name, tuple(row[place] for place in places), 0, row)
@@ -103,7 +105,9 @@ def _user(
             for name, known in _OF_USERS.items()
             if name in value
         }
-        values, extra = _read_user({**value, **withheld})
+        user = {**value, **withheld}
+        values, extra = _users.read(user)
+        collector.note(_users.drift(user))
         if values[0] is None:
             raise InvalidRecord("id: missing")
     except InvalidRecord as exc:

@@ -6,14 +6,16 @@ that was observed last wins: the later request, then the later start, then the g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Raw
 
-from etl.core.page import Batch, Page, Row, TypedRecord
+from etl.core.document import decode_clean
+from etl.core.drift import Drift
+from etl.core.page import Batch, Page, Record, Row, TypedRecord
 from etl.core.stream import Expiry, Field, Kind, TableSpec
 from etl.errors import InvalidRecord
 from etl.transformers.fields import REPLACEMENT, FieldReader, to_json, to_text
@@ -77,6 +79,7 @@ RECORDINGS = TableSpec(
             volatile=True,
             null_keeps=True,
             lenient=True,
+            or_text=True,
         ),
         Field("storage", Kind.TEXT, "Where older servers kept it.", null_keeps=True),
         Field("external_references", Kind.JSON, "Linked issues, as JSON.", null_keeps=True),
@@ -135,56 +138,111 @@ TABLES = (RECORDINGS, PERSONS, PERSON_DISTINCT_IDS)
 _PERSON_AT = RECORDINGS.columns.index("person_uuid")
 _START_AT = RECORDINGS.columns.index("start_time")
 # person_uuid is our own column. If an unknown server sends a field of that name, `extra` keeps it.
-_read_recording = FieldReader(
-    [field for field in RECORDINGS.fields if field.name != "person_uuid"], known=("person",)
-).read
-_read_person = FieldReader(PERSONS.fields, known=("distinct_ids",)).read
-_read_raw_recording = TypedReader(RECORDINGS, others={"person_uuid": ("person", Raw)}).read
-_read_raw_person = TypedReader(PERSONS, more={"distinct_ids": list[str] | None}).read
+_recordings = FieldReader(RECORDINGS, known=("person",), omitted=("person_uuid",))
+_persons = FieldReader(PERSONS, known=("distinct_ids",))
 _ID_PERSON_START = itemgetter(0, _PERSON_AT, _START_AT)
 _NO_PERSON = (Raw(b""), Raw(b"null"))
+# Of a usual page, all persons. Their rows take about twice as much.
+_MOST_OWNERS_BYTES = 2**20
 
 
-def read(raw: Raw) -> TypedRecord | None:
-    """Return the rows of an ordinary recording, directly from its bytes; None: decode it instead.
+class _Owner(NamedTuple):
+    """What a recording's person becomes. uuid: None if PostHog knows no person."""
 
-    The rows are the same as `transform` makes of the decoded record. Pure.
+    uuid: str | None
+    distinct_ids: Collection[str] = ()
+    rows: Sequence[tuple[str, Any, Row]] = ()
+
+
+_NOBODY = _Owner(None)
+
+
+class RecordingReader:
+    """Reads recordings from their bytes, and learns from those that it cannot read so.
+
+    Make one for each run; see `TypedReader`.
     """
-    values = _read_raw_recording(raw)
-    if values is None:
-        return None
-    recording_id, person, started_at = _ID_PERSON_START(values)
-    if not recording_id:
-        return None
-    rows: list[tuple[str, Any, Row]] = []
-    values[_PERSON_AT] = None
-    if person not in _NO_PERSON:
-        person_values = _read_raw_person(person)
-        if person_values is None:
+
+    def __init__(self) -> None:
+        self._recording = TypedReader(RECORDINGS, others={"person_uuid": ("person", Raw)})
+        self._person = TypedReader(PERSONS, more={"distinct_ids": list[str] | str | None})
+        self._drift: tuple[Drift, ...] = ()
+        # A page shows the same person many times. By the person's bytes, and their sum.
+        self._owners: dict[bytes, _Owner] = {}
+        self._owners_bytes = 0
+
+    @property
+    def drift(self) -> Collection[Drift]:
+        """What it has learned; see `RecordReader`."""
+        return self._drift
+
+    def read(self, raw: Raw) -> Record:
+        """Return the record typed, with its rows; or decoded if its bytes hold a surprise.
+
+        The rows are the same as `transform` makes of the decoded record, whatever was read before.
+        """
+        values = self._recording.read(raw)
+        if values is None:
+            return self._decoded(raw)
+        recording_id, person, started_at = _ID_PERSON_START(values)
+        owner = _NOBODY if person in _NO_PERSON else self._owner(bytes(person))
+        if owner is None or not recording_id:
+            return self._decoded(raw)
+        uuid, distinct_ids, of_owner = owner
+        rows = [*of_owner]
+        distinct_id = values[1]
+        if uuid is not None and distinct_id is not None and distinct_id not in distinct_ids:
+            rows.append(_distinct_id_row(distinct_id, uuid))
+        values[_PERSON_AT] = uuid
+        rows.append(("session_recordings", recording_id, (*values, None)))
+        rank = (started_at is not None, started_at, recording_id)
+        return TypedRecord(raw, recording_id, started_at, rank, rows)
+
+    def _owner(self, body: bytes) -> _Owner | None:
+        """Return what a person becomes; None if it is to be read field by field."""
+        if body in self._owners:
+            return self._owners[body]
+        values = self._person.read(Raw(body))
+        if values is None:
             return None
-        uuid, person_id, name, properties, created_at, *_, distinct_ids = person_values
+        uuid, person_id, name, properties, created_at, *_, distinct_ids, extra = values
         if person_id is None:
             made_up = name is None and created_at is None and properties in (None, "{}")
-            if not made_up:  # see `_is_missing`
-                return None
-        elif uuid is None:
+            return _NOBODY if made_up else None  # see `_is_missing`
+        if uuid is None:
             return None
-        else:
-            values[_PERSON_AT] = uuid
-            distinct_ids = distinct_ids or []
-            if values[1] is not None and values[1] not in distinct_ids:
-                distinct_ids.append(values[1])
-            rows = [
-                ("person_distinct_ids", each, (each, uuid, None, None)) for each in distinct_ids
-            ]
-            rows.append(("persons", uuid, (*person_values[:-1], None, None)))
-    rows.append(("session_recordings", recording_id, (*values, None, None)))
-    rank = (started_at is not None, started_at, recording_id)
-    return TypedRecord(raw, recording_id, started_at, rank, rows)
+        distinct_ids = [distinct_ids] if type(distinct_ids) is str else distinct_ids or []
+        rows = [_distinct_id_row(each, uuid) for each in distinct_ids]
+        rows.append(("persons", uuid, (*values[:-2], extra, None)))
+        self._owners_bytes += len(body)
+        if self._owners_bytes > _MOST_OWNERS_BYTES:
+            self._owners.clear()
+            self._owners_bytes = len(body)
+        self._owners[body] = owner = _Owner(uuid, distinct_ids, rows)
+        return owner
+
+    def _decoded(self, raw: Raw) -> Record:
+        record = decode_clean(raw)
+        if isinstance(record, dict):
+            self._learn(self._recording, _recordings, record)
+            if isinstance(person := record.get("person"), dict):
+                self._learn(self._person, _persons, person)
+        return record
+
+    def _learn(self, typed: TypedReader, by_field: FieldReader, record: Mapping[str, Any]) -> None:
+        learned = typed.learn(record)
+        if learned:
+            drift = by_field.drift(record)
+            self._drift += tuple(each for each in drift if each.field in learned)
+
+
+def _distinct_id_row(distinct_id: str, person_uuid: str) -> tuple[str, Any, Row]:
+    return "person_distinct_ids", distinct_id, (distinct_id, person_uuid, None, None)
 
 
 def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -> None:
-    values, extra = _read_recording(record)
+    values, extra = _recordings.read(record)
+    collector.note(_recordings.drift(record))
     values.insert(_PERSON_AT, None)
     recording_id, started_at = values[0], values[_START_AT]
     rank = (started_at is not None, started_at, recording_id)
@@ -213,10 +271,11 @@ def _add_person(
     if person.get("uuid") is None or _is_missing(person):
         return None
     try:
-        values, extra = _read_person(person)
+        values, extra = _persons.read(person)
         distinct_ids = _distinct_ids(person.get("distinct_ids"))
     except InvalidRecord as exc:
         raise InvalidRecord(f"person.{exc.message}") from exc
+    collector.note(_persons.drift(person))
     uuid: str = values[0]
     if record.get("distinct_id") is not None:
         distinct_ids.append(record["distinct_id"])

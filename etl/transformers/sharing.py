@@ -61,8 +61,8 @@ PASSWORDS = TableSpec(
 TABLES = (CONFIGURATIONS, PASSWORDS)
 _SECRET = ("access_token", "password", "raw_password")
 
-_read_configuration = FieldReader(CONFIGURATIONS.fields, known=("share_passwords",)).read
-_read_password = FieldReader(PASSWORDS.fields).read
+_configurations = FieldReader(CONFIGURATIONS, known=("share_passwords",))
+_passwords = FieldReader(PASSWORDS)
 
 
 def hide_tokens(record: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +100,8 @@ def _with_text_id(record: Any) -> Any:
 
 
 def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -> None:
-    values, extra = _read_configuration(record)
+    values, extra = _configurations.read(record)
+    collector.note(_configurations.drift(record))
     marks = [name for name in repaired if name != "share_passwords"]
     row = (*values, to_json(extra) if extra else None, marks or None)
     key = (values[0], values[1])
@@ -113,10 +114,12 @@ def _add(collector: Collector, record: Mapping[str, Any], repaired: list[str]) -
         if not isinstance(each, dict) or each.get("id") in (None, ""):
             raise InvalidRecord("share_passwords: a password without an id")
         own = {**each, **dict(zip(CONFIGURATIONS.key, key, strict=True))}
+        own["id"] = scalar_text(each["id"])
         try:
-            values, extra = _read_password({**own, "id": scalar_text(each["id"])})
+            values, extra = _passwords.read(own)
         except InvalidRecord as exc:
             raise InvalidRecord(f"share_passwords: {exc.message}") from exc
+        collector.note(_passwords.drift(own))
         marks = ["share_passwords"] if dirty or "share_passwords" in repaired else []
         row = (*values, to_json(extra) if extra else None, marks or None)
         collector.add(PASSWORDS.name, (*key, values[2]), 0, row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from operator import itemgetter
@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Raw
 
 from etl.core.document import Unreadable, decode_record
+from etl.core.drift import Drift
 from etl.core.page import Batch, Page, Record, Rejected, Row, TypedRecord
 from etl.core.stream import TableSpec, key_text
 from etl.errors import InvalidRecord
@@ -26,9 +27,10 @@ class Collector:
     """Gathers the rows of a page. Of several rows with one key, the row of highest rank stays.
 
     As in the upsert, a null of a `null_keeps` field overwrites nothing.
+    drift: what is known of the page before its records are gone through.
     """
 
-    def __init__(self, tables: Sequence[TableSpec]) -> None:
+    def __init__(self, tables: Sequence[TableSpec], drift: Iterable[Drift] = ()) -> None:
         self._tables = tables
         self._rows: dict[str, dict[Any, tuple[Any, Row, int]]] = {spec.name: {} for spec in tables}
         self._keeps = {
@@ -37,7 +39,10 @@ class Collector:
         }
         self._pending: list[tuple[str, Any, Any, Row]] = []
         self._pending_whole: list[tuple[str, str]] = []
+        self._pending_drift: list[Drift] = []
         self._whole: dict[str, list[str]] = {}
+        self._drift = dict.fromkeys(drift)
+        self._read_fast = 0
 
     def add(self, table: str, key: Any, rank: Any, row: Row) -> None:
         """Add a row of the current record. Of equal ranks the later row stays."""
@@ -50,16 +55,22 @@ class Collector:
         """
         self._pending_whole.append((table, owner))
 
+    def note(self, drift: Iterable[Drift]) -> None:
+        """Note how the current record differs from the catalogue."""
+        self._pending_drift.extend(drift)
+
     def keep(self, index: int) -> None:
         """Keep the rows of the current record, which is the page's `index`-th."""
         for table, key, rank, row in self._pending:
             self._put(table, key, rank, row, index)
         for table, owner in self._pending_whole:
             self._whole.setdefault(table, []).append(owner)
+        self._drift.update(dict.fromkeys(self._pending_drift))
         self.drop()
 
     def take(self, record: TypedRecord, index: int) -> None:
         """Keep the rows of a record that is typed already, the page's `index`-th."""
+        self._read_fast += 1
         for table, key, row in record.rows:
             held = self._rows[table].get(key)
             # The usual cases: a new key, or the same person again.
@@ -75,6 +86,8 @@ class Collector:
                 self._put(spec.name, key_of(row), number, row, first + origin)
             for owner in batch.whole.get(spec.name, ()):
                 self._whole.setdefault(spec.name, []).append(owner)
+        self._drift.update(dict.fromkeys(batch.drift))
+        self._read_fast += batch.read_fast
 
     def times(self, observed_at: Sequence[datetime]) -> dict[str, list[datetime]]:
         """Return for each row the instant that belongs to its rank."""
@@ -105,6 +118,7 @@ class Collector:
         """Drop the rows of the current record: it is rejected, or its rows were kept."""
         self._pending.clear()
         self._pending_whole.clear()
+        self._pending_drift.clear()
 
     def batch(self, records: list[Record], rejected: list[Rejected]) -> Batch:
         """Return what was gathered."""
@@ -116,6 +130,8 @@ class Collector:
             },
             rejected=rejected,
             whole=self._whole,
+            read_fast=self._read_fast,
+            drift=list(self._drift),
         )
 
 
@@ -128,7 +144,7 @@ def transform_page(
     InvalidRecord is rejected with this reason. Any other exception is a defect in our code and
     stops the stream.
     """
-    collector = Collector(tables)
+    collector = Collector(tables, page.drift)
     rejected: list[Rejected] = []
     for index, record in enumerate(page.records):
         try:

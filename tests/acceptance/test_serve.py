@@ -59,6 +59,7 @@ async def test_a_new_service_syncs_at_once_and_tells_how_it_went(
     (run,) = await select(dsn, "SELECT * FROM posthog_etl.runs")
     for name, column in (
         ("records_read_total", "records_read"),
+        ("records_read_fast_total", "records_read_fast"),
         ("rows_inserted_total", "rows_inserted"),
         ("rows_updated_total", "rows_updated"),
         ("records_rejected_total", "rejected"),
@@ -74,6 +75,7 @@ async def test_a_new_service_syncs_at_once_and_tells_how_it_went(
     assert 0 <= found[f"posthog_etl_freshness_seconds {STREAM}"] < 120
     assert found[f"posthog_etl_leases_held {STREAM}"] == 0
     assert found[f"posthog_etl_rejects_unresolved {STREAM}"] == 0
+    assert found[f"posthog_etl_drift_fields {STREAM}"] == 0
     assert found["posthog_etl_database_up"] == 1
     ahead_s = found["posthog_etl_next_tick_timestamp_seconds all"] - run["ended_at"].timestamp()
     assert 0 < ahead_s <= 15 * 60

@@ -48,7 +48,7 @@ def batch_of_answer(
     resource: Resource, body: bytes, parent: Mapping[str, Any], observed_at: datetime = NOON
 ) -> Batch:
     """Return what an answer becomes."""
-    if resource.read is not None:
+    if resource.reader is not None:
         listed = parse_list(body)
         records, dirty = listed.records, listed.dirty
     elif "{resource_id}" in resource.lists[0].path:

@@ -3,6 +3,8 @@
 from tests.twins.twin import Twin
 
 _TESTS = "tests/acceptance/test_rejects.py::"
+_TYPED = "tests/unit/transformers/test_typed.py::"
+_DRIFT = "tests/contract/test_drift.py::"
 _SET_ASIDE = _TESTS + "test_a_record_that_cannot_be_stored_is_set_aside_once_and_the_page_loads"
 
 TWINS = [
@@ -98,5 +100,21 @@ TWINS = [
         find="        if not record.keys() <= self._known:\n",
         replace="        if False:\n",
         caught_by=_TESTS + "test_a_field_that_nobody_knows_lands_in_extra",
+    ),
+    Twin(
+        name="an unknown key leaves the fast way",
+        promise="P7",
+        file="etl/transformers/typed.py",
+        find="[key for key in record if key not in self._keys and _is_learnable(key)][:room]",
+        replace="list[str]()",
+        caught_by=_TYPED + "test_a_surprise_is_read_the_slow_way_once[change0]",
+    ),
+    Twin(
+        name="a new field is told by every batch",
+        promise="P7",
+        file="etl/core/drift.py",
+        find="        if key not in known:\n",
+        replace="        if True:\n",
+        caught_by=_DRIFT + "test_what_the_catalogue_did_not_expect_is_written_once[pool]",
     ),
 ]

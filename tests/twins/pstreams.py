@@ -57,8 +57,8 @@ TWINS = [
         name="text in a user's hedgehog is stored by the streams that have no secrets",
         promise="P11",
         file="etl/transformers/objects.py",
-        find="_read_user({**value, **withheld})",
-        replace="_read_user(value)",
+        find="user = {**value, **withheld}",
+        replace="user = value",
         caught_by="tests/adversary/test_unknown_fields.py::"
         "test_text_inside_a_json_field_is_a_hash_where_secrets_are",
     ),

@@ -45,6 +45,7 @@ def a_run(minutes_ago: float = 5, **values: Any) -> dict[str, Any]:
         "ended_at": began + timedelta(seconds=3),
         "paused_until": None,
         "records_read": 90,
+        "records_read_fast": 80,
         "rows_inserted": 1,
         "rows_updated": 2,
         "rejected": 0,
@@ -61,7 +62,7 @@ def a_run(minutes_ago: float = 5, **values: Any) -> dict[str, Any]:
 def status_of(run: dict[str, Any], **values: Any) -> dict[str, Any]:
     """What `History.status` returns after that run."""
     marks = {"complete": Coverage(), "tail_until": None, "traits": None, "rejects": 0}
-    return {**run, **marks, **values}
+    return {**run, **marks, "drift": [], **values}
 
 
 def overview_of(*runs: dict[str, Any], **values: Any) -> Overview:
@@ -320,10 +321,11 @@ def test_hostile_texts_are_shown_as_they_are() -> None:
         "record_key": HOSTILE,
         "reason": f"`{HOSTILE}`",
     }
-    page = RunPage(run, "failed", 3.0, bars_of([run], NOW), 60, [reject])
+    page = RunPage(run, "failed", 3.0, bars_of([run], NOW), 60, [reject], 0.994)
     outline = assert_harmless(Renderer(Redactor()).run(page))
     assert outline.text.count(HOSTILE) >= 4
     assert "and 59 other records set aside" in outline.text
+    assert "99 % of them fast" in outline.text
 
 
 @given(st.text())

@@ -16,6 +16,7 @@ from etl.loaders.history import History
 from etl.loaders.queue import count_jobs
 from etl.loaders.row_counts import Count
 from etl.loaders.status_queries import StatusQueries
+from etl.runs.status import read_fast_share
 from etl.service.page.overview import (
     Bar,
     Books,
@@ -50,6 +51,7 @@ class RunPage:
     bars: tuple[Bar, ...]
     rejected: int
     rejects: Sequence[Mapping[str, Any]]
+    read_fast_share: float | None = None
 
 
 class Look:
@@ -128,6 +130,7 @@ class Look:
             run=run,
             state=state_of(run),
             seconds=((run["ended_at"] or run["now"]) - run["started_at"]).total_seconds(),
+            read_fast_share=read_fast_share(run),
             bars=bars_of(unit_runs, run["now"]),
             rejected=rejected,
             rejects=rejects,

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from etl.core.coverage import Coverage, Span
+from etl.core.drift import differences
 from etl.core.expected import Counted, unaccounted_of
 from etl.core.statuses import DIED, FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED
 from etl.core.stream import Mode
@@ -50,6 +51,7 @@ class Line:
     """One stream of one project.
 
     per_second: records read in the shown runs, by their time. days: of a windowed stream.
+    differences: how records differ from the catalogue; empty if they do not.
     """
 
     project_id: int
@@ -68,6 +70,7 @@ class Line:
     incremental: bool
     reads_front: bool
     unaccounted: int
+    differences: str
 
     @property
     def key(self) -> str:
@@ -279,6 +282,7 @@ def _line(
         incremental=(row["traits"] or {}).get("date_filter") not in ("refused", "ignored"),
         reads_front=Counted.of(row["traits"]) is not None,
         unaccounted=unaccounted_of(row["traits"]),
+        differences=differences(row["drift"]),
     )
 
 

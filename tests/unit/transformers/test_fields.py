@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from etl.core.stream import Field, Kind
+from etl.core.drift import LONGEST_NAME, Drift
+from etl.core.stream import Field, Kind, TableSpec
 from etl.errors import InvalidRecord
 from etl.transformers.fields import (
     DEEPEST,
@@ -175,24 +176,53 @@ def test_what_is_nested_too_deeply_is_refused_or_cut_off() -> None:
 
 def _reader() -> FieldReader:
     return FieldReader(
-        (
-            Field("n", Kind.BIGINT, "A number."),
-            Field("at", Kind.INSTANT, "An instant.", lenient=True),
+        TableSpec(
+            name="things",
+            about="Things.",
+            key=("n",),
+            fields=(
+                Field("n", Kind.BIGINT, "A number."),
+                Field("at", Kind.INSTANT, "An instant.", lenient=True),
+                Field("share", Kind.DOUBLE, "A share."),
+                Field("days", Kind.BIGINT, "A number, or text.", or_text=True),
+                Field("ours", Kind.TEXT, "A column of our own."),
+                Field("any", Kind.JSON, "Anything."),
+            ),
         ),
         known=("elsewhere",),
+        omitted=("ours",),
     )
 
 
 def test_a_record_is_read_field_by_field() -> None:
     """Absent and null give null. A field without a column is extra, null or not."""
     record = {"n": "7", "elsewhere": 1, "new": None, "newer": [1]}
-    assert _reader().read(record) == ([7, None], {"new": None, "newer": [1]})
-    assert _reader().read({"n": None}) == ([None, None], {})
+    assert _reader().read(record) == ([7, None, None, None, None], {"new": None, "newer": [1]})
+    assert _reader().read({"n": None}) == ([None] * 5, {})
 
 
 def test_a_forgiving_field_keeps_what_does_not_fit_in_extra() -> None:
     """The row loads without the value, and nothing is lost."""
-    assert _reader().read({"n": 1, "at": "soon"}) == ([1, None], {"at": "soon"})
+    assert _reader().read({"n": 1, "at": "soon"}) == ([1, None, None, None, None], {"at": "soon"})
+
+
+def test_a_record_as_the_catalogue_expects_does_not_drift() -> None:
+    """Null has no type, an integer is a number, and a JSON column takes anything."""
+    usual = {"n": 7, "at": "2026-05-01", "share": 1, "any": 1.5, "days": "3", "elsewhere": {}}
+    assert _reader().drift(usual) == []
+    assert _reader().drift({"n": None, "share": 0.5, "any": [None]}) == []
+
+
+def test_unknown_fields_and_other_types_are_drift() -> None:
+    """Named by field and JSON type, without the value; also what loads in spite of it."""
+    record = {"n": "7", "at": 20260501, "share": True, "ours": "x", "new" * 100: None}
+    assert _reader().drift(record) == [
+        Drift("things", "n", "integer", "string"),
+        Drift("things", "at", "string", "integer"),
+        Drift("things", "share", "number", "boolean"),
+        Drift("things", "ours", None, "string"),
+        Drift("things", ("new" * 100)[:LONGEST_NAME], None, "null"),
+    ]
 
 
 def test_a_reason_names_the_field() -> None:
