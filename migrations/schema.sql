@@ -1,4 +1,4 @@
--- Revision 0009. Written by migrations/record.py.
+-- Revision 0011. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -1231,3 +1231,24 @@ COMMENT ON COLUMN {book}.leases.unit IS '`tail`: recordings up to now; SINCE/UNT
 COMMENT ON COLUMN {book}.checkpoints.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream.';
 COMMENT ON COLUMN {book}.runs.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream.';
 COMMENT ON COLUMN {book}.suspects.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream.';
+CREATE TABLE {book}.drift (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	table_name TEXT NOT NULL, 
+	field TEXT NOT NULL, 
+	expected TEXT, 
+	found TEXT NOT NULL, 
+	first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT drift_pkey PRIMARY KEY (project_id, stream, table_name, field)
+);
+COMMENT ON TABLE {book}.drift IS 'Fields and types that the catalogue did not expect; no values.';
+COMMENT ON COLUMN {book}.drift.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.drift.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.drift.table_name IS 'Data table that the field belongs to.';
+COMMENT ON COLUMN {book}.drift.field IS 'Name of the field, cut to 200 characters.';
+COMMENT ON COLUMN {book}.drift.expected IS 'JSON type in the catalogue; null: it has no such field.';
+COMMENT ON COLUMN {book}.drift.found IS 'JSON type that came first.';
+COMMENT ON COLUMN {book}.drift.first_seen_at IS 'When it was first seen.';
+ALTER TABLE {book}.runs ADD COLUMN records_read_fast BIGINT DEFAULT 0 NOT NULL;
+COMMENT ON COLUMN {book}.runs.records_read_fast IS 'Records typed from their bytes, a count; 0 in streams whose records never are.';
+CREATE INDEX session_recordings_by_expired ON {data}.session_recordings (project_id, _expired_at) WHERE _expired_at IS NOT NULL;

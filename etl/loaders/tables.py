@@ -97,6 +97,13 @@ def _expiry(spec: TableSpec) -> Iterable[SchemaItem]:
         spec.expiry.at,
         postgresql_where=text("_expired_at IS NULL AND _deleted_at IS NULL"),
     )
+    # Each sync looks for marks that a wrong clock has set.
+    yield Index(
+        f"{spec.name}_by_expired",
+        "project_id",
+        "_expired_at",
+        postgresql_where=text("_expired_at IS NOT NULL"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
