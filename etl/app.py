@@ -198,6 +198,25 @@ async def open_source(
 
 
 @asynccontextmanager
+async def open_source_for(
+    settings: Settings, at_once: int, *, accept_host: bool = False
+) -> AsyncIterator[tuple[Destination, list[Tools]]]:
+    """Open source and database, with tools for each of the `at_once` units that run at once.
+
+    A run counts the requests of its client, so no two runs share one. accept_host and what is
+    raised: see `open_source`.
+    """
+    async with AsyncExitStack() as stack:
+        destination, first = await stack.enter_async_context(
+            open_source(settings, accept_host=accept_host)
+        )
+        tools = [first]
+        while len(tools) < at_once:
+            tools.append(await stack.enter_async_context(open_tools(settings, destination)))
+        yield destination, tools
+
+
+@asynccontextmanager
 async def open_tools(settings: Settings, destination: Destination) -> AsyncIterator[Tools]:
     """Open what executing units needs. Raises ConfigurationError and DestinationError."""
     database, tables = destination.database, destination.tables
@@ -258,14 +277,19 @@ class Acceptance:
 _NOTHING = Acceptance()
 
 
-def run_options_of(settings: Settings, accepted: Acceptance = _NOTHING) -> RunOptions:
-    """Return how streams are read under these settings."""
+def run_options_of(
+    settings: Settings, accepted: Acceptance = _NOTHING, *, at_once: int = 1
+) -> RunOptions:
+    """Return how a stream is read under these settings.
+
+    at_once: how many streams share the bytes of pages that wait.
+    """
     return RunOptions(
         start=settings.start,
         lookback=settings.grades,
         prefix=settings.api_prefix,
         page_size_records=settings.page_size_records,
-        buffer_bytes=settings.buffer_bytes,
+        buffer_bytes=settings.buffer_bytes // at_once,
         guard=Guard(settings.deletion_guard_share, settings.deletion_guard_rows),
         accept_deletions=accepted.deletions,
         accept_counts=accepted.counts,
@@ -283,19 +307,25 @@ async def sync(
     watch: Watch,
     accepted: Acceptance = _NOTHING,
 ) -> list[Report]:
-    """Bring `streams` of every project up to date; one report per unit.
+    """Bring `streams` of every project up to date, several at once; one report per unit.
 
     If a unit fails, the others still run, except after a refused key or a request to stop.
     Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
     """
-    options = run_options_of(settings, accepted)
+    at_once = max(1, min(settings.streams_at_once, len(streams)))
+    options = run_options_of(settings, accepted, at_once=at_once)
 
-    async def bring_up(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
+    async def bring_up(
+        tools: Tools, stream: Stream, project_id: int, halt: asyncio.Event
+    ) -> list[Report]:
         progress = watch(project_id, stream.name)
-        given = Assignment(tools, options, stream, project_id, stop, progress)
+        given = Assignment(tools, options, stream, project_id, halt, progress)
         return [await execute_unit(given, stream.unit)]
 
-    async with open_source(settings, accept_host=accepted.host) as (destination, tools):
+    async with open_source_for(settings, at_once, accept_host=accepted.host) as (
+        destination,
+        tools,
+    ):
         reports = await for_each(tools, settings.host, settings.projects, streams, stop, bring_up)
         keep_runs = parse_duration(settings.keep_runs)
         await tidy(destination.database, destination.tables, keep_runs, stop)
@@ -316,9 +346,11 @@ async def backfill(
     """
     options = run_options_of(settings)
 
-    async def load_past(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
+    async def load_past(
+        tools: Tools, stream: Stream, project_id: int, halt: asyncio.Event
+    ) -> list[Report]:
         progress = watch(project_id, stream.name)
-        given = Assignment(tools, options, stream, project_id, stop, progress)
+        given = Assignment(tools, options, stream, project_id, halt, progress)
         done = await backfill_stream(given, past)
         if done:
             with contextlib.suppress(EtlError):  # the reports say what is wrong
@@ -326,7 +358,7 @@ async def backfill(
         return done
 
     async with open_source(settings) as (_, tools):
-        return await for_each(tools, settings.host, settings.projects, streams, stop, load_past)
+        return await for_each([tools], settings.host, settings.projects, streams, stop, load_past)
 
 
 async def make_forecast(

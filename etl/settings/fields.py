@@ -175,10 +175,14 @@ class Settings(BaseSettings):
         None, ge=1, description="Limit of recordings list requests, instead of the plan's."
     )
     page_size_records: int = Field(1000, ge=1, le=10_000, description="Records per page, a count.")
+    streams_at_once: int = Field(
+        4, ge=1, le=16, description="How many streams a sync brings up to date at once, a count."
+    )
     buffer_bytes: int = Field(
         4 * 1024 * 1024,
         ge=1,
-        description="Most bytes of pages that are fetched before they are loaded.",
+        description="Most bytes of pages that are fetched before they are loaded. The streams that "
+        "a sync reads at once get equal shares.",
     )
     request_timeout_s: float = Field(
         90.0, gt=0, description="Longest time for one request, in seconds."
