@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -25,7 +25,6 @@ from etl.extractors.projects import project_id_of
 from etl.loaders.address import DatabaseAddress, parse_database_url
 from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database, Timeouts
-from etl.loaders.embedded import EmbeddedPostgres
 from etl.loaders.history import History
 from etl.loaders.leases import Leases
 from etl.loaders.parents import ParentRows
@@ -33,26 +32,19 @@ from etl.loaders.postgres import PostgresLoader
 from etl.loaders.run_files import RunFiles
 from etl.loaders.tables import Tables, tables_of
 from etl.loaders.version import is_current
-from etl.runs.backfill import BackfillRange, backfill_stream
-from etl.runs.check import (
-    MAX_WAIT_S,
-    Finding,
-    NoBudget,
-    examine_hosts,
-    examine_required,
-    examine_schema,
-    examine_source,
-    failed_finding,
-)
 from etl.runs.projects import for_each
-from etl.runs.rejects import retry_rejects
 from etl.runs.report import Report
-from etl.runs.status import StatusReport, read_status
 from etl.runs.sync import execute_unit
 from etl.runs.tidy import tidy
-from etl.runs.unit_forecast import UnitForecast, unit_forecasts
 from etl.runs.work import Assignment, Progress, RunOptions, Tools, rows_now
 from etl.settings import Settings
+
+if TYPE_CHECKING:  # imported where they are used: a sync needs none of them
+    from etl.loaders.embedded import EmbeddedPostgres
+    from etl.runs.backfill import BackfillRange
+    from etl.runs.check import Finding
+    from etl.runs.status import StatusReport
+    from etl.runs.unit_forecast import UnitForecast
 
 _log = structlog.get_logger(__name__)
 
@@ -61,7 +53,7 @@ EMBEDDED = "embedded"
 # Shows progress: (project, stream) -> the function that is told the progress of that unit.
 Watch = Callable[[int, str], Progress]
 # Reads the status.
-Look = Callable[[], Awaitable[StatusReport]]
+Look = Callable[[], Awaitable["StatusReport"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +84,8 @@ async def open_destination(
     text = settings.require_database()
     server: EmbeddedPostgres | None = None
     if text == EMBEDDED:
+        from etl.loaders.embedded import EmbeddedPostgres
+
         server = await asyncio.to_thread(
             EmbeddedPostgres.start, settings.data_dir.expanduser() / "postgres"
         )
@@ -344,6 +338,8 @@ async def backfill(
     Safe to repeat, also after a kill: time that is known complete is not read again, and an
     interrupted window goes on. Raises ConfigurationError and DestinationError before anything ran.
     """
+    from etl.runs.backfill import backfill_stream
+
     options = run_options_of(settings)
 
     async def load_past(
@@ -369,6 +365,8 @@ async def make_forecast(
     A list is asked at most for its count, and only if the server counts.
     Raises EtlError.
     """
+    from etl.runs.unit_forecast import unit_forecasts
+
     options = run_options_of(settings)
     found: list[UnitForecast] = []
     async with open_source(settings) as (_, tools):
@@ -386,6 +384,17 @@ async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
 
     If required settings are missing, it names them all and tests nothing else.
     """
+    from etl.runs.check import (
+        MAX_WAIT_S,
+        Finding,
+        NoBudget,
+        examine_hosts,
+        examine_required,
+        examine_schema,
+        examine_source,
+        failed_finding,
+    )
+
     required = {"key": settings.require_source, "database": settings.require_database}
     findings = examine_required(required)
     if findings:
@@ -431,6 +440,8 @@ async def rejects(settings: Settings, limit: int, *, resolved: bool) -> list[dic
 
 async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
     """Load the rejects of every project again, without the API. Raises DestinationError."""
+    from etl.runs.rejects import retry_rejects
+
     async with open_destination(settings, Schema.MIGRATED) as destination:
         database, tables = destination.database, destination.tables
         history, leases = History(database, tables), _leases(settings, destination)
@@ -477,6 +488,8 @@ async def status(settings: Settings) -> StatusReport:
 @asynccontextmanager
 async def open_status(settings: Settings) -> AsyncIterator[Look]:
     """Open the database once, to read the status repeatedly. Raises DestinationError."""
+    from etl.runs.status import read_status
+
     recheck_after = parse_duration(settings.sharing_recheck)
     async with open_destination(settings, Schema.CURRENT) as destination:
         database, tables = destination.database, destination.tables
