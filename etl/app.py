@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -25,8 +25,6 @@ from etl.extractors.projects import project_id_of
 from etl.loaders.address import DatabaseAddress, parse_database_url
 from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database, Timeouts
-from etl.loaders.embedded import EmbeddedPostgres
-from etl.loaders.fresh import upgrade
 from etl.loaders.history import History
 from etl.loaders.leases import Leases
 from etl.loaders.parents import ParentRows
@@ -34,26 +32,20 @@ from etl.loaders.postgres import PostgresLoader
 from etl.loaders.run_files import RunFiles
 from etl.loaders.tables import Tables, tables_of
 from etl.loaders.version import is_current
-from etl.runs.backfill import BackfillRange, backfill_stream
-from etl.runs.check import (
-    MAX_WAIT_S,
-    Finding,
-    NoBudget,
-    examine_hosts,
-    examine_required,
-    examine_schema,
-    examine_source,
-    failed_finding,
-)
+from etl.runs.prefetch import Room
 from etl.runs.projects import for_each
-from etl.runs.rejects import retry_rejects
 from etl.runs.report import Report
-from etl.runs.status import StatusReport, read_status
 from etl.runs.sync import execute_unit
 from etl.runs.tidy import tidy
-from etl.runs.unit_forecast import UnitForecast, unit_forecasts
 from etl.runs.work import Assignment, Progress, RunOptions, Tools, rows_now
 from etl.settings import Settings
+
+if TYPE_CHECKING:  # imported where they are used: a sync needs none of them
+    from etl.loaders.embedded import EmbeddedPostgres
+    from etl.runs.backfill import BackfillRange
+    from etl.runs.check import Finding
+    from etl.runs.status import StatusReport
+    from etl.runs.unit_forecast import UnitForecast
 
 _log = structlog.get_logger(__name__)
 
@@ -62,7 +54,7 @@ EMBEDDED = "embedded"
 # Shows progress: (project, stream) -> the function that is told the progress of that unit.
 Watch = Callable[[int, str], Progress]
 # Reads the status.
-Look = Callable[[], Awaitable[StatusReport]]
+Look = Callable[[], Awaitable["StatusReport"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +85,8 @@ async def open_destination(
     text = settings.require_database()
     server: EmbeddedPostgres | None = None
     if text == EMBEDDED:
+        from etl.loaders.embedded import EmbeddedPostgres
+
         server = await asyncio.to_thread(
             EmbeddedPostgres.start, settings.data_dir.expanduser() / "postgres"
         )
@@ -172,6 +166,8 @@ async def _migrate(destination: Destination, settings: Settings) -> None:
             "The database schema is not at the version this release needs",
             remedy="Run `posthog-etl migrate` with a role that may create tables",
         )
+    from etl.loaders.fresh import upgrade
+
     await History(destination.database, destination.tables).server_version()
     before, after = await upgrade(destination.database, destination.tables)
     if before != after:
@@ -194,6 +190,25 @@ async def open_source(
             _log.warning("source.doubted", reason=doubt)
         async with open_tools(settings, destination) as tools:
             yield destination, tools
+
+
+@asynccontextmanager
+async def open_source_for(
+    settings: Settings, at_once: int, *, accept_host: bool = False
+) -> AsyncIterator[tuple[Destination, list[Tools]]]:
+    """Open source and database, with tools for each of the `at_once` units that run at once.
+
+    A run counts the requests of its client, so no two runs share one. accept_host and what is
+    raised: see `open_source`.
+    """
+    async with AsyncExitStack() as stack:
+        destination, first = await stack.enter_async_context(
+            open_source(settings, accept_host=accept_host)
+        )
+        tools = [first]
+        while len(tools) < at_once:
+            tools.append(await stack.enter_async_context(open_tools(settings, destination)))
+        yield destination, tools
 
 
 @asynccontextmanager
@@ -258,13 +273,13 @@ _NOTHING = Acceptance()
 
 
 def run_options_of(settings: Settings, accepted: Acceptance = _NOTHING) -> RunOptions:
-    """Return how streams are read under these settings."""
+    """Return how streams are read under these settings. They share the room for pages."""
     return RunOptions(
         start=settings.start,
         lookback=settings.grades,
         prefix=settings.api_prefix,
         page_size_records=settings.page_size_records,
-        buffer_bytes=settings.buffer_bytes,
+        room=Room(settings.buffer_bytes),
         guard=Guard(settings.deletion_guard_share, settings.deletion_guard_rows),
         accept_deletions=accepted.deletions,
         accept_counts=accepted.counts,
@@ -282,19 +297,25 @@ async def sync(
     watch: Watch,
     accepted: Acceptance = _NOTHING,
 ) -> list[Report]:
-    """Bring `streams` of every project up to date; one report per unit.
+    """Bring `streams` of every project up to date, several at once; one report per unit.
 
     If a unit fails, the others still run, except after a refused key or a request to stop.
     Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
     """
+    at_once = max(1, min(settings.streams_at_once, len(streams)))
     options = run_options_of(settings, accepted)
 
-    async def bring_up(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
+    async def bring_up(
+        tools: Tools, stream: Stream, project_id: int, halt: asyncio.Event
+    ) -> list[Report]:
         progress = watch(project_id, stream.name)
-        given = Assignment(tools, options, stream, project_id, stop, progress)
+        given = Assignment(tools, options, stream, project_id, halt, progress)
         return [await execute_unit(given, stream.unit)]
 
-    async with open_source(settings, accept_host=accepted.host) as (destination, tools):
+    async with open_source_for(settings, at_once, accept_host=accepted.host) as (
+        destination,
+        tools,
+    ):
         reports = await for_each(tools, settings.host, settings.projects, streams, stop, bring_up)
         keep_runs = parse_duration(settings.keep_runs)
         await tidy(destination.database, destination.tables, keep_runs, stop)
@@ -313,11 +334,15 @@ async def backfill(
     Safe to repeat, also after a kill: time that is known complete is not read again, and an
     interrupted window goes on. Raises ConfigurationError and DestinationError before anything ran.
     """
+    from etl.runs.backfill import backfill_stream
+
     options = run_options_of(settings)
 
-    async def load_past(tools: Tools, stream: Stream, project_id: int) -> list[Report]:
+    async def load_past(
+        tools: Tools, stream: Stream, project_id: int, halt: asyncio.Event
+    ) -> list[Report]:
         progress = watch(project_id, stream.name)
-        given = Assignment(tools, options, stream, project_id, stop, progress)
+        given = Assignment(tools, options, stream, project_id, halt, progress)
         done = await backfill_stream(given, past)
         if done:
             with contextlib.suppress(EtlError):  # the reports say what is wrong
@@ -325,7 +350,7 @@ async def backfill(
         return done
 
     async with open_source(settings) as (_, tools):
-        return await for_each(tools, settings.host, settings.projects, streams, stop, load_past)
+        return await for_each([tools], settings.host, settings.projects, streams, stop, load_past)
 
 
 async def make_forecast(
@@ -336,6 +361,8 @@ async def make_forecast(
     A list is asked at most for its count, and only if the server counts.
     Raises EtlError.
     """
+    from etl.runs.unit_forecast import unit_forecasts
+
     options = run_options_of(settings)
     found: list[UnitForecast] = []
     async with open_source(settings) as (_, tools):
@@ -353,6 +380,17 @@ async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
 
     If required settings are missing, it names them all and tests nothing else.
     """
+    from etl.runs.check import (
+        MAX_WAIT_S,
+        Finding,
+        NoBudget,
+        examine_hosts,
+        examine_required,
+        examine_schema,
+        examine_source,
+        failed_finding,
+    )
+
     required = {"key": settings.require_source, "database": settings.require_database}
     findings = examine_required(required)
     if findings:
@@ -398,6 +436,8 @@ async def rejects(settings: Settings, limit: int, *, resolved: bool) -> list[dic
 
 async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
     """Load the rejects of every project again, without the API. Raises DestinationError."""
+    from etl.runs.rejects import retry_rejects
+
     async with open_destination(settings, Schema.MIGRATED) as destination:
         database, tables = destination.database, destination.tables
         history, leases = History(database, tables), _leases(settings, destination)
@@ -421,6 +461,7 @@ async def migrate_only(
 
     agree: called with a text about what an older version destroys; raises to prevent it.
     """
+    from etl.loaders.fresh import upgrade
     from etl.loaders.migrate import loss_of_migrating, migrate
 
     async with open_destination(settings) as destination:
@@ -447,6 +488,8 @@ async def status(settings: Settings) -> StatusReport:
 @asynccontextmanager
 async def open_status(settings: Settings) -> AsyncIterator[Look]:
     """Open the database once, to read the status repeatedly. Raises DestinationError."""
+    from etl.runs.status import read_status
+
     recheck_after = parse_duration(settings.sharing_recheck)
     async with open_destination(settings, Schema.CURRENT) as destination:
         database, tables = destination.database, destination.tables

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -19,8 +19,15 @@ async def beside(
     What they raise stays in their tasks.
     """
     tasks = tuple(asyncio.create_task(work) for work in works)
-    try:
+    async with none_left(tasks):
         yield tasks
+
+
+@asynccontextmanager
+async def none_left(tasks: Collection[asyncio.Task[Any]]) -> AsyncIterator[None]:
+    """At the end of the block, the tasks then in `tasks` are cancelled and waited for."""
+    try:
+        yield
     finally:
         for task in tasks:
             task.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import json
@@ -9,7 +10,7 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -99,6 +100,22 @@ def read_past(since: str, until: str | None, window: str, order: Order, *, again
             remedy="Choose a longer window",
         )
     return BackfillRange(begin, end, read["--window"], order is Order.NEWEST, again)
+
+
+@contextlib.contextmanager
+def without_rich() -> Iterator[None]:
+    """Prevent the import of rich during the block, unless it is imported already.
+
+    structlog imports it if it can, to show tracebacks in a form that our logs do not use.
+    """
+    if "rich" in sys.modules:
+        yield
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
 
 
 def run_with_settings(

@@ -24,6 +24,7 @@ from etl.cli.shared import (
     read_past,
     run_with_settings,
     until_stopped,
+    without_rich,
 )
 from etl.errors import exit_code_of
 
@@ -64,7 +65,8 @@ def sync(
 
     Example: posthog-etl sync session_recordings --json
     """
-    from etl import app as wiring
+    with without_rich():
+        from etl import app as wiring
     from etl.console import progress_display, show_reports
 
     def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:

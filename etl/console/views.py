@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-from rich.text import Text
-
-from etl.console.table import Table, console, say
+from etl.console.table import Styled, Table, say
 from etl.core.drift import differences
-from etl.loaders.parents import RotationState
-from etl.loaders.queue import Jobs
-from etl.loaders.row_counts import Count
-from etl.runs.check import Finding
-from etl.runs.report import Report
-from etl.runs.unit_forecast import UnitForecast
+
+if TYPE_CHECKING:
+    from etl.loaders.parents import RotationState
+    from etl.loaders.queue import Jobs
+    from etl.loaders.row_counts import Count
+    from etl.runs.check import Finding
+    from etl.runs.report import Report
+    from etl.runs.unit_forecast import UnitForecast
 
 _COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan"}
 
@@ -43,20 +42,16 @@ def show_reports(reports: Sequence[Report]) -> None:
             f"{report.seconds:.1f}",
             _instant(report.complete_until),
         )
-    out = console()
     table.print()
     if len(reports) > 1:
         say(
-            out,
-            Text(
-                f"Total: {sum(each.records_read for each in reports):,} records read, "
-                f"{sum(each.requests for each in reports):,} requests, "
-                f"{sum(each.seconds for each in reports):.1f} s"
-            ),
+            f"Total: {sum(each.records_read for each in reports):,} records read, "
+            f"{sum(each.requests for each in reports):,} requests, "
+            f"{sum(each.seconds for each in reports):.1f} s"
         )
     for report in reports:
         if report.ending.reason:
-            say(out, Text(f"{report.stream}: {report.ending.reason}"))
+            say(f"{report.stream}: {report.ending.reason}")
     now: dict[int | str, dict[str, Count]] = {}
     for report in reports:
         now.setdefault(report.project_id, {}).update(report.rows)
@@ -67,13 +62,13 @@ def show_reports(reports: Sequence[Report]) -> None:
                 for name, count in counts.items()
             )
             of = f" in {project_id}" if len(now) > 1 else ""
-            say(out, Text(f"Rows now{of}: {rows}"))
+            say(f"Rows now{of}: {rows}")
 
 
 def show_forecasts(unit_forecasts: Sequence[UnitForecast]) -> None:
     """Print what would be read: a row per range of time that one cursor reads."""
     if not unit_forecasts:
-        console().print("All of this time is known complete; nothing would be read.", markup=False)
+        say("All of this time is known complete; nothing would be read.")
         return
     table = Table("project", "stream", "since", "until", "windows", "requests", "at the earliest")
     for each in unit_forecasts:
@@ -93,8 +88,8 @@ def show_findings(findings: Sequence[Finding]) -> None:
     """Print the findings, one per row."""
     table = Table("", "what", "scope", "found")
     for finding in findings:
-        mark = "[green]ok[/]" if finding.well else "[red]no[/]"
-        table.add_row(mark, finding.about, finding.scope or "", escape(finding.said))
+        mark = Styled("ok", "green") if finding.well else Styled("no", "red")
+        table.add_row(mark, finding.about, finding.scope or "", finding.said)
     table.print()
 
 
@@ -118,7 +113,7 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
             f"{row['rejected']:,}",
             f"{row['requests']:,}",
             "" if ended is None else f"{(ended - row['started_at']).total_seconds():.1f}",
-            escape(row["reason"] or ""),
+            row["reason"] or "",
         )
     table.print()
 
@@ -126,15 +121,15 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
 def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
     """Print the rejects, one per row."""
     if not rows:
-        console().print("There are no rejects.", markup=False)
+        say("There are no rejects.")
         return
     table = Table("project", "stream", "record", "reason", "first seen", "last seen", "resolved")
     for row in rows:
         table.add_row(
             str(row["project_id"]),
             row["stream"],
-            escape(row["record_key"]),
-            escape(row["reason"]),
+            row["record_key"],
+            row["reason"],
             _instant(row["first_seen_at"]),
             _instant(row["last_seen_at"]),
             _instant(row["resolved_at"]),
@@ -144,12 +139,11 @@ def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
 
 def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> None:
     """Print the jobs on the queue, then one row per project and stream."""
-    out = console()
     for project_id, jobs in queue.items():
         hint = ". Workers take them: `posthog-etl worker`" if jobs.untouched else ""
-        say(out, Text(f"Jobs of project {project_id} on the queue: {jobs}{hint}"))
+        say(f"Jobs of project {project_id} on the queue: {jobs}{hint}")
     if not rows:
-        out.print("Nothing has run yet. Start with: posthog-etl sync", markup=False)
+        say("Nothing has run yet. Start with: posthog-etl sync")
         return
     table = Table(
         *("project", "stream", "state", "complete until", "lag", "complete since", "last run"),
@@ -175,40 +169,38 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
     table.print()
     for row in rows:
         for hole in row["holes"]:
-            out.print(
+            say(
                 f"{row['stream']}: not known complete from {_instant(hole.since)} to "
                 f"{_instant(hole.until)}. Load it with: posthog-etl backfill {row['stream']} "
                 f"--since {_plain(hole.since)} --until {_plain(hole.until)}",
-                markup=False,
-                soft_wrap=True,
+                folded=False,
             )
         if row["turns"] is not None and row["turns"].resources:
-            say(out, Text(f"{row['stream']}: {_checks(row['turns'], now)}"))
+            say(f"{row['stream']}: {_checks(row['turns'], now)}")
         if not row["incremental"]:
-            out.print(
+            say(
                 f"{row['stream']}: this server ignores dates. "
                 + (
                     "A sync reads the newest part of the list, and all of it once a day"
                     if row["reads_front"]
                     else "Every sync reads the whole list"
                 ),
-                markup=False,
-                soft_wrap=True,
+                folded=False,
             )
         if row["unaccounted"]:
             rows_said = f"{row['unaccounted']:,} {'row' if row['unaccounted'] == 1 else 'rows'}"
-            say(out, Text(f"{row['stream']}: {rows_said} of the server's count unaccounted for"))
+            say(f"{row['stream']}: {rows_said} of the server's count unaccounted for")
         if row["drift"]:
             said = differences(row["drift"])
-            say(out, Text(f"{row['stream']}: records differ from the catalogue: {said}"))
+            say(f"{row['stream']}: records differ from the catalogue: {said}")
         if row["before_start"] is not None:
-            say(out, Text(f"{row['stream']}: {row['before_start_hint']}"))
+            say(f"{row['stream']}: {row['before_start_hint']}")
         if row["reason"]:
-            say(out, Text(f"{row['stream']}: {row['reason']}"))
+            say(f"{row['stream']}: {row['reason']}")
         for failure in row["failures"]:
             if failure.reason not in (row["reason"] or ""):
-                say(out, Text(f"{row['stream']}: {failure.about}: {failure.reason}"))
-                say(out, Text(f"{row['stream']}: then: {failure.retry}"))
+                say(f"{row['stream']}: {failure.about}: {failure.reason}")
+                say(f"{row['stream']}: then: {failure.retry}")
 
 
 def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -222,7 +214,7 @@ def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 def _cell(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "", True: "yes", False: "no"}[value]
-    return f"{value:,}" if isinstance(value, int | Decimal) else escape(str(value))
+    return f"{value:,}" if isinstance(value, int | Decimal) else str(value)
 
 
 def _checks(state: RotationState, now: datetime) -> str:
@@ -240,8 +232,8 @@ def _forecast(requests: int | None, exact: bool | None) -> str:
     return f"{requests:,}" if exact else f"at least {requests:,}"
 
 
-def _coloured(status: str) -> str:
-    return f"[{_COLOURS.get(status, 'yellow')}]{status}[/]"
+def _coloured(status: str) -> Styled:
+    return Styled(status, _COLOURS.get(status, "yellow"))
 
 
 def _instant(at: datetime | None) -> str:

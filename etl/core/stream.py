@@ -343,6 +343,12 @@ class Stream:
         tables = (table for resource in self.resources for table in resource.tables)
         return tuple(dict.fromkeys(tables))
 
+    def builds_on(self, other: Stream) -> bool:
+        """Tell whether a resource of this stream is asked for once per row of `other`."""
+        filled = {table.name for table in other.tables}
+        parents = (resource.parents for resource in self.resources)
+        return self.name != other.name and any(p is not None and p.table in filled for p in parents)
+
     @property
     def budget_classes(self) -> tuple[str, ...]:
         """Every limit that requests for its lists draw from."""

@@ -70,7 +70,7 @@ class Work(ABC):
         kept: is committed instead of the pages' own place.
         Raises Stopped when it is asked to stop before the end; what was loaded is committed.
         """
-        async with prefetched(pages, self._options.buffer_bytes, self._stop) as fetched:
+        async with prefetched(pages, self._options.room, self._stop) as fetched:
             async for waiting in fetched:
                 place = waiting[-1].place
                 await self._load(waiting, kept or place)

@@ -11,31 +11,47 @@ from etl.core.page import Page
 from etl.tasks import beside
 
 
+class Room:
+    """The pages of all streams that are read at once: those that wait, and those being loaded.
+
+    limit_bytes: how large they may be together. But each stream may have one page that waits and
+    one that is loaded, however large.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.held_bytes = 0
+        self.changed = asyncio.Condition()
+
+
 @asynccontextmanager
 async def prefetched(
-    pages: AsyncIterator[Page], buffer_bytes: int, stop: asyncio.Event
+    pages: AsyncIterator[Page], room: Room, stop: asyncio.Event
 ) -> AsyncIterator[AsyncIterator[Sequence[Page]]]:
     """Yield an iterator over `pages` that are fetched while earlier ones are loaded.
 
     The iterator gives all pages that wait, as far as they may be loaded together, up to half of
-    `buffer_bytes`; the other half is fetched meanwhile. One page is given and one waits, however
-    large. When `stop` is set the iterator ends early; a request under way, or a wait for the
-    budget, is cancelled. What the fetching raises is raised after the pages before it.
+    the room; the other half is fetched meanwhile. When `stop` is set the iterator ends early; a
+    request under way, or a wait for the budget, is cancelled. What the fetching raises is raised
+    after the pages before it.
     """
-    buffer = _Buffer(buffer_bytes)
-    async with (
-        beside(_fill(buffer, pages)) as (fetching,),
-        beside(_close_when(stop, buffer, fetching)),
-    ):
-        yield buffer
+    buffer = _Buffer(room)
+    try:
+        async with (
+            beside(_fill(buffer, pages)) as (fetching,),
+            beside(_close_when(stop, buffer, fetching)),
+        ):
+            yield buffer
+    finally:
+        buffer.leave()
 
 
 class _Buffer:
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._changed = room.changed
         self._pages: deque[Page] = deque()
-        self._waiting_bytes = self._given_bytes = 0
-        self._changed = asyncio.Condition()
+        self._given_bytes = 0
         self._closed = False
         self._error: BaseException | None = None
 
@@ -43,19 +59,25 @@ class _Buffer:
         async with self._changed:
             await self._changed.wait_for(lambda: not self._pages or self._has_room(page))
             self._pages.append(page)
-            self._waiting_bytes += page.size_bytes
+            self._room.held_bytes += page.size_bytes
             self._changed.notify_all()
 
     def _has_room(self, page: Page) -> bool:
-        held_bytes = self._waiting_bytes + self._given_bytes
-        return held_bytes + page.size_bytes <= self._limit_bytes
+        return self._room.held_bytes + page.size_bytes <= self._room.limit_bytes
+
+    def leave(self) -> None:
+        """Give up the room of what was not loaded. Others notice when they look next."""
+        self._room.held_bytes -= self._given_bytes + sum(page.size_bytes for page in self._pages)
+        self._given_bytes = 0
+        self._pages.clear()
 
     def __aiter__(self) -> _Buffer:
         return self
 
     async def __anext__(self) -> Sequence[Page]:
         async with self._changed:
-            self._given_bytes = 0  # what was given before is loaded
+            self._room.held_bytes -= self._given_bytes  # what was given before is loaded
+            self._given_bytes = 0
             self._changed.notify_all()
             await self._changed.wait_for(lambda: bool(self._pages) or self._closed)
             if not self._pages:
@@ -65,7 +87,6 @@ class _Buffer:
             given: list[Page] = []
             while self._pages and (not given or self._goes_along(given[-1])):
                 page = self._pages.popleft()
-                self._waiting_bytes -= page.size_bytes
                 self._given_bytes += page.size_bytes
                 given.append(page)
             self._changed.notify_all()
@@ -73,12 +94,13 @@ class _Buffer:
 
     def _goes_along(self, last: Page) -> bool:
         page = self._pages[0]
-        fits = 2 * (self._given_bytes + page.size_bytes) <= self._limit_bytes
+        fits = 2 * (self._given_bytes + page.size_bytes) <= self._room.limit_bytes
         return fits and last.goes_with(page)
 
     async def close(self, error: BaseException | None = None, *, discard: bool = False) -> None:
         async with self._changed:
             if discard:
+                self._room.held_bytes -= sum(page.size_bytes for page in self._pages)
                 self._pages.clear()
             if not self._closed:
                 self._closed, self._error = True, error

@@ -22,6 +22,7 @@ from etl.loaders.leases import Leases, Unit
 from etl.loaders.loader import Loader
 from etl.loaders.parents import ParentRows
 from etl.loaders.row_counts import Count
+from etl.runs.prefetch import Room
 
 _log = structlog.get_logger(__name__)
 
@@ -72,7 +73,7 @@ class RunOptions:
     lookback: Lookback
     prefix: str
     page_size_records: int
-    buffer_bytes: int
+    room: Room
     guard: Guard
     accept_deletions: Collection[str] = ()
     accept_counts: Collection[str] = ()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from etl.app import open_source, open_tools
+from etl.app import open_source_for
 from etl.errors import ConfigurationError, DestinationError, DestinationUnavailable
 from etl.extractors.projects import project_ids_of
 from etl.loaders.database import Database, translate
@@ -61,22 +61,18 @@ async def _work(
         if alive is not None:
             await _touch_first(alive)
             await stack.enter_async_context(beside(_touch(alive)))
-        destination, first = await stack.enter_async_context(
-            open_source(with_short_waits(settings))
+        destination, tools = await stack.enter_async_context(
+            open_source_for(with_short_waits(settings), concurrency)
         )
-        projects = await project_ids_of(first.client, settings.projects)
+        projects = await project_ids_of(tools[0].client, settings.projects)
         database, tables = destination.database, destination.tables
         async with open_queue(destination.queue, tables.bookkeeping):
             pass  # a wrong address is an error of the configuration
         begun.set()
         await stack.enter_async_context(beside(_tidy(database, tables)))
         idle: asyncio.Queue[Tools] = asyncio.Queue()
-        idle.put_nowait(first)
-        for _ in range(concurrency - 1):
-            # One client per job, because a run counts the requests of its client.
-            idle.put_nowait(
-                await stack.enter_async_context(open_tools(with_short_waits(settings), destination))
-            )
+        for each in tools:
+            idle.put_nowait(each)
         executor = Executor(settings, destination, projects, stop)
         _log.info("worker.started", projects=projects, concurrency=concurrency)
         failures = 0

@@ -175,11 +175,14 @@ class Settings(BaseSettings):
         None, ge=1, description="Limit of recordings list requests, instead of the plan's."
     )
     page_size_records: int = Field(1000, ge=1, le=10_000, description="Records per page, a count.")
+    streams_at_once: int = Field(
+        4, ge=1, le=16, description="How many streams a sync brings up to date at once, a count."
+    )
     buffer_bytes: int = Field(
         8 * 1024 * 1024,
         ge=1,
-        description="Most bytes of pages that wait or are being loaded; half of it goes into one "
-        "transaction at most.",
+        description="Most bytes of pages that wait or are being loaded, for all streams together; "
+        "half of it goes into one transaction at most.",
     )
     request_timeout_s: float = Field(
         90.0, gt=0, description="Longest time for one request, in seconds."

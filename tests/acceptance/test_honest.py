@@ -245,7 +245,8 @@ async def test_a_sync_that_is_stopped_between_two_streams_says_which_it_did_not_
 ) -> None:
     """What it began came to its end; what it did not begin is no success."""
     sandbox = await start_sandbox(recordings=10)
-    pipeline = Pipeline(sandbox, dsn, streams=("session_recordings", "insights", "playlists"))
+    streams = ("session_recordings", "insights", "playlists")
+    pipeline = Pipeline(sandbox, dsn, streams=streams, streams_at_once=1)
     first, *others = await pipeline.stopped_sync()
     assert (first.stream, first.ending.status) == ("session_recordings", "succeeded")
     assert [(report.stream, report.ending.exit_code) for report in others] == [

@@ -99,7 +99,11 @@ async def test_the_exit_code_is_the_gravest_of_all_streams(
     for stream, preset in zip(streams, faults, strict=False):
         sandbox.control.add_faults({"match": {"path": f"/{stream}"}, "fault": {"preset": preset}})
     result = await Command(
-        sandbox.url, dsn, POSTHOG_ETL_DISABLED_STREAMS="", POSTHOG_ETL_REQUEST_ATTEMPTS="1"
+        sandbox.url,
+        dsn,
+        POSTHOG_ETL_DISABLED_STREAMS="",
+        POSTHOG_ETL_REQUEST_ATTEMPTS="1",
+        POSTHOG_ETL_STREAMS_AT_ONCE="1",
     ).run("sync", *streams, "--json")
     assert result.code == code, result.err
     assert len(result.document["reports"]) == (2 if code == 5 else 3)

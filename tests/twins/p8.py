@@ -6,7 +6,43 @@ _TESTS = "tests/acceptance/test_budget.py::"
 
 _SLOW = "tests/adversary/test_slow_queries.py::"
 
+_AT_ONCE = "tests/acceptance/test_streams_at_once.py::"
+
 TWINS = [
+    Twin(
+        name="a stream that waits keeps the others waiting",
+        promise="P8",
+        file="etl/app.py",
+        find="    at_once = max(1, min(settings.streams_at_once, len(streams)))\n",
+        replace="    at_once = 1\n",
+        caught_by=_AT_ONCE + "test_a_list_that_waits_for_its_budget_keeps_no_other_stream_waiting",
+    ),
+    Twin(
+        name="a stream begins while the one it builds on is read",
+        promise="P8",
+        file="etl/runs/projects.py",
+        find="            if not any(entry.stream.builds_on(sibling) for sibling in siblings):\n",
+        replace="            if siblings:\n",
+        caught_by=_AT_ONCE + "test_a_stream_begins_when_the_one_it_builds_on_has_ended",
+    ),
+    Twin(
+        name="reports come in the order in which the streams ended",
+        promise="P8",
+        file="etl/runs/projects.py",
+        find="        entry.reports = done\n",
+        replace="        entry.reports = done\n"
+        "        entries.append(entries.pop(entries.index(entry)))\n",
+        caught_by=_AT_ONCE + "test_a_stream_begins_when_the_one_it_builds_on_has_ended",
+    ),
+    Twin(
+        name="streams that run at once count each other's requests",
+        promise="P8",
+        file="etl/app.py",
+        find="            tools.append(await stack.enter_async_context("
+        "open_tools(settings, destination)))\n",
+        replace="            tools.append(first)\n",
+        caught_by=_AT_ONCE + "test_each_run_counts_the_requests_of_its_own_stream",
+    ),
     Twin(
         name="only the newest stretch of a window that is too slow is read",
         promise="P8",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from etl.core.page import Page
 from etl.errors import SourceUnavailable
-from etl.runs.prefetch import prefetched
+from etl.runs.prefetch import Room, prefetched
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ async def settle() -> None:
 
 async def read(source: Source, buffer_bytes: int) -> list[int]:
     """Read all pages."""
-    async with prefetched(source.pages(), buffer_bytes, asyncio.Event()) as pages:
+    async with prefetched(source.pages(), Room(buffer_bytes), asyncio.Event()) as pages:
         return [page.records[0] async for together in pages for page in together]
 
 
@@ -74,7 +74,7 @@ async def test_no_more_is_held_than_the_buffer_and_two_pages(
     One more page was fetched and waits for room.
     """
     source, loaded = Source(sizes), 0
-    async with prefetched(source.pages(), buffer_bytes, asyncio.Event()) as pages:
+    async with prefetched(source.pages(), Room(buffer_bytes), asyncio.Event()) as pages:
         async for together in pages:
             given = sizes[loaded : loaded + len(together)]
             loaded += len(together)
@@ -89,7 +89,7 @@ async def test_no_more_is_held_than_the_buffer_and_two_pages(
 async def test_pages_that_wait_come_together() -> None:
     """A slow source gives each page alone, a fast one as many as fit half of the buffer."""
     source = Source([1] * 10)
-    async with prefetched(source.pages(), 8, asyncio.Event()) as pages:
+    async with prefetched(source.pages(), Room(8), asyncio.Event()) as pages:
         counts = []
         async for together in pages:
             counts.append(len(together))
@@ -101,7 +101,7 @@ async def test_pages_that_may_not_be_loaded_together_come_alone() -> None:
     """Here each one was asked for with other dates."""
     source = Source([1] * 5)
     source.dated = True
-    async with prefetched(source.pages(), 1000, asyncio.Event()) as pages:
+    async with prefetched(source.pages(), Room(1000), asyncio.Event()) as pages:
         await settle()
         assert [len(together) async for together in pages] == [1] * 5
 
@@ -109,7 +109,7 @@ async def test_pages_that_may_not_be_loaded_together_come_alone() -> None:
 async def test_fetching_goes_on_while_a_page_is_loaded() -> None:
     """This is the purpose of prefetching."""
     source = Source([1] * 10)
-    async with prefetched(source.pages(), 1000, asyncio.Event()) as pages:
+    async with prefetched(source.pages(), Room(1000), asyncio.Event()) as pages:
         await anext(pages)
         await settle()
         assert source.fetched == 10
@@ -118,7 +118,7 @@ async def test_fetching_goes_on_while_a_page_is_loaded() -> None:
 async def test_an_error_comes_after_the_pages_before_it() -> None:
     """They were fetched, so they are loaded."""
     source = Source([1, 1, 1], SourceUnavailable("down"))
-    async with prefetched(source.pages(), 1000, asyncio.Event()) as pages:
+    async with prefetched(source.pages(), Room(1000), asyncio.Event()) as pages:
         await settle()
         assert [page.records[0] for page in await anext(pages)] == [0, 1, 2]
         with pytest.raises(SourceUnavailable, match="down"):
@@ -129,7 +129,7 @@ async def test_a_stop_ends_the_pages_and_the_fetching() -> None:
     """Also a fetch that would never end. Pages that were not taken yet are not loaded."""
     source, stop = Source([1, 1, 1]), asyncio.Event()
     source.hangs = True
-    async with prefetched(source.pages(), 1000, stop) as pages:
+    async with prefetched(source.pages(), Room(1000), stop) as pages:
         assert (await anext(pages))[0].records == [0]
         stop.set()
         assert await asyncio.wait_for(anext(pages, None), 5) is None
@@ -142,7 +142,7 @@ async def test_a_stop_that_is_set_from_the_start_yields_no_page_for_ever() -> No
     source, stop = Source([1] * 5), asyncio.Event()
     source.hangs = True
     stop.set()
-    async with prefetched(source.pages(), 1000, stop) as pages:
+    async with prefetched(source.pages(), Room(1000), stop) as pages:
         assert len([page async for together in pages for page in together]) <= 5
     assert source.closed or source.fetched == 0
 
@@ -152,7 +152,7 @@ async def test_leaving_early_ends_the_fetching() -> None:
     source = Source([1] * 100)
 
     async def load_and_fail() -> None:
-        async with prefetched(source.pages(), 3, asyncio.Event()) as pages:
+        async with prefetched(source.pages(), Room(3), asyncio.Event()) as pages:
             await anext(pages)
             raise ZeroDivisionError
 
@@ -160,3 +160,17 @@ async def test_leaving_early_ends_the_fetching() -> None:
         await load_and_fail()
     assert source.closed
     assert source.fetched < 10
+
+
+async def test_streams_share_the_room_and_give_it_back() -> None:
+    """Two streams hold no more than one, and what one held is free once it has ended."""
+    room, stop = Room(10), asyncio.Event()
+    first, second = Source([1] * 20), Source([1] * 20)
+    async with prefetched(second.pages(), room, stop) as theirs:
+        async with prefetched(first.pages(), room, stop):
+            await settle()
+            assert (first.fetched + second.fetched, room.held_bytes) == (12, 10)
+        await anext(theirs)
+        await settle()
+        assert (second.fetched, room.held_bytes) == (11, 10)
+    assert room.held_bytes == 0
