@@ -18,7 +18,7 @@ import orjson
 
 from etl.core.page import Page
 from etl.loaders.statements import PLAN_SETTINGS, load_statements
-from etl.streams import SESSION_RECORDINGS
+from etl.streams.recordings import SESSION_RECORDINGS
 
 
 async def batches(url, kind):
