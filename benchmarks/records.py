@@ -54,6 +54,8 @@ class Records:
     ) -> None:
         if count % ROWS or ROWS % per_hour:
             raise ValueError(f"{count} recordings, {per_hour} an hour: blocks have {ROWS}")
+        if count / per_hour / 24 > RETENTION_DAYS - 1000:
+            raise ValueError("The oldest would have less than 1,000 days left, in four digits")
         self.count = count
         self._hour_at = hour_at
         self._spacing_s = 3600 / per_hour

@@ -12,6 +12,7 @@ import asyncio
 import sys
 from datetime import datetime
 from hashlib import blake2b
+from operator import attrgetter
 
 import aiohttp
 import asyncpg
@@ -27,7 +28,6 @@ TYPES = {
     "id": ("text", str),
     "distinct_id": ("text", str),
     "viewed": ("boolean", bool),
-    "viewers": ("text[]", list[str]),
     "recording_duration": ("bigint", int),
     "active_seconds": ("bigint", int),
     "inactive_seconds": ("bigint", int),
@@ -42,7 +42,6 @@ TYPES = {
     "start_url": ("text", str),
     "retention_period_days": ("bigint", int),
     "expiry_time": ("timestamptz", datetime),
-    "recording_ttl": ("text", str | int),
     "snapshot_source": ("text", str),
     "snapshot_library": ("text", str),
     "ongoing": ("boolean", bool),
@@ -68,8 +67,10 @@ def struct(name, types, **more):
 
 
 PERSON = struct("Person", PERSON_TYPES)
-RECORDING = struct("Recording", TYPES, person=PERSON)
-COLUMNS = [*TYPES, "person_id", "hash"]
+# recording_ttl is a number on today's servers, and text in the documentation.
+RECORDING = struct("Recording", TYPES, viewers=msgspec.Raw, recording_ttl=str | int, person=PERSON)
+COLUMNS = [*TYPES, "viewers", "recording_ttl", "person_id", "hash"]
+values_of = attrgetter(*TYPES)
 
 
 class Page(msgspec.Struct):
@@ -91,7 +92,7 @@ def tables():
     """Return the statements that make the tables."""
     recordings = [f"{name} {kind}" for name, (kind, _) in TYPES.items()]
     persons = [f"{name} {kind}" for name, (kind, _) in PERSON_TYPES.items()]
-    more = "person_id bigint, hash bytea, PRIMARY KEY (id)"
+    more = "viewers jsonb, recording_ttl text, person_id bigint, hash bytea, PRIMARY KEY (id)"
     return (
         f"CREATE TABLE IF NOT EXISTS recordings ({', '.join(recordings)}, {more});"
         f"CREATE TABLE IF NOT EXISTS persons ({', '.join(persons)}, PRIMARY KEY (id))"
@@ -99,9 +100,10 @@ def tables():
 
 
 def upsert(table, columns):
+    names = ", ".join(columns)
     changes = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
     return (
-        f"INSERT INTO {table} SELECT * FROM staged_{table} ORDER BY id "
+        f"INSERT INTO {table} ({names}) SELECT {names} FROM staged_{table} ORDER BY id "
         f"ON CONFLICT (id) DO UPDATE SET {changes}"
     )
 
@@ -144,38 +146,40 @@ async def by_offset(session, url, batches):
     await asyncio.gather(*(fetch() for _ in range(FETCHERS)))
 
 
-async def load(pool, batches):
+async def load(pool, batches, is_empty):
     async with pool.acquire() as connection:
         for table in ("recordings", "persons"):
             await connection.execute(f"CREATE TEMP TABLE staged_{table} (LIKE {table})")
         while (batch := await batches.get()) is not None:
             raws = [raw for page in batch for raw in page]
             hashes = [blake2b(raw, digest_size=8).digest() for raw in raws]
-            stored = await connection.fetch(
-                "SELECT id, hash FROM recordings WHERE id = ANY($1)",
-                [read_head(raw).id for raw in raws],
-            )
-            same = {row["hash"] for row in stored}
+            same = set() if is_empty else await stored(connection, raws)
             records, persons = [], {}
             for raw, hashed in zip(raws, hashes, strict=True):
                 if hashed not in same:
                     recording = read_recording(raw)
                     person = recording.person
                     persons[person.id] = person
-                    values = msgspec.structs.astuple(recording)[:-1]
-                    records.append((*values, person.id, hashed))
+                    viewers = bytes(recording.viewers).decode()
+                    ttl = str(recording.recording_ttl)
+                    records.append((*values_of(recording), viewers, ttl, person.id, hashed))
             if records:
                 await write(connection, records, persons.values())
         batches.put_nowait(None)  # for the other loader
+
+
+async def stored(connection, raws):
+    """Return the hashes of these records as they are stored."""
+    rows = await connection.fetch(
+        "SELECT hash FROM recordings WHERE id = ANY($1)", [read_head(raw).id for raw in raws]
+    )
+    return {row["hash"] for row in rows}
 
 
 async def write(connection, records, persons):
     rows = [msgspec.structs.astuple(person) for person in persons]
     # The encoder of jsonb takes text.
     rows = [(*row[:4], bytes(row[4]).decode(), *row[5:]) for row in rows]
-    # recording_ttl is a number on today's servers.
-    place = COLUMNS.index("recording_ttl")
-    records = [(*row[:place], str(row[place]), *row[place + 1 :]) for row in records]
     async with connection.transaction():
         await connection.copy_records_to_table(
             "staged_recordings", records=records, columns=COLUMNS
@@ -193,7 +197,8 @@ async def main(url, dsn, kind, since="2020-01-01T00:00:00Z"):
     batches = asyncio.Queue(2)
     async with asyncpg.create_pool(dsn, min_size=LOADERS, max_size=LOADERS) as pool:
         await pool.execute(tables())
-        loaders = [asyncio.create_task(load(pool, batches)) for _ in range(LOADERS)]
+        is_empty = not await pool.fetchval("SELECT EXISTS (SELECT FROM recordings)")
+        loaders = [asyncio.create_task(load(pool, batches, is_empty)) for _ in range(LOADERS)]
         headers = {"Authorization": "Bearer phx_bench"}
         async with aiohttp.ClientSession(headers=headers, read_bufsize=2**18) as session:
             if kind == "cursor":
