@@ -19,7 +19,15 @@ from pathlib import Path
 
 from databases import Databases, running_databases
 from lineup import posthog_etl
-from measure import HERE, Measure, RunningServer, postgres_cpu_s, run_measured, running_server
+from measure import (
+    HERE,
+    Measure,
+    RunningServer,
+    end_cleanly_on_sigterm,
+    postgres_cpu_s,
+    run_measured,
+    running_server,
+)
 from records import ROWS
 
 SIZES = (1, 3, 10)
@@ -212,6 +220,7 @@ def main() -> None:
     parser.add_argument("--millions", type=int, default=10)
     parser.add_argument("--out", type=Path, default=HERE / "GROWTH.md")
     arguments = parser.parse_args()
+    end_cleanly_on_sigterm()
     sizes = []
     with running_databases() as (databases, _):
         for millions in sorted({*(s for s in SIZES if s < arguments.millions), arguments.millions}):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from urllib.request import urlopen
 
 import psutil
@@ -110,12 +112,16 @@ def run_measured(
         )
         peaks_kb: dict[int, int] = {}
         ended = 0
-        while not ended:
-            for pid in _tree(process.pid):
-                peaks_kb[pid] = max(peaks_kb.get(pid, 0), _peak_kb(pid))
-            watch()
-            time.sleep(_LOOK_EVERY_S)
-            ended, status, used = os.wait4(process.pid, os.WNOHANG)
+        try:
+            while not ended:
+                for pid in _tree(process.pid):
+                    peaks_kb[pid] = max(peaks_kb.get(pid, 0), _peak_kb(pid))
+                watch()
+                time.sleep(_LOOK_EVERY_S)
+                ended, status, used = os.wait4(process.pid, os.WNOHANG)
+        finally:
+            if not ended:
+                process.kill()
         wall_s = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
@@ -131,6 +137,15 @@ def run_measured(
         requests=requests_after - requests,
         server_cpu_s=server_cpu_after_s - server_cpu_s,
     )
+
+
+def end_cleanly_on_sigterm() -> None:
+    """Let SIGTERM end the bench as Ctrl-C does, so that it leaves no servers behind."""
+
+    def end(*_: object) -> NoReturn:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def postgres_cpu_s(pid: int) -> float:

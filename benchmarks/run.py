@@ -24,7 +24,15 @@ from pathlib import Path
 import workers
 from databases import Databases, running_databases
 from lineup import CONTENDERS, DLT, Contender, Job, Scenario, ceiling
-from measure import HERE, ROOT, Measure, RunningServer, run_measured, running_server
+from measure import (
+    HERE,
+    ROOT,
+    Measure,
+    RunningServer,
+    end_cleanly_on_sigterm,
+    run_measured,
+    running_server,
+)
 from results import CASES, Case, Results, report
 
 LATENCY_S = 0.05
@@ -115,6 +123,7 @@ def main() -> None:
     parser.add_argument("--no-workers", action="store_true", help="leave out the queue's workers")
     parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args()
+    end_cleanly_on_sigterm()
     text = report(run(arguments.recordings, arguments.rounds, CONTENDERS))
     if not arguments.no_workers:
         text += "\n" + "\n".join(workers.section(asyncio.run(workers.measure_all())))
