@@ -1,6 +1,6 @@
 """Measures how a copy grows: 1, 3 and 10 million recordings, each loaded into a new database.
 
-    python benchmarks/growth.py --millions 10      # about an hour; needs 40 GB of disk
+    python benchmarks/growth.py --millions 10      # about an hour; 40 GB of disk
 
 Against the bench's server, a cursor list, 1,000 recordings an hour. Says of each million how fast
 it came, and of each size its peak memory, Postgres's CPU time, the size on disk, and what a quiet
