@@ -47,7 +47,7 @@ contracts: .venv/dev ## who may import whom
 migrations: .venv/dev ## migrations up, compared with the tables, down and up again
 	$(BIN)/python -m pytest -q tests/acceptance/test_deployments.py -k migrat
 
-bench: .venv/bench ## measure beside a plain script and dlt; writes benchmarks/RESULTS.md
+bench: .venv/bench ## measure beside a prototype, a plain script and dlt; writes benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py
 
 format: .venv/dev ## format the code

@@ -36,7 +36,7 @@ from etl.extractors.recordings import RecordingsReader
 from etl.runs.check import NoBudget
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
-from etl.streams import SESSION_RECORDINGS
+from etl.streams.recordings import SESSION_RECORDINGS
 
 DAYS = 30
 KEY = "phx_sandbox"
@@ -54,10 +54,9 @@ Held = dict[str, Record]
 class Source:
     """The sandbox's list, asked as each way likes."""
 
-    def __init__(self, client: Client, page_rows: int, now: datetime) -> None:
+    def __init__(self, client: Client, page_rows: int) -> None:
         self._client = client
         self._page_rows = page_rows
-        self._now = now
 
     async def rows(self, asked: Span) -> AsyncIterator[Record]:
         """Yield the list between two dates, to its end."""
@@ -75,7 +74,7 @@ class Source:
     async def by_ids(self, ids: Iterable[str]) -> AsyncIterator[Record]:
         """Yield recordings by their ids, in batches that fit into an address."""
         for batch in id_batches(ids):
-            answer = await self._client.fetch(ids_request(PATH, batch, self._now, ()))
+            answer = await self._client.fetch(ids_request(PATH, batch, ()))
             for row in _parsed(answer.body)["results"]:
                 yield row
 
@@ -179,7 +178,7 @@ async def measure(per_day: int, page_rows: int) -> tuple[list[str], bool]:
             for row in sandbox.control.truth_rows("session_recordings")
             if whole.since <= datetime.fromisoformat(row["start_time"]) < whole.until
         }
-        source = Source(client_of(session, sandbox, now), page_rows, now)
+        source = Source(client_of(session, sandbox, now), page_rows)
         for name, way in WAYS.items():
             cells = []
             is_cheapest = True

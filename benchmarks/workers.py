@@ -101,6 +101,7 @@ async def measure(url: str, server: EmbeddedPostgres, count: int) -> Throughput:
         "FROM posthog_etl.runs WHERE status = 'succeeded' AND started_at > $1",
         before,
     )
+    assert row is not None
     await connection.close()
     return Throughput(count, row["units"], row["requests"], row["seconds"])
 

@@ -1,6 +1,6 @@
 """The ceiling: the same typed rows from memory, by binary COPY and the same guarded upsert.
 
-usage: python ceiling.py SOURCE_URL DSN
+usage: python ceiling.py SOURCE_URL DSN cursor|offset
 
 Fetching and typing are done first and not counted: the seconds printed are of loading alone.
 """
@@ -18,16 +18,14 @@ import orjson
 
 from etl.core.page import Page
 from etl.loaders.statements import PLAN_SETTINGS, load_statements
-from etl.streams import SESSION_RECORDINGS
+from etl.streams.recordings import SESSION_RECORDINGS
 
 
-async def batches(url):
-    params = {
-        "limit": "1000",
-        "date_from": "2020-01-01T00:00:00Z",
-        "date_to": "2100-01-01T00:00:00Z",
-    }
-    headers = {"Authorization": "Bearer phx_sandbox"}
+async def batches(url, kind):
+    params = {"limit": 1000}
+    if kind == "cursor":
+        params |= {"date_from": "2020-01-01T00:00:00Z", "date_to": "2100-01-01T00:00:00Z"}
+    headers = {"Authorization": "Bearer phx_bench"}
     async with aiohttp.ClientSession(headers=headers) as session:
         while True:
             async with session.get(
@@ -37,13 +35,16 @@ async def batches(url):
             yield SESSION_RECORDINGS.resources[0].transform(
                 Page(page["results"], False, datetime.now(UTC), 0)
             )
-            if not page["has_next"]:
+            if not page.get("has_next") and not page.get("next"):
                 return
-            params["after"] = page["next_cursor"]
+            if kind == "cursor":
+                params["after"] = page["next_cursor"]
+            else:
+                params["offset"] = params.get("offset", 0) + len(page["results"])
 
 
-async def main(url, dsn):
-    rows = [batch.rows async for batch in batches(url)]
+async def main(url, dsn, kind):
+    rows = [batch.rows async for batch in batches(url, kind)]
     connection = await asyncpg.connect(dsn, statement_cache_size=0)
     await connection.set_type_codec(
         "jsonb",

@@ -1,14 +1,14 @@
 """dlt's declarative REST source as its documentation advises for speed: pages of 1,000, CSV files
 loaded by COPY, merge by upsert on the primary key, nesting off.
 
-usage: python dlt_rest.py SOURCE_URL DSN [incremental]
+usage: python dlt_rest.py SOURCE_URL DSN cursor|offset STATE_DIR [LAG_HOURS]
 
-It loads one table only; the person stays inside it.
+With LAG_HOURS it begins where the last load ended, less the lag. It loads one table only; the
+person stays inside it.
 """
 
 import os
 import sys
-import tempfile
 
 os.environ.update(
     RUNTIME__DLTHUB_TELEMETRY="false",
@@ -19,26 +19,30 @@ os.environ.update(
 import dlt
 from dlt.sources.rest_api import rest_api_source
 
+PAGINATORS = {
+    "cursor": {"type": "cursor", "cursor_path": "next_cursor", "cursor_param": "after"},
+    "offset": {"type": "offset", "limit": 1000, "total_path": "count"},
+}
 
-def main(url, dsn, mode="full"):
-    params = {"limit": 1000, "date_from": "2020-01-01T00:00:00Z", "date_to": "2100-01-01T00:00:00Z"}
-    if mode == "incremental":
+
+def main(url, dsn, kind, state_dir, lag_hours=None):
+    params = {}
+    if kind == "cursor":
+        params = {"limit": 1000, "date_to": "2100-01-01T00:00:00Z"}
+        params["date_from"] = "2020-01-01T00:00:00Z"
+    if lag_hours is not None:
         params["date_from"] = {
             "type": "incremental",
             "cursor_path": "start_time",
             "initial_value": "2020-01-01T00:00:00Z",
-            "lag": 72 * 3600,
+            "lag": int(lag_hours) * 3600,
         }
     source = rest_api_source(
         {
             "client": {
                 "base_url": url,
-                "auth": {"type": "bearer", "token": "phx_sandbox"},
-                "paginator": {
-                    "type": "cursor",
-                    "cursor_path": "next_cursor",
-                    "cursor_param": "after",
-                },
+                "auth": {"type": "bearer", "token": "phx_bench"},
+                "paginator": PAGINATORS[kind],
             },
             "resources": [
                 {
@@ -56,7 +60,6 @@ def main(url, dsn, mode="full"):
             ],
         }
     )
-    pipelines_dir = os.environ.get("BENCH_STATE") or tempfile.mkdtemp()
     pipeline = dlt.pipeline(
         "bench",
         # dlt insists on a host and a password; the socket in the query is what counts.
@@ -64,7 +67,7 @@ def main(url, dsn, mode="full"):
             dsn.replace("postgres@/", "postgres:none@localhost/")
         ),
         dataset_name="bench",
-        pipelines_dir=pipelines_dir,
+        pipelines_dir=state_dir,
     )
     pipeline.run(source, loader_file_format="csv").raise_on_failed_jobs()
 

@@ -1,6 +1,6 @@
-"""What one writes in an afternoon: requests, psycopg, pages of 100, executemany upsert.
+"""What one writes in an afternoon: requests, psycopg, one page after the other, executemany upsert.
 
-usage: python plain.py SOURCE_URL DSN [SINCE]
+usage: python plain.py SOURCE_URL DSN cursor|offset [SINCE]
 """
 
 import json
@@ -9,6 +9,7 @@ import sys
 import psycopg
 import requests
 
+PAGE_ROWS = 1000
 RECORDING = [
     "id",
     "distinct_id",
@@ -61,10 +62,12 @@ def upsert(table, columns):
     )
 
 
-def main(url, dsn, since="2020-01-01T00:00:00Z"):
+def main(url, dsn, kind, since="2020-01-01T00:00:00Z"):
     session = requests.Session()
-    session.headers["Authorization"] = "Bearer phx_sandbox"
-    params = {"limit": 100, "date_from": since, "date_to": "2100-01-01T00:00:00Z"}
+    session.headers["Authorization"] = "Bearer phx_bench"
+    params = {"limit": PAGE_ROWS}
+    if kind == "cursor":
+        params |= {"date_from": since, "date_to": "2100-01-01T00:00:00Z"}
     with psycopg.connect(dsn) as connection:
         connection.execute(SCHEMA)
         while True:
@@ -91,9 +94,12 @@ def main(url, dsn, since="2020-01-01T00:00:00Z"):
                     list(distinct_ids.values()),
                 )
             connection.commit()
-            if not page["has_next"]:
+            if not page.get("has_next") and not page.get("next"):
                 return
-            params["after"] = page["next_cursor"]
+            if kind == "cursor":
+                params["after"] = page["next_cursor"]
+            else:
+                params["offset"] = params.get("offset", 0) + len(page["results"])
 
 
 if __name__ == "__main__":
