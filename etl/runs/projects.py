@@ -111,8 +111,8 @@ async def _run_entries(
 ) -> None:
     """Let the streams run until all have ended or `halt` is set. A refused key sets it.
 
-    new_host: noted as the source once records came from it; None if it is known. If an entry raises,
-    the others are cancelled.
+    new_host: noted as the source once records came from it; None if it is known. If an entry
+    raises, the others are cancelled.
     """
     idle = list(tools)
     running: set[asyncio.Task[None]] = set()

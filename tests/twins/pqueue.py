@@ -53,7 +53,7 @@ TWINS = [
         name="streams that a stopped sync did not begin are not told of",
         promise="P3",
         file="etl/runs/projects.py",
-        find="                    turn.end(ending_of(not_begun()))\n",
+        find="                    entry.end(ending_of(not_begun()))\n",
         replace="                    pass\n",
         caught_by="tests/acceptance/test_honest.py::"
         "test_a_sync_that_is_stopped_between_two_streams_says_which_it_did_not_begin",
