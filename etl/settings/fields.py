@@ -176,7 +176,7 @@ class Settings(BaseSettings):
     )
     page_size_records: int = Field(1000, ge=1, le=10_000, description="Records per page, a count.")
     streams_at_once: int = Field(
-        4, ge=1, le=16, description="How many streams a sync brings up to date at once, a count."
+        4, ge=1, le=8, description="How many streams a sync brings up to date at once, a count."
     )
     buffer_bytes: int = Field(
         8 * 1024 * 1024,

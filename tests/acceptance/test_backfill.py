@@ -77,7 +77,11 @@ async def test_a_backfill_that_was_killed_goes_on_where_it_was(
     struck = 4 if where == "between two windows" else 5
     sandbox.control.add_faults({"match": LIST, "at": struck, "fault": {"hang": True}})
     command = Command(
-        sandbox.url, dsn, POSTHOG_ETL_PAGE_SIZE_RECORDS=str(PAGE), POSTHOG_ETL_LEASE_S="1"
+        sandbox.url,
+        dsn,
+        POSTHOG_ETL_PAGE_SIZE_RECORDS=str(PAGE),
+        POSTHOG_ETL_BUFFER_BYTES="1",
+        POSTHOG_ETL_LEASE_S="1",
     )
     arguments = ("backfill", "session_recordings", "--since", since.isoformat())
     arguments += ("--until", end.isoformat(), "--window", "1d", "--json")

@@ -215,7 +215,8 @@ async def test_it_commits_the_batch_in_hand_and_ends_with_0(
 ) -> None:
     """Asked to stop in the middle of a COPY; the next start goes on at once."""
     sandbox = await start_sandbox(recordings=600, days=20.0)
-    pages = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "100"}
+    # One page in each transaction, so that some are left.
+    pages = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "100", "POSTHOG_ETL_BUFFER_BYTES": "1"}
     async with PgProxy.in_front_of(dsn) as proxy:
         rule = proxy.when(Point.IN_COPY, 2, lambda: None, sql=copy_of("session_recordings"))
         async with serving(Command(sandbox.url, proxy.dsn, **pages)) as service:

@@ -156,6 +156,8 @@ def only(stream: str) -> dict[str, str]:
     return {
         "POSTHOG_ETL_DISABLED_STREAMS": ",".join(name for name in STREAMS if name != stream),
         "POSTHOG_ETL_PAGE_SIZE_RECORDS": str(PAGE),
+        # Each page is a batch of its own, however many wait.
+        "POSTHOG_ETL_BUFFER_BYTES": "1",
     }
 
 

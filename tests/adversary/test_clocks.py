@@ -70,7 +70,7 @@ async def test_two_clocks_that_agree_outvote_a_third(
     monkeypatch.setattr(clocks, "clocks_here", read)
     report = await Pipeline(adversary, dsn).sync()
 
-    assert (report.ending.exit_code, report.rows["session_recordings"]) == (0, 5), report.ending
+    assert (report.ending.exit_code, report.records_read) == (0, 5), report.ending
     assert await is_known_to_be_past(dsn, adversary)
 
 
