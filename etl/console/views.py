@@ -46,8 +46,7 @@ def show_reports(reports: Sequence[Report]) -> None:
     if len(reports) > 1:
         say(
             f"Total: {sum(each.records_read for each in reports):,} records read, "
-            f"{sum(each.requests for each in reports):,} requests, "
-            f"{sum(each.seconds for each in reports):.1f} s"
+            f"{sum(each.requests for each in reports):,} requests"
         )
     for report in reports:
         if report.ending.reason:
