@@ -212,7 +212,8 @@ async def test_pages_that_were_fetched_and_not_loaded_are_read_again(
 ) -> None:
     """The checkpoint stands for what was committed, however far fetching ran ahead of it."""
     sandbox = await start_sandbox(recordings=RECORDS, days=20.0)
-    page = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "100"}
+    # Two pages are too large for one transaction, and yet two wait.
+    page = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "100", "POSTHOG_ETL_BUFFER_BYTES": "500000"}
     # Of six pages the fifth never comes, so fetching ends where it is known to.
     fault = {"hang": True}
     sandbox.control.add_faults({"match": {"path": "session_recordings"}, "at": 5, "fault": fault})

@@ -55,7 +55,7 @@ async def test_a_stream_begins_when_the_one_it_builds_on_has_ended(
     # So that the recordings end after streams that come after them.
     sandbox.control.add_faults({"match": LIST, "at": 1, "fault": {"latency_s": 1}})
     named = ("recording_sharing", *(n for n in EVERY_STREAM if n != "recording_sharing"))
-    reports = await Pipeline(sandbox, dsn, streams=named, streams_at_once=16).sync_each()
+    reports = await Pipeline(sandbox, dsn, streams=named, streams_at_once=8).sync_each()
     assert (endings(reports), [report.stream for report in reports]) == ({}, [*named])
     assert await untruths(dsn, sandbox, *EVERY_STREAM) == []
     rows = await select(dsn, "SELECT * FROM posthog_etl.runs ORDER BY ended_at")
