@@ -68,8 +68,8 @@ async def main(url, dsn, kind):
                 await connection.copy_records_to_table(
                     statement.staging,
                     schema_name="pg_temp",
-                    columns=statement.columns,
-                    records=[(place, *row) for place, row in enumerate(table_rows)],
+                    columns=statement.columns[2:],  # not the place, nor when it was asked for
+                    records=table_rows,
                 )
                 now = datetime.now(UTC)
                 source_at = [now] if statement.takes_source_at else []
