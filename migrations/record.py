@@ -23,6 +23,7 @@ from etl.loaders.version import newest_revision
 
 # Names that nothing else contains.
 _SCHEMA = Tables("recorded_schema")
+_COMMENTED = re.compile(r"COMMENT ON \S+ \S+ ")
 _CHANGES = re.compile(r"\s*(CREATE|ALTER|COMMENT|DROP)\b", re.IGNORECASE)
 
 
@@ -40,7 +41,11 @@ async def record(database: Database, revision: str) -> str:
     await migrate(database, _SCHEMA, revision)
     # What runs the script makes the schemas and the table of the version.
     others = r"CREATE SCHEMA|CREATE TABLE \S+alembic"
-    text = ";\n".join(each for each in heard if not re.match(others, each))
+    kept = [each for each in heard if not re.match(others, each)]
+    # Of the comments of one thing only the last one counts.
+    last = {found[0]: each for each in kept if (found := _COMMENTED.match(each))}
+    kept = [each for each in kept if each in last.values() or not _COMMENTED.match(each)]
+    text = ";\n".join(kept)
     text = re.sub(rf'"?\b{_SCHEMA.bookkeeping}\b"?', BOOK, text)
     text = re.sub(rf'"?\b{_SCHEMA.schema}\b"?', DATA, text)
     return f"-- Revision {revision}. Written by migrations/record.py.\n{text};\n"

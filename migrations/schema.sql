@@ -18,7 +18,6 @@ COMMENT ON COLUMN {data}.person_distinct_ids.distinct_id IS 'The distinct id.';
 COMMENT ON COLUMN {data}.person_distinct_ids.person_uuid IS 'The person''s uuid.';
 COMMENT ON COLUMN {data}.person_distinct_ids.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.person_distinct_ids._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.person_distinct_ids._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.person_distinct_ids._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.person_distinct_ids._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.person_distinct_ids._xid IS 'Transaction that last changed the row here.';
@@ -52,7 +51,6 @@ COMMENT ON COLUMN {data}.persons.last_seen_at IS 'When PostHog last saw the pers
 COMMENT ON COLUMN {data}.persons.is_identified IS 'Whether the person is identified.';
 COMMENT ON COLUMN {data}.persons.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.persons._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.persons._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.persons._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.persons._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.persons._xid IS 'Transaction that last changed the row here.';
@@ -122,8 +120,6 @@ COMMENT ON COLUMN {data}.session_recordings.activity_score IS 'Activity from 0 t
 COMMENT ON COLUMN {data}.session_recordings.viewed IS 'Whether the owner of the API key has watched it.';
 COMMENT ON COLUMN {data}.session_recordings.viewers IS 'Emails of others who watched it.';
 COMMENT ON COLUMN {data}.session_recordings.ongoing IS 'Whether data arrived in the last 5 minutes.';
-COMMENT ON COLUMN {data}.session_recordings.snapshot_source IS 'web, mobile or unknown.';
-COMMENT ON COLUMN {data}.session_recordings.snapshot_library IS 'Library that recorded.';
 COMMENT ON COLUMN {data}.session_recordings.retention_period_days IS 'Days kept by PostHog.';
 COMMENT ON COLUMN {data}.session_recordings.expiry_time IS 'When PostHog drops it.';
 COMMENT ON COLUMN {data}.session_recordings.recording_ttl IS 'Days left until expiry; falls every day, so it is only as fresh as _updated_at.';
@@ -138,7 +134,6 @@ COMMENT ON COLUMN {data}.session_recordings.matching_events IS 'Old servers only
 COMMENT ON COLUMN {data}.session_recordings.email IS 'Old servers only: the person''s email.';
 COMMENT ON COLUMN {data}.session_recordings.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.session_recordings._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.session_recordings._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.session_recordings._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.session_recordings._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.session_recordings._xid IS 'Transaction that last changed the row here.';
@@ -153,13 +148,9 @@ CREATE TABLE {book}.checkpoints (
 	updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
 	CONSTRAINT checkpoints_pkey PRIMARY KEY (project_id, stream, unit)
 );
-COMMENT ON TABLE {book}.checkpoints IS 'Resume position of each unit; commits with the rows it stands for.';
 COMMENT ON COLUMN {book}.checkpoints.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {book}.checkpoints.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
-COMMENT ON COLUMN {book}.checkpoints.unit IS '`tail`: the moving end that sync follows; `rejects`: what was set aside.';
-COMMENT ON COLUMN {book}.checkpoints.fence IS 'Grows whenever the unit changes hands.';
 COMMENT ON COLUMN {book}.checkpoints.batch IS 'Batches committed under this fence, a count.';
-COMMENT ON COLUMN {book}.checkpoints.position IS 'Where an unfinished reading goes on; null when none is.';
 COMMENT ON COLUMN {book}.checkpoints.updated_at IS 'When the row last changed.';
 CREATE TABLE {book}.leases (
 	project_id BIGINT NOT NULL, 
@@ -169,10 +160,8 @@ CREATE TABLE {book}.leases (
 	expires_at TIMESTAMP WITH TIME ZONE NOT NULL, 
 	CONSTRAINT leases_pkey PRIMARY KEY (project_id, stream, unit)
 );
-COMMENT ON TABLE {book}.leases IS 'Who works on which unit. The heartbeat is here, the fence in checkpoints.';
 COMMENT ON COLUMN {book}.leases.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {book}.leases.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
-COMMENT ON COLUMN {book}.leases.unit IS '`tail`: the moving end that sync follows; `rejects`: what was set aside.';
 COMMENT ON COLUMN {book}.leases.holder IS 'The run that holds the unit; null when free.';
 COMMENT ON COLUMN {book}.leases.expires_at IS 'When another run may take the unit over.';
 CREATE TABLE {book}.rejects (
@@ -191,26 +180,19 @@ COMMENT ON COLUMN {book}.rejects.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {book}.rejects.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
 COMMENT ON COLUMN {book}.rejects.record_key IS 'Key of the record, or a hash of its content.';
 COMMENT ON COLUMN {book}.rejects.reason IS 'Why it could not be stored, in one line.';
-COMMENT ON COLUMN {book}.rejects.payload IS 'The record as received, repaired where it had to be.';
-COMMENT ON COLUMN {book}.rejects.first_seen_at IS 'When it was first set aside.';
-COMMENT ON COLUMN {book}.rejects.last_seen_at IS 'When it was last set aside with this content.';
-COMMENT ON COLUMN {book}.rejects.resolved_at IS 'When it loaded after all; null until then.';
 CREATE INDEX rejects_unresolved ON {book}.rejects (project_id, stream, record_key) WHERE resolved_at IS NULL;
 CREATE TABLE {book}.request_blocks (
 	class TEXT NOT NULL, 
 	blocked_until TIMESTAMP WITH TIME ZONE NOT NULL, 
 	CONSTRAINT request_blocks_pkey PRIMARY KEY (class)
 );
-COMMENT ON TABLE {book}.request_blocks IS 'What the server''s last 429 said, for all processes that share this database.';
 COMMENT ON COLUMN {book}.request_blocks.class IS 'Budget class.';
-COMMENT ON COLUMN {book}.request_blocks.blocked_until IS 'Until when the server told us to wait.';
 CREATE TABLE {book}.requests (
 	class TEXT NOT NULL, 
 	at TIMESTAMP WITH TIME ZONE NOT NULL
 );
 COMMENT ON TABLE {book}.requests IS 'Requests of the last hour, for all processes that share this database.';
 COMMENT ON COLUMN {book}.requests.class IS 'Budget class the request drew from.';
-COMMENT ON COLUMN {book}.requests.at IS 'When it was allowed to go.';
 CREATE INDEX requests_by_class ON {book}.requests (class, at);
 CREATE TABLE {book}.runs (
 	id UUID NOT NULL, 
@@ -232,11 +214,8 @@ CREATE TABLE {book}.runs (
 	CONSTRAINT runs_pkey PRIMARY KEY (id)
 );
 COMMENT ON TABLE {book}.runs IS 'One row per execution of a unit.';
-COMMENT ON COLUMN {book}.runs.id IS 'The run.';
-COMMENT ON COLUMN {book}.runs.command IS 'sync or rejects retry.';
 COMMENT ON COLUMN {book}.runs.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {book}.runs.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
-COMMENT ON COLUMN {book}.runs.unit IS '`tail`: the moving end that sync follows; `rejects`: what was set aside.';
 COMMENT ON COLUMN {book}.runs.status IS 'running, succeeded, partial, paused or failed.';
 COMMENT ON COLUMN {book}.runs.reason IS 'Why it did not succeed, in one line.';
 COMMENT ON COLUMN {book}.runs.started_at IS 'Start of the run.';
@@ -245,7 +224,6 @@ COMMENT ON COLUMN {book}.runs.paused_until IS 'When the budget allows the next r
 COMMENT ON COLUMN {book}.runs.records_read IS 'Records received, a count.';
 COMMENT ON COLUMN {book}.runs.rows_inserted IS 'Rows inserted, a count over all tables.';
 COMMENT ON COLUMN {book}.runs.rows_updated IS 'Rows changed, a count over all tables.';
-COMMENT ON COLUMN {book}.runs.rejected IS 'Records newly set aside, a count.';
 COMMENT ON COLUMN {book}.runs.requests IS 'Requests sent, a count.';
 COMMENT ON COLUMN {book}.runs.bytes_read IS 'Size of the answers, in bytes.';
 CREATE INDEX runs_by_unit ON {book}.runs (project_id, stream, unit, started_at);
@@ -258,7 +236,6 @@ CREATE TABLE {book}.watermarks (
 	updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
 	CONSTRAINT watermarks_pkey PRIMARY KEY (project_id, stream)
 );
-COMMENT ON TABLE {book}.watermarks IS 'How far each stream is known complete; moves only when a window closes.';
 COMMENT ON COLUMN {book}.watermarks.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {book}.watermarks.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
 COMMENT ON COLUMN {book}.watermarks.complete_since IS 'Lowest instant known complete.';
@@ -284,30 +261,19 @@ CREATE UNLOGGED TABLE {book}.suspects (
 	record_key TEXT NOT NULL, 
 	CONSTRAINT suspects_pkey PRIMARY KEY (project_id, stream, unit, record_key)
 );
-COMMENT ON TABLE {book}.suspects IS 'Stored records that a reading did not show; empty but while one is under way.';
 COMMENT ON COLUMN {book}.suspects.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {book}.suspects.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
-COMMENT ON COLUMN {book}.suspects.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.';
-COMMENT ON COLUMN {book}.suspects.record_key IS 'Key of a stored record that was not seen.';
 ALTER TABLE {data}.session_recordings ADD COLUMN _expired_at TIMESTAMP WITH TIME ZONE;
-COMMENT ON COLUMN {data}.session_recordings._expired_at IS 'When the source dropped the row by its own rule.';
 CREATE INDEX session_recordings_by_expiry ON {data}.session_recordings (project_id, expiry_time) WHERE _expired_at IS NULL AND _deleted_at IS NULL;
 CREATE INDEX session_recordings_by_start ON {data}.session_recordings (project_id, start_time);
-COMMENT ON COLUMN {book}.checkpoints.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.';
-COMMENT ON COLUMN {book}.leases.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.';
 ALTER TABLE {book}.runs ADD COLUMN forecast_requests BIGINT;
-COMMENT ON COLUMN {book}.runs.forecast_requests IS 'Requests expected beforehand, a count.';
 ALTER TABLE {book}.runs ADD COLUMN forecast_exact BOOLEAN;
-COMMENT ON COLUMN {book}.runs.forecast_exact IS 'Whether that was an estimate, not a lower bound.';
 COMMENT ON COLUMN {book}.runs.command IS 'sync, backfill or rejects retry.';
-COMMENT ON COLUMN {book}.runs.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `rejects`: what was set aside.';
 ALTER TABLE {book}.watermarks ADD COLUMN complete TSTZMULTIRANGE DEFAULT '{}' NOT NULL;
 COMMENT ON COLUMN {book}.watermarks.complete IS 'Stretches of time known complete.';
 ALTER TABLE {book}.watermarks ALTER COLUMN complete DROP DEFAULT;
 ALTER TABLE {book}.watermarks ADD COLUMN tail_until TIMESTAMP WITH TIME ZONE;
-COMMENT ON COLUMN {book}.watermarks.tail_until IS 'Where sync goes on; null before its first end.';
 ALTER TABLE {book}.watermarks ADD COLUMN swept JSONB;
-COMMENT ON COLUMN {book}.watermarks.swept IS 'When each grade of the lookback was read, by its seconds.';
 ALTER TABLE {book}.watermarks DROP COLUMN complete_until;
 ALTER TABLE {book}.watermarks DROP COLUMN complete_since;
 CREATE TABLE {data}.group_activity (
@@ -336,18 +302,14 @@ COMMENT ON TABLE {data}.group_activity IS 'What was done to groups, by whom; one
 COMMENT ON COLUMN {data}.group_activity.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {data}.group_activity.group_type_index IS 'Index of the group type, see group_types.';
 COMMENT ON COLUMN {data}.group_activity.group_key IS 'Key of the group.';
-COMMENT ON COLUMN {data}.group_activity.entry IS 'A hash of when and what, since the log names no key.';
 COMMENT ON COLUMN {data}.group_activity.created_at IS 'When it was done.';
 COMMENT ON COLUMN {data}.group_activity.activity IS 'What was done.';
 COMMENT ON COLUMN {data}.group_activity.scope IS 'What it was done to.';
-COMMENT ON COLUMN {data}.group_activity.item_id IS 'Its id.';
 COMMENT ON COLUMN {data}.group_activity.detail IS 'What changed, as JSON.';
 COMMENT ON COLUMN {data}.group_activity."user" IS 'Who did it, as JSON.';
 COMMENT ON COLUMN {data}.group_activity.is_system IS 'Whether PostHog did it.';
-COMMENT ON COLUMN {data}.group_activity.unread IS 'For the key''s owner.';
 COMMENT ON COLUMN {data}.group_activity.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.group_activity._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.group_activity._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.group_activity._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.group_activity._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.group_activity._xid IS 'Transaction that last changed the row here.';
@@ -373,7 +335,6 @@ COMMENT ON COLUMN {data}.group_property_definitions.name IS 'Name of the propert
 COMMENT ON COLUMN {data}.group_property_definitions.count IS 'Groups that have it, a count.';
 COMMENT ON COLUMN {data}.group_property_definitions.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.group_property_definitions._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.group_property_definitions._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.group_property_definitions._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.group_property_definitions._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.group_property_definitions._xid IS 'Transaction that last changed the row here.';
@@ -401,7 +362,6 @@ COMMENT ON COLUMN {data}.group_property_values.value IS 'The value: text as it i
 COMMENT ON COLUMN {data}.group_property_values.count IS 'Groups that have it, a count.';
 COMMENT ON COLUMN {data}.group_property_values.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.group_property_values._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.group_property_values._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.group_property_values._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.group_property_values._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.group_property_values._xid IS 'Transaction that last changed the row here.';
@@ -435,7 +395,6 @@ COMMENT ON COLUMN {data}.group_types.default_columns IS 'Columns shown, as JSON.
 COMMENT ON COLUMN {data}.group_types.created_at IS 'When it was made.';
 COMMENT ON COLUMN {data}.group_types.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.group_types._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.group_types._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.group_types._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.group_types._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.group_types._xid IS 'Transaction that last changed the row here.';
@@ -465,7 +424,6 @@ COMMENT ON COLUMN {data}.groups.created_at IS 'When PostHog first saw it; can mo
 COMMENT ON COLUMN {data}.groups.notebook IS 'Its notebook.';
 COMMENT ON COLUMN {data}.groups.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.groups._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.groups._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.groups._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.groups._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.groups._xid IS 'Transaction that last changed the row here.';
@@ -513,7 +471,6 @@ COMMENT ON COLUMN {data}.insights.description IS 'Description.';
 COMMENT ON COLUMN {data}.insights.query IS 'The query, as JSON.';
 COMMENT ON COLUMN {data}.insights.filters IS 'The query in its old form, as JSON.';
 COMMENT ON COLUMN {data}.insights.dashboards IS 'Ids of the dashboards it is on, as JSON.';
-COMMENT ON COLUMN {data}.insights.dashboard_tiles IS 'Its tiles there, as JSON.';
 COMMENT ON COLUMN {data}.insights.saved IS 'Whether it was saved.';
 COMMENT ON COLUMN {data}.insights.favorited IS 'Whether it is a favourite.';
 COMMENT ON COLUMN {data}.insights.deleted IS 'Whether a user deleted it.';
@@ -524,12 +481,10 @@ COMMENT ON COLUMN {data}.insights.last_modified_at IS 'When a user last changed 
 COMMENT ON COLUMN {data}.insights.last_modified_by IS 'Id of the user who last changed it, see users.';
 COMMENT ON COLUMN {data}.insights.updated_at IS 'When the row last changed at PostHog, also by itself.';
 COMMENT ON COLUMN {data}.insights.last_refresh IS 'When its result was last calculated.';
-COMMENT ON COLUMN {data}.insights.refreshing IS 'Whether it is being calculated.';
 COMMENT ON COLUMN {data}.insights.last_viewed_at IS 'When it was last looked at.';
 COMMENT ON COLUMN {data}.insights.user_access_level IS 'What the key''s owner may do.';
 COMMENT ON COLUMN {data}.insights.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.insights._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.insights._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.insights._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.insights._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.insights._xid IS 'Transaction that last changed the row here.';
@@ -565,7 +520,6 @@ COMMENT ON COLUMN {data}.project_secret_api_keys.last_rolled_at IS 'When it was 
 COMMENT ON COLUMN {data}.project_secret_api_keys.scopes IS 'What it may do.';
 COMMENT ON COLUMN {data}.project_secret_api_keys.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.project_secret_api_keys._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.project_secret_api_keys._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.project_secret_api_keys._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.project_secret_api_keys._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.project_secret_api_keys._xid IS 'Transaction that last changed the row here.';
@@ -590,14 +544,11 @@ CREATE TABLE {data}.session_property_definitions (
 COMMENT ON TABLE {data}.session_property_definitions IS 'One row per property that sessions have; the same in every project of a server.';
 COMMENT ON COLUMN {data}.session_property_definitions.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {data}.session_property_definitions.name IS 'Name of the property.';
-COMMENT ON COLUMN {data}.session_property_definitions.id IS 'The server''s id of it, which is its name.';
 COMMENT ON COLUMN {data}.session_property_definitions.property_type IS 'Type of its values.';
-COMMENT ON COLUMN {data}.session_property_definitions.is_numerical IS 'Whether they are numbers.';
 COMMENT ON COLUMN {data}.session_property_definitions.is_seen_on_filtered_events IS 'Always null in this list.';
 COMMENT ON COLUMN {data}.session_property_definitions.tags IS 'Tags.';
 COMMENT ON COLUMN {data}.session_property_definitions.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.session_property_definitions._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.session_property_definitions._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.session_property_definitions._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.session_property_definitions._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.session_property_definitions._xid IS 'Transaction that last changed the row here.';
@@ -621,7 +572,6 @@ COMMENT ON COLUMN {data}.session_property_values.key IS 'Name of the property.';
 COMMENT ON COLUMN {data}.session_property_values.value IS 'The value: text as it is, anything else as JSON.';
 COMMENT ON COLUMN {data}.session_property_values.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.session_property_values._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.session_property_values._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.session_property_values._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.session_property_values._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.session_property_values._xid IS 'Transaction that last changed the row here.';
@@ -645,7 +595,6 @@ COMMENT ON COLUMN {data}.session_recording_playlist_items.short_id IS 'Short id 
 COMMENT ON COLUMN {data}.session_recording_playlist_items.recording_id IS 'Id of the recording, see session_recordings.';
 COMMENT ON COLUMN {data}.session_recording_playlist_items.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.session_recording_playlist_items._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.session_recording_playlist_items._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.session_recording_playlist_items._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.session_recording_playlist_items._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.session_recording_playlist_items._xid IS 'Transaction that last changed the row here.';
@@ -697,7 +646,6 @@ COMMENT ON COLUMN {data}.session_recording_playlists.is_synthetic IS 'Whether Po
 COMMENT ON COLUMN {data}.session_recording_playlists.user_access_level IS 'What the key''s owner may do.';
 COMMENT ON COLUMN {data}.session_recording_playlists.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.session_recording_playlists._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.session_recording_playlists._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.session_recording_playlists._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.session_recording_playlists._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.session_recording_playlists._xid IS 'Transaction that last changed the row here.';
@@ -728,10 +676,8 @@ COMMENT ON COLUMN {data}.share_passwords.id IS 'PostHog''s id of the password.';
 COMMENT ON COLUMN {data}.share_passwords.created_at IS 'When it was made.';
 COMMENT ON COLUMN {data}.share_passwords.note IS 'Note.';
 COMMENT ON COLUMN {data}.share_passwords.created_by_email IS 'Email of who made it, or deleted user.';
-COMMENT ON COLUMN {data}.share_passwords.is_active IS 'Whether it opens anything.';
 COMMENT ON COLUMN {data}.share_passwords.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.share_passwords._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.share_passwords._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.share_passwords._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.share_passwords._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.share_passwords._xid IS 'Transaction that last changed the row here.';
@@ -755,19 +701,14 @@ CREATE TABLE {data}.sharing_configurations (
 	_deleted_at TIMESTAMP WITH TIME ZONE, 
 	CONSTRAINT sharing_configurations_pkey PRIMARY KEY (project_id, resource_type, resource_id)
 );
-COMMENT ON TABLE {data}.sharing_configurations IS 'One row per recording or insight that was asked about: whether anyone with a link may open it.';
 COMMENT ON COLUMN {data}.sharing_configurations.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {data}.sharing_configurations.resource_type IS 'recording or insight.';
 COMMENT ON COLUMN {data}.sharing_configurations.resource_id IS 'Id of the recording or insight, as text.';
 COMMENT ON COLUMN {data}.sharing_configurations.enabled IS 'Whether it is shared.';
-COMMENT ON COLUMN {data}.sharing_configurations.created_at IS 'When sharing was set up; null: it never was.';
 COMMENT ON COLUMN {data}.sharing_configurations.access_token_sha256 IS 'SHA-256 of the token in the link, in hexadecimal; null where nothing is shared.';
-COMMENT ON COLUMN {data}.sharing_configurations.settings IS 'How it is shown, as JSON.';
-COMMENT ON COLUMN {data}.sharing_configurations.password_required IS 'Whether it asks a password.';
 COMMENT ON COLUMN {data}.sharing_configurations.user_access_level IS 'What the key''s owner may do.';
 COMMENT ON COLUMN {data}.sharing_configurations.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.sharing_configurations._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.sharing_configurations._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.sharing_configurations._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.sharing_configurations._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.sharing_configurations._xid IS 'Transaction that last changed the row here.';
@@ -834,18 +775,13 @@ COMMENT ON COLUMN {data}.subscriptions.deleted IS 'Whether a user deleted it; it
 COMMENT ON COLUMN {data}.subscriptions.title IS 'Title.';
 COMMENT ON COLUMN {data}.subscriptions.summary IS 'The schedule in words; made by the server, whose words change with its version.';
 COMMENT ON COLUMN {data}.subscriptions.next_delivery_date IS 'When it is sent next; only as fresh as _updated_at.';
-COMMENT ON COLUMN {data}.subscriptions.invite_message IS 'Always null when it is read.';
 COMMENT ON COLUMN {data}.subscriptions.content_type IS 'What is sent.';
 COMMENT ON COLUMN {data}.subscriptions.dashboard_export_insights IS 'Ids of the dashboard''s insights that are sent, as JSON.';
-COMMENT ON COLUMN {data}.subscriptions.prompt IS 'Prompt of a text made for it.';
-COMMENT ON COLUMN {data}.subscriptions.ai_config IS 'How that text is made, as JSON.';
 COMMENT ON COLUMN {data}.subscriptions.enabled IS 'Whether it is sent.';
 COMMENT ON COLUMN {data}.subscriptions.integration_id IS 'Id of the Slack integration.';
 COMMENT ON COLUMN {data}.subscriptions.summary_enabled IS 'Whether a summary is sent.';
-COMMENT ON COLUMN {data}.subscriptions.summary_prompt_guide IS 'How it is to be written.';
 COMMENT ON COLUMN {data}.subscriptions.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.subscriptions._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.subscriptions._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.subscriptions._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.subscriptions._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.subscriptions._xid IS 'Transaction that last changed the row here.';
@@ -878,12 +814,9 @@ COMMENT ON COLUMN {data}.users.distinct_id IS 'The user''s own distinct id.';
 COMMENT ON COLUMN {data}.users.first_name IS 'First name.';
 COMMENT ON COLUMN {data}.users.last_name IS 'Last name.';
 COMMENT ON COLUMN {data}.users.email IS 'Email address.';
-COMMENT ON COLUMN {data}.users.is_email_verified IS 'Whether it is verified.';
-COMMENT ON COLUMN {data}.users.hedgehog_config IS 'The user''s hedgehog, as JSON.';
 COMMENT ON COLUMN {data}.users.role_at_organization IS 'Role, as the user named it.';
 COMMENT ON COLUMN {data}.users.extra IS 'Fields that the catalogue does not know, as JSON.';
 COMMENT ON COLUMN {data}.users._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
-COMMENT ON COLUMN {data}.users._observed_at IS 'When the request of this content went out.';
 COMMENT ON COLUMN {data}.users._first_seen_at IS 'When the row was first written here.';
 COMMENT ON COLUMN {data}.users._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.users._xid IS 'Transaction that last changed the row here.';
@@ -894,8 +827,6 @@ CREATE TABLE {book}.hosts (
 	CONSTRAINT hosts_pkey PRIMARY KEY (host)
 );
 COMMENT ON TABLE {book}.hosts IS 'The source of this deployment: one server, under one address or several.';
-COMMENT ON COLUMN {book}.hosts.host IS 'Address of the source, as POSTHOG_HOST has it.';
-COMMENT ON COLUMN {book}.hosts.since IS 'When something was first read from there.';
 CREATE TABLE {book}.checks (
 	project_id BIGINT NOT NULL, 
 	stream TEXT NOT NULL, 
@@ -903,15 +834,8 @@ CREATE TABLE {book}.checks (
 	checked_at TIMESTAMP WITH TIME ZONE NOT NULL, 
 	CONSTRAINT checks_pkey PRIMARY KEY (project_id, stream, record_key)
 );
-COMMENT ON TABLE {book}.checks IS 'When each resource of a stream that is read in rotation had its last turn.';
 COMMENT ON COLUMN {book}.checks.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {book}.checks.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
-COMMENT ON COLUMN {book}.checks.record_key IS 'Key of the record that was asked about.';
-COMMENT ON COLUMN {book}.checks.checked_at IS 'When it was last asked about.';
-COMMENT ON COLUMN {book}.checkpoints.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `snapshot`: all of it; `rotation`: some of it in turn; `rejects`: what was set aside.';
-COMMENT ON COLUMN {book}.leases.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `snapshot`: all of it; `rotation`: some of it in turn; `rejects`: what was set aside.';
-COMMENT ON COLUMN {book}.runs.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `snapshot`: all of it; `rotation`: some of it in turn; `rejects`: what was set aside.';
-COMMENT ON COLUMN {book}.suspects.unit IS '`tail`: the moving end that sync follows; SINCE/UNTIL: a window that backfill loads; `snapshot`: all of it; `rotation`: some of it in turn; `rejects`: what was set aside.';
 CREATE VIEW {data}."publicly_shared_now" AS 
         SELECT
             c.project_id,
@@ -1121,22 +1045,12 @@ CREATE TABLE {book}.schedules (
 	expires_at TIMESTAMP WITH TIME ZONE NOT NULL, 
 	CONSTRAINT schedules_pkey PRIMARY KEY (name)
 );
-COMMENT ON TABLE {book}.schedules IS 'Which tick of each schedule was the last, for all `serve` of this database.';
-COMMENT ON COLUMN {book}.schedules.name IS 'Name of the schedule; `:prune` is ours.';
-COMMENT ON COLUMN {book}.schedules.ticked_at IS 'The latest tick that was taken, or passed over.';
-COMMENT ON COLUMN {book}.schedules.holder IS 'The `serve` at work on it; null when it is done.';
 COMMENT ON COLUMN {book}.schedules.expires_at IS 'When another `serve` may take it over.';
 ALTER TABLE {book}.runs ADD COLUMN waited_s DOUBLE PRECISION DEFAULT '0' NOT NULL;
-COMMENT ON COLUMN {book}.runs.waited_s IS 'Waited for the request budget, in seconds.';
 ALTER TABLE {book}.checks ADD COLUMN tried_at TIMESTAMP WITH TIME ZONE;
-COMMENT ON COLUMN {book}.checks.tried_at IS 'When it was last asked about in vain: it stays due.';
 ALTER TABLE {book}.checks ALTER COLUMN checked_at DROP NOT NULL;
-COMMENT ON COLUMN {book}.checks.checked_at IS 'When it last had its turn; null before the first.';
 COMMENT ON COLUMN {data}.session_recordings.snapshot_source IS 'web, mobile or unknown; from PostHog''s own servers always web, since their list does not load it.';
 COMMENT ON COLUMN {data}.session_recordings.snapshot_library IS 'Library that recorded; from PostHog''s own servers always null, since their list does not load it.';
-COMMENT ON COLUMN {data}.subscriptions.ai_config IS 'How that text is made, as JSON; of text in it only hash and length.';
-COMMENT ON COLUMN {data}.sharing_configurations.settings IS 'How it is shown, as JSON; of text in it only hash and length.';
-COMMENT ON COLUMN {data}.users.hedgehog_config IS 'The user''s hedgehog, as JSON; of text beside colour, skin, accessories and direction only hash and length.';
 ALTER TABLE {book}.leases ADD COLUMN run_file TEXT;
 COMMENT ON COLUMN {book}.leases.run_file IS 'File that the holder keeps locked while it lives; null when there is none.';
 CREATE TABLE {book}.cuts (
@@ -1148,13 +1062,9 @@ CREATE TABLE {book}.cuts (
 	noted_at TIMESTAMP WITH TIME ZONE NOT NULL, 
 	CONSTRAINT cuts_pkey PRIMARY KEY (project_id, stream, record_key)
 );
-COMMENT ON TABLE {book}.cuts IS 'Records that the dates of a request cut; the stored ones stayed as they were.';
 COMMENT ON COLUMN {book}.cuts.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {book}.cuts.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
 COMMENT ON COLUMN {book}.cuts.record_key IS 'Key of the record.';
-COMMENT ON COLUMN {book}.cuts.seen IS 'Hash of what the request showed of it.';
-COMMENT ON COLUMN {book}.cuts.owed IS 'Whether it is still to be asked for by its key.';
-COMMENT ON COLUMN {book}.cuts.noted_at IS 'When this was first seen.';
 COMMENT ON TABLE {data}.sharing_configurations IS 'One row per recording or insight that was checked: whether anyone with a link may open it.';
 COMMENT ON COLUMN {data}.session_recordings._expired_at IS 'When the row was found gone at the source after its expiry time.';
 COMMENT ON COLUMN {data}.subscriptions.invite_message IS 'Always null in the API''s answers.';

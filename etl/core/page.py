@@ -61,7 +61,11 @@ class Page:
     drift: Collection[Drift] = ()
 
     def goes_with(self, later: Page) -> bool:
-        """Tell whether one transaction can load both: it asked for one pair of dates."""
+        """Tell whether one transaction can load both pages.
+
+        Not if they were asked for with other dates, if the clocks agreed for only one of them, or
+        if one says which resources were checked.
+        """
         return (
             self.asked == later.asked
             and (self.source_at is None) == (later.source_at is None)

@@ -54,7 +54,7 @@ class LoadStatements:
     any_stored: $1 project_id. Tells whether any staged row is stored; None if the table does not
     hold what windows are cut by.
     insert: as upsert, for staged rows of which none is stored.
-    sight: $1, $2 as in upsert. Notes which staged rows were seen without a change.
+    note_unchanged: $1, $2 as in upsert. Notes which staged rows were seen without a change.
     forget: $1 project_id. Deletes these notes.
     sweep: $1, $2 as in upsert, $3 owners. Marks deleted what belongs to them and is not staged.
     """
