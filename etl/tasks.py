@@ -51,3 +51,13 @@ async def first_of(event: asyncio.Event, other: asyncio.Event) -> None:
     """Return once either event is set."""
     async with race(event.wait(), other.wait()):
         pass
+
+
+async def succeeded(task: asyncio.Task[Any]) -> None:
+    """Return once `task` has ended well. If it fails, the caller is cancelled.
+
+    Another, who awaits the task itself, learns why. A cancellation of this does not reach `task`.
+    """
+    await asyncio.wait({task})
+    if task.cancelled() or task.exception() is not None:
+        raise asyncio.CancelledError

@@ -88,7 +88,7 @@ class Database:
         pool = (
             {"poolclass": NullPool}
             if connection_per_transaction
-            else {"pool_size": 4, "max_overflow": 4}
+            else {"pool_size": 4, "max_overflow": 8}
         )
         self.engine: AsyncEngine = create_async_engine(
             address.url,

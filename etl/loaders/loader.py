@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import Task
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,6 +61,8 @@ class Commit:
     settled: cut records that were asked for by key.
     resolved: keys of rejects that this batch loads again. They are marked resolved unless Postgres
     refuses their rows again.
+    after: the load of the batch before. Rows are staged while it runs, and written once it has
+    committed; if it fails, nothing is written.
     """
 
     observed_at: datetime
@@ -76,6 +79,7 @@ class Commit:
     asked: tuple[datetime, datetime] | None = None
     settled: Sequence[CutRecord] = ()
     resolved: Sequence[str] = ()
+    after: Task[None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from etl.loaders.rejects import RejectsTable
 from etl.loaders.statements import PLAN_SETTINGS, LoadStatements, load_statements
 from etl.loaders.table_load import Step, TableLoad, refused_by
 from etl.loaders.tables import Tables
+from etl.tasks import succeeded
 from etl.transformers.transformer import reject
 
 # A run waits for another run that is silent for up to this time.
@@ -225,6 +226,8 @@ class PostgresLoader:
         for _, table in loads:
             await driver.execute(table.statements.create_staging)
         await do(lambda table: table.stage)
+        if commit.after is not None:
+            await succeeded(commit.after)
         others = await self._meet_others(connection, lease)
         tables = [table for _, table in loads]
         for _, table in loads:

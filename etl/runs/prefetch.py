@@ -10,12 +10,15 @@ from contextlib import aclosing, asynccontextmanager
 from etl.core.page import Page
 from etl.tasks import beside
 
+# One group is written while the next one is staged.
+_AT_ONCE = 2
+
 
 class Room:
     """The pages of all streams that are read at once: those that wait, and those being loaded.
 
     limit_bytes: how large they may be together. But each stream may have one page that waits and
-    one that is loaded, however large.
+    two that are loaded, however large.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -30,10 +33,10 @@ async def prefetched(
 ) -> AsyncIterator[AsyncIterator[Sequence[Page]]]:
     """Yield an iterator over `pages` that are fetched while earlier ones are loaded.
 
-    The iterator gives all pages that wait, as far as they may be loaded together, up to half of
-    the room; the other half is fetched meanwhile. When `stop` is set the iterator ends early; a
-    request under way, or a wait for the budget, is cancelled. What the fetching raises is raised
-    after the pages before it.
+    The iterator gives all pages that wait, as far as they may be loaded together, up to a third of
+    the room. Two such groups may be loaded at once, and as much is fetched meanwhile. When `stop`
+    is set the iterator ends early; a request under way, or a wait for the budget, is cancelled.
+    What the fetching raises is raised after the pages before it.
     """
     buffer = _Buffer(room)
     try:
@@ -51,7 +54,8 @@ class _Buffer:
         self._room = room
         self._changed = room.changed
         self._pages: deque[Page] = deque()
-        self._given_bytes = 0
+        # The sizes of the groups that are loaded.
+        self._given_bytes: deque[int] = deque()
         self._closed = False
         self._error: BaseException | None = None
 
@@ -67,8 +71,9 @@ class _Buffer:
 
     def leave(self) -> None:
         """Give up the room of what was not loaded. Others notice when they look next."""
-        self._room.held_bytes -= self._given_bytes + sum(page.size_bytes for page in self._pages)
-        self._given_bytes = 0
+        waiting_bytes = sum(page.size_bytes for page in self._pages)
+        self._room.held_bytes -= waiting_bytes + sum(self._given_bytes)
+        self._given_bytes.clear()
         self._pages.clear()
 
     def __aiter__(self) -> _Buffer:
@@ -76,25 +81,26 @@ class _Buffer:
 
     async def __anext__(self) -> Sequence[Page]:
         async with self._changed:
-            self._room.held_bytes -= self._given_bytes  # what was given before is loaded
-            self._given_bytes = 0
-            self._changed.notify_all()
+            if len(self._given_bytes) == _AT_ONCE:
+                self._room.held_bytes -= self._given_bytes.popleft()  # it is loaded
+                self._changed.notify_all()
             await self._changed.wait_for(lambda: bool(self._pages) or self._closed)
             if not self._pages:
                 if self._error is not None:
                     raise self._error
                 raise StopAsyncIteration
-            given: list[Page] = []
-            while self._pages and (not given or self._goes_along(given[-1])):
-                page = self._pages.popleft()
-                self._given_bytes += page.size_bytes
-                given.append(page)
+            given = [self._pages.popleft()]
+            given_bytes = given[0].size_bytes
+            while self._pages and self._goes_along(given[-1], given_bytes):
+                given.append(self._pages.popleft())
+                given_bytes += given[-1].size_bytes
+            self._given_bytes.append(given_bytes)
             self._changed.notify_all()
             return given
 
-    def _goes_along(self, last: Page) -> bool:
+    def _goes_along(self, last: Page, given_bytes: int) -> bool:
         page = self._pages[0]
-        fits = 2 * (self._given_bytes + page.size_bytes) <= self._room.limit_bytes
+        fits = 3 * (given_bytes + page.size_bytes) <= self._room.limit_bytes
         return fits and last.goes_with(page)
 
     async def close(self, error: BaseException | None = None, *, discard: bool = False) -> None:

@@ -179,10 +179,10 @@ class Settings(BaseSettings):
         4, ge=1, le=8, description="How many streams a sync brings up to date at once, a count."
     )
     buffer_bytes: int = Field(
-        8 * 1024 * 1024,
+        9 * 1024 * 1024,
         ge=1,
         description="Most bytes of pages that wait or are being loaded, for all streams together; "
-        "half of it goes into one transaction at most.",
+        "a third of it goes into one transaction at most.",
     )
     request_timeout_s: float = Field(
         90.0, gt=0, description="Longest time for one request, in seconds."

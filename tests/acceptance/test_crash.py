@@ -148,9 +148,10 @@ DEATHS = (
     # Loading is a page behind fetching, more or less.
     Death(after_fetch, None),
     Death(before_begin, None),
-    Death(in_copy, 1),
-    Death(in_copy_of_the_last_table, 1),
-    Death(after_copy, 1),
+    # The second batch is staged while the first is written.
+    Death(in_copy, None),
+    Death(in_copy_of_the_last_table, None),
+    Death(after_copy, None),
     Death(after_the_first_upsert, 1),
     Death(after_the_last_upsert, 1),
     Death(after_the_checkpoint, 1),

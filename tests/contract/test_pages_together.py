@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import uuid
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from etl.core.page import Page
+from etl.errors import LeaseLost
 from etl.loaders.database import Database
 from etl.loaders.leases import Lease, Leases, Unit
 from etl.loaders.loader import Commit, Loaded
@@ -20,6 +22,7 @@ from etl.loaders.tables import Tables
 from etl.streams import SESSION_RECORDINGS
 from etl.transformers.recordings import transform
 from etl.transformers.transformer import joined
+from tests.support.books import until
 from tests.support.sql import select
 
 TABLES = Tables("posthog")
@@ -64,11 +67,14 @@ def pages_of(chance: random.Random) -> list[Page]:
     ]
 
 
-async def load(database: Database, lease: Lease, pages: Sequence[Page]) -> Loaded:
-    """Load these pages in one transaction."""
+async def load(
+    database: Database, lease: Lease, pages: Sequence[Page], after: asyncio.Task[None] | None = None
+) -> Loaded:
+    """Load these pages in one transaction. after: the load of the batch before."""
     batch = joined(pages, [transform(page) for page in pages], RESOURCE.tables)
     loader = PostgresLoader(database, TABLES, SESSION_RECORDINGS.name, RESOURCE)
-    commit = Commit(pages[-1].observed_at, None, requests=len(pages), bytes_read=1)
+    at = pages[-1].observed_at
+    commit = Commit(at, None, requests=len(pages), bytes_read=1, after=after)
     return await loader.load(lease, batch, commit)
 
 
@@ -130,6 +136,41 @@ async def test_each_row_says_when_it_was_asked_for(database: Database, dsn: str)
     await load(database, lease, pages)
     found = await select(dsn, "SELECT id, _observed_at FROM posthog.session_recordings ORDER BY id")
     assert [row["_observed_at"] for row in found] == [page.observed_at for page in pages]
+
+
+@pytest.mark.parametrize("ends_well", [True, False], ids=["commits", "fails"])
+async def test_a_batch_is_staged_while_the_one_before_is_loaded_and_written_after_it(
+    database: Database, dsn: str, ends_well: bool
+) -> None:
+    """Nothing of it is written before, and nothing at all if the one before fails."""
+    ending = asyncio.Event()
+
+    async def before() -> None:
+        await ending.wait()
+        if not ends_well:
+            raise LeaseLost("another run holds it")
+
+    unit = Unit(TOGETHER, SESSION_RECORDINGS.name, "tail")
+    lease = await Leases(database, TABLES, ttl_s=30).acquire(unit, str(uuid.uuid4()), "sync")
+    first = asyncio.create_task(before())
+    second = asyncio.create_task(load(database, lease, pages_of(random.Random(1)), after=first))
+
+    async def waits_after_its_copy() -> bool:
+        idle = await select(
+            dsn,
+            "SELECT query FROM pg_stat_activity WHERE datname = current_database() "
+            "AND state = 'idle in transaction'",
+        )
+        return any("COPY" in row["query"] for row in idle)
+
+    await until(waits_after_its_copy, "the batch is staged")
+    assert await select(dsn, "SELECT FROM posthog.session_recordings") == []
+    ending.set()
+    done, _ = await asyncio.wait({second})
+    assert [task.cancelled() for task in done] == [not ends_well]
+    written = await select(dsn, "SELECT FROM posthog.session_recordings")
+    assert bool(written) == ends_well
+    assert isinstance(first.exception(), type(None) if ends_well else LeaseLost)
 
 
 def test_pages_go_together_if_one_transaction_can_say_what_they_say() -> None:
