@@ -213,20 +213,21 @@ async def test_pages_that_were_fetched_and_not_loaded_are_read_again(
 ) -> None:
     """The checkpoint stands for what was committed, however far fetching ran ahead of it."""
     sandbox = await start_sandbox(recordings=RECORDS, days=20.0)
-    # Two pages are too large for one transaction, and yet two wait.
-    page = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "100", "POSTHOG_ETL_BUFFER_BYTES": "500000"}
+    # Two pages are too large for one transaction, and yet some wait.
+    page = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "100", "POSTHOG_ETL_BUFFER_BYTES": "600000"}
     # Of six pages the fifth never comes, so fetching ends where it is known to.
     fault = {"hang": True}
     sandbox.control.add_faults({"match": {"path": "session_recordings"}, "at": 5, "fault": fault})
 
-    async def after_the_second_commit(stage: Stage) -> None:
+    async def after_the_third_commit(stage: Stage) -> None:
+        # Two batches are in hand by now, the others wait.
         await stage.held_at(Point.AFTER_CHECKPOINT, CHECKPOINT)
         await stage.pages_were_answered(4)
         stage.proxy.release()
-        await stage.at_commit_of(1, Point.AFTER_COMMIT_BEFORE_ANSWER)
+        await stage.at_commit_of(2, Point.AFTER_COMMIT_BEFORE_ANSWER)
 
-    await killed(sandbox, dsn, after_the_second_commit, **page, **SHORT_LEASE)
-    assert await batches_committed(dsn) == 2
+    await killed(sandbox, dsn, after_the_third_commit, **page, **SHORT_LEASE)
+    assert await batches_committed(dsn) == 3
     await no_unit_is_held(dsn)
     await assert_one_run_makes_it_good(Command(sandbox.url, dsn, **page), dsn)
 

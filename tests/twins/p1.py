@@ -51,10 +51,10 @@ TWINS = [
         name="the checkpoint stands for pages that were only fetched",
         promise="P1",
         file="etl/runs/prefetch.py",
-        find="                page = self._pages.popleft()\n",
-        replace="                from dataclasses import replace\n\n"
-        "                ahead = self._pages[-1].place\n"
-        "                page = replace(self._pages.popleft(), place=ahead)\n",
+        find="            return given\n",
+        replace="            from dataclasses import replace\n\n"
+        "            ahead = (self._pages or given)[-1].place\n"
+        "            return [replace(page, place=ahead) for page in given]\n",
         caught_by=_CRASH + "test_pages_that_were_fetched_and_not_loaded_are_read_again",
     ),
     Twin(
@@ -91,7 +91,7 @@ TWINS = [
         find="            await succeeded(commit.after)\n",
         replace="            pass\n",
         caught_by="tests/contract/test_pages_together.py::test_a_batch_is_staged_while_the_one_"
-        "before_is_loaded_and_written_after_it[fails-pool]",
+        "before_is_loaded_and_written_after_it[pool-fails]",
     ),
     Twin(
         name="the migration is not one transaction",
