@@ -25,7 +25,7 @@ import aiohttp
 import structlog
 
 from etl.core.coverage import Span, split
-from etl.core.page import TypedRecord
+from etl.core.page import HashedRecord
 from etl.core.place import RecordingsPlace
 from etl.core.retry import RetryPolicy
 from etl.core.walk import Ask
@@ -240,7 +240,7 @@ def client_of(session: aiohttp.ClientSession, sandbox: RunningSandbox, now: date
 
 
 def _plain(record: Any) -> Record:
-    plain: Record = _parsed(bytes(record.raw)) if isinstance(record, TypedRecord) else record
+    plain: Record = _parsed(bytes(record.raw)) if isinstance(record, HashedRecord) else record
     return plain
 
 

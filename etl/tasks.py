@@ -53,11 +53,12 @@ async def first_of(event: asyncio.Event, other: asyncio.Event) -> None:
         pass
 
 
-async def succeeded(task: asyncio.Task[Any]) -> None:
-    """Return once `task` has ended well. If it fails, the caller is cancelled.
+async def result_of(task: asyncio.Task[T]) -> T:
+    """Return what `task` returns, once it has ended well. If it fails, the caller is cancelled.
 
     Another, who awaits the task itself, learns why. A cancellation of this does not reach `task`.
     """
     await asyncio.wait({task})
     if task.cancelled() or task.exception() is not None:
         raise asyncio.CancelledError
+    return task.result()

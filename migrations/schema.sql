@@ -1,4 +1,4 @@
--- Revision 0011. Written by migrations/record.py.
+-- Revision 0012. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -1162,3 +1162,9 @@ COMMENT ON COLUMN {book}.drift.first_seen_at IS 'When it was first seen.';
 ALTER TABLE {book}.runs ADD COLUMN records_read_fast BIGINT DEFAULT 0 NOT NULL;
 COMMENT ON COLUMN {book}.runs.records_read_fast IS 'Records typed from their bytes, a count; 0 in streams whose records never are.';
 CREATE INDEX session_recordings_by_expired ON {data}.session_recordings (project_id, _expired_at) WHERE _expired_at IS NOT NULL;
+ALTER TABLE {data}.session_recordings ADD COLUMN _hash BIGINT;
+COMMENT ON COLUMN {data}.session_recordings._hash IS 'Hash of what the row was made of, without volatile fields; null: it is not known.';
+ALTER TABLE {data}.persons ADD COLUMN _hash BIGINT;
+COMMENT ON COLUMN {data}.persons._hash IS 'Hash of what the row was made of, without volatile fields; null: it is not known.';
+ALTER TABLE {data}.person_distinct_ids ADD COLUMN _hash BIGINT;
+COMMENT ON COLUMN {data}.person_distinct_ids._hash IS 'Hash of what the row was made of, without volatile fields; null: it is not known.';

@@ -68,7 +68,9 @@ async def main(url, dsn, kind):
                 await connection.copy_records_to_table(
                     statement.staging,
                     schema_name="pg_temp",
-                    columns=statement.columns[2:],  # not the place, nor when it was asked for
+                    columns=statement.columns[
+                        3:
+                    ],  # not the place, when it was asked for, nor the hash
                     records=table_rows,
                 )
                 now = datetime.now(UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Raw, Struct
 
@@ -16,25 +16,50 @@ Record = Any  # JSON as received: nearly always an object, but nothing promises 
 Row = tuple[Any, ...]
 
 
-class TypedRecord(Struct, gc=False):
-    """A record whose rows were read straight from its bytes; see `etl.transformers.typed`.
+class HashedRecord(Struct, gc=False):
+    """A record that is not typed yet; see `etl.transformers.hashed`.
 
-    key and started_at: what names it and what a window goes by. rank: which of several rows with
-    one key stays (see `Collector`). rows: table, key in that table, row. raw: as received.
+    raw: as received. key and started_at: what names it and what a window goes by. hashes: of each
+    row that becomes of it, the table, the key in that table, and the hash. reader: types it.
     """
 
     raw: Raw
     key: str
     started_at: datetime | None
+    hashes: list[tuple[str, Any, int]]
+    reader: RecordReader
+
+
+class TypedRecord(Struct, gc=False):
+    """The rows of a record, read straight from its bytes; see `etl.transformers.typed`.
+
+    rank: which of several rows with one key stays (see `Collector`). rows: table, key in that
+    table, row, and its hash.
+    """
+
     rank: Any
-    rows: list[tuple[str, Any, Row]]
+    rows: list[tuple[str, Any, Row, int]]
+
+
+class RecordReader(Protocol):
+    """Hashes records from their bytes, types them when asked, and learns from surprises."""
+
+    @property
+    def drift(self) -> Collection[Drift]:
+        """What it has learned, so that records which differ like this are typed; bounded."""
+
+    def read(self, raw: Raw) -> Record:
+        """Return the record hashed, or else decoded."""
+
+    def typed(self, record: HashedRecord) -> Record:
+        """Return the record typed, or else decoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """One response, and where reading goes on after it.
 
-    records: as received, without those that may be cut; most are typed already.
+    records: as received, without those that may be cut; most are hashed already.
     dirty: a record may hold what Postgres cannot (NUL, half surrogates, NaN), so each one is looked
     through.
     observed_at: when the request went out, by the database's clock.
@@ -137,6 +162,7 @@ class Batch:
     `Collector.whole`).
     observed_at[table][i]: when row i was asked for, by the database's clock; empty for a batch of
     one page.
+    hashes[table][i]: the hash of row i, None if it was read field by field. Empty if none has one.
     read_fast: how many of the records were typed from their bytes, a count.
     drift: how records differ from the catalogue, each difference once.
     """
@@ -147,5 +173,6 @@ class Batch:
     rejected: list[Rejected] = field(default_factory=list)
     whole: dict[str, list[str]] = field(default_factory=dict)
     observed_at: dict[str, list[datetime]] = field(default_factory=dict)
+    hashes: dict[str, list[int | None]] = field(default_factory=dict)
     read_fast: int = 0
     drift: Collection[Drift] = ()

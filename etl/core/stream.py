@@ -6,17 +6,14 @@ A wrong entry raises when the catalogue is imported, before any run starts.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
-from msgspec import Raw
-
 from etl.core.budget import CRUD
-from etl.core.drift import Drift
-from etl.core.page import Batch, Page, Record, Row
+from etl.core.page import Batch, Page, RecordReader, Row
 
 
 class Kind(Enum):
@@ -102,6 +99,8 @@ class TableSpec:
     started: the column by which windows are cut; it has an index.
     ended: the column with the end of what a row describes; None if rows are instants.
     expiry: how long the source keeps a row; None if for ever.
+    hashed: whether the column `_hash` holds a hash of what became of a row, so that a record that
+    did not change is recognised without being typed.
     columns: those of a row as a transformer makes it, in order.
     """
 
@@ -112,6 +111,7 @@ class TableSpec:
     started: str | None = None
     ended: str | None = None
     expiry: Expiry | None = None
+    hashed: bool = False
     # Kept, because every row asks for them.
     columns: tuple[str, ...] = field(init=False, compare=False, repr=False)
 
@@ -241,17 +241,6 @@ class Secrets:
 
     hide: Callable[[dict[str, Any]], dict[str, Any]]
     known: Known
-
-
-class RecordReader(Protocol):
-    """Reads records from their bytes, and learns from those that surprise it."""
-
-    @property
-    def drift(self) -> Collection[Drift]:
-        """What it has learned, so that records which differ like this are typed; bounded."""
-
-    def read(self, raw: Raw) -> Record:
-        """Return the record typed, or else decoded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from etl.core.clocks import TOLERANCE
 from etl.core.coverage import Span
 from etl.core.document import decode_record
 from etl.core.drift import Drift
-from etl.core.page import Confirmation, Page, Record, TypedRecord
+from etl.core.page import Confirmation, HashedRecord, Page, Record
 from etl.core.place import Evidence, RecordingsPlace, Traits
 from etl.core.stream import Stream
 from etl.core.stretch import first_stretch, shorter
@@ -393,7 +393,7 @@ def _outside(starts: Sequence[datetime | None], asked: tuple[datetime, datetime]
 
 
 def _started_at(record: Record, name: str) -> datetime | None:
-    if type(record) is TypedRecord:
+    if type(record) is HashedRecord:
         return record.started_at
     if type(record) is Raw:
         record, _ = decode_record(record)
@@ -408,7 +408,7 @@ def _started_at(record: Record, name: str) -> datetime | None:
 
 
 def _key(record: Record, name: str) -> str:
-    if type(record) is TypedRecord:
+    if type(record) is HashedRecord:
         return record.key
     if type(record) is Raw:
         record, _ = decode_record(record)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from etl.core.coverage import Span
 from etl.core.drift import Drift
+from etl.core.hashes import Rows, Unchanged
 from etl.core.page import Batch
 from etl.core.place import Evidence
 from etl.loaders.leases import Lease
@@ -61,8 +62,9 @@ class Commit:
     settled: cut records that were asked for by key.
     resolved: keys of rejects that this batch loads again. They are marked resolved unless Postgres
     refuses their rows again.
-    after: the load of the batch before. Rows are staged while it runs, and written once it has
-    committed; if it fails, nothing is written.
+    unchanged: records that the pages show and that need no writing; None if none were compared.
+    after: the load of the batch before; it returns whether it changed any row. Rows are staged
+    while it runs, and written once it has committed; if it fails, nothing is written.
     """
 
     observed_at: datetime
@@ -79,7 +81,12 @@ class Commit:
     asked: tuple[datetime, datetime] | None = None
     settled: Sequence[CutRecord] = ()
     resolved: Sequence[str] = ()
-    after: Task[None] | None = None
+    unchanged: Unchanged | None = None
+    after: Task[bool] | None = None
+
+
+class RowsMoved(Exception):
+    """A row that was compared and found unchanged has changed since. Nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +94,14 @@ class Loaded:
     """What a batch changed. `rejected` counts only records that were not rejected before.
 
     drift: how its records differ from the catalogue, as far as that was not known.
+    all_new: whether it is known that none of the records was stored.
     """
 
     inserted: int = 0
     updated: int = 0
     rejected: int = 0
     drift: Sequence[Drift] = ()
+    all_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +165,18 @@ class Loader(Protocol):
     """
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
-        """Load one batch. Raises LeaseLost (nothing was written) and DestinationError."""
+        """Load one batch.
+
+        Raises LeaseLost and RowsMoved (nothing was written), and DestinationError.
+        """
+        ...
+
+    async def stored(self, lease: Lease, rows: Rows) -> tuple[Mapping[str, set[Any]], bool]:
+        """Return, by table, the keys of those rows that are stored with these hashes.
+
+        Also returns whether no other run reads the stream now; see `Unchanged.certain`. Rows that
+        are marked gone are not among them. Changes nothing. Raises DestinationError.
+        """
         ...
 
     async def expire(

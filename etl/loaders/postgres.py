@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from etl.core.coverage import Span
+from etl.core.hashes import Rows, Unchanged
 from etl.core.page import Batch, Rejected
 from etl.core.stream import Resource, TableSpec
 from etl.errors import LeaseLost, RowsRefused
@@ -27,13 +28,15 @@ from etl.loaders.loader import (
     ExpiringCounts,
     ExpiryQuery,
     Loaded,
+    RowsMoved,
     UnseenCounts,
 )
 from etl.loaders.rejects import RejectsTable
 from etl.loaders.statements import PLAN_SETTINGS, LoadStatements, load_statements
 from etl.loaders.table_load import Step, TableLoad, refused_by
 from etl.loaders.tables import Tables
-from etl.tasks import succeeded
+from etl.loaders.unchanged import UnchangedRows
+from etl.tasks import result_of
 from etl.transformers.transformer import reject
 
 # A run waits for another run that is silent for up to this time.
@@ -51,6 +54,7 @@ class PostgresLoader:
             (spec, load_statements(spec, tables.schema, tables.bookkeeping))
             for spec in resource.tables
         ]
+        self._unchanged = UnchangedRows(resource.tables, tables.schema, tables.bookkeeping)
         self._absent = AbsentRecords(resource, tables.schema, tables.bookkeeping)
         spec, statements = self._statements[0]
         self._cut = CutRecords(spec, statements.staging, tables.schema, tables.bookkeeping)
@@ -77,11 +81,14 @@ class PostgresLoader:
         """Load the batch once. Before COMMIT it adds the result to `sent`."""
         project_id = lease.unit.project_id
         async with self._database.transaction(PLAN_SETTINGS) as connection:
-            inserted, updated, refused = await self._load_rows(connection, lease, batch, commit)
+            inserted, updated, all_new, refused = await self._load_rows(
+                connection, lease, batch, commit
+            )
             rejected = [*batch.rejected, *refused]
             new = await self._rejects.set_aside(connection, project_id, rejected)
             if await self._rejects.anything_set_aside(connection, project_id):
-                keys = {*self._keys(batch), *commit.resolved} - {item.key for item in rejected}
+                keys = {*self._keys(batch, commit.unchanged), *commit.resolved}
+                keys -= {item.key for item in rejected}
                 await self._rejects.resolve(connection, project_id, keys)
             updated += await self._absent.note(connection, lease.unit, commit)
             await self._cut.settle(connection, lease.unit, commit.settled)
@@ -89,13 +96,23 @@ class PostgresLoader:
             if commit.follow_parents:
                 updated += await self._follow_parents(connection, lease)
             drift = await self._drift.note(connection, project_id, batch.drift)
-            loaded = Loaded(inserted, updated, new, drift)
+            loaded = Loaded(inserted, updated, new, drift, all_new)
             await self._count(connection, lease, batch, commit, loaded)
             if commit.closing is not None:
                 await self._close_window(connection, lease, commit.closing)
             await self._advance(connection, lease, commit)
             sent.append(loaded)
         return loaded
+
+    async def stored(self, lease: Lease, rows: Rows) -> tuple[Mapping[str, set[Any]], bool]:
+        """Return which rows are stored like this; see `Loader`."""
+
+        for attempt in self._database.attempts():
+            async with attempt, self._database.transaction(PLAN_SETTINGS) as connection:
+                # In this order: who asked earlier and ends meanwhile has written before we look.
+                _, others = await self._readers(connection, lease)
+                found = await self._unchanged.find(connection, lease.unit.project_id, rows)
+        return found, not others
 
     async def expire(
         self, lease: Lease, outdated: ExpiryQuery, most: int | None
@@ -167,8 +184,10 @@ class PostgresLoader:
 
     async def _load_rows(
         self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit
-    ) -> tuple[int, int, list[Rejected]]:
+    ) -> tuple[int, int, bool, list[Rejected]]:
         """Return how many rows were inserted and updated, and what Postgres refused.
+
+        Also whether it is known that none of the records was stored.
 
         Postgres rarely refuses anything. So savepoints for each step are used only after all steps
         together have failed.
@@ -188,7 +207,7 @@ class PostgresLoader:
         commit: Commit,
         *,
         careful: bool,
-    ) -> tuple[int, int, list[Rejected]]:
+    ) -> tuple[int, int, bool, list[Rejected]]:
         loads = [
             (
                 spec,
@@ -200,6 +219,7 @@ class PostgresLoader:
                     commit,
                     careful,
                     batch.observed_at.get(spec.name, ()),
+                    batch.hashes.get(spec.name, ()),
                 ),
             )
             for spec, statements in self._statements
@@ -226,9 +246,11 @@ class PostgresLoader:
         for _, table in loads:
             await driver.execute(table.statements.create_staging)
         await do(lambda table: table.stage)
-        if commit.after is not None:
-            await succeeded(commit.after)
+        wrote = commit.after is not None and await result_of(commit.after)
         others = await self._meet_others(connection, lease)
+        if commit.unchanged is not None:
+            unsure = wrote or others or not commit.unchanged.certain
+            await self._pass_over(connection, lease, commit.unchanged, unsure=unsure, note=others)
         tables = [table for _, table in loads]
         for _, table in loads:
             table.all_new = await self._are_new(connection, lease, table.statements)
@@ -244,7 +266,29 @@ class PostgresLoader:
             for _, statements in self._statements:
                 await driver.execute(statements.forget, lease.unit.project_id)
         updated = swept + sum(t.updated for t in tables)
-        return sum(t.inserted for t in tables), updated, refused
+        all_new = bool(tables) and tables[0].all_new
+        return sum(t.inserted for t in tables), updated, all_new, refused
+
+    async def _pass_over(
+        self,
+        connection: AsyncConnection,
+        lease: Lease,
+        unchanged: Unchanged,
+        *,
+        unsure: bool,
+        note: bool,
+    ) -> None:
+        """Leave unchanged rows as they are. note: note that they were seen.
+
+        unsure: whether they may have changed since they were compared. Raises RowsMoved.
+        """
+        project_id, rows = lease.unit.project_id, unchanged.rows
+        if unsure:
+            found = await self._unchanged.find(connection, project_id, rows)
+            if any(len(found[name]) < len(shown) for name, shown in rows.items()):
+                raise RowsMoved
+        if note:
+            await self._unchanged.note(connection, project_id, rows)
 
     async def _are_new(
         self, connection: AsyncConnection, lease: Lease, statements: LoadStatements
@@ -307,6 +351,21 @@ class PostgresLoader:
         we saw the row later, even if we found no change and wrote nothing. A run that was silent
         for longer than others wait for it must not commit what it read before. Raises LeaseLost.
         """
+        silent, others = await self._readers(connection, lease)
+        if silent:
+            raise LeaseLost(
+                f"This run of {lease.unit.stream} was suspended for too long, so what it had read "
+                "was not committed",
+            )
+        if others:
+            name = f"{self._tables.bookkeeping}.{lease.unit.project_id}.{lease.unit.stream}"
+            await connection.execute(
+                select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0)))
+            )
+        return others
+
+    async def _readers(self, connection: AsyncConnection, lease: Lease) -> tuple[bool, bool]:
+        """Tell whether this run was silent for too long, and whether others read the stream."""
         leases = self._tables.leases
         ours = lease.unit.of(leases) & (leases.c.holder == lease.run_id)
         waited_for = leases.c.expires_at >= func.now() - _SILENCE
@@ -321,24 +380,16 @@ class PostgresLoader:
             )
         )
         silent, others = found.one()
-        if silent:
-            raise LeaseLost(
-                f"This run of {lease.unit.stream} was suspended for too long, so what it had read "
-                "was not committed",
-            )
-        if others:
-            name = f"{self._tables.bookkeeping}.{lease.unit.project_id}.{lease.unit.stream}"
-            await connection.execute(
-                select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0)))
-            )
-        return bool(others)
+        return bool(silent), bool(others)
 
     def _refused(self, batch: Batch, spec: TableSpec, origin: int, reason: str) -> Rejected:
         return reject(batch.records[origin], self._resource.key, f"{spec.name}: {reason}")
 
-    def _keys(self, batch: Batch) -> list[str]:
-        rows = batch.rows.get(self._resource.tables[0].name, [])
-        return [self._resource.row_key(row) for row in rows]
+    def _keys(self, batch: Batch, unchanged: Unchanged | None) -> list[str]:
+        """Return the keys of the records that load, or are loaded already."""
+        name = self._resource.tables[0].name
+        known = () if unchanged is None else unchanged.rows.get(name, ())
+        return [*known, *(self._resource.row_key(row) for row in batch.rows.get(name, []))]
 
     async def _count(
         self,
@@ -349,12 +400,13 @@ class PostgresLoader:
         loaded: Loaded,
     ) -> None:
         runs = self._tables.runs
+        unchanged = 0 if commit.unchanged is None else commit.unchanged.records
         await connection.execute(
             update(runs)
             .where(runs.c.id == lease.run_id)
             .values(
-                records_read=runs.c.records_read + len(batch.records),
-                records_read_fast=runs.c.records_read_fast + batch.read_fast,
+                records_read=runs.c.records_read + len(batch.records) + unchanged,
+                records_read_fast=runs.c.records_read_fast + batch.read_fast + unchanged,
                 rows_inserted=runs.c.rows_inserted + loaded.inserted,
                 rows_updated=runs.c.rows_updated + loaded.updated,
                 rejected=runs.c.rejected + loaded.rejected,

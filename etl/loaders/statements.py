@@ -27,7 +27,7 @@ PLAN_SETTINGS = {
     f"enable_{way}": "off" for way in ("hashjoin", "mergejoin", "seqscan", "bitmapscan", "material")
 }
 
-_PLACE, _OBSERVED_AT = "_place", "_observed_at"
+_PLACE, _OBSERVED_AT, _HASH = "_place", "_observed_at", "_hash"
 # When a staged row was asked for; null stands for the commit's own instant.
 _STAGED_AT = f"coalesce(s.{_OBSERVED_AT}, $2::timestamptz)"
 # The id of the current transaction, as a number that only grows.
@@ -45,7 +45,7 @@ class LoadStatements:
     """The statements that load one table.
 
     columns: those of staging: the row's place in the batch (null belongs to every range), when it
-    was asked for (null: at the instant of the commit), then the row.
+    was asked for (null: at the instant of the commit), its hash, then the row.
     create_staging: safe to repeat; the table lasts as long as the connection, and each commit
     empties it.
     upsert: $1 project_id, $2 observed_at, $3 first place, $4 end of the places, and if
@@ -82,6 +82,7 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
         [
             f"{_PLACE} integer",
             f"{_OBSERVED_AT} timestamptz",
+            f"{_HASH} bigint",
             *(f"{quoted(name)} {types[name]}" for name in columns),
         ]
     )
@@ -91,7 +92,7 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
     staging = f"stage_{spec.name}_{mark}"
     return LoadStatements(
         staging=staging,
-        columns=(_PLACE, _OBSERVED_AT, *columns),
+        columns=(_PLACE, _OBSERVED_AT, _HASH, *columns),
         create_staging=(
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {quoted(staging)} ({declared}) "
             "ON COMMIT DELETE ROWS"
@@ -225,9 +226,13 @@ def _upsert(spec: TableSpec, table: str, sightings: str, staging: str, *, joined
     if spec.expiry is not None:
         alive += f", _expired_at = CASE WHEN {_SOURCE_AT} IS NULL THEN t._expired_at END"
     key = ", ".join(quoted(name) for name in spec.key)
-    names = ", ".join(quoted(name) for name in spec.columns)
-    values = ", ".join(f"s.{quoted(name)}" for name in spec.columns)
+    written = [*spec.columns, _HASH] if spec.hashed else spec.columns
+    names = ", ".join(quoted(name) for name in written)
+    values = ", ".join(f"s.{quoted(name)}" for name in written)
     changes = ", ".join(f"{quoted(name)} = {value('excluded', name)}" for name in content)
+    if spec.hashed:
+        # Not compared: other bytes may be the same row. It is that of what was written last.
+        changes += f", {_HASH} = excluded.{_HASH}"
     join = is_news = ""
     if joined:
         join = f"LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {_same_key(spec)}"

@@ -24,6 +24,7 @@ class TableLoad:
     careful: only a part of the rows may be refused, so they carry their places and are written
     some at a time (see `refused_by`). Else all are written together.
     observed_at: when each row was asked for; empty: at the instant of the commit.
+    hashes: the hash of each row; empty: none has one.
     all_new: whether none of the rows is stored.
     inserted, updated: how many rows were, counts.
     """
@@ -35,6 +36,7 @@ class TableLoad:
     commit: Commit
     careful: bool
     observed_at: Sequence[datetime] = ()
+    hashes: Sequence[int | None] = ()
     all_new: bool = False
     inserted: int = 0
     updated: int = 0
@@ -43,10 +45,15 @@ class TableLoad:
         """Copy the rows in [first, end) into staging. Raises RowsRefused."""
         driver = await driver_of(self.connection)
         rows: Iterable[Row] = self.rows
-        place, observed_at, *columns = self.statements.columns
-        if self.observed_at:
-            rows = ((at, *row) for at, row in zip(self.observed_at, rows, strict=True))
-            columns = [observed_at, *columns]
+        place, observed_at, row_hash, *columns = self.statements.columns
+        if self.observed_at and self.hashes:
+            both = zip(self.observed_at, self.hashes, rows, strict=True)
+            rows = ((at, number, *row) for at, number, row in both)
+            columns = [observed_at, row_hash, *columns]
+        elif self.observed_at or self.hashes:
+            known = self.observed_at or self.hashes
+            rows = ((each, *row) for each, row in zip(known, rows, strict=True))
+            columns = [observed_at if self.observed_at else row_hash, *columns]
         if self.careful:  # otherwise all rows are written together and need no places
             rows = ((at, *row) for at, row in islice(enumerate(rows), first, end))
             columns = [place, *columns]

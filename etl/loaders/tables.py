@@ -48,6 +48,7 @@ COLUMN_TYPES: Mapping[Kind, TypeEngine[Any]] = {
 
 _PROJECT = "PostHog's numeric project id."
 _STREAM = "Name of the stream, as `posthog-etl streams` lists it."
+_HASH = "Hash of what the row was made of, without volatile fields; null: it is not known."
 _UNIT = (
     "`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; "
     "`rotation`: some resources at a time; `rejects`: the rejects of the stream."
@@ -76,6 +77,7 @@ def data_table(spec: TableSpec, metadata: MetaData, schema: str) -> Table:
         _column("_xid", BigInteger(), "Transaction that last changed the row here.", False),
         _column("_deleted_at", _INSTANT, "When the row was found gone at the source."),
         *_expiry(spec),
+        *([_column("_hash", BigInteger(), _HASH)] if spec.hashed else ()),
         PrimaryKeyConstraint("project_id", *spec.key, name=f"{spec.name}_pkey"),
         *([Index(f"{spec.name}_by_start", "project_id", spec.started)] if spec.started else ()),
         schema=schema,

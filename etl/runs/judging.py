@@ -19,7 +19,7 @@ from etl.errors import RequestRefused, SourceError, SourceUnavailable
 from etl.extractors.protocol import id_batches
 from etl.loaders.leases import Lease
 from etl.loaders.loader import ExpiryQuery, UnseenCounts
-from etl.runs.load import Work
+from etl.runs.load import Answers, Work
 from etl.runs.work import Assignment, stopped
 
 _log = structlog.get_logger(__name__)
@@ -173,9 +173,8 @@ class Judging(Work):
                 self._withhold(lost, absence)
                 break
             gone += len(found.gone)
-            await self._load(
-                [found.page], place, gone=found.gone, existing=found.existing, failed=found.failed
-            )
+            answers = Answers(gone=found.gone, existing=found.existing, failed=found.failed)
+            await self._load([found.page], place, answers)
             if not found.proven:
                 break
         if failed:
@@ -217,7 +216,7 @@ class Judging(Work):
                 answered = {*shown, *found.gone, *found.existing}
                 left |= {key: why for key in keys if key not in answered}
                 settled = [seen[key] for key in keys if key in answered]
-                await self._load([page], place, settled=settled)
+                await self._load([page], place, Answers(settled=settled))
         if left:
             self._skip(left, [*left.values()][-1])
 

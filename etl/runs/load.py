@@ -6,18 +6,20 @@ import asyncio
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import structlog
 
 from etl.core.forecast import Forecast
+from etl.core.hashes import Unchanged, rows_of, without_unchanged
 from etl.core.page import Batch, Page
 from etl.core.place import Place
 from etl.core.stream import Resource
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Lease
-from etl.loaders.loader import Closing, Commit, CutRecord
+from etl.loaders.loader import Closing, Commit, CutRecord, Loaded, RowsMoved
 from etl.runs.prefetch import prefetched
 from etl.runs.report import Ending, Tally
 from etl.runs.work import Assignment, ReadingProgress, stopped, trusted_watermark
@@ -25,6 +27,22 @@ from etl.tasks import none_left
 from etl.transformers.transformer import joined
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What was found out about records that were asked for by their keys.
+
+    gone, existing, failed: keys; see `Confirmation`. settled: the cut records among them.
+    """
+
+    gone: Sequence[str] = ()
+    existing: Sequence[str] = ()
+    failed: Sequence[str] = ()
+    settled: Sequence[CutRecord] = ()
+
+
+_NO_ANSWERS = Answers()
 
 
 class Work(ABC):
@@ -42,6 +60,8 @@ class Work(ABC):
         self._records = 0
         self._tally = Tally()
         self._unanswered = set[str]()
+        # Whether the records of the next batch are compared with what is stored.
+        self._compares = True
         self.forecast: Forecast | None = None
         self._turn_to(given.stream.resources[0])
 
@@ -72,7 +92,7 @@ class Work(ABC):
         kept: is committed instead of the pages' own place.
         Raises Stopped when it is asked to stop before the end; what was loaded is committed.
         """
-        loads: list[asyncio.Task[None]] = []
+        loads: list[asyncio.Task[bool]] = []
         async with (
             prefetched(pages, self._options.room, self._stop) as fetched,
             none_left(loads),
@@ -97,26 +117,14 @@ class Work(ABC):
         self,
         pages: Sequence[Page],
         place: Place | None,
+        answers: Answers = _NO_ANSWERS,
         *,
-        gone: Sequence[str] = (),
-        existing: Sequence[str] = (),
-        failed: Sequence[str] = (),
-        settled: Sequence[CutRecord] = (),
-        after: asyncio.Task[None] | None = None,
-    ) -> None:
+        after: asyncio.Task[bool] | None = None,
+    ) -> bool:
         """Load what becomes of pages in one transaction, together with `place`.
 
-        gone, existing, failed: keys of records that were asked for by their keys.
-        settled: cut records that were asked for by their keys.
-        after: the load of the batch before; see `Commit`.
+        after: the load of the batch before; see `Commit`. Returns whether any row changed.
         """
-        batches = [self._resource.transform(page) for page in pages]
-        seen = [self._note(page, batch) for page, batch in zip(pages, batches, strict=True)]
-        evidence = [
-            dataclasses.replace(page.evidence, keys=[*keys, *existing])
-            for page, keys in zip(pages, seen, strict=True)
-            if page.evidence is not None
-        ]
         requests, bytes_read = self.spent()
         last = pages[-1]
         commit = Commit(
@@ -125,28 +133,60 @@ class Work(ABC):
             position=self._position(place),
             requests=requests,
             bytes_read=bytes_read,
-            evidence=evidence,
-            gone=gone,
-            checked=[*last.checked, *existing],
-            tried=[*last.tried, *failed],
+            gone=answers.gone,
+            checked=[*last.checked, *answers.existing],
+            tried=[*last.tried, *answers.failed],
             asked=last.asked,
-            settled=settled,
+            settled=answers.settled,
             after=after,
         )
-        batch = joined(pages, batches, self._resource.tables)
-        loaded = await self._loader.load(self.lease, batch, commit)
-        self._records += len(batch.records)
-        self._tally.rejected += loaded.rejected
+        changed, unchanged = await self._compare(pages)
+        try:
+            commit = dataclasses.replace(commit, unchanged=unchanged)
+            loaded = await self._write(changed, commit, answers)
+        except RowsMoved:
+            commit = dataclasses.replace(commit, unchanged=None)
+            loaded = await self._write(pages, commit, answers)
+        self._compares = bool(unchanged is not None and unchanged.records) or not loaded.all_new
         self._progress(self._reached(last))
+        return bool(loaded.inserted or loaded.updated)
+
+    async def _compare(self, pages: Sequence[Page]) -> tuple[Sequence[Page], Unchanged | None]:
+        """Return the pages without the records that need no writing, and these.
+
+        Where the batch before was all new nothing is compared: this one probably is new, too.
+        """
+        rows = rows_of(pages) if self._compares and self._resource.tables[0].hashed else {}
+        if not rows:
+            return pages, None
+        stored, certain = await self._loader.stored(self.lease, rows)
+        return without_unchanged(pages, rows, stored, certain=certain)
+
+    async def _write(self, pages: Sequence[Page], commit: Commit, answers: Answers) -> Loaded:
+        batches = [self._resource.transform(page) for page in pages]
+        seen = [self._note(page, batch) for page, batch in zip(pages, batches, strict=True)]
+        evidence = [
+            dataclasses.replace(page.evidence, keys=[*keys, *answers.existing])
+            for page, keys in zip(pages, seen, strict=True)
+            if page.evidence is not None
+        ]
+        batch = joined(pages, batches, self._resource.tables)
+        commit = dataclasses.replace(commit, evidence=evidence)
+        loaded = await self._loader.load(self.lease, batch, commit)
+        unchanged = 0 if commit.unchanged is None else commit.unchanged.records
+        self._records += len(batch.records) + unchanged
+        self._tally.rejected += loaded.rejected
         _log.debug(
             "batch.loaded",
             pages=len(pages),
-            records=len(batch.records),
+            records=len(batch.records) + unchanged,
+            unchanged=unchanged,
             inserted=loaded.inserted,
             updated=loaded.updated,
             rejected=loaded.rejected,
-            deleted=len(gone),
+            deleted=len(commit.gone),
         )
+        return loaded
 
     async def _close(
         self,

@@ -26,6 +26,7 @@ from etl.loaders.loader import Closing
 from etl.loaders.parents import Parent
 from etl.runs.forecasts import forecast_snapshot
 from etl.runs.judging import Accepted, Judging
+from etl.runs.load import Answers
 from etl.runs.report import Ending, ending_of_tally
 
 _log = structlog.get_logger(__name__)
@@ -164,7 +165,7 @@ class SnapshotWork(Judging):
         else:
             async for keys in self._suspects():
                 nothing = Page([], False, self._tools.client.now, 0, evidence=Evidence([]))
-                await self._load([nothing], first, gone=keys)
+                await self._load([nothing], first, Answers(gone=keys))
         return place
 
     async def _close_snapshot(self, place: SnapshotPlace) -> None:

@@ -7,23 +7,32 @@ that was observed last wins: the later request, then the later start, then the g
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from msgspec import Raw
 
 from etl.core.document import decode_clean
 from etl.core.drift import Drift
-from etl.core.page import Batch, Page, Record, Row, TypedRecord
+from etl.core.page import Batch, HashedRecord, Page, Record, Row, TypedRecord
 from etl.core.stream import Expiry, Field, Kind, TableSpec
 from etl.errors import InvalidRecord
-from etl.transformers.fields import REPLACEMENT, FieldReader, to_json, to_text
+from etl.transformers.fields import (
+    CANONICAL_UUID,
+    REPLACEMENT,
+    FieldReader,
+    to_json,
+    to_text,
+    to_uuid,
+)
+from etl.transformers.hashed import ContentReader, Hasher
 from etl.transformers.transformer import Collector, transform_page
 from etl.transformers.typed import TypedReader
 
 RECORDINGS = TableSpec(
     name="session_recordings",
+    hashed=True,
     about="One row per session recording, as PostHog's list of recordings answers it.",
     key=("id",),
     started="start_time",
@@ -101,6 +110,7 @@ RECORDINGS = TableSpec(
 
 PERSONS = TableSpec(
     name="persons",
+    hashed=True,
     about="One row per person that a recording belongs to, as last seen inside a recording.",
     key=("uuid",),
     fields=(
@@ -122,6 +132,7 @@ PERSONS = TableSpec(
 
 PERSON_DISTINCT_IDS = TableSpec(
     name="person_distinct_ids",
+    hashed=True,
     about=(
         "Which person a distinct id belongs to, as last seen inside a recording. PostHog lists at "
         "most ten ids of a person, so an id that is not here may exist."
@@ -140,36 +151,59 @@ _START_AT = RECORDINGS.columns.index("start_time")
 # person_uuid is our own column. If an unknown server sends a field of that name, `extra` keeps it.
 _recordings = FieldReader(RECORDINGS, known=("person",), omitted=("person_uuid",))
 _persons = FieldReader(PERSONS, known=("distinct_ids",))
-_ID_PERSON_START = itemgetter(0, _PERSON_AT, _START_AT)
-_NO_PERSON = (Raw(b""), Raw(b"null"))
+_hash_recording, _hash_person = Hasher(RECORDINGS), Hasher(PERSONS)
+_hash_distinct_id = Hasher(PERSON_DISTINCT_IDS)
+_DISTINCT_IDS = list[str] | str | None
 # Of a usual page, all persons. Their rows take about twice as much.
 _MOST_OWNERS_BYTES = 2**20
+_NOTHING = (b"", b"null")
 
 
 class _Owner(NamedTuple):
-    """What a recording's person becomes. uuid: None if PostHog knows no person."""
+    """What a recording's person becomes. uuid: None if PostHog knows no person.
+
+    hashes: see `HashedRecord`. distinct_ids: those among them.
+    """
 
     uuid: str | None
     distinct_ids: Collection[str] = ()
-    rows: Sequence[tuple[str, Any, Row]] = ()
+    hashes: Sequence[tuple[str, Any, int]] = ()
 
 
 _NOBODY = _Owner(None)
 
 
+class _Cache(dict[bytes, Any]):
+    """What was made of persons, by their bytes: a page shows the same person many times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes = 0
+
+    def keep(self, body: bytes, value: Any) -> None:
+        """Keep a value. All others go if their persons are too large together."""
+        self._bytes += len(body)
+        if self._bytes > _MOST_OWNERS_BYTES:
+            self.clear()
+            self._bytes = len(body)
+        self[body] = value
+
+
 class RecordingReader:
-    """Reads recordings from their bytes, and learns from those that it cannot read so.
+    """Hashes and types recordings from their bytes, and learns from what it cannot read so.
 
     Make one for each run; see `TypedReader`.
     """
 
     def __init__(self) -> None:
+        head = {"id": str, "distinct_id": str | None, "person": Raw, "start_time": Raw}
+        self._content = ContentReader(RECORDINGS, head)
+        head = {"uuid": str | None, "distinct_ids": _DISTINCT_IDS, "id": Raw, "name": Raw}
+        self._person_content = ContentReader(PERSONS, head | {"created_at": Raw, "properties": Raw})
         self._recording = TypedReader(RECORDINGS, others={"person_uuid": ("person", Raw)})
-        self._person = TypedReader(PERSONS, more={"distinct_ids": list[str] | str | None})
+        self._person = TypedReader(PERSONS, more={"distinct_ids": _DISTINCT_IDS})
         self._drift: tuple[Drift, ...] = ()
-        # A page shows the same person many times. By the person's bytes, and their sum.
-        self._owners: dict[bytes, _Owner] = {}
-        self._owners_bytes = 0
+        self._owners, self._owner_rows = _Cache(), _Cache()
 
     @property
     def drift(self) -> Collection[Drift]:
@@ -177,55 +211,111 @@ class RecordingReader:
         return self._drift
 
     def read(self, raw: Raw) -> Record:
-        """Return the record typed, with its rows; or decoded if its bytes hold a surprise.
+        """Return the record hashed; or decoded if its bytes hold a surprise.
 
-        The rows are the same as `transform` makes of the decoded record, whatever was read before.
+        The hash is over all but the volatile fields, and the person apart from it.
         """
-        values = self._recording.read(raw)
-        if values is None:
+        found = self._content.read(raw)
+        if found is None:
             return self._decoded(raw)
-        recording_id, person, started_at = _ID_PERSON_START(values)
-        owner = _NOBODY if person in _NO_PERSON else self._owner(bytes(person))
+        (recording_id, distinct_id, person, started), content = found
+        started = bytes(started)
+        try:
+            started_at = _instant(started)
+            owner = self._owner(bytes(person))
+        except (ValueError, OverflowError, InvalidRecord):
+            return self._decoded(raw)
         if owner is None or not recording_id:
             return self._decoded(raw)
-        uuid, distinct_ids, of_owner = owner
-        rows = [*of_owner]
-        distinct_id = values[1]
-        if uuid is not None and distinct_id is not None and distinct_id not in distinct_ids:
-            rows.append(_distinct_id_row(distinct_id, uuid))
-        values[_PERSON_AT] = uuid
-        rows.append(("session_recordings", recording_id, (*values, None)))
-        rank = (started_at is not None, started_at, recording_id)
-        return TypedRecord(raw, recording_id, started_at, rank, rows)
+        hashes = [*owner.hashes]
+        if (
+            owner.uuid is not None
+            and distinct_id is not None
+            and distinct_id not in owner.distinct_ids
+        ):
+            hashes.append(_distinct_id_hash(distinct_id, owner.uuid))
+        named = f"{recording_id}\0{owner.uuid}\0{distinct_id is None}\0{distinct_id}\0"
+        content = named.encode() + started + b"," + content
+        hashes.append((RECORDINGS.name, recording_id, _hash_recording(content)))
+        return HashedRecord(raw, recording_id, started_at, hashes, self)
 
     def _owner(self, body: bytes) -> _Owner | None:
-        """Return what a person becomes; None if it is to be read field by field."""
-        if body in self._owners:
-            return self._owners[body]
-        values = self._person.read(Raw(body))
-        if values is None:
+        """Return what a person becomes; None if it is to be read field by field.
+
+        Raises InvalidRecord.
+        """
+        if body in _NOTHING:
+            return _NOBODY
+        owner: _Owner | None = self._owners.get(body)
+        if owner is not None:
+            return owner
+        found = self._person_content.read(Raw(body))
+        if found is None:
             return None
-        uuid, person_id, name, properties, created_at, *_, distinct_ids, extra = values
-        if person_id is None:
-            made_up = name is None and created_at is None and properties in (None, "{}")
+        (uuid, distinct_ids, *named), content = found
+        person_id, name, created_at, properties = map(bytes, named)
+        if person_id in _NOTHING:
+            empty = properties in (*_NOTHING, b"{}")
+            made_up = empty and name in _NOTHING and created_at in _NOTHING
             return _NOBODY if made_up else None  # see `_is_missing`
         if uuid is None:
             return None
-        distinct_ids = [distinct_ids] if type(distinct_ids) is str else distinct_ids or []
-        rows = [_distinct_id_row(each, uuid) for each in distinct_ids]
-        rows.append(("persons", uuid, (*values[:-2], extra, None)))
-        self._owners_bytes += len(body)
-        if self._owners_bytes > _MOST_OWNERS_BYTES:
-            self._owners.clear()
-            self._owners_bytes = len(body)
-        self._owners[body] = owner = _Owner(uuid, distinct_ids, rows)
+        uuid = uuid if CANONICAL_UUID.fullmatch(uuid) else to_uuid(uuid)
+        distinct_ids = _listed(distinct_ids)
+        content = b",".join((uuid.encode(), person_id, name, created_at, properties, content))
+        hashes = [_distinct_id_hash(each, uuid) for each in distinct_ids]
+        hashes.append((PERSONS.name, uuid, _hash_person(content)))
+        owner = _Owner(uuid, distinct_ids, hashes)
+        self._owners.keep(body, owner)
         return owner
+
+    def typed(self, record: HashedRecord) -> Record:
+        """Return the record typed, with its rows; or decoded if it holds a surprise.
+
+        The rows are the same as `transform` makes of the decoded record, whatever was read before.
+        """
+        values = self._recording.read(record.raw)
+        if values is None:
+            return self._decoded(record.raw)
+        body = bytes(values[_PERSON_AT])
+        owner = self._owner(body)
+        of_owner = () if owner is None or owner.uuid is None else self._rows(body, owner)
+        if owner is None or of_owner is None:
+            return self._decoded(record.raw)
+        rows = [*of_owner]
+        if len(rows) < len(record.hashes) - 1:
+            _, distinct_id, row_hash = record.hashes[-2]
+            rows.append((*_distinct_id_row(distinct_id, owner.uuid), row_hash))
+        values[_PERSON_AT] = owner.uuid
+        *_, row_hash = record.hashes[-1]
+        rows.append((RECORDINGS.name, record.key, (*values, None), row_hash))
+        started_at = values[_START_AT]
+        return TypedRecord((started_at is not None, started_at, record.key), rows)
+
+    def _rows(self, body: bytes, owner: _Owner) -> Sequence[tuple[str, Any, Row, int]] | None:
+        """Return the rows of a person; None if it is to be read field by field."""
+        rows: Sequence[tuple[str, Any, Row, int]] | None = self._owner_rows.get(body)
+        if rows is not None:
+            return rows
+        values = self._person.read(Raw(body))
+        if values is None:
+            return None
+        of_person = (PERSONS.name, owner.uuid, (*values[:-2], values[-1], None))
+        of_ids = [_distinct_id_row(each, owner.uuid) for each in owner.distinct_ids]
+        rows = [
+            (*each, row_hash)
+            for each, (*_, row_hash) in zip([*of_ids, of_person], owner.hashes, strict=True)
+        ]
+        self._owner_rows.keep(body, rows)
+        return rows
 
     def _decoded(self, raw: Raw) -> Record:
         record = decode_clean(raw)
         if isinstance(record, dict):
+            self._content.learn(record)
             self._learn(self._recording, _recordings, record)
             if isinstance(person := record.get("person"), dict):
+                self._person_content.learn(person)
                 self._learn(self._person, _persons, person)
         return record
 
@@ -236,7 +326,26 @@ class RecordingReader:
             self._drift += tuple(each for each in drift if each.field in learned)
 
 
-def _distinct_id_row(distinct_id: str, person_uuid: str) -> tuple[str, Any, Row]:
+def _instant(body: bytes) -> datetime | None:
+    """Return the instant in these bytes. Raises ValueError."""
+    if body in _NOTHING:
+        return None
+    if body[:1] != b'"':
+        raise ValueError("no text")
+    at = datetime.fromisoformat(body[1:-1].decode("ascii"))
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _listed(distinct_ids: list[str] | str | None) -> list[str]:
+    return [distinct_ids] if isinstance(distinct_ids, str) else distinct_ids or []
+
+
+def _distinct_id_hash(distinct_id: str, person_uuid: str) -> tuple[str, Any, int]:
+    content = f"{distinct_id}\0{person_uuid}".encode()
+    return PERSON_DISTINCT_IDS.name, distinct_id, _hash_distinct_id(content)
+
+
+def _distinct_id_row(distinct_id: str, person_uuid: str | None) -> tuple[str, Any, Row]:
     return "person_distinct_ids", distinct_id, (distinct_id, person_uuid, None, None)
 
 

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
+from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
-from msgspec import Raw
+from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from etl.core.document import Unreadable, decode_record
 from etl.core.drift import Drift
-from etl.core.page import Batch, Page, Record, Rejected, Row, TypedRecord
+from etl.core.page import (
+    Batch,
+    HashedRecord,
+    Page,
+    Record,
+    RecordReader,
+    Rejected,
+    Row,
+    TypedRecord,
+)
 from etl.core.stream import TableSpec, key_text
 from etl.errors import InvalidRecord
 from etl.transformers.fields import repair, to_json
@@ -21,6 +32,15 @@ _LONGEST_KEY = 200
 
 # Adds the rows of one record to the collector; `repaired`: its top-level fields that were repaired.
 AddRecord = Callable[["Collector", Mapping[str, Any], list[str]], None]
+
+
+class _Held(Struct, gc=False):
+    """A row that is gathered. index: of the record that it came from."""
+
+    rank: Any
+    row: Row
+    index: int
+    row_hash: int | None
 
 
 class Collector:
@@ -32,7 +52,8 @@ class Collector:
 
     def __init__(self, tables: Sequence[TableSpec], drift: Iterable[Drift] = ()) -> None:
         self._tables = tables
-        self._rows: dict[str, dict[Any, tuple[Any, Row, int]]] = {spec.name: {} for spec in tables}
+        self._rows: dict[str, dict[Any, _Held]] = {spec.name: {} for spec in tables}
+        self._hashed = {spec.name for spec in tables if spec.hashed}
         self._keeps = {
             spec.name: {spec.columns.index(field.name) for field in spec.fields if field.null_keeps}
             for spec in tables
@@ -59,10 +80,14 @@ class Collector:
         """Note how the current record differs from the catalogue."""
         self._pending_drift.extend(drift)
 
+    def learned(self, drift: Iterable[Drift]) -> None:
+        """Keep how records of this reading differ from the catalogue."""
+        self._drift.update(dict.fromkeys(drift))
+
     def keep(self, index: int) -> None:
         """Keep the rows of the current record, which is the page's `index`-th."""
         for table, key, rank, row in self._pending:
-            self._put(table, key, rank, row, index)
+            self._put(table, key, _Held(rank, row, index, None))
         for table, owner in self._pending_whole:
             self._whole.setdefault(table, []).append(owner)
         self._drift.update(dict.fromkeys(self._pending_drift))
@@ -71,19 +96,20 @@ class Collector:
     def take(self, record: TypedRecord, index: int) -> None:
         """Keep the rows of a record that is typed already, the page's `index`-th."""
         self._read_fast += 1
-        for table, key, row in record.rows:
+        for table, key, row, row_hash in record.rows:
             held = self._rows[table].get(key)
             # The usual cases: a new key, or the same person again.
-            if held is None or held[1] != row or held[0] <= record.rank:
-                self._put(table, key, record.rank, row, index)
+            if held is None or held.row != row or held.rank <= record.rank:
+                self._put(table, key, _Held(record.rank, row, index, row_hash))
 
     def take_batch(self, batch: Batch, number: int, *, first: int) -> None:
         """Keep the rows of a batch. number: its rank. first: the index of its first record."""
         for spec in self._tables:
             key_of = itemgetter(*(spec.columns.index(name) for name in spec.key))
             rows, origins = batch.rows.get(spec.name, ()), batch.origins.get(spec.name, ())
-            for row, origin in zip(rows, origins, strict=True):
-                self._put(spec.name, key_of(row), number, row, first + origin)
+            hashes = batch.hashes.get(spec.name) or repeat(None, len(rows))
+            for row, origin, row_hash in zip(rows, origins, hashes, strict=True):
+                self._put(spec.name, key_of(row), _Held(number, row, first + origin, row_hash))
             for owner in batch.whole.get(spec.name, ()):
                 self._whole.setdefault(spec.name, []).append(owner)
         self._drift.update(dict.fromkeys(batch.drift))
@@ -92,19 +118,20 @@ class Collector:
     def times(self, observed_at: Sequence[datetime]) -> dict[str, list[datetime]]:
         """Return for each row the instant that belongs to its rank."""
         return {
-            name: [observed_at[rank] for rank, _, _ in rows.values()]
+            name: [observed_at[held.rank] for held in rows.values()]
             for name, rows in self._rows.items()
         }
 
-    def _put(self, table: str, key: Any, rank: Any, row: Row, index: int) -> None:
+    def _put(self, table: str, key: Any, new: _Held) -> None:
         rows = self._rows[table]
         held = rows.get(key)
         if held is None:
-            rows[key] = (rank, row, index)
-        elif held[0] <= rank:
-            rows[key] = (rank, self._filled(table, row, held[1]), index)
-        else:
-            rows[key] = (held[0], self._filled(table, held[1], row), held[2])
+            rows[key] = new
+            return
+        if held.rank <= new.rank:
+            held, new = new, held
+        # The hash stays that of the record: loading this record again would change nothing.
+        rows[key] = replace(held, row=self._filled(table, held.row, new.row))
 
     def _filled(self, table: str, row: Row, other: Row) -> Row:
         """Return `row` with nulls of `null_keeps` fields filled from `other`."""
@@ -124,9 +151,12 @@ class Collector:
         """Return what was gathered."""
         return Batch(
             records=records,
-            rows={name: [row for _, row, _ in rows.values()] for name, rows in self._rows.items()},
+            rows={name: [held.row for held in rows.values()] for name, rows in self._rows.items()},
             origins={
-                name: [index for _, _, index in rows.values()] for name, rows in self._rows.items()
+                name: [held.index for held in rows.values()] for name, rows in self._rows.items()
+            },
+            hashes={
+                name: [held.row_hash for held in self._rows[name].values()] for name in self._hashed
             },
             rejected=rejected,
             whole=self._whole,
@@ -146,16 +176,22 @@ def transform_page(
     """
     collector = Collector(tables, page.drift)
     rejected: list[Rejected] = []
+    reader: RecordReader | None = None
     for index, record in enumerate(page.records):
         try:
-            if type(record) is TypedRecord:
-                collector.take(record, index)
-                continue
+            if type(record) is HashedRecord:
+                reader = record.reader
+                record = reader.typed(record)
+                if type(record) is TypedRecord:
+                    collector.take(record, index)
+                    continue
             add(collector, *_readable(record, key, dirty=page.dirty))
             collector.keep(index)
         except InvalidRecord as exc:
             collector.drop()
             rejected.append(reject(record, key, exc.message))
+    if reader is not None:
+        collector.learned(reader.drift)
     return collector.batch(page.records, rejected)
 
 
@@ -180,7 +216,7 @@ def joined(pages: Sequence[Page], batches: Sequence[Batch], tables: Sequence[Tab
 
 def reject(record: Record, key: Sequence[str], reason: str) -> Rejected:
     """Return `record` for the rejects table. Its key is its own key, or a hash of its content."""
-    if isinstance(record, TypedRecord):
+    if isinstance(record, HashedRecord):
         record = record.raw
     if isinstance(record, Raw):
         record, _ = decode_record(record)

@@ -141,7 +141,7 @@ class TypedReader:
         which it has learned something. Safe to repeat.
         """
         room = MOST_KEYS - len(self._learned)
-        keys = [key for key in record if key not in self._keys and _is_learnable(key)][:room]
+        keys = [key for key in record if key not in self._keys and is_learnable(key)][:room]
         narrow = [
             at
             for at, field in self._own.items()
@@ -182,7 +182,7 @@ class TypedReader:
         self._documents = places[Kind.JSON]
 
 
-def _is_learnable(key: str) -> bool:
+def is_learnable(key: str) -> bool:
     """Tell whether a struct can have this key; keys with quotes or control characters it cannot."""
     is_plain = '"' not in key and "\\" not in key and min(key, default=" ") >= " "
     return is_plain and len(key.encode()) <= LONGEST_KEY_BYTES

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from etl.core.document import decode, decode_list
 from etl.core.drift import Drift
-from etl.core.page import Batch, Page, Record, TypedRecord
+from etl.core.page import Batch, HashedRecord, Page, Record, TypedRecord
 from etl.core.stream import Kind, TableSpec
 from etl.streams import TABLE_SPECS
 from etl.transformers.fields import DEEPEST
@@ -107,12 +107,17 @@ def batches_of(body: bytes) -> list[Batch]:
     return [batch_of(body, reader), batch_of(body, reader), batch_of(body)]
 
 
+def typed(reader: RecordingReader, record: Any) -> Record:
+    """Return the record as it is typed, or else decoded."""
+    read = reader.read(Raw(json.dumps(record).encode()))
+    return reader.typed(read) if isinstance(read, HashedRecord) else read
+
+
 def again(record: Any) -> Record:
     """Return the record as it is read the second time."""
     reader = RecordingReader()
-    raw = Raw(json.dumps(record).encode())
-    reader.read(raw)
-    return reader.read(raw)
+    typed(reader, record)
+    return typed(reader, record)
 
 
 def by_value(batch: Batch) -> Any:
@@ -134,10 +139,13 @@ def by_value(batch: Batch) -> Any:
 
 def test_a_usual_record_goes_the_fast_way() -> None:
     """Otherwise these tests would compare nothing."""
-    typed = RecordingReader().read(Raw(json.dumps(USUAL).encode()))
-    assert isinstance(typed, TypedRecord)
-    assert (typed.key, typed.started_at) == ("a", NOON.replace(microsecond=123456))
-    assert [table for table, _, _ in typed.rows] == [
+    read = RecordingReader().read(Raw(json.dumps(USUAL).encode()))
+    assert isinstance(read, HashedRecord)
+    assert (read.key, read.started_at) == ("a", NOON.replace(microsecond=123456))
+    record = read.reader.typed(read)
+    assert isinstance(record, TypedRecord)
+    assert [(table, key, row_hash) for table, key, _, row_hash in record.rows] == read.hashes
+    assert [table for table, _, _ in read.hashes] == [
         *["person_distinct_ids"] * 2,
         "persons",
         "session_recordings",
@@ -160,10 +168,9 @@ def test_a_usual_record_goes_the_fast_way() -> None:
 def test_a_surprise_is_read_the_slow_way_once(change: dict[str, Any]) -> None:
     """A new field, or a value of another type, goes the fast way from then on."""
     reader = RecordingReader()
-    raw = Raw(json.dumps({**USUAL, **change}).encode())
-    assert isinstance(reader.read(raw), dict)
-    assert isinstance(reader.read(raw), TypedRecord)
-    assert isinstance(reader.read(Raw(json.dumps(USUAL).encode())), TypedRecord)
+    assert isinstance(typed(reader, {**USUAL, **change}), dict)
+    assert isinstance(typed(reader, {**USUAL, **change}), TypedRecord)
+    assert isinstance(typed(reader, USUAL), TypedRecord)
 
 
 @pytest.mark.parametrize(
@@ -177,8 +184,7 @@ def test_a_surprise_is_read_the_slow_way_once(change: dict[str, Any]) -> None:
 )
 def test_usual_forms_of_a_value_go_the_fast_way_at_once(change: dict[str, Any]) -> None:
     """Instants without a zone, documented text, uuids in capitals, a single distinct id."""
-    raw = Raw(json.dumps({**USUAL, **change}).encode())
-    assert isinstance(RecordingReader().read(raw), TypedRecord)
+    assert isinstance(typed(RecordingReader(), {**USUAL, **change}), TypedRecord)
 
 
 @pytest.mark.parametrize(
@@ -203,10 +209,10 @@ def test_what_is_to_be_repaired_or_refused_is_not_learned(change: dict[str, Any]
 def test_a_server_with_ever_new_keys_fills_no_memory() -> None:
     """The reader learns so many keys and no more; records with others are still read."""
     reader = RecordingReader()
-    raws = [Raw(json.dumps({**USUAL, f"new {n}": n}).encode()) for n in range(2 * MOST_KEYS)]
-    for raw in raws:
-        reader.read(raw)
-    fast = [isinstance(reader.read(raw), TypedRecord) for raw in raws]
+    records = [{**USUAL, f"new {n}": n} for n in range(2 * MOST_KEYS)]
+    for record in records:
+        typed(reader, record)
+    fast = [isinstance(typed(reader, record), TypedRecord) for record in records]
     assert fast == [True] * MOST_KEYS + [False] * MOST_KEYS
 
 
@@ -217,7 +223,7 @@ def test_ever_new_persons_fill_no_memory() -> None:
     def read(numbers: range) -> None:
         for n in numbers:
             person = {**PERSON, "id": n, "properties": {"about": f"{n:04}" * 500}}
-            reader.read(Raw(json.dumps({**USUAL, "person": person}).encode()))
+            typed(reader, {**USUAL, "person": person})
 
     tracemalloc.start()
     try:
