@@ -28,56 +28,66 @@ Rows = Mapping[str, Mapping[Any, Seen]]
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """Records that need no writing.
-
-    records: how many they are, a count. rows: the rows that become of them.
-    certain: whether no other run read the stream when they were compared. Otherwise one that asked
-    earlier may have written since.
-    """
+    """Records that need no writing, a count; and the rows that become of them."""
 
     records: int
     rows: Rows
-    certain: bool
 
 
-def rows_of(pages: Sequence[Page]) -> Rows:
-    """Return what pages show of each row. Empty if a record was decoded: its rows are not known."""
-    rows: dict[str, dict[Any, Seen]] = {}
+NONE_UNCHANGED = Unchanged(0, {})
+
+
+def rows_of(pages: Sequence[Page], table: str) -> Rows:
+    """Return what pages show of each row. Empty if a record was decoded: its rows are not known.
+
+    table: the one of the records themselves.
+    """
+    own: dict[Any, Seen] = {}
+    rows: dict[str, dict[Any, Seen]] = {table: own}
     for page in pages:
-        at = page.observed_at
+        at, shared = page.observed_at, set[int]()
         for record in page.records:
             if type(record) is not HashedRecord:
                 return {}
-            for table, key, row_hash in record.hashes:
-                held = rows.setdefault(table, {})
-                before = held.get(key)
-                if before is not None and before.row_hash != row_hash:
-                    held[key] = Seen(None, at)
-                elif before is None or before.observed_at != at:
-                    held[key] = Seen(row_hash, at)
+            _show(own, record.key, record.row_hash, at)
+            if id(record.others) not in shared:
+                shared.add(id(record.others))
+                for name, key, row_hash in record.others:
+                    _show(rows.setdefault(name, {}), key, row_hash, at)
     return rows
 
 
+def _show(shown: dict[Any, Seen], key: Any, row_hash: int, at: datetime) -> None:
+    before = shown.get(key)
+    if before is not None and before.row_hash != row_hash:
+        shown[key] = Seen(None, at)
+    else:
+        shown[key] = Seen(row_hash, at)
+
+
 def without_unchanged(
-    pages: Sequence[Page], rows: Rows, stored: Mapping[str, set[Any]], *, certain: bool
+    pages: Sequence[Page], table: str, rows: Rows, stored: Mapping[str, set[Any]]
 ) -> tuple[Sequence[Page], Unchanged]:
     """Return the pages without the records that need no writing, and these.
 
-    rows: as `rows_of` returns them. stored: the keys of those rows whose hash is stored.
+    table, rows: as for `rows_of`. stored: the keys of those rows that are stored like this.
     """
-    if all(len(stored[table]) == len(keys) for table, keys in rows.items()):
+    if all(len(stored[name]) == len(shown) for name, shown in rows.items()):
         count = sum(len(page.records) for page in pages)
-        return [replace(page, records=[]) for page in pages], Unchanged(count, rows, certain)
+        return [replace(page, records=[]) for page in pages], Unchanged(count, rows)
     count, left = 0, []
-    skipped: dict[str, dict[Any, Seen]] = {table: {} for table in rows}
+    skipped: dict[str, dict[Any, Seen]] = {name: {} for name in rows}
     for page in pages:
         changed = []
         for record in page.records:
-            if all(key in stored[table] for table, key, _ in record.hashes):
+            if record.key in stored[table] and all(
+                key in stored[name] for name, key, _ in record.others
+            ):
                 count += 1
-                for table, key, _ in record.hashes:
-                    skipped[table][key] = rows[table][key]
+                skipped[table][record.key] = rows[table][record.key]
+                for name, key, _ in record.others:
+                    skipped[name][key] = rows[name][key]
             else:
                 changed.append(record)
         left.append(replace(page, records=changed))
-    return left, Unchanged(count, skipped, certain)
+    return left, Unchanged(count, skipped)

@@ -19,14 +19,17 @@ Row = tuple[Any, ...]
 class HashedRecord(Struct, gc=False):
     """A record that is not typed yet; see `etl.transformers.hashed`.
 
-    raw: as received. key and started_at: what names it and what a window goes by. hashes: of each
-    row that becomes of it, the table, the key in that table, and the hash. reader: types it.
+    raw: as received. key and started_at: what names it and what a window goes by. row_hash: the
+    hash of its row in the first table. others: of each further row that becomes of it, the table,
+    the key in that table, and the hash; records with one person may share this list. reader: types
+    the record.
     """
 
     raw: Raw
     key: str
     started_at: datetime | None
-    hashes: list[tuple[str, Any, int]]
+    row_hash: int
+    others: Sequence[tuple[str, Any, int]]
     reader: RecordReader
 
 

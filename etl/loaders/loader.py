@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from asyncio import Task
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from etl.core.coverage import Span
 from etl.core.drift import Drift
-from etl.core.hashes import Rows, Unchanged
+from etl.core.hashes import NONE_UNCHANGED, Rows, Unchanged
 from etl.core.page import Batch
 from etl.core.place import Evidence
 from etl.loaders.leases import Lease
@@ -62,7 +62,7 @@ class Commit:
     settled: cut records that were asked for by key.
     resolved: keys of rejects that this batch loads again. They are marked resolved unless Postgres
     refuses their rows again.
-    unchanged: records that the pages show and that need no writing; None if none were compared.
+    unchanged: records that the pages show and that need no writing.
     after: the load of the batch before; it returns whether it changed any row. Rows are staged
     while it runs, and written once it has committed; if it fails, nothing is written.
     """
@@ -81,12 +81,8 @@ class Commit:
     asked: tuple[datetime, datetime] | None = None
     settled: Sequence[CutRecord] = ()
     resolved: Sequence[str] = ()
-    unchanged: Unchanged | None = None
+    unchanged: Unchanged = NONE_UNCHANGED
     after: Task[bool] | None = None
-
-
-class RowsMoved(Exception):
-    """A row that was compared and found unchanged has changed since. Nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +97,7 @@ class Loaded:
     updated: int = 0
     rejected: int = 0
     drift: Sequence[Drift] = ()
-    all_new: bool = False
+    all_new: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +151,13 @@ class ExpiringCounts:
     sample: Sequence[str]
 
 
+Stored = Mapping[str, set[Any]]
+"""By table, the keys of rows that are stored and not gone, with the hash that a batch shows."""
+
+# Returns the batch and its commit. Is called again if the load is repeated.
+BatchOf = Callable[[Stored], tuple[Batch, Commit]]
+
+
 class Loader(Protocol):
     """Loads batches of one resource of a stream.
 
@@ -165,17 +168,13 @@ class Loader(Protocol):
     """
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
-        """Load one batch.
-
-        Raises LeaseLost and RowsMoved (nothing was written), and DestinationError.
-        """
+        """Load one batch. Raises LeaseLost (nothing was written) and DestinationError."""
         ...
 
-    async def stored(self, lease: Lease, rows: Rows) -> tuple[Mapping[str, set[Any]], bool]:
-        """Return, by table, the keys of those rows that are stored with these hashes.
+    async def load_changed(self, lease: Lease, rows: Rows, batch_of: BatchOf) -> Loaded:
+        """Load what `batch_of` returns for those of the rows that are stored like this.
 
-        Also returns whether no other run reads the stream now; see `Unchanged.certain`. Rows that
-        are marked gone are not among them. Changes nothing. Raises DestinationError.
+        Otherwise as `load`.
         """
         ...
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import func, null, select, text, update
@@ -22,13 +23,14 @@ from etl.loaders.drift import DriftTable, log_drift
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Lease, loss_of
 from etl.loaders.loader import (
+    BatchOf,
     Closing,
     Commit,
     CutRecord,
     ExpiringCounts,
     ExpiryQuery,
     Loaded,
-    RowsMoved,
+    Stored,
     UnseenCounts,
 )
 from etl.loaders.rejects import RejectsTable
@@ -64,25 +66,48 @@ class PostgresLoader:
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
         """Load one batch; see `Loader`. Repeats it if Postgres breaks off."""
-        sent: list[Loaded] = []
+        return await self._repeat(lease, {}, lambda _: (batch, commit), [])
+
+    async def load_changed(self, lease: Lease, rows: Rows, batch_of: BatchOf) -> Loaded:
+        """Load what is not stored like this; see `Loader`."""
+        sent: list[tuple[Loaded, Commit]] = []
+        try:
+            return await self._repeat(lease, rows, batch_of, sent)
+        except _RowsMoved:
+            return await self._repeat(lease, {}, batch_of, sent)
+
+    async def _repeat(
+        self, lease: Lease, rows: Rows, batch_of: BatchOf, sent: list[tuple[Loaded, Commit]]
+    ) -> Loaded:
+        """Load a batch, and repeat it if Postgres breaks off. Raises _RowsMoved."""
         try:
             for attempt in self._database.attempts():
                 async with attempt:
-                    loaded = await self._load(lease, batch, commit, sent)
+                    await self._load(lease, rows, batch_of, sent)
         except _AlreadyCommitted:
             # The answer to our COMMIT was lost; the repetition found the batch committed.
-            loaded = sent[-1]
+            pass
+        loaded, commit = sent[-1]
         log_drift(loaded.drift)
         lease.batch += 1
         lease.position = commit.position
         return loaded
 
-    async def _load(self, lease: Lease, batch: Batch, commit: Commit, sent: list[Loaded]) -> Loaded:
+    async def _load(
+        self, lease: Lease, rows: Rows, batch_of: BatchOf, sent: list[tuple[Loaded, Commit]]
+    ) -> None:
         """Load the batch once. Before COMMIT it adds the result to `sent`."""
         project_id = lease.unit.project_id
         async with self._database.transaction(PLAN_SETTINGS) as connection:
+            stored: Stored = {}
+            others = False
+            if rows:
+                # In this order: who asked earlier and ends meanwhile has written before we look.
+                _, others = await self._readers(connection, lease)
+                stored = await self._unchanged.find(connection, project_id, rows)
+            batch, commit = batch_of(stored)
             inserted, updated, all_new, refused = await self._load_rows(
-                connection, lease, batch, commit
+                connection, lease, batch, commit, met_others=others
             )
             rejected = [*batch.rejected, *refused]
             new = await self._rejects.set_aside(connection, project_id, rejected)
@@ -101,18 +126,7 @@ class PostgresLoader:
             if commit.closing is not None:
                 await self._close_window(connection, lease, commit.closing)
             await self._advance(connection, lease, commit)
-            sent.append(loaded)
-        return loaded
-
-    async def stored(self, lease: Lease, rows: Rows) -> tuple[Mapping[str, set[Any]], bool]:
-        """Return which rows are stored like this; see `Loader`."""
-
-        for attempt in self._database.attempts():
-            async with attempt, self._database.transaction(PLAN_SETTINGS) as connection:
-                # In this order: who asked earlier and ends meanwhile has written before we look.
-                _, others = await self._readers(connection, lease)
-                found = await self._unchanged.find(connection, lease.unit.project_id, rows)
-        return found, not others
+            sent.append((loaded, commit))
 
     async def expire(
         self, lease: Lease, outdated: ExpiryQuery, most: int | None
@@ -183,21 +197,30 @@ class PostgresLoader:
         return known
 
     async def _load_rows(
-        self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit
+        self,
+        connection: AsyncConnection,
+        lease: Lease,
+        batch: Batch,
+        commit: Commit,
+        *,
+        met_others: bool,
     ) -> tuple[int, int, bool, list[Rejected]]:
         """Return how many rows were inserted and updated, and what Postgres refused.
 
         Also whether it is known that none of the records was stored.
 
+        met_others: whether other runs read the stream when the rows were compared.
+
         Postgres rarely refuses anything. So savepoints for each step are used only after all steps
         together have failed.
         """
+        load = partial(self._load_tables, connection, lease, batch, commit, met_others=met_others)
         try:
             with translated():
                 async with connection.begin_nested():
-                    return await self._load_tables(connection, lease, batch, commit, careful=False)
+                    return await load(careful=False)
         except RowsRefused:
-            return await self._load_tables(connection, lease, batch, commit, careful=True)
+            return await load(careful=True)
 
     async def _load_tables(
         self,
@@ -206,6 +229,7 @@ class PostgresLoader:
         batch: Batch,
         commit: Commit,
         *,
+        met_others: bool,
         careful: bool,
     ) -> tuple[int, int, bool, list[Rejected]]:
         loads = [
@@ -248,9 +272,11 @@ class PostgresLoader:
         await do(lambda table: table.stage)
         wrote = commit.after is not None and await result_of(commit.after)
         others = await self._meet_others(connection, lease)
-        if commit.unchanged is not None:
-            unsure = wrote or others or not commit.unchanged.certain
-            await self._pass_over(connection, lease, commit.unchanged, unsure=unsure, note=others)
+        if unchanged := commit.unchanged.rows:
+            if wrote or others or met_others:
+                await self._recheck(connection, lease, unchanged)
+            if others:
+                await self._unchanged.note(connection, lease.unit.project_id, unchanged)
         tables = [table for _, table in loads]
         for _, table in loads:
             table.all_new = await self._are_new(connection, lease, table.statements)
@@ -269,26 +295,11 @@ class PostgresLoader:
         all_new = bool(tables) and tables[0].all_new
         return sum(t.inserted for t in tables), updated, all_new, refused
 
-    async def _pass_over(
-        self,
-        connection: AsyncConnection,
-        lease: Lease,
-        unchanged: Unchanged,
-        *,
-        unsure: bool,
-        note: bool,
-    ) -> None:
-        """Leave unchanged rows as they are. note: note that they were seen.
-
-        unsure: whether they may have changed since they were compared. Raises RowsMoved.
-        """
-        project_id, rows = lease.unit.project_id, unchanged.rows
-        if unsure:
-            found = await self._unchanged.find(connection, project_id, rows)
-            if any(len(found[name]) < len(shown) for name, shown in rows.items()):
-                raise RowsMoved
-        if note:
-            await self._unchanged.note(connection, project_id, rows)
+    async def _recheck(self, connection: AsyncConnection, lease: Lease, unchanged: Rows) -> None:
+        """Check that rows are still as they were when they were compared. Raises _RowsMoved."""
+        found = await self._unchanged.find(connection, lease.unit.project_id, unchanged)
+        if any(len(found[name]) < len(shown) for name, shown in unchanged.items()):
+            raise _RowsMoved
 
     async def _are_new(
         self, connection: AsyncConnection, lease: Lease, statements: LoadStatements
@@ -385,10 +396,10 @@ class PostgresLoader:
     def _refused(self, batch: Batch, spec: TableSpec, origin: int, reason: str) -> Rejected:
         return reject(batch.records[origin], self._resource.key, f"{spec.name}: {reason}")
 
-    def _keys(self, batch: Batch, unchanged: Unchanged | None) -> list[str]:
+    def _keys(self, batch: Batch, unchanged: Unchanged) -> list[str]:
         """Return the keys of the records that load, or are loaded already."""
         name = self._resource.tables[0].name
-        known = () if unchanged is None else unchanged.rows.get(name, ())
+        known = unchanged.rows.get(name, ())
         return [*known, *(self._resource.row_key(row) for row in batch.rows.get(name, []))]
 
     async def _count(
@@ -400,7 +411,7 @@ class PostgresLoader:
         loaded: Loaded,
     ) -> None:
         runs = self._tables.runs
-        unchanged = 0 if commit.unchanged is None else commit.unchanged.records
+        unchanged = commit.unchanged.records
         await connection.execute(
             update(runs)
             .where(runs.c.id == lease.run_id)
@@ -491,6 +502,10 @@ def _multirange(spans: Sequence[Span]) -> Any:
     return func.tstzmultirange(
         *(func.tstzrange(span.since, span.until) for span in spans), type_=TSTZMULTIRANGE()
     )
+
+
+class _RowsMoved(Exception):
+    """A row that was compared and found unchanged has changed since. Nothing was written."""
 
 
 class _AlreadyCommitted(LeaseLost):

@@ -13,13 +13,13 @@ from typing import Any
 import structlog
 
 from etl.core.forecast import Forecast
-from etl.core.hashes import Unchanged, rows_of, without_unchanged
+from etl.core.hashes import NONE_UNCHANGED, rows_of, without_unchanged
 from etl.core.page import Batch, Page
 from etl.core.place import Place
 from etl.core.stream import Resource
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Lease
-from etl.loaders.loader import Closing, Commit, CutRecord, Loaded, RowsMoved
+from etl.loaders.loader import Closing, Commit, CutRecord, Stored
 from etl.runs.prefetch import prefetched
 from etl.runs.report import Ending, Tally
 from etl.runs.work import Assignment, ReadingProgress, stopped, trusted_watermark
@@ -140,53 +140,43 @@ class Work(ABC):
             settled=answers.settled,
             after=after,
         )
-        changed, unchanged = await self._compare(pages)
-        try:
-            commit = dataclasses.replace(commit, unchanged=unchanged)
-            loaded = await self._write(changed, commit, answers)
-        except RowsMoved:
-            commit = dataclasses.replace(commit, unchanged=None)
-            loaded = await self._write(pages, commit, answers)
-        self._compares = bool(unchanged is not None and unchanged.records) or not loaded.all_new
-        self._progress(self._reached(last))
-        return bool(loaded.inserted or loaded.updated)
+        table = self._resource.tables[0]
+        # Where the batch before was all new, this one probably is, too.
+        rows = rows_of(pages, table.name) if table.hashed and self._compares else {}
+        read = [0, 0]
 
-    async def _compare(self, pages: Sequence[Page]) -> tuple[Sequence[Page], Unchanged | None]:
-        """Return the pages without the records that need no writing, and these.
+        def batch_of(stored: Stored) -> tuple[Batch, Commit]:
+            left, unchanged = pages, NONE_UNCHANGED
+            if stored:
+                left, unchanged = without_unchanged(pages, table.name, rows, stored)
+            batches = [self._resource.transform(page) for page in left]
+            seen = [self._note(page, batch) for page, batch in zip(left, batches, strict=True)]
+            evidence = [
+                dataclasses.replace(page.evidence, keys=[*keys, *answers.existing])
+                for page, keys in zip(left, seen, strict=True)
+                if page.evidence is not None
+            ]
+            batch = joined(left, batches, self._resource.tables)
+            read[:] = len(batch.records), unchanged.records
+            return batch, dataclasses.replace(commit, evidence=evidence, unchanged=unchanged)
 
-        Where the batch before was all new nothing is compared: this one probably is new, too.
-        """
-        rows = rows_of(pages) if self._compares and self._resource.tables[0].hashed else {}
-        if not rows:
-            return pages, None
-        stored, certain = await self._loader.stored(self.lease, rows)
-        return without_unchanged(pages, rows, stored, certain=certain)
-
-    async def _write(self, pages: Sequence[Page], commit: Commit, answers: Answers) -> Loaded:
-        batches = [self._resource.transform(page) for page in pages]
-        seen = [self._note(page, batch) for page, batch in zip(pages, batches, strict=True)]
-        evidence = [
-            dataclasses.replace(page.evidence, keys=[*keys, *answers.existing])
-            for page, keys in zip(pages, seen, strict=True)
-            if page.evidence is not None
-        ]
-        batch = joined(pages, batches, self._resource.tables)
-        commit = dataclasses.replace(commit, evidence=evidence)
-        loaded = await self._loader.load(self.lease, batch, commit)
-        unchanged = 0 if commit.unchanged is None else commit.unchanged.records
-        self._records += len(batch.records) + unchanged
+        loaded = await self._loader.load_changed(self.lease, rows, batch_of)
+        written, unchanged = read
+        self._compares = unchanged > 0 or not loaded.all_new
+        self._records += written + unchanged
         self._tally.rejected += loaded.rejected
+        self._progress(self._reached(last))
         _log.debug(
             "batch.loaded",
             pages=len(pages),
-            records=len(batch.records) + unchanged,
+            records=written + unchanged,
             unchanged=unchanged,
             inserted=loaded.inserted,
             updated=loaded.updated,
             rejected=loaded.rejected,
-            deleted=len(commit.gone),
+            deleted=len(answers.gone),
         )
-        return loaded
+        return bool(loaded.inserted or loaded.updated)
 
     async def _close(
         self,

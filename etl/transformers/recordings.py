@@ -227,17 +227,13 @@ class RecordingReader:
             return self._decoded(raw)
         if owner is None or not recording_id:
             return self._decoded(raw)
-        hashes = [*owner.hashes]
-        if (
-            owner.uuid is not None
-            and distinct_id is not None
-            and distinct_id not in owner.distinct_ids
-        ):
-            hashes.append(_distinct_id_hash(distinct_id, owner.uuid))
-        named = f"{recording_id}\0{owner.uuid}\0{distinct_id is None}\0{distinct_id}\0"
+        uuid, distinct_ids, hashes = owner
+        if uuid is not None and distinct_id is not None and distinct_id not in distinct_ids:
+            hashes = [*hashes, _distinct_id_hash(distinct_id, uuid)]
+        named = f"{recording_id}\0{uuid}\0{distinct_id is None}\0{distinct_id}\0"
         content = named.encode() + started + b"," + content
-        hashes.append((RECORDINGS.name, recording_id, _hash_recording(content)))
-        return HashedRecord(raw, recording_id, started_at, hashes, self)
+        row_hash = _hash_recording(content)
+        return HashedRecord(raw, recording_id, started_at, row_hash, hashes, self)
 
     def _owner(self, body: bytes) -> _Owner | None:
         """Return what a person becomes; None if it is to be read field by field.
@@ -283,12 +279,11 @@ class RecordingReader:
         if owner is None or of_owner is None:
             return self._decoded(record.raw)
         rows = [*of_owner]
-        if len(rows) < len(record.hashes) - 1:
-            _, distinct_id, row_hash = record.hashes[-2]
+        if len(rows) < len(record.others):
+            _, distinct_id, row_hash = record.others[-1]
             rows.append((*_distinct_id_row(distinct_id, owner.uuid), row_hash))
         values[_PERSON_AT] = owner.uuid
-        *_, row_hash = record.hashes[-1]
-        rows.append((RECORDINGS.name, record.key, (*values, None), row_hash))
+        rows.append((RECORDINGS.name, record.key, (*values, None), record.row_hash))
         started_at = values[_START_AT]
         return TypedRecord((started_at is not None, started_at, record.key), rows)
 

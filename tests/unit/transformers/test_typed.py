@@ -144,8 +144,9 @@ def test_a_usual_record_goes_the_fast_way() -> None:
     assert (read.key, read.started_at) == ("a", NOON.replace(microsecond=123456))
     record = read.reader.typed(read)
     assert isinstance(record, TypedRecord)
-    assert [(table, key, row_hash) for table, key, _, row_hash in record.rows] == read.hashes
-    assert [table for table, _, _ in read.hashes] == [
+    hashes = [*read.others, ("session_recordings", "a", read.row_hash)]
+    assert [(table, key, row_hash) for table, key, _, row_hash in record.rows] == hashes
+    assert [table for table, *_ in record.rows] == [
         *["person_distinct_ids"] * 2,
         "persons",
         "session_recordings",
