@@ -38,7 +38,7 @@ NONE_UNCHANGED = Unchanged(0, {})
 
 
 def rows_of(pages: Sequence[Page], table: str) -> Rows:
-    """Return what pages show of each row. Empty if a record was decoded: its rows are not known.
+    """Return what pages show of each row. Empty if a record was decoded: its rows are unknown.
 
     table: the one of the records themselves.
     """
@@ -54,7 +54,7 @@ def rows_of(pages: Sequence[Page], table: str) -> Rows:
                 shared.add(id(record.others))
                 for name, key, row_hash in record.others:
                     _show(rows.setdefault(name, {}), key, row_hash, at)
-    return rows
+    return rows if own else {}
 
 
 def _show(shown: dict[Any, Seen], key: Any, row_hash: int, at: datetime) -> None:

@@ -90,6 +90,7 @@ class Loaded:
     """What a batch changed. `rejected` counts only records that were not rejected before.
 
     drift: how its records differ from the catalogue, as far as that was not known.
+    records: how many were shown; unchanged: how many of them needed no writing; counts.
     all_new: whether it is known that none of the records was stored.
     """
 
@@ -97,6 +98,8 @@ class Loaded:
     updated: int = 0
     rejected: int = 0
     drift: Sequence[Drift] = ()
+    records: int = field(default=0, compare=False)
+    unchanged: int = field(default=0, compare=False)
     all_new: bool = field(default=False, compare=False)
 
 

@@ -121,7 +121,9 @@ class PostgresLoader:
             if commit.follow_parents:
                 updated += await self._follow_parents(connection, lease)
             drift = await self._drift.note(connection, project_id, batch.drift)
-            loaded = Loaded(inserted, updated, new, drift, all_new)
+            unchanged = commit.unchanged.records
+            records = len(batch.records) + unchanged
+            loaded = Loaded(inserted, updated, new, drift, records, unchanged, all_new)
             await self._count(connection, lease, batch, commit, loaded)
             if commit.closing is not None:
                 await self._close_window(connection, lease, commit.closing)
@@ -411,13 +413,12 @@ class PostgresLoader:
         loaded: Loaded,
     ) -> None:
         runs = self._tables.runs
-        unchanged = commit.unchanged.records
         await connection.execute(
             update(runs)
             .where(runs.c.id == lease.run_id)
             .values(
-                records_read=runs.c.records_read + len(batch.records) + unchanged,
-                records_read_fast=runs.c.records_read_fast + batch.read_fast + unchanged,
+                records_read=runs.c.records_read + loaded.records,
+                records_read_fast=runs.c.records_read_fast + batch.read_fast + loaded.unchanged,
                 rows_inserted=runs.c.rows_inserted + loaded.inserted,
                 rows_updated=runs.c.rows_updated + loaded.updated,
                 rejected=runs.c.rejected + loaded.rejected,

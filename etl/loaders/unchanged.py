@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from etl.core.hashes import Rows
 from etl.core.stream import TableSpec
-from etl.loaders.driver import driver_of
+from etl.loaders.driver import driver_of, text_array
 from etl.loaders.statements import literal, quoted
 
 
@@ -39,7 +39,7 @@ class UnchangedRows:
     ) -> dict[str, set[Any]]:
         """Return, by table, the keys of the rows that are stored like this and not gone."""
         driver = await driver_of(connection)
-        keys = [_array(rows.get(name, {})) for name in self._tables]
+        keys = [text_array(rows.get(name, {})) for name in self._tables]
         (found,) = await driver.fetch(self._find, project_id, *keys)
         stored: dict[str, set[Any]] = {}
         for at, name in enumerate(self._tables):
@@ -69,11 +69,3 @@ def _find(spec: TableSpec, table: str, parameter: int) -> str:
         f"WHERE t.project_id = $1::bigint AND {key} = ANY (${parameter}::text::{types[name]}[]) "
         f"AND t._hash IS NOT NULL AND coalesce({', '.join(marks)}) IS NULL) AS {quoted(spec.name)}"
     )
-
-
-def _array(keys: Collection[str]) -> str:
-    """Return keys as the text of an array: the driver takes far longer to send a list."""
-    text = '","'.join(keys)
-    if "\\" in text or text.count('"') > 2 * (len(keys) - 1):
-        text = '","'.join(key.replace("\\", "\\\\").replace('"', '\\"') for key in keys)
-    return f'{{"{text}"}}' if keys else "{}"

@@ -8,12 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import structlog
 
 from etl.core.forecast import Forecast
-from etl.core.hashes import NONE_UNCHANGED, rows_of, without_unchanged
+from etl.core.hashes import NONE_UNCHANGED, Rows, rows_of, without_unchanged
 from etl.core.page import Batch, Page
 from etl.core.place import Place
 from etl.core.stream import Resource
@@ -125,9 +126,34 @@ class Work(ABC):
 
         after: the load of the batch before; see `Commit`. Returns whether any row changed.
         """
+        table = self._resource.tables[0]
+        # Where the batch before was all new, this one probably is, too.
+        rows = rows_of(pages, table.name) if table.hashed and self._compares else {}
+        commit = self._commit(pages[-1], place, answers, after)
+        batch_of = partial(self._batch, pages, rows, commit, answers.existing)
+        loaded = await self._loader.load_changed(self.lease, rows, batch_of)
+        self._compares = loaded.unchanged > 0 or not loaded.all_new
+        self._records += loaded.records
+        self._tally.rejected += loaded.rejected
+        self._progress(self._reached(pages[-1]))
+        _log.debug(
+            "batch.loaded",
+            pages=len(pages),
+            records=loaded.records,
+            unchanged=loaded.unchanged,
+            inserted=loaded.inserted,
+            updated=loaded.updated,
+            rejected=loaded.rejected,
+            deleted=len(answers.gone),
+        )
+        return bool(loaded.inserted or loaded.updated)
+
+    def _commit(
+        self, last: Page, place: Place | None, answers: Answers, after: asyncio.Task[bool] | None
+    ) -> Commit:
+        """Return what is committed with the pages up to the last, before their records are read."""
         requests, bytes_read = self.spent()
-        last = pages[-1]
-        commit = Commit(
+        return Commit(
             observed_at=last.observed_at,
             source_at=last.source_at,
             position=self._position(place),
@@ -140,43 +166,28 @@ class Work(ABC):
             settled=answers.settled,
             after=after,
         )
-        table = self._resource.tables[0]
-        # Where the batch before was all new, this one probably is, too.
-        rows = rows_of(pages, table.name) if table.hashed and self._compares else {}
-        read = [0, 0]
 
-        def batch_of(stored: Stored) -> tuple[Batch, Commit]:
-            left, unchanged = pages, NONE_UNCHANGED
-            if stored:
-                left, unchanged = without_unchanged(pages, table.name, rows, stored)
-            batches = [self._resource.transform(page) for page in left]
-            seen = [self._note(page, batch) for page, batch in zip(left, batches, strict=True)]
-            evidence = [
-                dataclasses.replace(page.evidence, keys=[*keys, *answers.existing])
-                for page, keys in zip(left, seen, strict=True)
-                if page.evidence is not None
-            ]
-            batch = joined(left, batches, self._resource.tables)
-            read[:] = len(batch.records), unchanged.records
-            return batch, dataclasses.replace(commit, evidence=evidence, unchanged=unchanged)
-
-        loaded = await self._loader.load_changed(self.lease, rows, batch_of)
-        written, unchanged = read
-        self._compares = unchanged > 0 or not loaded.all_new
-        self._records += written + unchanged
-        self._tally.rejected += loaded.rejected
-        self._progress(self._reached(last))
-        _log.debug(
-            "batch.loaded",
-            pages=len(pages),
-            records=written + unchanged,
-            unchanged=unchanged,
-            inserted=loaded.inserted,
-            updated=loaded.updated,
-            rejected=loaded.rejected,
-            deleted=len(answers.gone),
-        )
-        return bool(loaded.inserted or loaded.updated)
+    def _batch(
+        self,
+        pages: Sequence[Page],
+        rows: Rows,
+        commit: Commit,
+        existing: Sequence[str],
+        stored: Stored,
+    ) -> tuple[Batch, Commit]:
+        """Return the batch of what is not stored yet, and its commit; see `BatchOf`."""
+        tables, unchanged = self._resource.tables, NONE_UNCHANGED
+        if stored:
+            pages, unchanged = without_unchanged(pages, tables[0].name, rows, stored)
+        batches = [self._resource.transform(page) for page in pages]
+        seen = [self._note(page, batch) for page, batch in zip(pages, batches, strict=True)]
+        evidence = [
+            dataclasses.replace(page.evidence, keys=[*keys, *existing])
+            for page, keys in zip(pages, seen, strict=True)
+            if page.evidence is not None
+        ]
+        commit = dataclasses.replace(commit, evidence=evidence, unchanged=unchanged)
+        return joined(pages, batches, tables), commit
 
     async def _close(
         self,
