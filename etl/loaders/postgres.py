@@ -74,7 +74,20 @@ class PostgresLoader:
         return loaded
 
     async def _load(self, lease: Lease, batch: Batch, commit: Commit, sent: list[Loaded]) -> Loaded:
-        """Load the batch once. Before COMMIT it adds the result to `sent`."""
+        """Load the batch. Before COMMIT it adds the result to `sent`."""
+        try:
+            return await self._load_once(lease, batch, commit, sent)
+        except _HeldUp:
+            # Postgres ends a transaction that is idle for long, and the batch before may need the
+            # connection.
+            assert commit.after is not None
+            await succeeded(commit.after)
+            return await self._load_once(lease, batch, commit, sent)
+
+    async def _load_once(
+        self, lease: Lease, batch: Batch, commit: Commit, sent: list[Loaded]
+    ) -> Loaded:
+        """Load the batch. Raises _HeldUp if the batch before takes long."""
         project_id = lease.unit.project_id
         async with self._database.transaction(PLAN_SETTINGS) as connection:
             inserted, updated, refused = await self._load_rows(connection, lease, batch, commit)
@@ -226,8 +239,9 @@ class PostgresLoader:
         for _, table in loads:
             await driver.execute(table.statements.create_staging)
         await do(lambda table: table.stage)
-        if commit.after is not None:
-            await succeeded(commit.after)
+        patience_s = self._database.patience_s
+        if commit.after is not None and not await succeeded(commit.after, patience_s):
+            raise _HeldUp
         others = await self._meet_others(connection, lease)
         tables = [table for _, table in loads]
         for _, table in loads:
@@ -439,6 +453,10 @@ def _multirange(spans: Sequence[Span]) -> Any:
     return func.tstzmultirange(
         *(func.tstzrange(span.since, span.until) for span in spans), type_=TSTZMULTIRANGE()
     )
+
+
+class _HeldUp(Exception):
+    """The batch before takes so long that the staged rows were given up."""
 
 
 class _AlreadyCommitted(LeaseLost):

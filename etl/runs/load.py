@@ -7,6 +7,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,7 +22,7 @@ from etl.loaders.loader import Closing, Commit, CutRecord
 from etl.runs.prefetch import prefetched
 from etl.runs.report import Ending, Tally
 from etl.runs.work import Assignment, ReadingProgress, stopped, trusted_watermark
-from etl.tasks import none_left
+from etl.tasks import Overlapping
 from etl.transformers.transformer import joined
 
 _log = structlog.get_logger(__name__)
@@ -72,23 +73,17 @@ class Work(ABC):
         kept: is committed instead of the pages' own place.
         Raises Stopped when it is asked to stop before the end; what was loaded is committed.
         """
-        loads: list[asyncio.Task[None]] = []
+        loads = Overlapping()
         async with (
-            prefetched(pages, self._options.room, self._stop) as fetched,
-            none_left(loads),
+            prefetched(pages, self._options.room, self._stop, loads.failed) as fetched,
+            loads,
         ):
             async for waiting in fetched:
                 place = waiting[-1].place
                 # Its rows are staged while the batch before is written.
-                after = loads[-1] if loads else None
-                loads.append(asyncio.create_task(self._load(waiting, kept or place, after=after)))
-                if after is not None:
-                    await after
-                    loads.remove(after)
+                await loads.begin(partial(self._load, waiting, kept or place))
                 if self._stop.is_set():
                     break
-            for last in loads:
-                await last
         if self._stop.is_set() and (place is None or not place.ended):
             raise stopped()
         return place
@@ -97,18 +92,18 @@ class Work(ABC):
         self,
         pages: Sequence[Page],
         place: Place | None,
+        after: asyncio.Task[None] | None = None,
         *,
         gone: Sequence[str] = (),
         existing: Sequence[str] = (),
         failed: Sequence[str] = (),
         settled: Sequence[CutRecord] = (),
-        after: asyncio.Task[None] | None = None,
     ) -> None:
         """Load what becomes of pages in one transaction, together with `place`.
 
+        after: the load of the batch before; see `Commit`.
         gone, existing, failed: keys of records that were asked for by their keys.
         settled: cut records that were asked for by their keys.
-        after: the load of the batch before; see `Commit`.
         """
         batches = [self._resource.transform(page) for page in pages]
         seen = [self._note(page, batch) for page, batch in zip(pages, batches, strict=True)]
