@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -53,12 +53,53 @@ async def first_of(event: asyncio.Event, other: asyncio.Event) -> None:
         pass
 
 
-async def result_of(task: asyncio.Task[T]) -> T:
-    """Return what `task` returns, once it has ended well. If it fails, the caller is cancelled.
+class Overlapping(Generic[T]):
+    """Works in their order. Each is given the task of the one before, and two run at most.
 
-    Another, who awaits the task itself, learns why. A cancellation of this does not reach `task`.
+    failed: is set once one has failed; then no other may begin.
+
+    When its block ends, the works have ended. If it ends with an error of its own, they end well
+    before. If a work fails or the block is cancelled, they are cancelled.
     """
-    await asyncio.wait({task})
+
+    def __init__(self) -> None:
+        self.failed = asyncio.Event()
+        self._tasks: list[asyncio.Task[T]] = []
+
+    async def __aenter__(self) -> Overlapping[T]:
+        return self
+
+    async def __aexit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        async with none_left(self._tasks):
+            if exc is None or isinstance(exc, Exception):
+                for task in self._tasks:  # the first is the one that has failed, if any
+                    await task
+
+    async def begin(self, work: Callable[[asyncio.Task[T] | None], Coroutine[Any, Any, T]]) -> None:
+        """Begin a work. Returns when the one before has ended, and raises what it raised."""
+        before = self._tasks[-1] if self._tasks else None
+        self._tasks.append(asyncio.create_task(self._run(work(before))))
+        if before is not None:
+            await before
+            self._tasks.remove(before)
+
+    async def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await work
+        except BaseException:
+            self.failed.set()
+            raise
+
+
+async def succeeded(task: asyncio.Task[Any], within_s: float | None = None) -> bool:
+    """Tell whether `task` has ended well within this time; None: wait until it has ended.
+
+    If it fails, the caller is cancelled: another, who awaits the task itself, learns why. A
+    cancellation of the caller does not reach `task`.
+    """
+    done, _ = await asyncio.wait({task}, timeout=within_s)
+    if not done:
+        return False
     if task.cancelled() or task.exception() is not None:
         raise asyncio.CancelledError
-    return task.result()
+    return True

@@ -97,6 +97,11 @@ class Database:
         )
         self._timeouts = timeouts
 
+    @property
+    def patience_s(self) -> float:
+        """How long a transaction may wait for something else, in seconds."""
+        return self._timeouts.idle_s / 2
+
     @asynccontextmanager
     async def transaction(
         self, settings: Mapping[str, str] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import Task
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -38,7 +39,7 @@ from etl.loaders.statements import PLAN_SETTINGS, LoadStatements, load_statement
 from etl.loaders.table_load import Step, TableLoad, refused_by
 from etl.loaders.tables import Tables
 from etl.loaders.unchanged import UnchangedRows
-from etl.tasks import result_of
+from etl.tasks import succeeded
 from etl.transformers.transformer import reject
 
 # A run waits for another run that is silent for up to this time.
@@ -96,7 +97,19 @@ class PostgresLoader:
     async def _load(
         self, lease: Lease, rows: Rows, batch_of: BatchOf, sent: list[tuple[Loaded, Commit]]
     ) -> None:
-        """Load the batch once. Before COMMIT it adds the result to `sent`."""
+        """Load the batch. Before COMMIT it adds the result to `sent`."""
+        try:
+            await self._load_once(lease, rows, batch_of, sent)
+        except _HeldUp as exc:
+            # Postgres ends a transaction that is idle for long, and the batch before may need the
+            # connection.
+            await succeeded(exc.by)
+            await self._load_once(lease, rows, batch_of, sent)
+
+    async def _load_once(
+        self, lease: Lease, rows: Rows, batch_of: BatchOf, sent: list[tuple[Loaded, Commit]]
+    ) -> None:
+        """Load the batch. Raises _HeldUp if the batch before takes long."""
         project_id = lease.unit.project_id
         async with self._database.transaction(PLAN_SETTINGS) as connection:
             stored: Stored = {}
@@ -272,7 +285,10 @@ class PostgresLoader:
         for _, table in loads:
             await driver.execute(table.statements.create_staging)
         await do(lambda table: table.stage)
-        wrote = commit.after is not None and await result_of(commit.after)
+        patience_s = self._database.patience_s
+        if commit.after is not None and not await succeeded(commit.after, patience_s):
+            raise _HeldUp(commit.after)
+        wrote = commit.after is not None and commit.after.result()
         others = await self._meet_others(connection, lease)
         if unchanged := commit.unchanged.rows:
             if wrote or others or met_others:
@@ -507,6 +523,14 @@ def _multirange(spans: Sequence[Span]) -> Any:
 
 class _RowsMoved(Exception):
     """A row that was compared and found unchanged has changed since. Nothing was written."""
+
+
+class _HeldUp(Exception):
+    """The batch before takes so long that the staged rows were given up. by: its load."""
+
+    def __init__(self, by: Task[bool]) -> None:
+        super().__init__()
+        self.by = by
 
 
 class _AlreadyCommitted(LeaseLost):

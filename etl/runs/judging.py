@@ -174,7 +174,7 @@ class Judging(Work):
                 break
             gone += len(found.gone)
             answers = Answers(gone=found.gone, existing=found.existing, failed=found.failed)
-            await self._load([found.page], place, answers)
+            await self._load([found.page], place, answers=answers)
             if not found.proven:
                 break
         if failed:
@@ -216,7 +216,7 @@ class Judging(Work):
                 answered = {*shown, *found.gone, *found.existing}
                 left |= {key: why for key in keys if key not in answered}
                 settled = [seen[key] for key in keys if key in answered]
-                await self._load([page], place, Answers(settled=settled))
+                await self._load([page], place, answers=Answers(settled=settled))
         if left:
             self._skip(left, [*left.values()][-1])
 

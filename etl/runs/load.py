@@ -24,7 +24,7 @@ from etl.loaders.loader import Closing, Commit, CutRecord, Stored
 from etl.runs.prefetch import prefetched
 from etl.runs.report import Ending, Tally
 from etl.runs.work import Assignment, ReadingProgress, stopped, trusted_watermark
-from etl.tasks import none_left
+from etl.tasks import Overlapping
 from etl.transformers.transformer import joined
 
 _log = structlog.get_logger(__name__)
@@ -93,23 +93,17 @@ class Work(ABC):
         kept: is committed instead of the pages' own place.
         Raises Stopped when it is asked to stop before the end; what was loaded is committed.
         """
-        loads: list[asyncio.Task[bool]] = []
+        loads = Overlapping[bool]()
         async with (
-            prefetched(pages, self._options.room, self._stop) as fetched,
-            none_left(loads),
+            prefetched(pages, self._options.room, self._stop, loads.failed) as fetched,
+            loads,
         ):
             async for waiting in fetched:
                 place = waiting[-1].place
                 # Its rows are staged while the batch before is written.
-                after = loads[-1] if loads else None
-                loads.append(asyncio.create_task(self._load(waiting, kept or place, after=after)))
-                if after is not None:
-                    await after
-                    loads.remove(after)
+                await loads.begin(partial(self._load, waiting, kept or place))
                 if self._stop.is_set():
                     break
-            for last in loads:
-                await last
         if self._stop.is_set() and (place is None or not place.ended):
             raise stopped()
         return place
@@ -118,9 +112,8 @@ class Work(ABC):
         self,
         pages: Sequence[Page],
         place: Place | None,
-        answers: Answers = _NO_ANSWERS,
-        *,
         after: asyncio.Task[bool] | None = None,
+        answers: Answers = _NO_ANSWERS,
     ) -> bool:
         """Load what becomes of pages in one transaction, together with `place`.
 

@@ -29,20 +29,20 @@ class Room:
 
 @asynccontextmanager
 async def prefetched(
-    pages: AsyncIterator[Page], room: Room, stop: asyncio.Event
+    pages: AsyncIterator[Page], room: Room, *ends: asyncio.Event
 ) -> AsyncIterator[AsyncIterator[Sequence[Page]]]:
     """Yield an iterator over `pages` that are fetched while earlier ones are loaded.
 
     The iterator gives all pages that wait, as far as they may be loaded together, up to a third of
-    the room. Two such groups may be loaded at once, and as much is fetched meanwhile. When `stop`
-    is set the iterator ends early; a request under way, or a wait for the budget, is cancelled.
-    What the fetching raises is raised after the pages before it.
+    the room. Two such groups may be loaded at once, and as much is fetched meanwhile. When one of
+    `ends` is set the iterator ends early; a request under way, or a wait for the budget, is
+    cancelled. What the fetching raises is raised after the pages before it.
     """
     buffer = _Buffer(room)
     try:
         async with (
             beside(_fill(buffer, pages)) as (fetching,),
-            beside(_close_when(stop, buffer, fetching)),
+            beside(*(_close_when(end, buffer, fetching) for end in ends)),
         ):
             yield buffer
     finally:
@@ -124,7 +124,7 @@ async def _fill(buffer: _Buffer, pages: AsyncIterator[Page]) -> None:
         await buffer.close()
 
 
-async def _close_when(stop: asyncio.Event, buffer: _Buffer, fetching: asyncio.Task[None]) -> None:
-    await stop.wait()
+async def _close_when(end: asyncio.Event, buffer: _Buffer, fetching: asyncio.Task[None]) -> None:
+    await end.wait()
     fetching.cancel()
     await buffer.close(discard=True)

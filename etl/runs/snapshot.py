@@ -165,7 +165,7 @@ class SnapshotWork(Judging):
         else:
             async for keys in self._suspects():
                 nothing = Page([], False, self._tools.client.now, 0, evidence=Evidence([]))
-                await self._load([nothing], first, Answers(gone=keys))
+                await self._load([nothing], first, answers=Answers(gone=keys))
         return place
 
     async def _close_snapshot(self, place: SnapshotPlace) -> None:

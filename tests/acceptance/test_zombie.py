@@ -115,7 +115,7 @@ async def test_a_unit_that_is_worked_on_is_not_given_to_another_run(
 ) -> None:
     """The second run ends with 4 and changes nothing; the first goes on to its end."""
     sandbox = await start_sandbox(recordings=600, days=20.0)
-    async with struck(sandbox, dsn, in_copy, UNDISTURBED, **PAGES) as stage:
+    async with struck(sandbox, dsn, after_the_upsert, UNDISTURBED, **PAGES) as stage:
         left = await everything_committed(dsn)
         second = await Command(sandbox.url, dsn, **PAGES).run("sync", "--json")
         assert (second.code, second.report["status"]) == (4, "held"), second.err

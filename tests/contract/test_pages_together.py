@@ -11,10 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from etl.core.page import Page
 from etl.errors import LeaseLost
-from etl.loaders.database import Database
+from etl.loaders.address import parse_database_url
+from etl.loaders.database import Database, Timeouts
 from etl.loaders.leases import Lease, Leases, Unit
 from etl.loaders.loader import Commit, Loaded
 from etl.loaders.postgres import PostgresLoader
@@ -171,6 +173,40 @@ async def test_a_batch_is_staged_while_the_one_before_is_loaded_and_written_afte
     written = await select(dsn, "SELECT FROM posthog.session_recordings")
     assert bool(written) == ends_well
     assert isinstance(first.exception(), type(None) if ends_well else LeaseLost)
+
+
+async def test_a_batch_that_has_to_wait_for_long_gives_its_connection_back(dsn: str) -> None:
+    """Postgres need not end its transaction, and it is staged again when its turn has come."""
+    database = Database(parse_database_url(dsn), Timeouts(idle_s=1.0))
+    unit = Unit(TOGETHER, SESSION_RECORDINGS.name, "tail")
+    lease = await Leases(database, TABLES, ttl_s=30).acquire(unit, str(uuid.uuid4()), "sync")
+    ending = asyncio.Event()
+
+    async def before() -> None:
+        await ending.wait()
+
+    async def in_transaction() -> bool:
+        return bool(
+            await select(
+                dsn,
+                "SELECT FROM pg_stat_activity WHERE datname = current_database() "
+                "AND state = 'idle in transaction'",
+            )
+        )
+
+    async def in_none() -> bool:
+        return not await in_transaction()
+
+    with capture_logs() as logs:
+        first = asyncio.create_task(before())
+        second = asyncio.create_task(load(database, lease, pages_of(random.Random(1)), after=first))
+        await until(in_transaction, "the batch is staged")
+        await until(in_none, "the batch waits without a transaction")
+        ending.set()
+        await second
+    await database.close()
+    assert [entry for entry in logs if entry["event"] == "database.unavailable"] == []
+    assert await select(dsn, "SELECT FROM posthog.session_recordings") != []
 
 
 def test_pages_go_together_if_one_transaction_can_say_what_they_say() -> None:

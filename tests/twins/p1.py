@@ -88,10 +88,27 @@ TWINS = [
         name="a batch is written before the one before it has committed",
         promise="P1",
         file="etl/loaders/postgres.py",
-        find="            await succeeded(commit.after)\n",
-        replace="            pass\n",
+        find="if commit.after is not None and not await succeeded(commit.after, patience_s):",
+        replace="if False:",
         caught_by="tests/contract/test_pages_together.py::test_a_batch_is_staged_while_the_one_"
         "before_is_loaded_and_written_after_it[pool-fails]",
+    ),
+    Twin(
+        name="a batch keeps its connection for as long as the one before it takes",
+        promise="P1",
+        file="etl/loaders/postgres.py",
+        find="succeeded(commit.after, patience_s)",
+        replace="succeeded(commit.after)",
+        caught_by="tests/contract/test_pages_together.py::test_a_batch_that_has_to_wait_for_long_"
+        "gives_its_connection_back",
+    ),
+    Twin(
+        name="an error while fetching undoes the batch in hand",
+        promise="P1",
+        file="etl/tasks.py",
+        find="            if exc is None or isinstance(exc, Exception):\n",
+        replace="            if exc is None:\n",
+        caught_by="tests/unit/test_tasks.py::test_an_error_of_the_block_lets_the_last_work_end",
     ),
     Twin(
         name="the migration is not one transaction",

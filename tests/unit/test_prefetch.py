@@ -127,13 +127,14 @@ async def test_an_error_comes_after_the_pages_before_it() -> None:
             await anext(pages)
 
 
-async def test_a_stop_ends_the_pages_and_the_fetching() -> None:
+@pytest.mark.parametrize("which", [0, 1])
+async def test_a_stop_ends_the_pages_and_the_fetching(which: int) -> None:
     """Also a fetch that would never end. Pages that were not taken yet are not loaded."""
-    source, stop = Source([1, 1, 1]), asyncio.Event()
+    source, ends = Source([1, 1, 1]), [asyncio.Event(), asyncio.Event()]
     source.hangs = True
-    async with prefetched(source.pages(), Room(1000), stop) as pages:
+    async with prefetched(source.pages(), Room(1000), *ends) as pages:
         assert (await anext(pages))[0].records == [0]
-        stop.set()
+        ends[which].set()
         assert await asyncio.wait_for(anext(pages, None), 5) is None
         await settle()
         assert source.closed

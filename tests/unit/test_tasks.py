@@ -1,10 +1,11 @@
 """Tasks beside other work."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
-from etl.tasks import beside, race
+from etl.tasks import Overlapping, beside, race, succeeded
 
 
 class Work:
@@ -23,6 +24,12 @@ class Work:
                 await asyncio.sleep(0)
             self.ended = True
         return result
+
+
+async def settle() -> None:
+    """Let every task run until it waits."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 async def test_what_runs_beside_a_block_has_ended_with_it() -> None:
@@ -88,3 +95,101 @@ async def test_a_race_that_is_cancelled_ends_both() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert [work.ended for work in works] == [True, True]
+
+
+async def test_a_work_begins_while_the_one_before_runs_and_no_third_does() -> None:
+    """Each is given the task of the one before."""
+    works, begun, works_before = [Work(), Work(), Work()], [], []
+
+    async def run(number: int, before: asyncio.Task[None] | None) -> None:
+        begun.append(number)
+        works_before.append(before)
+        await works[number].run()
+
+    async def run_all() -> None:
+        async with Overlapping() as overlapping:
+            for number in range(3):
+                await overlapping.begin(partial(run, number))
+
+    running = asyncio.create_task(run_all())
+    await settle()
+    assert begun == [0, 1]
+    works[0].may_end.set()
+    await settle()
+    assert begun == [0, 1, 2]
+    assert works_before[0] is None
+    assert works_before[1].done()
+    assert not works_before[2].done()
+    for work in works:
+        work.may_end.set()
+    await running
+    assert [work.ended for work in works] == [True] * 3
+
+
+async def test_an_error_of_the_block_lets_the_last_work_end() -> None:
+    """It was begun before the error, so it is not undone."""
+    work, ends = Work(), []
+
+    async def run(before: asyncio.Task[None] | None) -> None:
+        ends.append(await work.run(7))
+
+    async def fail() -> None:
+        async with Overlapping() as overlapping:
+            await overlapping.begin(run)
+            raise KeyError
+
+    failing = asyncio.create_task(fail())
+    await settle()
+    work.may_end.set()
+    with pytest.raises(KeyError):
+        await failing
+    assert ends == [7]
+
+
+@pytest.mark.parametrize("how", ["fails", "is cancelled"])
+async def test_a_work_that_fails_ends_the_one_after_it(how: str) -> None:
+    """Its error comes through; a block that waits for something else learns of it at once."""
+    after, may_fail = Work(), asyncio.Event()
+
+    async def fail(before: asyncio.Task[None] | None) -> None:
+        await may_fail.wait()
+        raise ZeroDivisionError
+
+    async def follow(before: asyncio.Task[None] | None) -> None:
+        assert before is not None
+        try:
+            await succeeded(before)
+        finally:
+            after.ended = True
+
+    overlapping = Overlapping()
+
+    async def block() -> None:
+        async with overlapping:
+            await overlapping.begin(fail)
+            await overlapping.begin(follow)
+            raise AssertionError("the first has failed")
+
+    running = asyncio.create_task(block())
+    await settle()
+    if how == "fails":
+        may_fail.set()
+    else:
+        running.cancel()
+    with pytest.raises(ZeroDivisionError if how == "fails" else asyncio.CancelledError):
+        await running
+    assert after.ended
+    assert overlapping.failed.is_set()
+
+
+async def test_whether_a_task_has_succeeded_is_told_in_time() -> None:
+    """A task that takes longer runs on; one that fails cancels who waits for it."""
+    work = Work()
+    task = asyncio.create_task(work.run())
+    assert not await succeeded(task, within_s=0)
+    work.may_end.set()
+    assert await succeeded(task)
+    task = asyncio.create_task(Work().run())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await succeeded(task)
