@@ -12,6 +12,8 @@ _CUT = "tests/adversary/test_cut_sessions.py::"
 _AHEAD = "tests/adversary/test_wrong_clocks.py::"
 _WINDOWS = _EDGES + "test_sessions_at_the_edges_of_windows_are_whole_whatever_is_read_when"
 
+_UNCHANGED = "tests/contract/test_unchanged_rows.py::"
+
 TWINS = [
     Twin(
         name="a null in an answer by ids overwrites what is known",
@@ -182,5 +184,66 @@ TWINS = [
         replace='_STAGED_AT = "$2::timestamptz"\n',
         caught_by="tests/contract/test_pages_together.py::"
         "test_each_row_says_when_it_was_asked_for[pool]",
+    ),
+    Twin(
+        name="a row that was marked gone is passed over because its content is as it was",
+        promise="P5",
+        file="etl/loaders/unchanged.py",
+        find="        f\"AND t._hash IS NOT NULL AND coalesce({', '.join(marks)}) IS NULL) AS {quoted(spec.name)}\"\n",
+        replace='        f"AND t._hash IS NOT NULL) AS {quoted(spec.name)}"\n',
+        caught_by=_UNCHANGED + "test_what_was_marked_gone_revives[pool-_deleted_at]",
+    ),
+    Twin(
+        name="a recording is passed over whatever has become of its person",
+        promise="P5",
+        file="etl/core/hashes.py",
+        find="            if record.key in stored[table] and all(\n                key in stored[name] for name, key, _ in record.others\n            ):\n",
+        replace="            if record.key in stored[table]:\n",
+        caught_by=_UNCHANGED + "test_a_recording_whose_person_changed_is_loaded[pool]",
+    ),
+    Twin(
+        name="a row that was passed over does not count as seen",
+        promise="P5",
+        file="etl/loaders/postgres.py",
+        find="                await self._unchanged.note(connection, lease.unit.project_id, unchanged)\n",
+        replace="                pass\n",
+        caught_by=_UNCHANGED
+        + "test_a_run_that_stalled_does_not_bring_back_what_it_read_in_between[pool]",
+    ),
+    Twin(
+        name="a batch is not compared again after the one before it has written",
+        promise="P5",
+        file="etl/loaders/postgres.py",
+        find="            if wrote or others or met_others:\n",
+        replace="            if others or met_others:\n",
+        caught_by=_UNCHANGED
+        + "test_what_changes_after_it_was_compared_is_loaded[pool-the batch before]",
+    ),
+    Twin(
+        name="a batch is not compared again after another run has written and ended",
+        promise="P5",
+        file="etl/loaders/postgres.py",
+        find="            if wrote or others or met_others:\n",
+        replace="            if wrote or others:\n",
+        caught_by=_UNCHANGED + "test_what_changes_after_it_was_compared_is_loaded"
+        "[pool-a run that has ended since]",
+    ),
+    Twin(
+        name="a hash is kept although the row was written from another record",
+        promise="P5",
+        file="etl/loaders/statements.py",
+        find='        changes += f", {_HASH} = excluded.{_HASH}"\n',
+        replace="        pass\n",
+        caught_by=_UNCHANGED
+        + "test_a_distinct_id_that_moved_and_came_back_belongs_to_its_person[pool]",
+    ),
+    Twin(
+        name="rows of a batch that its pages show differently are compared",
+        promise="P5",
+        file="etl/core/hashes.py",
+        find="        shown[key] = Seen(None, at)\n",
+        replace="        shown[key] = Seen(row_hash, at)\n",
+        caught_by="tests/unit/core/test_hashes.py::test_a_record_is_left_out_if_all_its_rows"
+        "_are_stored_as_every_page_shows_them",
     ),
 ]
