@@ -12,8 +12,8 @@ TWINS = [
         name="rows are committed before their checkpoint",
         promise="P1",
         file="etl/loaders/postgres.py",
-        find=_ADVANCE + "            sent.append(loaded)\n",
-        replace="            sent.append(loaded)\n"
+        find=_ADVANCE + "            sent.append((loaded, commit))\n",
+        replace="            sent.append((loaded, commit))\n"
         "        async with self._database.transaction() as connection:\n"
         "            await self._advance(connection, lease, commit)\n",
         caught_by=_KILLED.format("after_the_checkpoint"),
@@ -22,11 +22,11 @@ TWINS = [
         name="the checkpoint is committed before its rows",
         promise="P1",
         file="etl/loaders/postgres.py",
-        find="        sent: list[Loaded] = []\n",
-        replace="        sent: list[Loaded] = []\n"
-        "        async with self._database.transaction() as early:\n"
-        "            await self._advance(early, lease, commit)\n"
-        "        lease.batch += 1\n",
+        find="            batch, commit = batch_of(stored)\n",
+        replace="            batch, commit = batch_of(stored)\n"
+        "            async with self._database.transaction() as early:\n"
+        "                await self._advance(early, lease, commit)\n"
+        "            lease.batch += 1\n",
         caught_by=_KILLED.format("in_copy"),
     ),
     Twin(
@@ -70,9 +70,9 @@ TWINS = [
         promise="P1",
         file="etl/loaders/postgres.py",
         find="self._database.attempts():\n                async with attempt:\n"
-        "                    loaded",
+        "                    await self._load(",
         replace="self._database.attempts(()):\n                async with attempt:\n"
-        "                    loaded",
+        "                    await self._load(",
         caught_by=_TROUBLE + "test_a_load_goes_on_when_its_connections_break[in_copy-terminated]",
     ),
     Twin(
@@ -127,8 +127,9 @@ TWINS = [
         name="what a batch set aside is forgotten when its COMMIT goes unanswered",
         promise="P3",
         file="etl/loaders/postgres.py",
-        find="            loaded = sent[-1]\n",
-        replace="            loaded = Loaded()\n",
+        find="the repetition found the batch committed.\n            pass\n",
+        replace="the repetition found the batch committed.\n"
+        "            sent.append((Loaded(), sent[-1][1]))\n",
         caught_by=_TROUBLE
         + "test_a_batch_whose_commit_went_unanswered_is_counted_once_and_with_its_rejects",
     ),

@@ -167,13 +167,13 @@ TWINS = [
         name="the watermark moves with each page, not when the window closes",
         promise="P2",
         file="etl/runs/load.py",
-        find="        loaded = await self._loader.load(self.lease, batch, commit)\n",
-        replace="""        if "/" in self.lease.unit.name:
+        find="        commit = self._commit(pages[-1], place, answers, after)\n",
+        replace="""        commit = self._commit(pages[-1], place, answers, after)
+        if "/" in self.lease.unit.name:
             from etl.core.coverage import Span
 
             closing = Closing([Span.parse(self.lease.unit.name)], None, None, {})
             commit = dataclasses.replace(commit, closing=closing)
-        loaded = await self._loader.load(self.lease, batch, commit)
 """,
         caught_by=_BACKFILL
         + "test_a_backfill_that_was_killed_goes_on_where_it_was[in the middle of a window]",

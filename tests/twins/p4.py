@@ -12,7 +12,7 @@ TWINS = [
         file=_STATEMENTS,
         find="t._deleted_at IS NOT NULL OR ({held}) IS DISTINCT FROM ({read})",
         replace="true",
-        caught_by=_TESTS + "test_a_sync_without_news_writes_no_row[cloud]",
+        caught_by=_TESTS + "test_a_sync_without_news_writes_no_row[by content-cloud]",
     ),
     Twin(
         name="a field that moves by itself is compared",
@@ -20,7 +20,7 @@ TWINS = [
         file=_STATEMENTS,
         find="    compared = [name for name in content if name not in volatile]\n",
         replace="    compared = content\n",
-        caught_by=_TESTS + "test_a_field_that_moves_by_itself_is_no_news",
+        caught_by=_TESTS + "test_a_field_that_moves_by_itself_is_no_news[by content]",
     ),
     Twin(
         name="unchanged rows are locked, which is logged",
@@ -28,6 +28,6 @@ TWINS = [
         file=_STATEMENTS,
         find="        is_news = f\"AND (t.project_id IS NULL OR ({news('s', _STAGED_AT)}))\"\n",
         replace="",
-        caught_by=_TESTS + "test_a_sync_without_news_writes_next_to_no_wal",
+        caught_by=_TESTS + "test_a_sync_without_news_writes_next_to_no_wal[by content]",
     ),
 ]

@@ -169,7 +169,7 @@ TWINS = [
         name="the next sync asks again for what the last one asked for",
         promise="P6",
         file=_LOAD,
-        find="            checked=[*last.checked, *existing],\n",
+        find="            checked=[*last.checked, *answers.existing],\n",
         replace="            checked=last.checked,\n",
         caught_by=_SEVERAL,
     ),
