@@ -18,7 +18,7 @@ from tests.support.books import nobody_is_connected, row_count, rows_inserted
 from tests.support.pgproxy import Point
 from tests.support.pipeline import Pipeline
 from tests.support.sql import select, value
-from tests.support.stage import Aim, Stage, copy_of, killed
+from tests.support.stage import Aim, Stage, copy_of, killed, upsert_of
 from tests.support.streams import NOTHING, asked, marked, put, remove, tables_of, untruths
 
 PAGE = 20
@@ -31,6 +31,15 @@ def in_copy(table: str, nth: int) -> Aim:
 
     async def aim(stage: Stage) -> None:
         await stage.at(Point.IN_COPY, nth, copy_of(table))
+
+    return aim
+
+
+def in_upsert(table: str, nth: int) -> Aim:
+    """The rows of a batch of this table are written, those before are committed."""
+
+    async def aim(stage: Stage) -> None:
+        await stage.at(Point.AFTER_STATEMENT, nth, upsert_of(table))
 
     return aim
 
@@ -92,7 +101,7 @@ CASES = {
         ("groups", "group_key", {"x1", "x2"}),
         [
             in_copy("group_types", 1),
-            in_copy("groups", 2),
+            in_upsert("groups", 2),
             at_commit(1, Point.BEFORE_COMMIT),
             at_commit(1, LATER),
             before_the_marks_are_committed,

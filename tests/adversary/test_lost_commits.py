@@ -44,7 +44,7 @@ ITS_BEGINNING_TOO = (
 
 
 async def in_the_second_copy(stage: Stage) -> None:
-    """One batch is committed."""
+    """The second batch is on its way, the first may be committed."""
     await stage.at(Point.IN_COPY, 2, copy_of("session_recordings"))
 
 
@@ -54,6 +54,11 @@ async def test_a_run_whose_commits_are_lost_fails_and_says_so_and_the_next_goes_
     """No other run has taken its unit, so cron must see a failure; the run history has it too."""
     sandbox = await start_sandbox(recordings=600, days=20.0)
     async with struck(sandbox, dsn, in_the_second_copy, UNDISTURBED, **PAGES) as stage:
+
+        async def committed() -> bool:
+            return await value(dsn, "SELECT batch FROM posthog_etl.checkpoints") == 1
+
+        await until(committed, "the first batch is committed")
         for statement in ITS_FIRST_BATCH:
             await select(dsn, statement)
         stage.proxy.release()
