@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from etl.core.stream import TAIL, Resource, TableSpec
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Unit
 from etl.loaders.loader import Commit, ExpiringCounts, ExpiryQuery, UnseenCounts

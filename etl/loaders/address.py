@@ -79,7 +79,7 @@ _SESSION_ATTRIBUTES = ("primary", "standby", "read-write", "read-only", "prefer-
 class DatabaseAddress:
     """Where the destination is.
 
-    url, connect_args: for SQLAlchemy's `create_async_engine`.
+    url, connect_args: for SQLAlchemy's `create_engine`.
     redacted: the address for people and logs, with `***` for the password; `repr` and `str` return
     it.
     ignored: names of parameters that have no effect here.

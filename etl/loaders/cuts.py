@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from etl.core.stream import TableSpec
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import driver_of
 from etl.loaders.leases import Unit
 from etl.loaders.loader import Commit, CutRecord

@@ -358,7 +358,7 @@ class History:
             rows = [{**row, "complete": _coverage(row["complete"])} for row in found.mappings()]
             of_units: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
             for run in (await connection.execute(self._latest_of_units())).mappings():
-                of_units.setdefault((run["project_id"], run["stream"]), []).append(run)
+                of_units.setdefault((run["project_id"], run["stream"]), []).append(dict(run))
             drift = await drift_by_stream(connection, t)
         for row in rows:
             row["drift"] = drift.get((row["project_id"], row["stream"]), [])

@@ -30,11 +30,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
 from etl.core.stream import TAIL
 from etl.errors import CommitsLost, EtlError, LeaseHeld, LeaseLost
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import Database
 from etl.loaders.run_files import RunFile, RunFiles
 from etl.loaders.tables import Tables

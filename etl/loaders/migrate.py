@@ -12,10 +12,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateSchema
 
 from etl.errors import ConfigurationError
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import Database
 from etl.loaders.fresh import PATIENT, lock_migrations
 from etl.loaders.statements import quoted
