@@ -85,6 +85,8 @@ def main() -> NoReturn:
     except _UsageError as exc:
         sys.stderr.write(f"{_usage_line(exc)}\n")
         sys.exit(EXIT_USAGE)
+    # The interpreter collects garbage once more at its end; the memory is given back anyway.
+    gc.freeze()
     sys.exit(EXIT_PARTIAL if code == _INTERRUPTED else code or 0)
 
 
