@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import json
 import shutil
@@ -237,8 +236,10 @@ def print_json(document: Any) -> None:
 
 
 def _jsonable(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
+    from msgspec import Struct, structs
+
+    if isinstance(value, Struct):
+        return structs.asdict(value)
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

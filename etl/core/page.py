@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
+from msgspec.structs import replace
 
 from etl.core.drift import Drift
 from etl.core.place import Evidence, Place
@@ -30,8 +30,7 @@ class TypedRecord(Struct, gc=False):
     rows: list[tuple[str, Any, Row]]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """One response, and where reading goes on after it.
 
     records: as received, without those that may be cut; most are typed already.
@@ -84,8 +83,7 @@ class Page:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmation:
+class Confirmation(Struct, frozen=True):
     """What the source says about records that were asked for by their keys.
 
     page: the records that exist.
@@ -115,8 +113,7 @@ class Confirmation:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Struct, frozen=True):
     """A rejected record: named by `key`, with the reason and the record itself.
 
     named: False when the record's own key cannot be read, so that `key` is made from its content.
@@ -128,8 +125,7 @@ class Rejected:
     named: bool = True
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """What one transaction loads: rows by table, each key at most once, and rejects.
 
     origins[table][i] is the index in `records` of the record that row i came from.

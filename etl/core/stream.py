@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from msgspec import Raw
+from msgspec import Raw, Struct, field
 
 from etl.core.budget import CRUD
 from etl.core.drift import Drift
@@ -48,8 +48,7 @@ _JSON_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """One column, under the API's own name.
 
     volatile: changes by itself; stored with the next real change, and ignored by every comparison.
@@ -80,8 +79,7 @@ class Field:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Expiry:
+class Expiry(Struct, frozen=True):
     """How long the source keeps a row, by columns of its table.
 
     at: the column with the instant at which the row expires. If it is null, the row expires `days`
@@ -95,14 +93,12 @@ class Expiry:
     default_days: int
 
 
-@dataclass(frozen=True, slots=True)
-class TableSpec:
+class TableSpec(Struct, frozen=True, dict=True):
     """One table of the destination. Its primary key is `project_id`, then `key`.
 
     started: the column by which windows are cut; it has an index.
     ended: the column with the end of what a row describes; None if rows are instants.
     expiry: how long the source keeps a row; None if for ever.
-    columns: those of a row as a transformer makes it, in order.
     """
 
     name: str
@@ -112,12 +108,9 @@ class TableSpec:
     started: str | None = None
     ended: str | None = None
     expiry: Expiry | None = None
-    # Kept, because every row asks for them.
-    columns: tuple[str, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
-        object.__setattr__(self, "columns", (*names, "extra", "_repaired"))
         if len(set(names)) != len(names):
             raise ValueError(f"{self.name}: a field is declared twice")
         if missing := set(self.key) - set(names):
@@ -131,6 +124,11 @@ class TableSpec:
             raise ValueError(f"{self.name}: no such fields: {sorted(missing)}")
         if not self.about or not all(field.about for field in self.fields):
             raise ValueError(f"{self.name}: every table and field says what it is")
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a row as a transformer makes it, in order."""
+        return (*(field.name for field in self.fields), "extra", "_repaired")
 
 
 # The unit of a sync of a stream that is read in windows.
@@ -160,8 +158,7 @@ def key_text(values: Sequence[Any]) -> str:
     return json.dumps(list(values), ensure_ascii=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """The address of a list or of one record, below `/api/projects/:id/`; `{name}` is filled in.
 
     prefix: the only prefix under which it answers; None if every prefix works.
@@ -190,8 +187,7 @@ class Address:
         return self.path.format_map(quoted), params
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(Struct, frozen=True):
     """Which parents every sync asks about: those whose row in `table` has true in `column`.
 
     That row is the one whose columns equal the `fields` of the parent.
@@ -201,8 +197,7 @@ class Watched:
     column: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parents:
+class Parents(Struct, frozen=True):
     """The stored rows for which a resource is asked for, one request or list per row.
 
     fields: what each record is given: field name to column of `table`, in the order of its key.
@@ -231,8 +226,7 @@ def results_of(document: Any) -> list[Any] | None:
 Known = Mapping[str, "Kind | Known"]
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
+class Secrets(Struct, frozen=True):
     """What is secret in the records of a resource, and what may be kept unchanged.
 
     hide: returns a record without its secrets; safe to repeat.
@@ -254,8 +248,7 @@ class RecordReader(Protocol):
         """Return the record typed, or else decoded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(Struct, frozen=True):
     """One kind of record that the API offers, and the tables that these records fill.
 
     lists: the addresses to read; together they show every record.
@@ -309,8 +302,7 @@ class Resource:
         return key_text([row[spec.columns.index(name)] for name in spec.key])
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(Struct, frozen=True):
     """What is read together under one name: one resource, or several that build on each other.
 
     scope: the scope that the key needs.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from etl.core.stream import TAIL, Resource, TableSpec
 from etl.loaders.connection import AsyncConnection
@@ -130,8 +131,7 @@ class AbsentRecords:
         return [key for (key,) in found]
 
 
-@dataclass(frozen=True, slots=True)
-class AbsenceStatements:
+class AbsenceStatements(Struct, frozen=True):
     """The statements that find out which stored records are gone from the source.
 
     Parameters begin with $1 project_id, $2 stream and $3 unit.
@@ -305,8 +305,7 @@ def orphan_statements(resource: Resource, schema: str) -> list[str]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Expired:
+class Expired(Struct, frozen=True):
     """The statements about expired records: by their own expiry time, or by the source's rule.
 
     The rule applies only to records that were not seen: a server that names no expiry time may keep

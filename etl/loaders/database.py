@@ -11,10 +11,10 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import asyncpg
 import structlog
+from msgspec import Struct
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.util import greenlet_spawn
@@ -63,8 +63,7 @@ _WANTS_TLS = ("no encryption", "SSL off", "SSL required", "connection is insecur
 _HAS_NO_TLS = "rejected SSL upgrade"
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True):
     """Settings of every transaction, in seconds.
 
     idle_s: ends the transaction of a run that has stopped, so that its locks end before its lease.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct
 
 from etl.core.coverage import Span
 from etl.core.drift import Drift
@@ -14,8 +15,7 @@ from etl.core.place import Evidence
 from etl.loaders.leases import Lease
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(Struct, frozen=True):
     """What becomes true when a reading ends.
 
     complete: the stretches of time that are now known complete; empty if the reading could not
@@ -41,8 +41,7 @@ class CutRecord(NamedTuple):
     seen: str
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """Everything that one transaction writes besides the rows.
 
     observed_at: when the request of the last page was sent, by the database's clock.
@@ -78,8 +77,7 @@ class Commit:
     resolved: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """What a batch changed. `rejected` counts only records that were not rejected before.
 
     drift: how its records differ from the catalogue, as far as that was not known.
@@ -91,8 +89,7 @@ class Loaded:
     drift: Sequence[Drift] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ExpiryQuery:
+class ExpiryQuery(Struct, frozen=True):
     """Which records have expired: those past their time that the unit's reading did not show.
 
     A record that the reading showed after its time is alive.
@@ -113,8 +110,7 @@ class ExpiryQuery:
     recalls: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UnseenCounts:
+class UnseenCounts(Struct, frozen=True):
     """How many stored records the unit's reading did not show.
 
     suspects: their number.
@@ -130,8 +126,7 @@ class UnseenCounts:
     lost: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ExpiringCounts:
+class ExpiringCounts(Struct, frozen=True):
     """How many records are past their time and not marked, and how many are not gone.
 
     sample: keys of some of the former.

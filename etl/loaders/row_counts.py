@@ -6,9 +6,9 @@ A count reads the whole table. Neither a sync without news nor a page may cost s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, Table, select, text
 
 from etl.loaders.connection import AsyncConnection
@@ -17,8 +17,7 @@ from etl.loaders.connection import AsyncConnection
 COUNTED_ROWS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Struct, frozen=True):
     """How many rows of a project a table holds, without deleted ones; or an estimate of it."""
 
     rows: int

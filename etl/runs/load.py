@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import structlog
+from msgspec import structs
 
 from etl.core.forecast import Forecast
 from etl.core.page import Batch, Page
@@ -98,7 +98,7 @@ class Work(ABC):
         batches = [self._resource.transform(page) for page in pages]
         seen = [self._note(page, batch) for page, batch in zip(pages, batches, strict=True)]
         evidence = [
-            dataclasses.replace(page.evidence, keys=[*keys, *existing])
+            structs.replace(page.evidence, keys=[*keys, *existing])
             for page, keys in zip(pages, seen, strict=True)
             if page.evidence is not None
         ]

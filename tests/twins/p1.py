@@ -52,7 +52,7 @@ TWINS = [
         promise="P1",
         file="etl/runs/prefetch.py",
         find="                page = self._pages.popleft()\n",
-        replace="                from dataclasses import replace\n\n"
+        replace="                from msgspec.structs import replace\n\n"
         "                ahead = self._pages[-1].place\n"
         "                page = replace(self._pages.popleft(), place=ahead)\n",
         caught_by=_CRASH + "test_pages_that_were_fetched_and_not_loaded_are_read_again",

@@ -172,7 +172,7 @@ TWINS = [
             from etl.core.coverage import Span
 
             closing = Closing([Span.parse(self.lease.unit.name)], None, None, {})
-            commit = dataclasses.replace(commit, closing=closing)
+            commit = structs.replace(commit, closing=closing)
         loaded = await self._loader.load(self.lease, batch, commit)
 """,
         caught_by=_BACKFILL
