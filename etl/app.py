@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from etl.core.guard import Guard
 from etl.core.lookback import parse_duration
@@ -57,8 +58,7 @@ Watch = Callable[[int, str], Progress]
 Look = Callable[[], Awaitable["StatusReport"]]
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Struct, frozen=True):
     """The open database of one deployment. queue: the address of the queue, without a pooler."""
 
     database: Database
@@ -255,8 +255,7 @@ async def open_client(
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(Struct, frozen=True):
     """What a user accepts in one sync that would else be withheld or refused.
 
     deletions: names of streams of which more may vanish at once than the guard allows.

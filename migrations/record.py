@@ -35,9 +35,7 @@ async def record(database: Database, revision: str) -> str:
         if _CHANGES.match(statement):
             heard.append(statement.strip().rstrip(";"))
 
-    event.listen(
-        database.engine.sync_engine, "before_cursor_execute", lambda *given: hear(given[2])
-    )
+    event.listen(database.engine, "before_cursor_execute", lambda *given: hear(given[2]))
     await migrate(database, _SCHEMA, revision)
     # What runs the script makes the schemas and the table of the version.
     others = r"CREATE SCHEMA|CREATE TABLE \S+alembic"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -77,6 +78,8 @@ app.add_typer(rejects, name="rejects")
 def main() -> NoReturn:
     """Run the command line and exit with one of the exit codes of `etl.errors`."""
     gc.disable()  # imports leave no garbage; `run_loop` enables it again
+    # Pydantic would look for plugins in every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A character that the terminal cannot show must not end the output.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -85,6 +88,8 @@ def main() -> NoReturn:
     except _UsageError as exc:
         sys.stderr.write(f"{_usage_line(exc)}\n")
         sys.exit(EXIT_USAGE)
+    # The interpreter collects garbage once more at its end; the memory is given back anyway.
+    gc.freeze()
     sys.exit(EXIT_PARTIAL if code == _INTERRUPTED else code or 0)
 
 

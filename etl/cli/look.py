@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,6 +55,8 @@ def status(
         return
     found = run_with_settings(wiring.status, config, {}, debug)
     if as_json:
+        from msgspec.structs import asdict
+
         queue = [{"project_id": number, **asdict(jobs)} for number, jobs in found.queue.items()]
         print_json({"streams": [_status_json(row) for row in found.streams], "queue": queue})
     else:

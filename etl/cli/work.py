@@ -24,6 +24,7 @@ from etl.cli.shared import (
     read_past,
     run_with_settings,
     until_stopped,
+    without_certificates,
     without_rich,
 )
 from etl.errors import exit_code_of
@@ -65,7 +66,7 @@ def sync(
 
     Example: posthog-etl sync session_recordings --json
     """
-    with without_rich():
+    with without_rich(), without_certificates():
         from etl import app as wiring
     from etl.console import progress_display, show_reports
 

@@ -9,8 +9,9 @@ that share one database are counted together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 RECORDINGS_LIST = "recordings_list"
 CLICKHOUSE = "clickhouse"
@@ -21,8 +22,7 @@ CRUD = "crud"
 SLACK = timedelta(milliseconds=250)
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """At most `requests` within any `window_s` seconds."""
 
     requests: int

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+
+from msgspec import Struct
 
 # Clocks that differ by no more than this agree.
 TOLERANCE = timedelta(minutes=5)
@@ -14,8 +15,7 @@ TOLERANCE = timedelta(minutes=5)
 _AROUND = timedelta(days=3)
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
+class Clocks(Struct, frozen=True):
     """The three clocks, read at one instant.
 
     process: the clock of the machine this process runs on.
@@ -59,8 +59,7 @@ class Clocks:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PastRun:
+class PastRun(Struct, frozen=True):
     """A past run of a stream's sync. `records_read` is a count."""
 
     started_at: datetime

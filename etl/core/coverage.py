@@ -6,9 +6,10 @@ at once, both results are kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
+
+from msgspec import Struct
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -29,8 +30,7 @@ class Span(NamedTuple):
         return cls(since, until)
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
+class Coverage(Struct, frozen=True):
     """Complete spans, the earliest first. They neither overlap nor touch."""
 
     spans: tuple[Span, ...] = ()

@@ -8,9 +8,11 @@ server's `count` with the expected one: the last count, changed by what is new o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 # The whole list is read at least once a day; at most every six hours if the count does not fit.
 EVERYTHING_EVERY = timedelta(days=1)
@@ -19,8 +21,7 @@ LOOK_AGAIN_AFTER = timedelta(hours=6)
 EXPIRY_TOLERANCE = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """How a stream has changed since a reading, in records.
 
     new: stored or rejected since.
@@ -33,8 +34,7 @@ class Change:
     expiring: int
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """What the last reading of a list counted.
 
     rows: the server's count.
@@ -94,8 +94,7 @@ class Counted:
         return replace(self, unaccounted=unaccounted)
 
 
-@dataclass(frozen=True, slots=True)
-class Lacking:
+class Lacking(Struct, frozen=True):
     """How many rows fewer than its count a list shows, and in how many runs in a row."""
 
     rows: int

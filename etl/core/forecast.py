@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
+
+from msgspec import Struct
 
 from etl.core.budget import SLACK, Limits
 from etl.core.walk import ONE_ANSWER_ROWS, OVERLAP_ROWS
@@ -15,8 +16,7 @@ from etl.core.walk import ONE_ANSWER_ROWS, OVERLAP_ROWS
 ROWS_BELOW = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(Struct, frozen=True):
     """How many requests are expected. Not `exact`: a lower bound, as rows are not counted yet."""
 
     requests: int

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(Struct, frozen=True):
     """Trips when more than `share` of a stream and more than `rows` rows vanish at once.
 
     `rows` is for small projects, in which a few deletions are a large share.

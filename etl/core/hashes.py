@@ -8,9 +8,11 @@ written one of them since (A -> B -> A).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from etl.core.page import HashedRecord, Page
 
@@ -26,8 +28,7 @@ class Seen(NamedTuple):
 Rows = Mapping[str, Mapping[Any, Seen]]
 
 
-@dataclass(frozen=True, slots=True)
-class Unchanged:
+class Unchanged(Struct, frozen=True):
     """Records that need no writing, a count; and the rows that become of them."""
 
     records: int

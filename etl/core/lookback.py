@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+
+from msgspec import Struct
 
 from etl.core.clocks import TOLERANCE
 
@@ -22,16 +23,14 @@ _GRADE = re.compile(r"([0-9]{1,6})([mhdw])(?:\s+every\s+([0-9]{1,6})([mhdw]))?")
 _LONGEST = timedelta(days=3650)
 
 
-@dataclass(frozen=True, slots=True)
-class Grade:
+class Grade(Struct, frozen=True):
     """Recordings up to `age` are read again when `every` has passed; zero means at every sync."""
 
     age: timedelta
     every: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Lookback:
+class Lookback(Struct, frozen=True):
     """Grades by rising age. The first one is due at every sync."""
 
     grades: tuple[Grade, ...]

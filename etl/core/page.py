@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
+from msgspec.structs import replace
 
 from etl.core.drift import Drift
 from etl.core.place import Evidence, Place
@@ -58,8 +58,7 @@ class RecordReader(Protocol):
         """Return the record typed, or else decoded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """One response, and where reading goes on after it.
 
     records: as received, without those that may be cut; most are hashed already.
@@ -112,8 +111,7 @@ class Page:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmation:
+class Confirmation(Struct, frozen=True):
     """What the source says about records that were asked for by their keys.
 
     page: the records that exist.
@@ -143,8 +141,7 @@ class Confirmation:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Struct, frozen=True):
     """A rejected record: named by `key`, with the reason and the record itself.
 
     named: False when the record's own key cannot be read, so that `key` is made from its content.
@@ -156,8 +153,7 @@ class Rejected:
     named: bool = True
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """What one transaction loads: rows by table, each key at most once, and rejects.
 
     origins[table][i] is the index in `records` of the record that row i came from.

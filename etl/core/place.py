@@ -6,7 +6,6 @@ Another process goes on from it. Each step of a reading makes a new place; none 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Annotated, Any, Self
@@ -30,8 +29,7 @@ _TICK = timedelta(microseconds=1)
 _FAR = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """What a page says about records that are not on it.
 
     keys: the records that are loaded. One that is stored in the window and now starts outside it is

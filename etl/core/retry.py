@@ -5,13 +5,12 @@ This is the only place that decides so. Attempts and waits are both limited.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from etl.errors import SourceError, SourceUnavailable, Throttled
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """Limits of retrying.
 
     attempts: how often one request is sent when the server fails.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
 
 from etl.core.coverage import Coverage, Span
 
@@ -20,8 +21,7 @@ DIED = "The process ended without a word; the next run goes on"
 _WORST_FIRST = (FAILED, PARTIAL, PAUSED)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """A unit whose latest run failed or was partial. `retry`: the command that reads it again."""
 
     unit: str

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
+
+from msgspec import Struct, field
 
 from etl.core.budget import CRUD
 from etl.core.page import Batch, Page, RecordReader, Row
@@ -45,8 +47,7 @@ _JSON_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """One column, under the API's own name.
 
     volatile: changes by itself; stored with the next real change, and ignored by every comparison.
@@ -77,8 +78,7 @@ class Field:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Expiry:
+class Expiry(Struct, frozen=True):
     """How long the source keeps a row, by columns of its table.
 
     at: the column with the instant at which the row expires. If it is null, the row expires `days`
@@ -92,8 +92,7 @@ class Expiry:
     default_days: int
 
 
-@dataclass(frozen=True, slots=True)
-class TableSpec:
+class TableSpec(Struct, frozen=True, dict=True):
     """One table of the destination. Its primary key is `project_id`, then `key`.
 
     started: the column by which windows are cut; it has an index.
@@ -101,7 +100,6 @@ class TableSpec:
     expiry: how long the source keeps a row; None if for ever.
     hashed: whether the column `_hash` holds a hash of what became of a row, so that a record that
     did not change is recognised without being typed.
-    columns: those of a row as a transformer makes it, in order.
     """
 
     name: str
@@ -112,12 +110,9 @@ class TableSpec:
     ended: str | None = None
     expiry: Expiry | None = None
     hashed: bool = False
-    # Kept, because every row asks for them.
-    columns: tuple[str, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
-        object.__setattr__(self, "columns", (*names, "extra", "_repaired"))
         if len(set(names)) != len(names):
             raise ValueError(f"{self.name}: a field is declared twice")
         if missing := set(self.key) - set(names):
@@ -131,6 +126,11 @@ class TableSpec:
             raise ValueError(f"{self.name}: no such fields: {sorted(missing)}")
         if not self.about or not all(field.about for field in self.fields):
             raise ValueError(f"{self.name}: every table and field says what it is")
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a row as a transformer makes it, in order."""
+        return (*(field.name for field in self.fields), "extra", "_repaired")
 
 
 # The unit of a sync of a stream that is read in windows.
@@ -160,8 +160,7 @@ def key_text(values: Sequence[Any]) -> str:
     return json.dumps(list(values), ensure_ascii=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """The address of a list or of one record, below `/api/projects/:id/`; `{name}` is filled in.
 
     prefix: the only prefix under which it answers; None if every prefix works.
@@ -190,8 +189,7 @@ class Address:
         return self.path.format_map(quoted), params
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(Struct, frozen=True):
     """Which parents every sync asks about: those whose row in `table` has true in `column`.
 
     That row is the one whose columns equal the `fields` of the parent.
@@ -201,8 +199,7 @@ class Watched:
     column: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parents:
+class Parents(Struct, frozen=True):
     """The stored rows for which a resource is asked for, one request or list per row.
 
     fields: what each record is given: field name to column of `table`, in the order of its key.
@@ -231,8 +228,7 @@ def results_of(document: Any) -> list[Any] | None:
 Known = Mapping[str, "Kind | Known"]
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
+class Secrets(Struct, frozen=True):
     """What is secret in the records of a resource, and what may be kept unchanged.
 
     hide: returns a record without its secrets; safe to repeat.
@@ -243,8 +239,7 @@ class Secrets:
     known: Known
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(Struct, frozen=True):
     """One kind of record that the API offers, and the tables that these records fill.
 
     lists: the addresses to read; together they show every record.
@@ -298,8 +293,7 @@ class Resource:
         return key_text([row[spec.columns.index(name)] for name in spec.key])
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(Struct, frozen=True):
     """What is read together under one name: one resource, or several that build on each other.
 
     scope: the scope that the key needs.

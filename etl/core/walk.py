@@ -28,13 +28,12 @@ A walk is pure and serialisable: `position` is committed with the rows read so f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from itertools import chain, groupby, repeat
 from operator import itemgetter
 from typing import Any
 
-from msgspec import convert, to_builtins
+from msgspec import Struct, convert, field, to_builtins
 
 from etl.core.distinct import DistinctKeys, key_digest
 from etl.errors import ListingBroken
@@ -49,8 +48,7 @@ ONE_ANSWER_ROWS = 4_000
 MOST_TIES = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """What the next request asks for. At most one of `after` and `offset` is set."""
 
     limit: int
@@ -58,8 +56,7 @@ class Ask:
     offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """What an answer says about the list.
 
     keys: one per row, in order.
@@ -82,8 +79,7 @@ class Listing:
     order: Sequence[Any] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """What an answer means.
 
     Every row of every answer is to be loaded, also rows of the overlap: a server without a
@@ -99,8 +95,7 @@ class Step:
     unaccounted: int | None = None
 
 
-@dataclass(slots=True)
-class CycleDetector:
+class CycleDetector(Struct):
     """Brent's algorithm: detects that a sequence repeats, in constant memory."""
 
     tortoise: str = ""
@@ -117,8 +112,7 @@ class CycleDetector:
         return False
 
 
-@dataclass(slots=True)
-class CursorWalk:
+class CursorWalk(Struct):
     """Walk by the server's cursor, sent as `after` and never together with an offset.
 
     witnesses: the first keys of the list. A server that silently restarts at page one shows them
@@ -169,8 +163,7 @@ class CursorWalk:
             raise ListingBroken("The server lost our place and began the list again")
 
 
-@dataclass(frozen=True, slots=True)
-class PassEnd:
+class PassEnd(Struct, frozen=True):
     """What the pass before found.
 
     digest: a sum over the settled rows that does not depend on their order.
@@ -185,8 +178,7 @@ class PassEnd:
     left: bool
 
 
-@dataclass(slots=True)
-class OffsetWalk:
+class OffsetWalk(Struct):
     """Walk by limit and offset, in overlapping pages. The module says when a pass is enough.
 
     accepted: how many rows the server always counts and does not list.
@@ -542,7 +534,7 @@ _FIRST_PAGES = (0.75, 0.4, 0.5, 0.25, 0.6)
 
 
 def _kept(kind: type[CursorWalk | OffsetWalk]) -> list[str]:
-    return [each.name for each in fields(kind) if each.name not in _NOT_KEPT]
+    return [name for name in kind.__struct_fields__ if name not in _NOT_KEPT]
 
 
 def resume_walk(position: Mapping[str, Any]) -> CursorWalk | OffsetWalk:

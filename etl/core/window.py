@@ -22,8 +22,9 @@ window took 300; this reading takes 94, as many as one window of thirty days.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from etl.core.coverage import Coverage, Span
 
@@ -38,8 +39,7 @@ LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """Half-open [since, until), both aware and in UTC. If until is None, it ends at now.
 
     also_since: the reading goes on to older windows, down to this instant. Recordings from there

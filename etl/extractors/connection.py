@@ -6,6 +6,7 @@ cure is not retried.
 
 from __future__ import annotations
 
+import functools
 import os
 import ssl
 from pathlib import Path
@@ -65,17 +66,20 @@ def open_session(
             "User-Agent": f"posthog-etl/{__version__}",
         },
         timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S),
-        connector=aiohttp.TCPConnector(ssl=_trust(ca_file)),
+        connector=aiohttp.TCPConnector(ssl=_trust(host, ca_file)),
         cookie_jar=aiohttp.DummyCookieJar(),
         proxy=proxy,
         proxy_auth=proxy_auth,
     )
 
 
-def _trust(ca_file: Path | None) -> ssl.SSLContext | bool:
-    """Return what certificates are verified with; True: aiohttp's own context, made already."""
+def _trust(host: str, ca_file: Path | None) -> ssl.SSLContext | bool:
+    """Return what certificates are verified with; True if there is no TLS.
+
+    Never aiohttp's own context: a sync imports aiohttp without certificates.
+    """
     if ca_file is None:
-        return True
+        return _system_context() if host.startswith("https:") else True
     context = ssl.create_default_context()
     try:
         context.load_verify_locations(ca_file)
@@ -84,6 +88,12 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext | bool:
             f"POSTHOG_ETL_CA_FILE {ca_file} holds no certificates: {exc}"
         ) from exc
     return context
+
+
+@functools.cache
+def _system_context() -> ssl.SSLContext:
+    """Return the context with the system's certificates. Reading them takes 40 ms."""
+    return ssl.create_default_context()
 
 
 def connection_error(exc: Exception, address: URL) -> SourceError:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import structlog
+from msgspec import Struct
 
 from etl.core.page import Page, Record
 from etl.core.place import Place
@@ -28,8 +28,7 @@ Walk = CursorWalk | OffsetWalk
 P = TypeVar("P", bound=Place)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """How to ask for a page of a list, and how to read the answer. paged: it comes in pages."""
 
     request: Callable[[Ask], Request]
@@ -37,8 +36,7 @@ class Question:
     paged: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Answered(Generic[P]):
+class Answered(Struct, Generic[P], frozen=True):
     """An answer, and the place and the walk at which it was asked for."""
 
     place: P
@@ -65,8 +63,7 @@ class Answered(Generic[P]):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Taken(Generic[P]):
+class Taken(Struct, Generic[P], frozen=True):
     """A page, the place that it carries, the walk after it. last: the list is at its end."""
 
     page: Page

@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from etl.core.budget import CRUD
 from etl.core.document import decode, decode_list
@@ -69,8 +68,7 @@ LONGEST_IDS_BYTES = 6_000
 GROUPS_CURSOR = "cursor"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A GET: the path below the host with its last slash, parameters, budget classes."""
 
     path: str
@@ -78,8 +76,7 @@ class Request:
     budget_classes: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """An answer of status 200, not decoded, and when its request was sent.
 
     source_at: the time on which the clocks agreed when it arrived; None if no two agreed.
@@ -90,8 +87,7 @@ class Answer:
     source_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class RecordList:
+class RecordList(Struct, frozen=True):
     """A list answer: its records, and what it says about the list.
 
     by_cursor: whether it has the form of real servers (has_next), not the documented one.

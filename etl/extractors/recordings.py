@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ from hashlib import blake2b
 from typing import Any
 
 import structlog
-from msgspec import Raw
+from msgspec import Raw, structs
 from msgspec.structs import replace
 
 from etl.core.clocks import TOLERANCE
@@ -189,7 +188,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         """
         found = await confirm_singly(self._client, self._one, keys, witnesses, believed=believed)
         evidence = Evidence(self._keys(found.page.records))
-        return dataclasses.replace(found, page=dataclasses.replace(found.page, evidence=evidence))
+        return structs.replace(found, page=structs.replace(found.page, evidence=evidence))
 
     def _one(self, key: str) -> Request | None:
         """Return the request for one record; None if its key would lead to another address."""
@@ -247,7 +246,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
             _log.warning("clock.skewed", seconds=round(skew.total_seconds()))
             place = replace(place, asked=self._dates(place.part, clocks.latest))
             return await self._ask(place, None)
-        return dataclasses.replace(answered, place=place)
+        return structs.replace(answered, place=place)
 
     def _dates(self, window: Window, now: datetime) -> Span:
         """Return the dates to send; all there are if they are known to be ignored.
@@ -350,7 +349,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         )
         if not answered.ask.offset and answered.ask.after is None:
             # It was the first page, a longer one this time.
-            return self._take(dataclasses.replace(answered, place=place, walk=None))
+            return self._take(structs.replace(answered, place=place, walk=None))
         records, count = answered.listed.records, answered.listed.count
         known = {"forecast_records": count, "evidence": Evidence(keys), "drift": self._drift}
         page = answered.page(place, records, **known)

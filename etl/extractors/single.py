@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from msgspec import Struct, field
 
 from etl.core.page import Confirmation, Page, Record
 from etl.core.place import Evidence
@@ -31,8 +31,7 @@ _log = structlog.get_logger(__name__)
 FAILURES_IN_A_ROW = 3
 
 
-@dataclass(slots=True)
-class Singles:
+class Singles(Struct):
     """The answers: of the records that are there, and the keys of the others.
 
     gone: PostHog says that there is no such record. hidden: the key's owner may not see it, or no

@@ -7,7 +7,6 @@ groups of each type).
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import structlog
+from msgspec import structs
 from msgspec.structs import replace
 
 from etl.core.page import Page, Record
@@ -277,7 +277,7 @@ class SnapshotReader(ListReader[SnapshotPlace]):
 def _together(one: Page, other: Page) -> Page:
     """Return both pages as one: observed when the first was, with the place of the second."""
     unjudged = [owner for page in (one, other) if page.evidence for owner in page.evidence.unjudged]
-    return dataclasses.replace(
+    return structs.replace(
         other,
         records=[*one.records, *other.records],
         dirty=one.dirty or other.dirty,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from msgspec import Struct
 
 from etl.core.stream import TAIL, Resource, TableSpec
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import count_of, driver_of, text_array
 from etl.loaders.leases import Unit
 from etl.loaders.loader import Commit, ExpiringCounts, ExpiryQuery, UnseenCounts
@@ -131,8 +131,7 @@ class AbsentRecords:
         return [key for (key,) in found]
 
 
-@dataclass(frozen=True, slots=True)
-class AbsenceStatements:
+class AbsenceStatements(Struct, frozen=True):
     """The statements that find out which stored records are gone from the source.
 
     Parameters begin with $1 project_id, $2 stream and $3 unit.
@@ -306,8 +305,7 @@ def orphan_statements(resource: Resource, schema: str) -> list[str]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Expired:
+class Expired(Struct, frozen=True):
     """The statements about expired records: by their own expiry time, or by the source's rule.
 
     The rule applies only to records that were not seen: a server that names no expiry time may keep

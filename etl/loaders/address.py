@@ -12,11 +12,12 @@ import os
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote, urlencode
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import URL
 
 from etl.errors import ConfigurationError
@@ -75,11 +76,10 @@ _READ_BY_ASYNCPG = (
 _SESSION_ATTRIBUTES = ("primary", "standby", "read-write", "read-only", "prefer-standby")
 
 
-@dataclass(frozen=True, repr=False)
-class DatabaseAddress:
+class DatabaseAddress(Struct, frozen=True):
     """Where the destination is.
 
-    url, connect_args: for SQLAlchemy's `create_async_engine`.
+    url, connect_args: for SQLAlchemy's `create_engine`.
     redacted: the address for people and logs, with `***` for the password; `repr` and `str` return
     it.
     ignored: names of parameters that have no effect here.

@@ -8,11 +8,11 @@ not reach as far. This is checked on the staged rows before any of them is writt
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from msgspec import Struct
 
 from etl.core.stream import TableSpec
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import driver_of
 from etl.loaders.leases import Unit
 from etl.loaders.loader import Commit, CutRecord
@@ -54,8 +54,7 @@ class CutRecords:
         return [CutRecord(key, seen) for key, seen in found]
 
 
-@dataclass(frozen=True, slots=True)
-class CutStatements:
+class CutStatements(Struct, frozen=True):
     """The statements about cut records. Parameters begin with $1 project_id, $2 stream.
 
     withhold: $3 and $4: the dates asked for.

@@ -11,13 +11,13 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import asyncpg
 import structlog
-from sqlalchemy import NullPool, text
+from msgspec import Struct
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from etl.errors import (
     DestinationError,
@@ -26,6 +26,7 @@ from etl.errors import (
     RowsRefused,
 )
 from etl.loaders.address import DatabaseAddress
+from etl.loaders.connection import AsyncConnection, transaction_of
 
 _log = structlog.get_logger(__name__)
 
@@ -62,8 +63,7 @@ _WANTS_TLS = ("no encryption", "SSL off", "SSL required", "connection is insecur
 _HAS_NO_TLS = "rejected SSL upgrade"
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True):
     """Settings of every transaction, in seconds.
 
     idle_s: ends the transaction of a run that has stopped, so that its locks end before its lease.
@@ -90,7 +90,7 @@ class Database:
             if connection_per_transaction
             else {"pool_size": 4, "max_overflow": 8}
         )
-        self.engine: AsyncEngine = create_async_engine(
+        self.engine = create_engine(
             address.url,
             connect_args={"timeout": CONNECT_TIMEOUT_S, **address.connect_args},
             **pool,
@@ -121,7 +121,7 @@ class Database:
             **(settings or {}),
         }
         with translated():
-            async with self.engine.begin() as connection:
+            async with transaction_of(self.engine) as connection:
                 await connection.execute(_set_local(local))
                 yield connection
 
@@ -139,7 +139,7 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections. Safe to repeat."""
-        await self.engine.dispose()
+        await greenlet_spawn(self.engine.dispose)
 
 
 class Attempt:

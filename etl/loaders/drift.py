@@ -8,9 +8,9 @@ from typing import Any
 import structlog
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from etl.core.drift import Drift, news
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.tables import Tables
 from etl.streams import TABLE_SPECS
 

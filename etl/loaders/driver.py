@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from etl.loaders.connection import AsyncConnection
 
 
 async def driver_of(connection: AsyncConnection) -> Any:
     """Return the asyncpg connection. A first statement must have opened the transaction."""
-    return (await connection.get_raw_connection()).driver_connection
+    return connection.driver()
 
 
 def count_of(tag: str) -> int:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import Database
 from etl.loaders.driver import driver_of
 from etl.loaders.queue import queue_script

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import Struct, field
 from sqlalchemy import (
     ColumnElement,
     FromClause,
@@ -41,8 +41,7 @@ _UNIT = ("project_id", "stream", "unit")
 OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num has it
 
 
-@dataclass(frozen=True, slots=True)
-class Watermark:
+class Watermark(Struct, frozen=True):
     """How far a stream is known complete, and how its server was found to behave.
 
     tail_until: where the next sync goes on.
@@ -55,8 +54,7 @@ class Watermark:
     traits: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredReject:
+class StoredReject(Struct, frozen=True):
     """A rejected record, and when it was observed."""
 
     key: str
@@ -64,8 +62,7 @@ class StoredReject:
     observed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnd:
+class RunEnd(Struct, frozen=True):
     """How a run ended, as its row keeps it.
 
     requests, bytes_read: since the last commit.
@@ -358,7 +355,7 @@ class History:
             rows = [{**row, "complete": _coverage(row["complete"])} for row in found.mappings()]
             of_units: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
             for run in (await connection.execute(self._latest_of_units())).mappings():
-                of_units.setdefault((run["project_id"], run["stream"]), []).append(run)
+                of_units.setdefault((run["project_id"], run["stream"]), []).append(dict(run))
             drift = await drift_by_stream(connection, t)
         for row in rows:
             row["drift"] = drift.get((row["project_id"], row["stream"]), [])

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import structlog
+from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -30,11 +30,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
 from etl.core.stream import TAIL
 from etl.errors import CommitsLost, EtlError, LeaseHeld, LeaseLost
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import Database
 from etl.loaders.run_files import RunFile, RunFiles
 from etl.loaders.tables import Tables
@@ -42,8 +42,7 @@ from etl.loaders.tables import Tables
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """project x stream x window: what is leased, checkpointed and reported."""
 
     project_id: int
@@ -60,8 +59,7 @@ class Unit:
         return and_(*(table.c[name] == value for name, value in self.key.items()))
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(Struct):
     """A unit held by a run: `fence` to commit under, `batch` the number of the last one committed.
 
     position is where an unfinished reading goes on, None when there is none.

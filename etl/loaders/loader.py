@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+from msgspec import Struct
+
 from etl.core.coverage import Span
 from etl.core.drift import Drift
 from etl.core.hashes import NONE_UNCHANGED, Rows, Unchanged
@@ -16,8 +18,7 @@ from etl.core.place import Evidence
 from etl.loaders.leases import Lease
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(Struct, frozen=True):
     """What becomes true when a reading ends.
 
     complete: the stretches of time that are now known complete; empty if the reading could not
@@ -43,8 +44,7 @@ class CutRecord(NamedTuple):
     seen: str
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """Everything that one transaction writes besides the rows.
 
     observed_at: when the request of the last page was sent, by the database's clock.
@@ -85,6 +85,7 @@ class Commit:
     after: Task[bool] | None = None
 
 
+# A dataclass, because only what it changed is compared.
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What a batch changed. `rejected` counts only records that were not rejected before.
@@ -103,8 +104,7 @@ class Loaded:
     all_new: bool = field(default=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ExpiryQuery:
+class ExpiryQuery(Struct, frozen=True):
     """Which records have expired: those past their time that the unit's reading did not show.
 
     A record that the reading showed after its time is alive.
@@ -125,8 +125,7 @@ class ExpiryQuery:
     recalls: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UnseenCounts:
+class UnseenCounts(Struct, frozen=True):
     """How many stored records the unit's reading did not show.
 
     suspects: their number.
@@ -142,8 +141,7 @@ class UnseenCounts:
     lost: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ExpiringCounts:
+class ExpiringCounts(Struct, frozen=True):
     """How many records are past their time and not marked, and how many are not gone.
 
     sample: keys of some of the former.

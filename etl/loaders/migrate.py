@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from alembic import command
@@ -11,11 +10,12 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from msgspec import Struct
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateSchema
 
 from etl.errors import ConfigurationError
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import Database
 from etl.loaders.fresh import PATIENT, lock_migrations
 from etl.loaders.statements import quoted
@@ -41,8 +41,7 @@ def schemas(context: MigrationContext) -> tuple[str, str]:
     return tables.schema, tables.bookkeeping
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(Struct, frozen=True):
     """What a downgrade destroys, as counts: rows by table, values by column."""
 
     before: str

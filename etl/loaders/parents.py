@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     FromClause,
@@ -34,8 +34,7 @@ from etl.streams import TABLE_SPECS
 Parent = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class RotationState:
+class RotationState(Struct, frozen=True):
     """The state of a rotation, in resources.
 
     due: those that are to be checked now.

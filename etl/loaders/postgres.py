@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import func, null, select, text, update
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from etl.core.coverage import Span
 from etl.core.hashes import Rows, Unchanged
@@ -18,6 +17,7 @@ from etl.core.page import Batch, Rejected
 from etl.core.stream import Resource, TableSpec
 from etl.errors import LeaseLost, RowsRefused
 from etl.loaders.absence import AbsentRecords, orphan_statements
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.cuts import CutRecords
 from etl.loaders.database import Database, translated
 from etl.loaders.drift import DriftTable, log_drift

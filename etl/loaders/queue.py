@@ -12,12 +12,12 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 import orjson
+from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
@@ -55,16 +55,14 @@ QUEUE_TABLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(Struct, frozen=True):
     """A job to be put on the queue: the same `key` is never there twice at once."""
 
     key: str
     document: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class TakenJob:
+class TakenJob(Struct, frozen=True):
     """A job that this worker has. attempts: how often it was put back."""
 
     id: int
@@ -73,8 +71,7 @@ class TakenJob:
     created: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Jobs:
+class Jobs(Struct, frozen=True):
     """How many jobs of a project are on the queue.
 
     due: a worker could take them now. later: they wait for the request budget, or for their next

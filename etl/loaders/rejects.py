@@ -10,10 +10,10 @@ from typing import Any
 import structlog
 from sqlalchemy import ARRAY, Text, any_, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from etl.core.page import Rejected
 from etl.errors import RowsRefused
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import translated
 from etl.loaders.tables import Tables
 

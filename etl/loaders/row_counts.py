@@ -6,17 +6,18 @@ A count reads the whole table. Neither a sync without news nor a page may cost s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Table, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Connection, Table, select, text
+
+from etl.loaders.connection import AsyncConnection
 
 # The rows of a larger table are estimated.
 COUNTED_ROWS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Struct, frozen=True):
     """How many rows of a project a table holds, without deleted ones; or an estimate of it."""
 
     rows: int
@@ -44,6 +45,10 @@ async def estimate(
     # Not `alive`: the server has no statistics of that expression.
     marks = [table.c[name] for name in ("_deleted_at", "_expired_at") if name in table.c]
     query = select(table.c.project_id).where(*own, *(mark.is_(None) for mark in marks))
-    compiled = query.compile(connection.sync_connection, compile_kwargs={"literal_binds": True})
-    plan = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}")
-    return Count(int(plan.scalar_one()[0]["Plan"]["Plan Rows"]), exact=False)
+
+    def explain(core: Connection) -> Any:
+        compiled = query.compile(core, compile_kwargs={"literal_binds": True})
+        return core.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}").scalar_one()
+
+    plan = await connection.run_sync(explain)
+    return Count(int(plan[0]["Plan"]["Plan Rows"]), exact=False)

@@ -11,8 +11,9 @@ import contextlib
 import os
 import stat
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 try:
     import fcntl
@@ -24,8 +25,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _ABANDONED_S = 86_400.0
 
 
-@dataclass(slots=True)
-class RunFile:
+class RunFile(Struct):
     """A file that this process has locked."""
 
     path: Path

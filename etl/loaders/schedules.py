@@ -5,10 +5,10 @@ The ticks are given by the caller; all other times are the database's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -19,8 +19,7 @@ from etl.loaders.tables import Tables
 WRONG_CLOCK = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(Struct, frozen=True):
     """The state of a schedule's latest tick.
 
     held_for_s: for how many seconds its holder may still be silent; None if no process works on it.

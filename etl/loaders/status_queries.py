@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import (
     Label,
     and_,
@@ -28,8 +28,7 @@ _BACKFILL_RUNS = 2_000
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Struct, frozen=True):
     """Which part of a table belongs to a stream. `projects`: the projects that have run it."""
 
     stream: str

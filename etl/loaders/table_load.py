@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from etl.core.page import Row
 from etl.errors import RowsRefused
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import translated
 from etl.loaders.driver import driver_of
 from etl.loaders.loader import Commit

@@ -7,8 +7,7 @@ version. So one database can hold several deployments.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -108,51 +107,61 @@ def _expiry(spec: TableSpec) -> Iterable[SchemaItem]:
     )
 
 
-@dataclass(frozen=True, slots=True)
+class _DataTables(dict[str, Table]):
+    """The data tables by name. Each is made when it is first asked for."""
+
+    def __init__(self, metadata: MetaData, schema: str) -> None:
+        super().__init__()
+        self._metadata = metadata
+        self._schema = schema
+
+    def __missing__(self, name: str) -> Table:
+        table = self[name] = data_table(TABLE_SPECS[name], self._metadata, self._schema)
+        return table
+
+
 class Tables:
-    """All tables of one deployment, whose data schema is `schema`."""
+    """All tables of one deployment, whose data schema is `schema`.
 
-    schema: str
-    metadata: MetaData = field(default_factory=MetaData)
-    data: Mapping[str, Table] = field(init=False)
-    leases: Table = field(init=False)
-    checkpoints: Table = field(init=False)
-    watermarks: Table = field(init=False)
-    runs: Table = field(init=False)
-    rejects: Table = field(init=False)
-    drift: Table = field(init=False)
-    suspects: Table = field(init=False)
-    sightings: Table = field(init=False)
-    cuts: Table = field(init=False)
-    checks: Table = field(init=False)
-    hosts: Table = field(init=False)
-    requests: Table = field(init=False)
-    request_blocks: Table = field(init=False)
-    schedules: Table = field(init=False)
+    Each is made when it is first asked for: a sync uses few of them, and all take 25 ms.
+    """
 
-    def __post_init__(self) -> None:
-        put = object.__setattr__
-        metadata = self.metadata
-        put(
-            self,
-            "data",
-            {name: data_table(spec, metadata, self.schema) for name, spec in TABLE_SPECS.items()},
-        )
-        book = self.bookkeeping
-        put(self, "leases", _leases(metadata, book))
-        put(self, "checkpoints", _checkpoints(metadata, book))
-        put(self, "watermarks", _watermarks(metadata, book))
-        put(self, "runs", _runs(metadata, book))
-        put(self, "rejects", _rejects(metadata, book))
-        put(self, "drift", _drift(metadata, book))
-        put(self, "suspects", _suspects(metadata, book))
-        put(self, "sightings", _sightings(metadata, book))
-        put(self, "cuts", _cuts(metadata, book))
-        put(self, "checks", _checks(metadata, book))
-        put(self, "hosts", _hosts(metadata, book))
-        put(self, "requests", _requests(metadata, book))
-        put(self, "request_blocks", _request_blocks(metadata, book))
-        put(self, "schedules", _schedules(metadata, book))
+    leases: Table
+    checkpoints: Table
+    watermarks: Table
+    runs: Table
+    rejects: Table
+    drift: Table
+    suspects: Table
+    sightings: Table
+    cuts: Table
+    checks: Table
+    hosts: Table
+    requests: Table
+    request_blocks: Table
+    schedules: Table
+
+    def __init__(self, schema: str) -> None:
+        self.schema = schema
+        self._metadata = MetaData()
+        self.data: Mapping[str, Table] = _DataTables(self._metadata, schema)
+
+    def __getattr__(self, name: str) -> Table:
+        """Return a table of the bookkeeping that was not made yet."""
+        if name not in _BOOKKEEPING:
+            raise AttributeError(f"There is no table {name!r}")
+        table = _BOOKKEEPING[name](self._metadata, self.bookkeeping)
+        setattr(self, name, table)
+        return table
+
+    @property
+    def metadata(self) -> MetaData:
+        """SQLAlchemy's collection of the tables, with all of them in it."""
+        for name in TABLE_SPECS:
+            self.data[name]
+        for name in _BOOKKEEPING:
+            getattr(self, name)
+        return self._metadata
 
     @property
     def bookkeeping(self) -> str:
@@ -437,3 +446,21 @@ def _unit_columns() -> Iterable[Column[Any]]:
 
 def _column(name: str, kind: TypeEngine[Any], comment: str, nullable: bool = True) -> Column[Any]:
     return Column(name, kind, nullable=nullable, comment=comment)
+
+
+_BOOKKEEPING: Mapping[str, Callable[[MetaData, str], Table]] = {
+    "leases": _leases,
+    "checkpoints": _checkpoints,
+    "watermarks": _watermarks,
+    "runs": _runs,
+    "rejects": _rejects,
+    "drift": _drift,
+    "suspects": _suspects,
+    "sightings": _sightings,
+    "cuts": _cuts,
+    "checks": _checks,
+    "hosts": _hosts,
+    "requests": _requests,
+    "request_blocks": _request_blocks,
+    "schedules": _schedules,
+}

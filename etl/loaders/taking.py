@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from asyncio import Event
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
+from msgspec import Struct
 from pgqueuer.adapters.persistence.queries import Queries
 from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain import models
@@ -25,8 +25,7 @@ from etl.tasks import beside
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """How jobs are taken.
 
     at_once: most jobs at a time. look_every_s: how often to look for jobs that no notification

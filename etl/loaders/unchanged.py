@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from etl.core.hashes import Rows
 from etl.core.stream import TableSpec
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import driver_of, text_array
 from etl.loaders.statements import literal, quoted
 

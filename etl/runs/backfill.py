@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from etl.core.coverage import Span, split
 from etl.core.stream import TAIL
@@ -17,8 +19,7 @@ from etl.runs.windows import Chain
 from etl.runs.work import Assignment, Progress, ReadingProgress, trusted_watermark
 
 
-@dataclass(frozen=True, slots=True)
-class BackfillRange:
+class BackfillRange(Struct, frozen=True):
     """What a backfill is asked for: the time since an instant, cut into windows of a length.
 
     until: None means up to where sync goes on, or to now. newest_first: the order of the windows.

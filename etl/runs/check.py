@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from etl.core.budget import CRUD
 from etl.core.clocks import TOLERANCE
@@ -47,8 +49,7 @@ ATTEMPTS = 2
 MAX_WAIT_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """The result of one check.
 
     about: what was examined.

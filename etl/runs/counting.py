@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from etl.core.expected import Counted, lacking_after, lacking_of
 from etl.core.place import RecordingsPlace

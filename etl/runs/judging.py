@@ -7,11 +7,12 @@ whose records have no address of their own is read a second time instead (see `r
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import structlog
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from etl.core.page import Confirmation
 from etl.core.place import Place
@@ -32,8 +33,7 @@ AT_ONCE = 1000
 Ask = Callable[[Sequence[str], Sequence[str] | None], Awaitable[Confirmation]]
 
 
-@dataclass(slots=True)
-class Accepted:
+class Accepted(Struct):
     """What a user has accepted to vanish (`sync --accept-deletions`), as traits keep it.
 
     at: what was marked deleted until then counts no more.

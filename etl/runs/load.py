@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 import structlog
+from msgspec import Struct, structs
 
 from etl.core.forecast import Forecast
 from etl.core.hashes import NONE_UNCHANGED, Rows, rows_of, without_unchanged
@@ -30,8 +29,7 @@ from etl.transformers.transformer import joined
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(Struct, frozen=True):
     """What was found out about records that were asked for by their keys.
 
     gone, existing, failed: keys; see `Confirmation`. settled: the cut records among them.
@@ -175,11 +173,11 @@ class Work(ABC):
         batches = [self._resource.transform(page) for page in pages]
         seen = [self._note(page, batch) for page, batch in zip(pages, batches, strict=True)]
         evidence = [
-            dataclasses.replace(page.evidence, keys=[*keys, *existing])
+            structs.replace(page.evidence, keys=[*keys, *existing])
             for page, keys in zip(pages, seen, strict=True)
             if page.evidence is not None
         ]
-        commit = dataclasses.replace(commit, evidence=evidence, unchanged=unchanged)
+        commit = structs.replace(commit, evidence=evidence, unchanged=unchanged)
         return joined(pages, batches, tables), commit
 
     async def _close(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from etl.core.stream import Stream
 from etl.errors import EtlError, KeyRefused
@@ -17,8 +18,7 @@ from etl.tasks import beside, none_left
 StreamWork = Callable[[Tools, Stream, int, asyncio.Event], Awaitable[list[Report]]]
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(Struct, eq=False):
     """A stream of a project. reports: None until the stream has ended."""
 
     project: int | str

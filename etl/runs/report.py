@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from etl.core.expected import RUNS_BEFORE_ACCEPTING, Lacking
 from etl.core.statuses import SET_ASIDE
@@ -26,8 +27,7 @@ from etl.loaders.row_counts import Count
 SUCCEEDED, PARTIAL, PAUSED, FAILED, HELD = "succeeded", "partial", "paused", "failed", "held"
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How a unit ended: a status, the exit code it earns, and why in one line.
 
     cause: the error that broke it off; None when it was read to its end.
@@ -40,8 +40,7 @@ class Ending:
     cause: type[BaseException] | None = None
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """The outcome of one unit. Counts are of this run; `rows` is what each table holds now."""
 
     project_id: int | str
@@ -108,8 +107,7 @@ def not_begun() -> Stopped:
     return Stopped("Stopped before it began; the next run goes on there")
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What a reading to the end has to own up to.
 
     complete: whether it vouches for every row. rejected: records newly rejected. withheld: what

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from etl.core.coverage import Span
 from etl.core.expected import Counted, unaccounted_of
@@ -19,8 +20,7 @@ from etl.loaders.tables import Tables
 from etl.streams import STREAMS
 
 
-@dataclass(frozen=True, slots=True)
-class StatusReport:
+class StatusReport(Struct, frozen=True):
     """What `status` shows: a row per project and stream, and what is on the queue per project."""
 
     streams: Sequence[dict[str, Any]]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from etl.core.budget import Limits
 from etl.core.forecast import Forecast, by_cursor, by_offset, duration_s
@@ -25,8 +26,7 @@ from etl.runs.forecasts import (
 from etl.runs.work import RunOptions, Tools
 
 
-@dataclass(frozen=True, slots=True)
-class UnitForecast:
+class UnitForecast(Struct, frozen=True):
     """Neighbouring windows that one cursor reads, and what that takes.
 
     since: where the oldest window begins; None means with the oldest recording.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import structlog
+from msgspec import Struct
 
 from etl.core.clocks import TOLERANCE
 from etl.core.coverage import Span
@@ -47,8 +47,7 @@ from etl.runs.work import text_of
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class Chain:
+class Chain(Struct):
     """Neighbouring windows, read newest first under one cursor.
 
     reach: where the oldest of them begins, None if it is a single window.

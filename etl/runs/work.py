@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from etl.core.clocks import TOLERANCE, written_since
 from etl.core.guard import Guard
@@ -27,8 +28,7 @@ from etl.runs.prefetch import Room
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadingProgress:
+class ReadingProgress(Struct, frozen=True):
     """How far a reading is: records and requests so far, counts.
 
     expected: how many records there are, where the server says so. low: the start down to which
@@ -45,8 +45,7 @@ class ReadingProgress:
 Progress = Callable[[ReadingProgress], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
+class Tools(Struct, frozen=True):
     """What a unit is executed with; `app.py` opens and closes it."""
 
     client: Client
@@ -58,8 +57,7 @@ class Tools:
     loader: Callable[[str, Resource], Loader]
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(Struct, frozen=True):
     """How a stream is read: from where at first, how much again, in what portions.
 
     guard: how much may vanish at once. accept_deletions: streams that may vanish all the same.
@@ -83,8 +81,7 @@ class RunOptions:
     keep_fields: Collection[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(Struct, frozen=True):
     """What the runs of one stream of one project are given.
 
     stop: once it is set, a run ends after the batch in hand. progress: called after each batch.

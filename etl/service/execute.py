@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
 import structlog
+from msgspec.structs import replace
 
 from etl.app import Destination, run_options_of
 from etl.errors import KeyRefused, SourceUnavailable, StreamUnavailable

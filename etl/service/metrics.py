@@ -6,10 +6,10 @@ So it covers every process of the deployment: this one, workers, and syncs from 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec.structs import asdict
 from prometheus_client import (
     CollectorRegistry,
     Counter,

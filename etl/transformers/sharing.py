@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from etl.core.page import Batch, Page
 from etl.core.stream import Field, Kind, Secrets, TableSpec, key_text

@@ -842,12 +842,15 @@ async def test_a_server_whose_clock_is_wrong_is_read_all_the_same(world: World) 
     assert await differences_from_truth(dsn, await fetch_truth(sandbox.url)) == []
 
 
-async def test_an_authority_of_ones_own_is_trusted_when_it_is_named(world: World) -> None:
+@pytest.mark.parametrize("name", ["POSTHOG_ETL_CA_FILE", "SSL_CERT_FILE"])
+async def test_an_authority_of_ones_own_is_trusted_when_it_is_named(
+    world: World, name: str
+) -> None:
     """The remedy for a certificate that nobody else vouches for."""
     certificate = make_certificate(world.directory)
     port = await world.stack.enter_async_context(sandbox_with_tls(certificate))
     command = await world.command(
-        POSTHOG_HOST=f"https://127.0.0.1:{port}", POSTHOG_ETL_CA_FILE=str(certificate)
+        **{"POSTHOG_HOST": f"https://127.0.0.1:{port}", name: str(certificate)}
     )
     result = await command.run("sync")
     assert result.code == 0, result.err

@@ -9,7 +9,7 @@ from tests.support.command import Command
 # Packages, and modules of ours, that a piped sync of a migrated database does without.
 NOT_IMPORTED = (
     *("alembic", "jinja2", "mako", "pgqueuer", "prometheus_client", "pygments", "rich.console"),
-    "aiohttp.web",
+    *("aiohttp.web", "sqlalchemy.orm"),
     *("etl.loaders.embedded", "etl.loaders.migrate", "etl.loaders.queue"),
     *("etl.runs.backfill", "etl.runs.check", "etl.runs.rejects", "etl.runs.status"),
     *("etl.runs.unit_forecast", "etl.demo", "etl.sandbox", "etl.service"),

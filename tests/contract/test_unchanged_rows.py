@@ -7,12 +7,12 @@ import json
 import random
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from etl.core.hashes import NONE_UNCHANGED, rows_of, without_unchanged
 from etl.core.page import Batch, Page

@@ -63,7 +63,7 @@ def statements(database: Database) -> Iterator[list[str]]:
         if "set_config" not in statement:
             found.append(statement)
 
-    engine = database.engine.sync_engine
+    engine = database.engine
     event.listen(engine, "before_cursor_execute", note)
     try:
         yield found

@@ -173,7 +173,7 @@ TWINS = [
             from etl.core.coverage import Span
 
             closing = Closing([Span.parse(self.lease.unit.name)], None, None, {})
-            commit = dataclasses.replace(commit, closing=closing)
+            commit = structs.replace(commit, closing=closing)
 """,
         caught_by=_BACKFILL
         + "test_a_backfill_that_was_killed_goes_on_where_it_was[in the middle of a window]",

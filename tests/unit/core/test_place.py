@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace as replaced
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -93,6 +92,6 @@ def test_the_next_older_window_goes_on_only_under_a_cursor() -> None:
         replace(read, complete=False),
         replace(read, ordered=False),
         replace(read, walk=OffsetWalk().position()),
-        replace(read, window=replaced(read.window, since=NOON - DAY / 2)),
+        replace(read, window=replace(read.window, since=NOON - DAY / 2)),
     ):
         assert other.followed_by(older) is None
