@@ -183,4 +183,14 @@ TWINS = [
         caught_by="tests/contract/test_pages_together.py::"
         "test_each_row_says_when_it_was_asked_for[pool]",
     ),
+    Twin(
+        name="a recording that another run stored meanwhile is not compared with ours",
+        promise="P5",
+        file=_STATEMENTS,
+        find="        insert=_insert(spec, table, staging) + _in_key_order(spec),\n",
+        replace='        insert=_insert(spec, table, staging) + " ON CONFLICT DO NOTHING",\n',
+        caught_by="tests/contract/test_loader.py::"
+        "test_a_recording_that_another_run_stores_meanwhile_is_compared_with_theirs"
+        "[pool-seen before ours]",
+    ),
 ]
