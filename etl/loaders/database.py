@@ -27,6 +27,7 @@ from etl.errors import (
 )
 from etl.loaders.address import DatabaseAddress
 from etl.loaders.connection import AsyncConnection, transaction_of
+from etl.loaders.driver import encode_instants_fast
 
 _log = structlog.get_logger(__name__)
 
@@ -95,6 +96,7 @@ class Database:
             connect_args={"timeout": CONNECT_TIMEOUT_S, **address.connect_args},
             **pool,
         )
+        encode_instants_fast(self.engine)
         self._timeouts = timeouts
 
     @property

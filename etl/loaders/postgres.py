@@ -297,7 +297,8 @@ class PostgresLoader:
                 await self._unchanged.note(connection, lease.unit.project_id, unchanged)
         tables = [table for _, table in loads]
         for _, table in loads:
-            table.all_new = await self._are_new(connection, lease, table.statements)
+            if not careful:
+                table.all_new = await self._are_new(connection, lease, table.statements)
         # The first table has the records themselves. Only a record that is stored can come cut.
         if loads and loads[0][0] is self._statements[0][0] and not tables[0].all_new:
             await self._cut.withhold(connection, lease.unit, commit)

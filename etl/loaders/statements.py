@@ -9,8 +9,9 @@ Rows go by COPY into a temporary staging table, and from there into the table by
   change: while two runs read one stream, such sightings are kept in a table of their own.
 - Volatile columns are written with a change, and are ignored when looking for one.
 
-If none of the staged rows is stored, they are inserted without the join. Another run that stores
-one of them meanwhile asked for it later, so its row stays.
+If none of the staged rows is stored, they are inserted, without the join and without looking for
+each key first. If another run stores one of them meanwhile, Postgres refuses that as a key that
+comes twice, and the batch is loaded again by the upsert.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class LoadStatements:
     (inserted, updated).
     any_stored: $1 project_id. Tells whether any staged row is stored; None if the table does not
     hold what windows are cut by.
-    insert: as upsert, for staged rows of which none is stored.
+    insert: $1, $2 as in upsert. Inserts all staged rows; none of them may be stored.
     note_unchanged: $1, $2 as in upsert. Notes which staged rows were seen without a change.
     forget: $1 project_id. Deletes these notes.
     sweep: $1, $2 as in upsert, $3 owners. Marks deleted what belongs to them and is not staged.
@@ -97,9 +98,9 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {quoted(staging)} ({declared}) "
             "ON COMMIT DELETE ROWS"
         ),
-        upsert=_upsert(spec, table, sightings, staging, joined=True),
+        upsert=_upsert(spec, table, sightings, staging),
         any_stored=_any_stored(spec, table, staging),
-        insert=_upsert(spec, table, sightings, staging, joined=False),
+        insert=_insert(spec, table, staging) + _in_key_order(spec),
         takes_source_at=spec.expiry is not None,
         # The upsert has just set `_observed_at` of what it wrote.
         note_unchanged=(
@@ -188,7 +189,23 @@ def _any_stored(spec: TableSpec, table: str, staging: str) -> str | None:
     )
 
 
-def _upsert(spec: TableSpec, table: str, sightings: str, staging: str, *, joined: bool) -> str:
+def _insert(spec: TableSpec, table: str, staging: str) -> str:
+    written = [*spec.columns, _HASH] if spec.hashed else spec.columns
+    names = ", ".join(quoted(name) for name in written)
+    values = ", ".join(f"s.{quoted(name)}" for name in written)
+    return f"""
+    INSERT INTO {table} AS t
+        (project_id, {names}, _observed_at, _first_seen_at, _updated_at, _xid)
+    SELECT $1::bigint, {values}, {_STAGED_AT}, now(), now(), {XID}
+    FROM pg_temp.{quoted(staging)} AS s"""
+
+
+def _in_key_order(spec: TableSpec) -> str:
+    return f"""
+    ORDER BY {", ".join(f"s.{quoted(name)}" for name in spec.key)}"""
+
+
+def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
     keeps = {field.name for field in spec.fields if field.null_keeps}
     volatile = {field.name for field in spec.fields if field.volatile}
     content = [name for name in spec.columns if name not in spec.key]
@@ -226,27 +243,15 @@ def _upsert(spec: TableSpec, table: str, sightings: str, staging: str, *, joined
     if spec.expiry is not None:
         alive += f", _expired_at = CASE WHEN {_SOURCE_AT} IS NULL THEN t._expired_at END"
     key = ", ".join(quoted(name) for name in spec.key)
-    written = [*spec.columns, _HASH] if spec.hashed else spec.columns
-    names = ", ".join(quoted(name) for name in written)
-    values = ", ".join(f"s.{quoted(name)}" for name in written)
     changes = ", ".join(f"{quoted(name)} = {value('excluded', name)}" for name in content)
     if spec.hashed:
         # Not compared: other bytes may be the same row. It is that of what was written last.
         changes += f", {_HASH} = excluded.{_HASH}"
-    join = is_news = ""
-    if joined:
-        join = f"LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {_same_key(spec)}"
-        is_news = f"AND (t.project_id IS NULL OR ({news('s', _STAGED_AT)}))"
     return f"""
-WITH written AS (
-    INSERT INTO {table} AS t
-        (project_id, {names}, _observed_at, _first_seen_at, _updated_at, _xid)
-    SELECT $1::bigint, {values}, {_STAGED_AT}, now(), now(), {XID}
-    FROM pg_temp.{quoted(staging)} AS s
-    {join}
+WITH written AS ({_insert(spec, table, staging)}
+    LEFT JOIN {table} AS t ON t.project_id = $1::bigint AND {_same_key(spec)}
     WHERE coalesce(s.{_PLACE} >= $3::integer AND s.{_PLACE} < $4::integer, true)
-        {is_news}
-    ORDER BY {", ".join(f"s.{quoted(name)}" for name in spec.key)}
+        AND (t.project_id IS NULL OR ({news("s", _STAGED_AT)})){_in_key_order(spec)}
     ON CONFLICT (project_id, {key}) DO UPDATE SET
         {changes},
         _observed_at = excluded._observed_at, _updated_at = excluded._updated_at,

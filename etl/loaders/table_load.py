@@ -11,7 +11,7 @@ from etl.core.page import Row
 from etl.errors import RowsRefused
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import translated
-from etl.loaders.driver import driver_of
+from etl.loaders.driver import count_of, driver_of
 from etl.loaders.loader import Commit
 from etl.loaders.statements import LoadStatements
 
@@ -24,7 +24,8 @@ class TableLoad:
     some at a time (see `refused_by`). Else all are written together.
     observed_at: when each row was asked for; empty: at the instant of the commit.
     hashes: the hash of each row; empty: none has one.
-    all_new: whether none of the rows is stored.
+    all_new: none of the rows is stored; never set together with `careful`, as another run may store
+    one of them meanwhile.
     inserted, updated: how many rows were, counts.
     """
 
@@ -63,11 +64,14 @@ class TableLoad:
     async def upsert(self, first: int, end: int) -> None:
         """Write the staged rows in [first, end). Raises RowsRefused."""
         driver = await driver_of(self.connection)
-        statement = self.statements.insert if self.all_new else self.statements.upsert
-        arguments = [self.project_id, self.commit.observed_at, first, end]
+        arguments = [self.project_id, self.commit.observed_at]
+        if self.all_new:
+            self.inserted += count_of(await driver.execute(self.statements.insert, *arguments))
+            return
+        arguments += [first, end]
         if self.statements.takes_source_at:
             arguments.append(self.commit.source_at)
-        ((inserted, updated),) = await driver.fetch(statement, *arguments)
+        ((inserted, updated),) = await driver.fetch(self.statements.upsert, *arguments)
         self.inserted += inserted
         self.updated += updated
 

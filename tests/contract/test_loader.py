@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -23,6 +24,7 @@ from etl.loaders.postgres import PostgresLoader
 from etl.loaders.tables import Tables
 from etl.streams import SESSION_RECORDINGS
 from etl.transformers.recordings import transform
+from tests.support.books import until
 from tests.support.sql import select, value
 
 TABLES = Tables("posthog")
@@ -303,6 +305,40 @@ async def test_what_is_known_complete_grows_when_a_window_closes_and_only_then(
     await load(closing=_closing(NOON - 2 * hour, NOON - hour))
     mark = await history.watermark(unit)
     assert mark.complete == Coverage((Span(NOON - 3 * hour, NOON),))
+
+
+@pytest.mark.parametrize("theirs_s", [-1, 1], ids=["seen before ours", "seen after ours"])
+async def test_a_recording_that_another_run_stores_meanwhile_is_compared_with_theirs(
+    dsn: str, load: Load, theirs_s: int
+) -> None:
+    """When we look, nothing is stored. Before we insert, the other run has inserted."""
+    theirs = await asyncpg.connect(dsn, statement_cache_size=0)
+    async with theirs.transaction():
+        await theirs.execute(
+            "INSERT INTO posthog.session_recordings (project_id, id, click_count, "
+            "_observed_at, _first_seen_at, _updated_at, _xid) "
+            "VALUES (1, 'one', 9, $1, now(), now(), pg_current_xact_id()::text::bigint)",
+            NOON + timedelta(seconds=theirs_s),
+        )
+        ours = asyncio.create_task(load(record("one"), record("two")))
+
+        async def waits() -> bool:
+            return bool(
+                await select(
+                    dsn,
+                    "SELECT FROM pg_stat_activity WHERE datname = current_database() "
+                    "AND wait_event_type = 'Lock' AND query LIKE '%session_recordings%'",
+                )
+            )
+
+        await until(waits, "we wait for the other run")
+    await theirs.close()
+    done = await ours
+    clicks = [(await recording(dsn, each))["click_count"] for each in ("one", "two")]
+    updated = theirs_s < 0
+    # With the person and two distinct ids.
+    assert (done.inserted, done.updated, done.rejected) == (4, int(updated), 0)
+    assert clicks == [1 if updated else 9, 1]
 
 
 async def test_units_that_share_rows_load_them_at_once_without_a_deadlock(

@@ -246,4 +246,14 @@ TWINS = [
         caught_by="tests/unit/core/test_hashes.py::test_a_record_is_left_out_if_all_its_rows"
         "_are_stored_as_every_page_shows_them",
     ),
+    Twin(
+        name="a recording that another run stored meanwhile is not compared with ours",
+        promise="P5",
+        file=_STATEMENTS,
+        find="        insert=_insert(spec, table, staging) + _in_key_order(spec),\n",
+        replace='        insert=_insert(spec, table, staging) + " ON CONFLICT DO NOTHING",\n',
+        caught_by="tests/contract/test_loader.py::"
+        "test_a_recording_that_another_run_stores_meanwhile_is_compared_with_theirs"
+        "[pool-seen before ours]",
+    ),
 ]

@@ -136,6 +136,7 @@ async def test_an_error_of_the_block_lets_the_last_work_end() -> None:
     async def fail() -> None:
         async with Overlapping() as overlapping:
             await overlapping.begin(run)
+            await settle()
             raise KeyError
 
     failing = asyncio.create_task(fail())
