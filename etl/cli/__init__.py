@@ -83,6 +83,7 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A character that the terminal cannot show must not end the output.
         sys.stdout.reconfigure(errors="backslashreplace")
+    _keep_only(sys.argv[1] if len(sys.argv) > 1 else "")
     try:
         code = app(prog_name="posthog-etl", standalone_mode=False)
     except _UsageError as exc:
@@ -91,6 +92,21 @@ def main() -> NoReturn:
     # The interpreter collects garbage once more at its end; the memory is given back anyway.
     gc.freeze()
     sys.exit(EXIT_PARTIAL if code == _INTERRUPTED else code or 0)
+
+
+def _keep_only(name: str) -> None:
+    """Take all other commands out of `app` if there is one of this name.
+
+    Typer makes every command before it runs one, which takes 3 ms of CPU time each.
+    """
+    asked = [
+        command
+        for command in app.registered_commands
+        if command.callback is not None and command.callback.__name__ == name
+    ]
+    if asked:
+        app.registered_commands[:] = asked
+        app.registered_groups.clear()
 
 
 def _usage_line(exc: Any) -> str:

@@ -47,17 +47,24 @@ class AsyncConnection:
 
 
 @asynccontextmanager
-async def transaction_of(engine: Engine) -> AsyncIterator[AsyncConnection]:
+async def transaction_of(engine: Engine, first: str) -> AsyncIterator[AsyncConnection]:
     """Take a connection from the pool and open a transaction. Commits if the block does not raise.
 
-    The connection is back in the pool at the end, also if this is cancelled.
+    first: the statement that begins it. The connection is back in the pool at the end, also if this
+    is cancelled.
     """
     core = await greenlet_spawn(engine.connect)
     try:
-        async with _to_its_end(await greenlet_spawn(core.begin)):
+        async with _to_its_end(await greenlet_spawn(_begun, core, first)):
             yield AsyncConnection(core)
     finally:
         await _completed(greenlet_spawn(core.close))
+
+
+def _begun(core: Connection, first: str) -> Transaction:
+    transaction = core.begin()
+    core.exec_driver_sql(first)
+    return transaction
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import structlog
 from msgspec import Struct
-from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.util import greenlet_spawn
 
@@ -123,8 +123,7 @@ class Database:
             **(settings or {}),
         }
         with translated():
-            async with transaction_of(self.engine) as connection:
-                await connection.execute(_set_local(local))
+            async with transaction_of(self.engine, _set_local(local)) as connection:
                 yield connection
 
     def attempts(self, waits_s: Sequence[float] = RETRY_WAITS_S) -> Iterator[Attempt]:
@@ -237,6 +236,6 @@ def _milliseconds(seconds: float) -> str:
     return str(max(1, round(seconds * 1000)))
 
 
-def _set_local(settings: Mapping[str, str]):  # type: ignore[no-untyped-def]
+def _set_local(settings: Mapping[str, str]) -> str:
     calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
-    return text(f"SELECT {calls}")
+    return f"SELECT {calls}"
