@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from asyncio import Task
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from functools import partial
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, null, select, text, update
@@ -13,13 +11,12 @@ from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, insert
 
 from etl.core.coverage import Span
 from etl.core.hashes import Rows, Unchanged
-from etl.core.page import Batch, Rejected
-from etl.core.stream import Resource, TableSpec
-from etl.errors import LeaseLost, RowsRefused
+from etl.core.page import Batch
+from etl.core.stream import Resource
+from etl.errors import LeaseLost
 from etl.loaders.absence import AbsentRecords, orphan_statements
 from etl.loaders.connection import AsyncConnection
-from etl.loaders.cuts import CutRecords
-from etl.loaders.database import Database, translated
+from etl.loaders.database import Database
 from etl.loaders.drift import DriftTable, log_drift
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Lease, loss_of
@@ -31,19 +28,13 @@ from etl.loaders.loader import (
     ExpiringCounts,
     ExpiryQuery,
     Loaded,
-    Stored,
     UnseenCounts,
 )
 from etl.loaders.rejects import RejectsTable
-from etl.loaders.statements import PLAN_SETTINGS, LoadStatements, load_statements
-from etl.loaders.table_load import Step, TableLoad, refused_by
+from etl.loaders.rows import HeldUp, RowLoader, RowsMoved
+from etl.loaders.statements import PLAN_SETTINGS
 from etl.loaders.tables import Tables
-from etl.loaders.unchanged import UnchangedRows
 from etl.tasks import succeeded
-from etl.transformers.transformer import reject
-
-# A run waits for another run that is silent for up to this time.
-_SILENCE = timedelta(minutes=10)
 
 
 class PostgresLoader:
@@ -53,14 +44,9 @@ class PostgresLoader:
         self._database = database
         self._tables = tables
         self._resource = resource
-        self._statements = [
-            (spec, load_statements(spec, tables.schema, tables.bookkeeping))
-            for spec in resource.tables
-        ]
-        self._unchanged = UnchangedRows(resource.tables, tables.schema, tables.bookkeeping)
         self._absent = AbsentRecords(resource, tables.schema, tables.bookkeeping)
-        spec, statements = self._statements[0]
-        self._cut = CutRecords(spec, statements.staging, tables.schema, tables.bookkeeping)
+        self._rows = RowLoader(tables, resource, database.patience_s)
+        self._cut = self._rows.cut
         self._orphans = orphan_statements(resource, tables.schema)
         self._rejects = RejectsTable(tables, stream)
         self._drift = DriftTable(tables, stream)
@@ -74,13 +60,13 @@ class PostgresLoader:
         sent: list[tuple[Loaded, Commit]] = []
         try:
             return await self._repeat(lease, rows, batch_of, sent)
-        except _RowsMoved:
+        except RowsMoved:
             return await self._repeat(lease, {}, batch_of, sent)
 
     async def _repeat(
         self, lease: Lease, rows: Rows, batch_of: BatchOf, sent: list[tuple[Loaded, Commit]]
     ) -> Loaded:
-        """Load a batch, and repeat it if Postgres breaks off. Raises _RowsMoved."""
+        """Load a batch, and repeat it if Postgres breaks off. Raises RowsMoved."""
         try:
             for attempt in self._database.attempts():
                 async with attempt:
@@ -100,7 +86,7 @@ class PostgresLoader:
         """Load the batch. Before COMMIT it adds the result to `sent`."""
         try:
             await self._load_once(lease, rows, batch_of, sent)
-        except _HeldUp as exc:
+        except HeldUp as exc:
             # Postgres ends a transaction that is idle for long, and the batch before may need the
             # connection.
             await succeeded(exc.by)
@@ -109,34 +95,34 @@ class PostgresLoader:
     async def _load_once(
         self, lease: Lease, rows: Rows, batch_of: BatchOf, sent: list[tuple[Loaded, Commit]]
     ) -> None:
-        """Load the batch. Raises _HeldUp if the batch before takes long."""
+        """Load the batch. Raises HeldUp if the batch before takes long."""
         project_id = lease.unit.project_id
         async with self._database.transaction(PLAN_SETTINGS) as connection:
-            stored: Stored = {}
-            others = False
-            if rows:
-                # In this order: who asked earlier and ends meanwhile has written before we look.
-                _, others = await self._readers(connection, lease)
-                stored = await self._unchanged.find(connection, project_id, rows)
+            stored, others = await self._rows.compare(connection, lease, rows)
             batch, commit = batch_of(stored)
-            inserted, updated, all_new, refused = await self._load_rows(
-                connection, lease, batch, commit, met_others=others
-            )
-            rejected = [*batch.rejected, *refused]
+            written = await self._rows.load(connection, lease, batch, commit, met_others=others)
+            rejected = [*batch.rejected, *written.refused]
             new = await self._rejects.set_aside(connection, project_id, rejected)
             if await self._rejects.anything_set_aside(connection, project_id):
                 keys = {*self._keys(batch, commit.unchanged), *commit.resolved}
                 keys -= {item.key for item in rejected}
                 await self._rejects.resolve(connection, project_id, keys)
-            updated += await self._absent.note(connection, lease.unit, commit)
+            updated = written.updated + await self._absent.note(connection, lease.unit, commit)
             await self._cut.settle(connection, lease.unit, commit.settled)
             await self._check_off(connection, lease, commit)
             if commit.follow_parents:
                 updated += await self._follow_parents(connection, lease)
             drift = await self._drift.note(connection, project_id, batch.drift)
             unchanged = commit.unchanged.records
-            records = len(batch.records) + unchanged
-            loaded = Loaded(inserted, updated, new, drift, records, unchanged, all_new)
+            loaded = Loaded(
+                written.inserted,
+                updated,
+                new,
+                drift,
+                records=len(batch.records) + unchanged,
+                unchanged=unchanged,
+                all_new=written.all_new,
+            )
             await self._count(connection, lease, batch, commit, loaded)
             if commit.closing is not None:
                 await self._close_window(connection, lease, commit.closing)
@@ -211,139 +197,6 @@ class PostgresLoader:
                 known = await self._absent.known(connection, lease.unit, limit)
         return known
 
-    async def _load_rows(
-        self,
-        connection: AsyncConnection,
-        lease: Lease,
-        batch: Batch,
-        commit: Commit,
-        *,
-        met_others: bool,
-    ) -> tuple[int, int, bool, list[Rejected]]:
-        """Return how many rows were inserted and updated, and what Postgres refused.
-
-        Also whether it is known that none of the records was stored.
-
-        met_others: whether other runs read the stream when the rows were compared.
-
-        Postgres rarely refuses anything. So savepoints for each step are used only after all steps
-        together have failed.
-        """
-        load = partial(self._load_tables, connection, lease, batch, commit, met_others=met_others)
-        try:
-            with translated():
-                async with connection.begin_nested():
-                    return await load(careful=False)
-        except RowsRefused:
-            return await load(careful=True)
-
-    async def _load_tables(
-        self,
-        connection: AsyncConnection,
-        lease: Lease,
-        batch: Batch,
-        commit: Commit,
-        *,
-        met_others: bool,
-        careful: bool,
-    ) -> tuple[int, int, bool, list[Rejected]]:
-        loads = [
-            (
-                spec,
-                TableLoad(
-                    connection,
-                    statements,
-                    batch.rows[spec.name],
-                    lease.unit.project_id,
-                    commit,
-                    careful,
-                    batch.observed_at.get(spec.name, ()),
-                    batch.hashes.get(spec.name, ()),
-                ),
-            )
-            for spec, statements in self._statements
-            if batch.rows.get(spec.name)
-        ]
-        refused: list[Rejected] = []
-
-        async def do(step_of: Callable[[TableLoad], Step]) -> None:
-            for spec, table in loads:
-                step, end = step_of(table), len(table.rows)
-                if not careful:
-                    await step(0, end)
-                    continue
-                origins = batch.origins[spec.name]
-                refused.extend(
-                    self._refused(batch, spec, origins[place], reason)
-                    for place, reason in await refused_by(step, connection, 0, end)
-                )
-
-        # Postgres waits for the rest of a COPY without a limit. So all rows are staged before the
-        # first row is locked: a run that stops during COPY blocks no other run. A staging table is
-        # made outside of any savepoint whose rollback would drop it.
-        driver = await driver_of(connection)
-        for _, table in loads:
-            await driver.execute(table.statements.create_staging)
-        await do(lambda table: table.stage)
-        patience_s = self._database.patience_s
-        if commit.after is not None and not await succeeded(commit.after, patience_s):
-            raise _HeldUp(commit.after)
-        wrote = commit.after is not None and commit.after.result()
-        others = await self._meet_others(connection, lease)
-        if unchanged := commit.unchanged.rows:
-            if wrote or others or met_others:
-                await self._recheck(connection, lease, unchanged)
-            if others:
-                await self._unchanged.note(connection, lease.unit.project_id, unchanged)
-        tables = [table for _, table in loads]
-        for _, table in loads:
-            if not careful:
-                table.all_new = await self._are_new(connection, lease, table.statements)
-        # The first table has the records themselves. Only a record that is stored can come cut.
-        if loads and loads[0][0] is self._statements[0][0] and not tables[0].all_new:
-            await self._cut.withhold(connection, lease.unit, commit)
-        await do(lambda table: table.upsert)
-        swept = await self._sweep(connection, lease, batch, commit)
-        if others:
-            for table in tables:
-                await table.note_unchanged()
-        elif commit.closing is not None:
-            for _, statements in self._statements:
-                await driver.execute(statements.forget, lease.unit.project_id)
-        updated = swept + sum(t.updated for t in tables)
-        all_new = bool(tables) and tables[0].all_new
-        return sum(t.inserted for t in tables), updated, all_new, refused
-
-    async def _recheck(self, connection: AsyncConnection, lease: Lease, unchanged: Rows) -> None:
-        """Check that rows are still as they were when they were compared. Raises _RowsMoved."""
-        found = await self._unchanged.find(connection, lease.unit.project_id, unchanged)
-        if any(len(found[name]) < len(shown) for name, shown in unchanged.items()):
-            raise _RowsMoved
-
-    async def _are_new(
-        self, connection: AsyncConnection, lease: Lease, statements: LoadStatements
-    ) -> bool:
-        """Tell whether none of the staged rows is stored."""
-        if statements.any_stored is None:
-            return False
-        driver = await driver_of(connection)
-        return not await driver.fetchval(statements.any_stored, lease.unit.project_id)
-
-    async def _sweep(
-        self, connection: AsyncConnection, lease: Lease, batch: Batch, commit: Commit
-    ) -> int:
-        """Mark rows deleted that their record no longer shows; return how many."""
-        count = 0
-        for spec, statements in self._statements:
-            if owners := batch.whole.get(spec.name):
-                driver = await driver_of(connection)
-                await driver.execute(statements.create_staging)
-                tag = await driver.execute(
-                    statements.sweep, lease.unit.project_id, commit.observed_at, owners
-                )
-                count += count_of(tag)
-        return count
-
     async def _follow_parents(self, connection: AsyncConnection, lease: Lease) -> int:
         """Mark rows deleted whose parents are gone; return how many."""
         driver, count = await driver_of(connection), 0
@@ -373,47 +226,6 @@ class PostgresLoader:
                     constraint="checks_pkey", set_={column: row.excluded[column]}
                 )
             )
-
-    async def _meet_others(self, connection: AsyncConnection, lease: Lease) -> bool:
-        """Tell whether other runs read this stream now; if so, take the lock for writing it.
-
-        Another run may have asked for a row before us and load it after us. It must then find that
-        we saw the row later, even if we found no change and wrote nothing. A run that was silent
-        for longer than others wait for it must not commit what it read before. Raises LeaseLost.
-        """
-        silent, others = await self._readers(connection, lease)
-        if silent:
-            raise LeaseLost(
-                f"This run of {lease.unit.stream} was suspended for too long, so what it had read "
-                "was not committed",
-            )
-        if others:
-            name = f"{self._tables.bookkeeping}.{lease.unit.project_id}.{lease.unit.stream}"
-            await connection.execute(
-                select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0)))
-            )
-        return others
-
-    async def _readers(self, connection: AsyncConnection, lease: Lease) -> tuple[bool, bool]:
-        """Tell whether this run was silent for too long, and whether others read the stream."""
-        leases = self._tables.leases
-        ours = lease.unit.of(leases) & (leases.c.holder == lease.run_id)
-        waited_for = leases.c.expires_at >= func.now() - _SILENCE
-        found = await connection.execute(
-            select(
-                func.bool_or(ours & ~waited_for),
-                func.bool_or(~ours & waited_for),
-            ).where(
-                leases.c.project_id == lease.unit.project_id,
-                leases.c.stream == lease.unit.stream,
-                leases.c.holder.is_not(None),
-            )
-        )
-        silent, others = found.one()
-        return bool(silent), bool(others)
-
-    def _refused(self, batch: Batch, spec: TableSpec, origin: int, reason: str) -> Rejected:
-        return reject(batch.records[origin], self._resource.key, f"{spec.name}: {reason}")
 
     def _keys(self, batch: Batch, unchanged: Unchanged) -> list[str]:
         """Return the keys of the records that load, or are loaded already."""
@@ -520,18 +332,6 @@ def _multirange(spans: Sequence[Span]) -> Any:
     return func.tstzmultirange(
         *(func.tstzrange(span.since, span.until) for span in spans), type_=TSTZMULTIRANGE()
     )
-
-
-class _RowsMoved(Exception):
-    """A row that was compared and found unchanged has changed since. Nothing was written."""
-
-
-class _HeldUp(Exception):
-    """The batch before takes so long that the staged rows were given up. by: its load."""
-
-    def __init__(self, by: Task[bool]) -> None:
-        super().__init__()
-        self.by = by
 
 
 class _AlreadyCommitted(LeaseLost):

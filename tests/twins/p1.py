@@ -87,8 +87,8 @@ TWINS = [
     Twin(
         name="a batch is written before the one before it has committed",
         promise="P1",
-        file="etl/loaders/postgres.py",
-        find="if commit.after is not None and not await succeeded(commit.after, patience_s):",
+        file="etl/loaders/rows.py",
+        find="if commit.after is not None:",
         replace="if False:",
         caught_by="tests/contract/test_pages_together.py::test_a_batch_is_staged_while_the_one_"
         "before_is_loaded_and_written_after_it[pool-fails]",
@@ -96,8 +96,8 @@ TWINS = [
     Twin(
         name="a batch keeps its connection for as long as the one before it takes",
         promise="P1",
-        file="etl/loaders/postgres.py",
-        find="succeeded(commit.after, patience_s)",
+        file="etl/loaders/rows.py",
+        find="succeeded(commit.after, self._patience_s)",
         replace="succeeded(commit.after)",
         caught_by="tests/contract/test_pages_together.py::test_a_batch_that_has_to_wait_for_long_"
         "gives_its_connection_back",

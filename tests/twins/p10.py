@@ -91,7 +91,7 @@ TWINS = [
     Twin(
         name="rows are locked while others are still copied",
         promise="P10",
-        file="etl/loaders/postgres.py",
+        file="etl/loaders/rows.py",
         find="        await do(lambda table: table.stage)\n",
         replace="""
         def both(table: TableLoad) -> Step:

@@ -204,8 +204,8 @@ TWINS = [
     Twin(
         name="a row that was passed over does not count as seen",
         promise="P5",
-        file="etl/loaders/postgres.py",
-        find="await self._unchanged.note(connection, lease.unit.project_id, unchanged)",
+        file="etl/loaders/rows.py",
+        find="await self._unchanged.note(connection, project_id, unchanged)",
         replace="pass",
         caught_by=_UNCHANGED
         + "test_a_run_that_stalled_does_not_bring_back_what_it_read_in_between[pool]",
@@ -213,18 +213,18 @@ TWINS = [
     Twin(
         name="a batch is not compared again after the one before it has written",
         promise="P5",
-        file="etl/loaders/postgres.py",
-        find="            if wrote or others or met_others:\n",
-        replace="            if others or met_others:\n",
+        file="etl/loaders/rows.py",
+        find="unchanged and (wrote or others or met_others):",
+        replace="unchanged and (others or met_others):",
         caught_by=_UNCHANGED
         + "test_what_changes_after_it_was_compared_is_loaded[pool-the batch before]",
     ),
     Twin(
         name="a batch is not compared again after another run has written and ended",
         promise="P5",
-        file="etl/loaders/postgres.py",
-        find="            if wrote or others or met_others:\n",
-        replace="            if wrote or others:\n",
+        file="etl/loaders/rows.py",
+        find="unchanged and (wrote or others or met_others):",
+        replace="unchanged and (wrote or others):",
         caught_by=_UNCHANGED + "test_what_changes_after_it_was_compared_is_loaded"
         "[pool-a run that has ended since]",
     ),

@@ -11,7 +11,7 @@ TWINS = [
     Twin(
         name="the staging table goes with the row that is refused",
         promise="P7",
-        file="etl/loaders/postgres.py",
+        file="etl/loaders/rows.py",
         find="        for _, table in loads:\n"
         "            await driver.execute(table.statements.create_staging)\n"
         "        await do(lambda table: table.stage)\n",
