@@ -155,6 +155,8 @@ class ExpiringCounts(Struct, frozen=True):
 Stored = Mapping[str, set[Any]]
 """By table, the keys of rows that are stored and not gone, with the hash that a batch shows."""
 
+NONE_STORED: Stored = {}
+
 # Returns the batch and its commit. Is called again if the load is repeated.
 BatchOf = Callable[[Stored], tuple[Batch, Commit]]
 

@@ -21,6 +21,7 @@ from etl.loaders.drift import DriftTable, log_drift
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Lease, loss_of
 from etl.loaders.loader import (
+    NONE_STORED,
     BatchOf,
     Closing,
     Commit,
@@ -96,10 +97,13 @@ class PostgresLoader:
         self, lease: Lease, rows: Rows, batch_of: BatchOf, sent: list[tuple[Loaded, Commit]]
     ) -> None:
         """Load the batch. Raises HeldUp if the batch before takes long."""
-        project_id = lease.unit.project_id
+        project_id, stored, others = lease.unit.project_id, NONE_STORED, False
+        if rows:
+            # In a transaction of its own: its locks on the tables would last while rows are copied.
+            async with self._database.transaction(PLAN_SETTINGS) as connection:
+                stored, others = await self._rows.compare(connection, lease, rows)
+        batch, commit = batch_of(stored)
         async with self._database.transaction(PLAN_SETTINGS) as connection:
-            stored, others = await self._rows.compare(connection, lease, rows)
-            batch, commit = batch_of(stored)
             written = await self._rows.load(connection, lease, batch, commit, met_others=others)
             rejected = [*batch.rejected, *written.refused]
             new = await self._rejects.set_aside(connection, project_id, rejected)

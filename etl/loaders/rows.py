@@ -81,8 +81,6 @@ class RowLoader:
         self, connection: AsyncConnection, lease: Lease, rows: Rows
     ) -> tuple[Stored, bool]:
         """Return which of the rows are stored like this, and whether other runs read the stream."""
-        if not rows:
-            return {}, False
         # In this order: who asked earlier and ends meanwhile has written before we look.
         _, others = await self._readers(connection, lease)
         return await self._unchanged.find(connection, lease.unit.project_id, rows), others
