@@ -22,11 +22,11 @@ TWINS = [
         name="the checkpoint is committed before its rows",
         promise="P1",
         file="etl/loaders/postgres.py",
-        find="            batch, commit = batch_of(stored)\n",
-        replace="            batch, commit = batch_of(stored)\n"
-        "            async with self._database.transaction() as early:\n"
-        "                await self._advance(early, lease, commit)\n"
-        "            lease.batch += 1\n",
+        find="        batch, commit = batch_of(stored)\n",
+        replace="        batch, commit = batch_of(stored)\n"
+        "        async with self._database.transaction() as early:\n"
+        "            await self._advance(early, lease, commit)\n"
+        "        lease.batch += 1\n",
         caught_by=_KILLED.format("in_copy"),
     ),
     Twin(
