@@ -78,6 +78,10 @@ async def test_a_run_that_lost_its_place_while_it_stood_still_commits_nothing(
 ) -> None:
     """Another takes over within the lease time and finishes; the first wakes up and ends with 4."""
     sandbox = await start_sandbox(recordings=600, days=20.0)
+    # The first batch has committed before the second is staged. Otherwise it may stop in the middle
+    # of a message to Postgres, and its locks last for as long as a statement may.
+    fault = {"latency_s": 2}
+    sandbox.control.add_faults({"match": {"path": "session_recordings"}, "at": 2, "fault": fault})
     async with struck(sandbox, dsn, aim, signal.SIGSTOP, **SETTINGS) as stage:
         successor = await first_to_take_over(Command(sandbox.url, dsn, **SETTINGS))
         assert (successor.code, successor.report["status"]) == (0, "succeeded"), successor.err
