@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from etl.core.stream import TAIL, Resource, TableSpec
 from etl.loaders.connection import AsyncConnection
-from etl.loaders.driver import count_of, driver_of, text_array
+from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Unit
 from etl.loaders.loader import Commit, ExpiringCounts, ExpiryQuery, UnseenCounts
 from etl.loaders.statements import (
@@ -54,7 +54,7 @@ class AbsentRecords:
                 await driver.execute(statements.doubt_all, *key, *seen.span)
             elif seen.span is not None:
                 await driver.execute(statements.doubt_span, *key, *seen.span, [*keys, *known])
-            await driver.execute(statements.clear, *key, text_array(keys))
+            await driver.execute(statements.clear, *key, keys)
             for owner in seen.unjudged:
                 await driver.execute(statements.clear_owned, *key, list(owner))
         if not commit.gone:
@@ -141,7 +141,7 @@ class AbsenceStatements(Struct, frozen=True):
     doubt_all: $4 and $5: two starts. Makes suspects of all records that start in between.
     doubt_everything: makes suspects of all records.
     doubt_nothing: removes all suspects.
-    clear: $4: the text of an array of keys that were seen. They are no longer suspects.
+    clear: $4: keys that were seen. They are no longer suspects.
     clear_owned: $4: the beginning of a key. Suspects whose key begins so are removed.
     expire: $4 to $7: as in `ExpiryQuery`. Marks what expired, and removes it from the suspects.
     count_expiring: as expire, but only counts; None if records do not expire.
@@ -215,7 +215,7 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
         ),
         doubt_everything=f"{begin} {never_twice}",
         doubt_nothing=f"DELETE FROM {suspects} AS u WHERE {unit}",
-        clear=f"DELETE FROM {suspects} AS u WHERE {unit} AND u.record_key = ANY ($4::text::text[])",
+        clear=f"DELETE FROM {suspects} AS u WHERE {unit} AND u.record_key = ANY ($4::text[])",
         clear_owned=(
             f"DELETE FROM {suspects} AS u WHERE {unit} AND $4::text[] = ARRAY(SELECT part FROM "
             "jsonb_array_elements_text(u.record_key::jsonb) WITH ORDINALITY AS p (part, place) "

@@ -59,12 +59,12 @@ def _find(spec: TableSpec, table: str, parameter: int) -> str:
     """Return what selects the keys and hashes of rows that are stored and not gone, as arrays."""
     (name,) = spec.key
     types = {field.name: field.kind.value for field in spec.fields}
-    key = f"t.{quoted(name)}"
     marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
-    # As an array of keys: a join would look up each key separately and take twice as long. The
-    # marks as one condition, or the planner would use the index by expiry.
+    # A join, as for the upsert: each key is looked up in the primary key. With a condition on an
+    # array of keys a table that was never analysed may be scanned, each row against all keys.
     return (
-        f"(SELECT array_agg({key}::text), array_agg(t._hash) FROM {table} AS t "
-        f"WHERE t.project_id = $1::bigint AND {key} = ANY (${parameter}::text::{types[name]}[]) "
-        f"AND t._hash IS NOT NULL AND coalesce({', '.join(marks)}) IS NULL) AS {quoted(spec.name)}"
+        f"(SELECT array_agg(k.key), array_agg(t._hash) FROM unnest(${parameter}::text::text[]) "
+        f"AS k (key) JOIN {table} AS t ON t.project_id = $1::bigint "
+        f"AND t.{quoted(name)} = k.key::{types[name]} AND t._hash IS NOT NULL "
+        f"AND coalesce({', '.join(marks)}) IS NULL) AS {quoted(spec.name)}"
     )

@@ -189,8 +189,8 @@ TWINS = [
         name="a row that was marked gone is passed over because its content is as it was",
         promise="P5",
         file="etl/loaders/unchanged.py",
-        find="AND t._hash IS NOT NULL AND coalesce({', '.join(marks)}) IS NULL)",
-        replace="AND t._hash IS NOT NULL)",
+        find="AND coalesce({', '.join(marks)}) IS NULL) AS",
+        replace=") AS",
         caught_by=_UNCHANGED + "test_what_was_marked_gone_revives[pool-_deleted_at]",
     ),
     Twin(

@@ -127,7 +127,7 @@ TWINS = [
         name="the suspects are not cleared by what is seen",
         promise="P6",
         file="etl/loaders/absence.py",
-        find="            await driver.execute(statements.clear, *key, text_array(keys))\n",
+        find="            await driver.execute(statements.clear, *key, keys)\n",
         replace="",
         caught_by=_READ_AGAIN,
     ),
