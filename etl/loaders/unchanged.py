@@ -13,7 +13,10 @@ from etl.loaders.statements import literal, quoted
 
 
 class UnchangedRows:
-    """The rows of some tables that need no writing. Runs in transactions that others open."""
+    """The rows of some tables that need no writing. Runs in transactions that others open.
+
+    lookup: the statement that `find` runs. $1 project_id, then for each table its keys.
+    """
 
     def __init__(self, specs: Sequence[TableSpec], schema: str, bookkeeping: str) -> None:
         self._tables = [spec.name for spec in specs if spec.hashed]
@@ -21,7 +24,7 @@ class UnchangedRows:
             _find(spec, f"{quoted(schema)}.{quoted(spec.name)}", at)
             for at, spec in enumerate((each for each in specs if each.hashed), 2)
         ]
-        self._find = f"SELECT * FROM {', '.join(finds)}"
+        self.lookup = f"SELECT * FROM {', '.join(finds)}"
         self._note = {
             name: (
                 f"INSERT INTO {quoted(bookkeeping)}.sightings AS g "
@@ -39,7 +42,7 @@ class UnchangedRows:
         """Return, by table, the keys of the rows that are stored like this and not gone."""
         driver = await driver_of(connection)
         keys = [text_array(rows.get(name, {})) for name in self._tables]
-        (found,) = await driver.fetch(self._find, project_id, *keys)
+        (found,) = await driver.fetch(self.lookup, project_id, *keys)
         stored: dict[str, set[Any]] = {}
         for at, name in enumerate(self._tables):
             shown = rows.get(name, {})
@@ -60,11 +63,12 @@ def _find(spec: TableSpec, table: str, parameter: int) -> str:
     (name,) = spec.key
     types = {field.name: field.kind.value for field in spec.fields}
     marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
-    # A join, as for the upsert: each key is looked up in the primary key. With a condition on an
-    # array of keys a table that was never analysed may be scanned, each row against all keys.
+    # An outer join, so that Postgres goes through the keys and looks up each in the primary key. In
+    # any other form it may scan a table that was never analysed, each row against all keys.
     return (
-        f"(SELECT array_agg(k.key), array_agg(t._hash) FROM unnest(${parameter}::text::text[]) "
-        f"AS k (key) JOIN {table} AS t ON t.project_id = $1::bigint "
-        f"AND t.{quoted(name)} = k.key::{types[name]} AND t._hash IS NOT NULL "
+        "(SELECT array_agg(k.key) FILTER (WHERE t._hash IS NOT NULL), "
+        "array_agg(t._hash) FILTER (WHERE t._hash IS NOT NULL) "
+        f"FROM unnest(${parameter}::text::text[]) AS k (key) LEFT JOIN {table} AS t "
+        f"ON t.project_id = $1::bigint AND t.{quoted(name)} = k.key::{types[name]} "
         f"AND coalesce({', '.join(marks)}) IS NULL) AS {quoted(spec.name)}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,10 +18,13 @@ from msgspec.structs import replace
 from etl.core.hashes import NONE_UNCHANGED, rows_of, without_unchanged
 from etl.core.page import Batch, Page
 from etl.loaders.database import Database
+from etl.loaders.driver import driver_of, text_array
 from etl.loaders.leases import Lease, Leases, Unit
 from etl.loaders.loader import Commit, Loaded, Stored
 from etl.loaders.postgres import PostgresLoader
+from etl.loaders.statements import PLAN_SETTINGS
 from etl.loaders.tables import Tables
+from etl.loaders.unchanged import UnchangedRows
 from etl.streams.recordings import SESSION_RECORDINGS
 from etl.transformers.recordings import RecordingReader
 from etl.transformers.transformer import joined
@@ -221,6 +225,28 @@ async def test_keys_of_any_text_are_compared(database: Database, key: str) -> No
     records = [recording(key, distinct_id=key), recording("a"), recording("b", distinct_id="")]
     await run.load(page(*records))
     assert (await run.load(page(*records, minute=5))).unchanged == 3
+
+
+async def test_each_key_is_looked_up_in_a_table_that_was_never_analysed(
+    database: Database,
+) -> None:
+    """A scan of the table, each row against all keys, would take minutes instead of seconds."""
+    run = await start(database)
+    uuids = [str(uuid.UUID(int=n)) for n in range(1, 1001)]
+    for minute in range(3):
+        records = [
+            recording(f"r{minute}-{n}", distinct_id=f"d{n}", person={"uuid": each, "id": n})
+            for n, each in enumerate(uuids)
+        ]
+        await run.load(page(*records))
+    keys = text_array([f"r0-{n}" for n in range(1000)])
+    lookup = UnchangedRows(RESOURCE.tables, TABLES.schema, TABLES.bookkeeping).lookup
+    async with database.transaction(PLAN_SETTINGS) as connection:
+        driver = await driver_of(connection)
+        plan = await driver.fetch(f"EXPLAIN {lookup}", COMPARED, keys, text_array(uuids), keys)
+    conditions = [line for (line,) in plan if "Index Cond" in line]
+    by_key = [re.search(r" AND \((id|uuid|distinct_id) = ", line) for line in conditions]
+    assert [found and found[1] for found in by_key] == ["id", "uuid", "distinct_id"], plan
 
 
 def any_recording(chance: random.Random) -> dict[str, Any]:
