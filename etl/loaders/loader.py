@@ -92,7 +92,6 @@ class Loaded:
 
     drift: how its records differ from the catalogue, as far as that was not known.
     records: how many were shown; unchanged: how many of them needed no writing; counts.
-    all_new: whether it is known that none of the records was stored.
     """
 
     inserted: int = 0
@@ -101,7 +100,6 @@ class Loaded:
     drift: Sequence[Drift] = ()
     records: int = field(default=0, compare=False)
     unchanged: int = field(default=0, compare=False)
-    all_new: bool = field(default=False, compare=False)
 
 
 class ExpiryQuery(Struct, frozen=True):

@@ -125,7 +125,6 @@ class PostgresLoader:
                 drift,
                 records=len(batch.records) + unchanged,
                 unchanged=unchanged,
-                all_new=written.all_new,
             )
             await self._count(connection, lease, batch, commit, loaded)
             if commit.closing is not None:

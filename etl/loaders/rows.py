@@ -49,13 +49,11 @@ class RowsMoved(Exception):
 class Written(NamedTuple):
     """What became of the rows of a batch.
 
-    inserted, updated: counts. all_new: whether it is known that none of the records was stored.
-    refused: the records that Postgres refused.
+    inserted, updated: counts. refused: the records that Postgres refused.
     """
 
     inserted: int
     updated: int
-    all_new: bool
     refused: Sequence[Rejected]
 
 
@@ -158,7 +156,6 @@ class RowLoader:
         return Written(
             inserted=sum(table.inserted for table in tables),
             updated=swept + sum(table.updated for table in tables),
-            all_new=bool(tables) and tables[0].all_new,
             refused=refused,
         )
 

@@ -118,12 +118,12 @@ class Work(ABC):
         after: the load of the batch before; see `Commit`. Returns whether any row changed.
         """
         table = self._resource.tables[0]
-        # Where the batch before was all new, this one probably is, too.
+        # Where most of the batch before was new, most of this one probably is, too.
         rows = rows_of(pages, table.name) if table.hashed and self._compares else {}
         commit = self._commit(pages[-1], place, answers, after)
         batch_of = partial(self._batch, pages, rows, commit, answers.existing)
         loaded = await self._loader.load_changed(self.lease, rows, batch_of)
-        self._compares = loaded.unchanged > 0 or not loaded.all_new
+        self._compares = 2 * loaded.inserted < loaded.records
         self._records += loaded.records
         self._tally.rejected += loaded.rejected
         self._progress(self._reached(pages[-1]))
