@@ -5,6 +5,8 @@ CORES := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
 # Many tests wait for a lease, a budget or another process, so there are more workers than cores.
 WORKERS ?= $(shell echo $$((2 * $(CORES))))
 PYTEST := $(BIN)/python -m pytest --dist worksteal
+# Many tests start the command: without bytecode each of them would compile it first.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
 .DEFAULT_GOAL := help
