@@ -18,8 +18,9 @@ from etl.core.guard import Guard
 from etl.core.lookback import parse_duration
 from etl.core.retry import RetryPolicy
 from etl.core.source import refuse_other_source
-from etl.core.stream import Stream
+from etl.core.stream import Resource, Stream
 from etl.errors import ConfigurationError, DestinationError, EtlError
+from etl.extractors.capped import NO_CAP, Cap
 from etl.extractors.client import Budget, Client, DatabaseClock
 from etl.extractors.connection import open_session
 from etl.extractors.projects import project_id_of
@@ -176,49 +177,51 @@ async def _migrate(destination: Destination, settings: Settings) -> None:
 
 @asynccontextmanager
 async def open_source(
-    settings: Settings, *, accept_host: bool = False
+    settings: Settings, *, accept_host: bool = False, cap: Cap = NO_CAP
 ) -> AsyncIterator[tuple[Destination, Tools]]:
     """Open source and database, with the schema up to date. All that reads the source uses it.
 
-    accept_host: the host is another address of the source that the database knows.
-    Raises ConfigurationError and DestinationError.
+    accept_host: the host is another address of the source that the database knows. cap: how many
+    requests may be sent. Raises ConfigurationError and DestinationError.
     """
     settings.require_source()
     async with open_destination(settings) as destination:
         doubt = await make_ready(destination, settings, accept_host=accept_host)
         if doubt is not None:
             _log.warning("source.doubted", reason=doubt)
-        async with open_tools(settings, destination) as tools:
+        async with open_tools(settings, destination, cap) as tools:
             yield destination, tools
 
 
 @asynccontextmanager
 async def open_source_for(
-    settings: Settings, at_once: int, *, accept_host: bool = False
+    settings: Settings, at_once: int, *, accept_host: bool = False, cap: Cap = NO_CAP
 ) -> AsyncIterator[tuple[Destination, list[Tools]]]:
     """Open source and database, with tools for each of the `at_once` units that run at once.
 
-    A run counts the requests of its client, so no two runs share one. accept_host and what is
+    A run counts the requests of its client, so no two runs share one. accept_host, cap and what is
     raised: see `open_source`.
     """
     async with AsyncExitStack() as stack:
         destination, first = await stack.enter_async_context(
-            open_source(settings, accept_host=accept_host)
+            open_source(settings, accept_host=accept_host, cap=cap)
         )
         tools = [first]
         while len(tools) < at_once:
-            tools.append(await stack.enter_async_context(open_tools(settings, destination)))
+            tools.append(await stack.enter_async_context(open_tools(settings, destination, cap)))
         yield destination, tools
 
 
 @asynccontextmanager
-async def open_tools(settings: Settings, destination: Destination) -> AsyncIterator[Tools]:
+async def open_tools(
+    settings: Settings, destination: Destination, cap: Cap = NO_CAP
+) -> AsyncIterator[Tools]:
     """Open what executing units needs. Raises ConfigurationError and DestinationError."""
     database, tables = destination.database, destination.tables
     history = History(database, tables)
     budget = PostgresBudget(database, tables, settings.limits, settings.max_wait_s)
     clock = DatabaseClock(await history.database_now())
-    async with open_client(settings, budget, clock, settings.max_wait_s) as client:
+    async with open_client(settings, cap.over(budget), clock, settings.max_wait_s) as client:
         yield Tools(
             client=client,
             database=database,
@@ -289,6 +292,11 @@ def run_options_of(settings: Settings, accepted: Acceptance = _NOTHING) -> RunOp
     )
 
 
+def _at_once(settings: Settings, streams: Sequence[Stream]) -> int:
+    """Return how many of the streams are read at once."""
+    return max(1, min(settings.streams_at_once, len(streams)))
+
+
 async def sync(
     settings: Settings,
     streams: Sequence[Stream],
@@ -301,7 +309,7 @@ async def sync(
     If a unit fails, the others still run, except after a refused key or a request to stop.
     Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
     """
-    at_once = max(1, min(settings.streams_at_once, len(streams)))
+    at_once = _at_once(settings, streams)
     options = run_options_of(settings, accepted)
 
     async def bring_up(
@@ -350,6 +358,56 @@ async def backfill(
 
     async with open_source(settings) as (_, tools):
         return await for_each([tools], settings.host, settings.projects, streams, stop, load_past)
+
+
+class Verification(Struct, frozen=True):
+    """What is to be verified.
+
+    deep: contents, too. since, until: the time of recordings; None: all that is known complete.
+    repair: load again what differs. requests: how many may be sent; None: as many as it takes.
+    """
+
+    deep: bool = False
+    since: datetime | None = None
+    until: datetime | None = None
+    repair: bool = False
+    requests: int | None = None
+
+
+async def verify(
+    settings: Settings,
+    streams: Sequence[Stream],
+    asked: Verification,
+    stop: asyncio.Event,
+    watch: Watch,
+) -> list[Report]:
+    """Compare source and destination; one report per stream of each project.
+
+    Safe to repeat: an interrupted comparison goes on. Raises ConfigurationError and
+    DestinationError before anything ran.
+    """
+    from etl.loaders.comparing import ComparingLoader
+    from etl.runs.comparing import Request
+    from etl.runs.verify import verify_stream
+
+    at_once = _at_once(settings, streams)
+    options = run_options_of(settings)
+    async with open_source_for(settings, at_once, cap=Cap(asked.requests)) as (destination, tools):
+        database, tables = destination.database, destination.tables
+
+        def comparer(stream: str, resource: Resource) -> ComparingLoader:
+            return ComparingLoader(database, tables, stream, resource, deep=asked.deep)
+
+        request = Request(comparer, asked.deep, asked.since, asked.until)
+
+        async def compare(
+            tools: Tools, stream: Stream, project_id: int, halt: asyncio.Event
+        ) -> list[Report]:
+            progress = watch(project_id, stream.name)
+            given = Assignment(tools, options, stream, project_id, halt, progress)
+            return [await verify_stream(given, request, repair=asked.repair)]
+
+        return await for_each(tools, settings.host, settings.projects, streams, stop, compare)
 
 
 async def make_forecast(
@@ -431,6 +489,19 @@ async def rejects(settings: Settings, limit: int, *, resolved: bool) -> list[dic
     async with open_destination(settings, Schema.CURRENT) as destination:
         history = History(destination.database, destination.tables)
         return [dict(row) for row in await history.rejects(limit, resolved=resolved)]
+
+
+async def reject(settings: Settings, key: str) -> list[dict[str, Any]]:
+    """Return the rejects with this key, with payload. Raises EtlError if there is none."""
+    async with open_destination(settings, Schema.CURRENT) as destination:
+        history = History(destination.database, destination.tables)
+        found = [dict(row) for row in await history.reject(key)]
+    if not found:
+        raise EtlError(
+            f"No record with the key {key!r} was rejected",
+            remedy="`posthog-etl rejects list --all` lists the keys",
+        )
+    return found
 
 
 async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:

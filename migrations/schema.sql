@@ -1,4 +1,4 @@
--- Revision 0012. Written by migrations/record.py.
+-- Revision 0013. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -268,7 +268,6 @@ CREATE INDEX session_recordings_by_expiry ON {data}.session_recordings (project_
 CREATE INDEX session_recordings_by_start ON {data}.session_recordings (project_id, start_time);
 ALTER TABLE {book}.runs ADD COLUMN forecast_requests BIGINT;
 ALTER TABLE {book}.runs ADD COLUMN forecast_exact BOOLEAN;
-COMMENT ON COLUMN {book}.runs.command IS 'sync, backfill or rejects retry.';
 ALTER TABLE {book}.watermarks ADD COLUMN complete TSTZMULTIRANGE DEFAULT '{}' NOT NULL;
 COMMENT ON COLUMN {book}.watermarks.complete IS 'Stretches of time known complete.';
 ALTER TABLE {book}.watermarks ALTER COLUMN complete DROP DEFAULT;
@@ -1137,10 +1136,6 @@ COMMENT ON COLUMN {book}.request_blocks.blocked_until IS 'No request of the clas
 COMMENT ON COLUMN {book}.schedules.name IS 'Name of the schedule; `:prune` is the daily cleaning.';
 COMMENT ON COLUMN {book}.schedules.ticked_at IS 'The latest tick that was started or skipped.';
 COMMENT ON COLUMN {book}.schedules.holder IS 'The `serve` that works on the tick; null if none does.';
-COMMENT ON COLUMN {book}.leases.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream.';
-COMMENT ON COLUMN {book}.checkpoints.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream.';
-COMMENT ON COLUMN {book}.runs.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream.';
-COMMENT ON COLUMN {book}.suspects.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream.';
 CREATE TABLE {book}.drift (
 	project_id BIGINT NOT NULL, 
 	stream TEXT NOT NULL, 
@@ -1168,3 +1163,65 @@ ALTER TABLE {data}.persons ADD COLUMN _hash BIGINT;
 COMMENT ON COLUMN {data}.persons._hash IS 'Hash of what the row was made of, without volatile fields; null: it is not known.';
 ALTER TABLE {data}.person_distinct_ids ADD COLUMN _hash BIGINT;
 COMMENT ON COLUMN {data}.person_distinct_ids._hash IS 'Hash of what the row was made of, without volatile fields; null: it is not known.';
+CREATE TABLE {book}.differences (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	unit TEXT NOT NULL, 
+	table_name TEXT NOT NULL, 
+	row_key TEXT NOT NULL, 
+	record_key TEXT NOT NULL, 
+	kind TEXT NOT NULL, 
+	started TIMESTAMP WITH TIME ZONE, 
+	only_fills BOOLEAN NOT NULL, 
+	confirmed BOOLEAN NOT NULL, 
+	CONSTRAINT differences_pkey PRIMARY KEY (project_id, stream, unit, table_name, row_key)
+);
+COMMENT ON TABLE {book}.differences IS 'What the latest `verify` of a stream found; keys only, no content.';
+COMMENT ON COLUMN {book}.differences.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.differences.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.differences.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination.';
+COMMENT ON COLUMN {book}.differences.table_name IS 'Data table of the row.';
+COMMENT ON COLUMN {book}.differences.row_key IS 'Key of the row.';
+COMMENT ON COLUMN {book}.differences.record_key IS 'Key of the record that the row comes from.';
+COMMENT ON COLUMN {book}.differences.kind IS 'missing: not stored; surplus: not at the source; different: stored otherwise; expired: past its time, and not marked yet.';
+COMMENT ON COLUMN {book}.differences.started IS 'The instant by which windows are cut, if the row has one.';
+COMMENT ON COLUMN {book}.differences.only_fills IS 'Whether it differs only in fields that are null here and not at the source.';
+COMMENT ON COLUMN {book}.differences.confirmed IS 'Whether it was found again when asked for by key.';
+CREATE INDEX differences_by_record ON {book}.differences (project_id, stream, unit, record_key);
+CREATE TABLE {book}.reconciliations (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	table_name TEXT NOT NULL, 
+	since TIMESTAMP WITH TIME ZONE, 
+	until TIMESTAMP WITH TIME ZONE, 
+	how TEXT NOT NULL, 
+	source_count BIGINT, 
+	destination_count BIGINT, 
+	missing BIGINT NOT NULL, 
+	surplus BIGINT NOT NULL, 
+	different BIGINT NOT NULL, 
+	checked_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	repaired_at TIMESTAMP WITH TIME ZONE
+);
+COMMENT ON TABLE {book}.reconciliations IS 'What `verify` has found: one row per table and window of each comparison.';
+COMMENT ON COLUMN {book}.reconciliations.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.reconciliations.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.reconciliations.table_name IS 'Data table that was compared.';
+COMMENT ON COLUMN {book}.reconciliations.since IS 'Start of the window; null if the stream has no windows.';
+COMMENT ON COLUMN {book}.reconciliations.until IS 'End of the window; null if the stream has no windows.';
+COMMENT ON COLUMN {book}.reconciliations.how IS 'ids: keys were compared; contents: rows; sample: some rows.';
+COMMENT ON COLUMN {book}.reconciliations.source_count IS 'Records that the source showed; null for a table that it does not count.';
+COMMENT ON COLUMN {book}.reconciliations.destination_count IS 'Records stored and not gone; null likewise.';
+COMMENT ON COLUMN {book}.reconciliations.missing IS 'Rows at the source that were not stored.';
+COMMENT ON COLUMN {book}.reconciliations.surplus IS 'Stored rows that the source does not have.';
+COMMENT ON COLUMN {book}.reconciliations.different IS 'Rows that were stored otherwise.';
+COMMENT ON COLUMN {book}.reconciliations.checked_at IS 'When they were compared.';
+COMMENT ON COLUMN {book}.reconciliations.repaired_at IS 'When `--repair` had made them equal; null otherwise.';
+CREATE INDEX reconciliations_by_stream ON {book}.reconciliations (project_id, stream, checked_at);
+ALTER TABLE {book}.rejects ADD COLUMN table_name TEXT;
+COMMENT ON COLUMN {book}.rejects.table_name IS 'Data table of such records; null if it is not known.';
+COMMENT ON COLUMN {book}.checkpoints.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination.';
+COMMENT ON COLUMN {book}.leases.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination.';
+COMMENT ON COLUMN {book}.runs.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination.';
+COMMENT ON COLUMN {book}.suspects.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination.';
+COMMENT ON COLUMN {book}.runs.command IS 'sync, backfill, verify or rejects retry.';

@@ -49,13 +49,26 @@ app = typer.Typer(
 )
 rejects = typer.Typer(
     cls=_Group,
-    help="List the records that could not be stored, or load them again.\n\n"
-    "Example: posthog-etl rejects list",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+@rejects.callback()
+def _bare_rejects(context: typer.Context) -> None:
+    """List the records that could not be stored, or load them again.
+
+    Without a command it lists them.
+
+    Example: posthog-etl rejects
+    """
+    if context.invoked_subcommand is None:
+        look.list_rejects()
+
+
 rejects.command(name="list")(look.list_rejects)
+rejects.command(name="show")(look.show_reject)
 rejects.command(name="retry")(work.retry_rejects)
 for command in (
     play.demo,
@@ -63,6 +76,7 @@ for command in (
     look.streams,
     work.sync,
     work.backfill,
+    work.verify,
     work.worker,
     look.plan,
     look.status,

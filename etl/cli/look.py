@@ -204,6 +204,28 @@ def runs(
         show_runs(rows)
 
 
+def show_reject(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Key of the record, as listed.")],
+    config: Config = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show a record that could not be stored, as it was received.
+
+    Secrets were removed before, and what Postgres cannot hold was replaced.
+
+    Example: posthog-etl rejects show 42
+    """
+    from etl import app as wiring
+    from etl.console import show_payloads
+
+    rows = run_with_settings(lambda settings: wiring.reject(settings, key), config, {}, debug)
+    if as_json:
+        print_json({"rejects": rows})
+    else:
+        show_payloads(rows)
+
+
 def list_rejects(
     limit: Annotated[
         int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many records, newest first.")

@@ -102,6 +102,26 @@ def read_past(since: str, until: str | None, window: str, order: Order, *, again
     return BackfillRange(begin, end, read["--window"], order is Order.NEWEST, again)
 
 
+def read_dates(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """Return a range of time. Raises ConfigurationError, which names the option."""
+    from etl.errors import ConfigurationError
+    from etl.settings import parse_instant
+
+    read: dict[str, datetime | None] = {}
+    for name, text in (("--since", since), ("--until", until)):
+        try:
+            read[name] = None if text is None else parse_instant(text)
+        except ValueError as exc:
+            raise ConfigurationError(f"{name} {exc}") from exc
+    begin, end = read["--since"], read["--until"]
+    if begin is not None and end is not None and begin >= end:
+        raise ConfigurationError(
+            f"--since {begin:%Y-%m-%d %H:%M} is not before --until {end:%Y-%m-%d %H:%M}",
+            remedy="Give an earlier --since, or a later --until",
+        )
+    return begin, end
+
+
 @contextlib.contextmanager
 def without_rich() -> Iterator[None]:
     """Prevent the import of rich during the block, unless it is imported already.

@@ -21,6 +21,7 @@ from etl.cli.shared import (
     chosen_streams,
     print_json,
     print_line,
+    read_dates,
     read_past,
     run_with_settings,
     until_stopped,
@@ -137,6 +138,62 @@ def backfill(
         print_line(
             "All of this time is known complete; nothing was read. To read it again, add --again"
         )
+    raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))
+
+
+def verify(
+    stream: Streams = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Recordings from this date on. Default: all.", metavar="DATE"),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="Recordings up to this date. Default: where the next sync begins.", metavar="DATE"
+        ),
+    ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Compare contents, not only which rows there are.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Load again what differs, and compare it once more.")
+    ] = False,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Send at most so many requests. The next one goes on."
+        ),
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare source and destination. It changes no data, unless --repair is given.
+
+    Exit code 0: they are equal, or were repaired. 3: differences are left.
+
+    Example: posthog-etl verify --deep
+    """
+    from etl import app as wiring
+    from etl.console import progress_display, show_comparisons
+
+    def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
+        streams = chosen_streams(stream, settings)
+        span = read_dates(since, until)
+        asked = wiring.Verification(deep, *span, repair, budget)
+
+        async def work(stop: asyncio.Event) -> list[Any]:
+            with progress_display() as watch:
+                return await wiring.verify(settings, streams, asked, stop, watch)
+
+        return until_stopped(work)
+
+    reports = run_with_settings(run, config, {}, debug)
+    if as_json:
+        print_json({"reports": [report.as_json() for report in reports]})
+    else:
+        show_comparisons(reports)
     raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))
 
 

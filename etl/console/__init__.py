@@ -2,8 +2,10 @@
 
 from etl.console.live import in_place, progress_display
 from etl.console.views import (
+    show_comparisons,
     show_findings,
     show_forecasts,
+    show_payloads,
     show_rejects,
     show_reports,
     show_rows,
@@ -14,8 +16,10 @@ from etl.console.views import (
 __all__ = [
     "in_place",
     "progress_display",
+    "show_comparisons",
     "show_findings",
     "show_forecasts",
+    "show_payloads",
     "show_rejects",
     "show_reports",
     "show_rows",

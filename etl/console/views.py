@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from etl.console.table import Styled, Table, say
 from etl.core.drift import differences
 
 if TYPE_CHECKING:
+    from etl.core.reconciling import Found
     from etl.loaders.parents import RotationState
     from etl.loaders.queue import Jobs
     from etl.loaders.row_counts import Count
@@ -62,6 +65,65 @@ def show_reports(reports: Sequence[Report]) -> None:
             )
             of = f" in {project_id}" if len(now) > 1 else ""
             say(f"Rows now{of}: {rows}")
+
+
+def show_comparisons(reports: Sequence[Report]) -> None:
+    """Print what a comparison found: a row per table, and below it what differs."""
+    several = len({report.project_id for report in reports}) > 1
+    table = Table(*(("project",) if several else ()), "stream", "table", "source", "result")
+    for report in reports:
+        own = (str(report.project_id),) if several else ()
+        found = report.found
+        if found is None:
+            table.add_row(*own, report.stream, "", "", _coloured(report.ending.status))
+            continue
+        for name in dict.fromkeys(of for of, _ in found.counts):
+            counts = [each.source for (of, _), each in found.counts.items() if of == name]
+            rows = "" if None in counts else f"{found.total('source', name):,}"
+            table.add_row(*own, report.stream, name, rows, _result(found, name))
+    table.print()
+    seconds = max((report.seconds for report in reports), default=0.0)
+    say(f"{sum(each.requests for each in reports):,} requests in {seconds:.1f} s")
+    for report in reports:
+        if report.ending.reason:
+            say(f"{report.stream}: {report.ending.reason}")
+        if report.found is not None:
+            for sentence in _about(report.found):
+                say(f"{report.stream}: {sentence}")
+
+
+def _result(found: Found, table: str) -> Styled:
+    counts = [(found.total(kind, table), kind) for kind in ("missing", "surplus", "different")]
+    said = ", ".join(f"{count:,} {kind}" for count, kind in counts if count)
+    if not said:
+        return Styled("equal", "green")
+    return Styled(f"{said}: repaired", "green") if found.repaired else Styled(said, "red")
+
+
+def _about(found: Found) -> Iterable[str]:
+    """Yield what is to be said of a comparison, in sentences."""
+    if windows := found.windows:
+        yield f"recordings from {_instant(windows[0].since)} to {_instant(windows[-1].until)}"
+    if found.drawn is not None:
+        drawn, of = found.drawn
+        most = found.most_unseen
+        sure = "" if most is None else f": with 95 % confidence less than {most:.1%} of them differ"
+        yield f"all that is shared was compared, and {drawn:,} of {of:,} others at random{sure}"
+    if found.on_their_way:
+        yield f"{found.on_their_way:,} more rows differ where another run reads now"
+    if found.expired:
+        yield f"{found.expired:,} recordings have expired and are not marked yet; a sync marks them"
+    if found.unverifiable:
+        yield (
+            f"{found.unverifiable:,} persons are known only from recordings that are gone, so they "
+            "cannot be verified"
+        )
+    if found.refused:
+        yield f"{found.refused:,} could not be looked at, so what belongs to them was not compared"
+    for (kind, table), group in groupby(found.sample, key=lambda each: (each.kind, each.table)):
+        yield f"{kind} in {table}: {', '.join(each.key for each in group)}"
+    if found.differences > len(found.sample):
+        yield f"and {found.differences - len(found.sample):,} more, in posthog_etl.differences"
 
 
 def show_forecasts(unit_forecasts: Sequence[UnitForecast]) -> None:
@@ -136,6 +198,18 @@ def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
     table.print()
 
 
+def show_payloads(rows: Sequence[dict[str, Any]]) -> None:
+    """Print rejects with their payload, each as JSON below its reason."""
+    for row in rows:
+        resolved = row["resolved_at"]
+        loaded = "" if resolved is None else f"; loaded at {_instant(resolved)}"
+        say(
+            f"{row['stream']} of project {row['project_id']}, rejected at "
+            f"{_instant(row['last_seen_at'])}{loaded}: {row['reason']}"
+        )
+        say(json.dumps(row["payload"], indent=2, ensure_ascii=False), folded=False)
+
+
 def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> None:
     """Print the jobs on the queue, then one row per project and stream."""
     for project_id, jobs in queue.items():
@@ -192,6 +266,10 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
         if row["drift"]:
             said = differences(row["drift"])
             say(f"{row['stream']}: records differ from the catalogue: {said}")
+        if (verified := row["verified"]) is not None:
+            said = _differences(verified.differences)
+            of = "" if verified.since is None else f", recordings since {_instant(verified.since)}"
+            say(f"{row['stream']}: verified at {_instant(verified.checked_at)}: {said}{of}")
         if row["before_start"] is not None:
             say(f"{row['stream']}: {row['before_start_hint']}")
         if row["reason"]:
@@ -200,6 +278,12 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
             if failure.reason not in (row["reason"] or ""):
                 say(f"{row['stream']}: {failure.about}: {failure.reason}")
                 say(f"{row['stream']}: then: {failure.retry}")
+
+
+def _differences(count: int) -> str:
+    if count == 0:
+        return "equal"
+    return f"{count:,} {'row differs' if count == 1 else 'rows differ'}"
 
 
 def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -135,6 +135,11 @@ class TableSpec(Struct, frozen=True, dict=True):
 
 # The unit of a sync of a stream that is read in windows.
 TAIL = "tail"
+# The units in which `verify` compares source and destination: keys, or contents.
+VERIFY, VERIFY_DEEP = "verify", "verify deep"
+COMPARISONS = (VERIFY, VERIFY_DEEP)
+# The unit in which `verify --repair` loads single records again.
+REPAIR = "repair"
 
 
 class Mode(Enum):

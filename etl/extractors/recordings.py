@@ -111,15 +111,19 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         pages. Safe to repeat from any place: rows may come twice, none is left out. Raises
         SourceError and BudgetSpent.
         """
-        beginning = RecordingsPlace(
+        return self._pages(self.beginning(window, front=front), resumed)
+
+    def beginning(self, window: Window, *, front: bool = False) -> RecordingsPlace:
+        """Return the place before the first request. front: as for `pages`."""
+        return RecordingsPlace(
             fingerprint=self.fingerprint,
             began_at=self._client.source_now,
             window=window,
             asked=None,
             filters=False,
             front=front,
+            traits=self._traits,
         )
-        return self._pages(beginning, resumed)
 
     async def confirm(
         self, place: RecordingsPlace, keys: Sequence[str], known: Sequence[str] | None = ()
@@ -360,7 +364,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         return () if self._reader is None else self._reader.drift
 
     def _starts(self, listed: RecordList) -> list[datetime | None]:
-        return [_started_at(record, self._stream.started or "") for record in listed.records]
+        return [started_at(record, self._stream.started or "") for record in listed.records]
 
     def _judge_filter(
         self, place: RecordingsPlace, starts: Sequence[datetime | None], *, by_cursor: bool
@@ -391,7 +395,8 @@ def _outside(starts: Sequence[datetime | None], asked: tuple[datetime, datetime]
     return count > max(1, len(starts) // 10)
 
 
-def _started_at(record: Record, name: str) -> datetime | None:
+def started_at(record: Record, name: str) -> datetime | None:
+    """Return the start of a record; None if it has none that can be read."""
     if type(record) is HashedRecord:
         return record.started_at
     if type(record) is Raw:

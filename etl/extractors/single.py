@@ -12,7 +12,13 @@ from msgspec import Struct, field
 from etl.core.page import Confirmation, Page, Record
 from etl.core.place import Evidence
 from etl.core.stream import Address, Resource
-from etl.errors import RequestRefused, SourceError, SourceUnavailable, StreamUnavailable
+from etl.errors import (
+    RequestRefused,
+    SourceError,
+    SourceUnavailable,
+    Stopped,
+    StreamUnavailable,
+)
 from etl.extractors.client import Client
 from etl.extractors.protocol import (
     Answer,
@@ -60,7 +66,8 @@ async def ask_singly(
     singles = Singles()
     last: SourceError | None
     in_a_row, last, witnesses, answers = 0, None, list(known), False
-    for key in keys:
+    keys = list(keys)
+    for number, key in enumerate(keys):
         request = request_of(key)
         if request is None:
             singles.hidden.append(key)
@@ -68,6 +75,13 @@ async def ask_singly(
         try:
             singles.found.append(await client.fetch(request))
             witnesses.append(key)
+        except Stopped as exc:
+            if not (singles.found or singles.gone or singles.hidden):
+                raise
+            # Or a run that may send few requests would never get on.
+            singles.failed += keys[number:]
+            singles.why_failed = exc.message
+            return singles
         except (StreamUnavailable, SourceUnavailable, RequestRefused) as exc:
             if is_record_gone(exc):
                 singles.gone.append(key)

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from etl.core.place import Evidence
 from etl.core.stream import TAIL, Resource, TableSpec
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import count_of, driver_of
@@ -41,9 +42,19 @@ class AbsentRecords:
 
     async def note(self, connection: AsyncConnection, unit: Unit, commit: Commit) -> int:
         """Note which stored records each page did not show. Mark those gone; return how many."""
+        await self._note_evidence(connection, unit, commit.evidence)
+        if not commit.gone:
+            return 0
+        driver, gone = await driver_of(connection), list(commit.gone)
+        given = (*unit.key.values(), gone, commit.observed_at)
+        return count_of(await driver.execute(self._statements.delete, *given))
+
+    async def _note_evidence(
+        self, connection: AsyncConnection, unit: Unit, evidence: Sequence[Evidence]
+    ) -> None:
         driver, key = await driver_of(connection), unit.key.values()
         statements = self._statements
-        for seen in commit.evidence:
+        for seen in evidence:
             keys = [each for each in seen.keys if is_storable(each)]
             known = [each for each in seen.known if is_storable(each)]
             if seen.begins and seen.span is None:
@@ -57,10 +68,6 @@ class AbsentRecords:
             await driver.execute(statements.clear, *key, keys)
             for owner in seen.unjudged:
                 await driver.execute(statements.clear_owned, *key, list(owner))
-        if not commit.gone:
-            return 0
-        gone = list(commit.gone)
-        return count_of(await driver.execute(statements.delete, *key, gone, commit.observed_at))
 
     async def expire(
         self, connection: AsyncConnection, unit: Unit, outdated: ExpiryQuery, most: int | None
@@ -147,6 +154,8 @@ class AbsenceStatements(Struct, frozen=True):
     count_expiring: as expire, but only counts; None if records do not expire.
     sample_expiring: as count_expiring; returns up to $8 keys.
     recall: $1 project_id, $2 now. Removes expiry marks that lie in the future.
+    drop_expired: $4: an instant. Suspects that expired before it are removed; None if records do
+    not expire.
     count_alive: $1 only.
     forget_checks: forgets the checks of records that are no longer suspects.
     count: returns (suspects, unasked).
@@ -168,6 +177,7 @@ class AbsenceStatements(Struct, frozen=True):
     count_expiring: str | None
     sample_expiring: str | None
     recall: str | None
+    drop_expired: str | None
     count_alive: str
     forget_checks: str
     count: str
@@ -225,6 +235,7 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
         count_expiring=outdated.count,
         sample_expiring=outdated.sample,
         recall=outdated.recall,
+        drop_expired=outdated.drop,
         count_alive=(
             f"SELECT count(*) FROM {table} AS t WHERE t.project_id = $1::bigint AND {alive}"
         ),
@@ -316,6 +327,7 @@ class Expired(Struct, frozen=True):
     count: str | None = None
     sample: str | None = None
     recall: str | None = None
+    drop: str | None = None
 
     @classmethod
     def of(
@@ -373,6 +385,10 @@ class Expired(Struct, frozen=True):
             recall=(
                 f"UPDATE {table} AS t SET _updated_at = now(), _xid = {XID}, _expired_at = NULL "
                 "WHERE t.project_id = $1::bigint AND t._expired_at > $2::timestamptz"
+            ),
+            drop=(
+                f"DELETE FROM {suspects} AS u WHERE {unit} AND u.record_key = ANY "
+                f"(ARRAY(SELECT {key} FROM {table} AS t WHERE {unseen}))"
             ),
             count=f"SELECT count(*) FROM ({both}) AS e",
             # Ordered by a hash, so that the sample is not only the oldest, and differs each time.

@@ -27,12 +27,13 @@ from etl.core.coverage import Coverage, Span
 from etl.core.expected import Change, Counted
 from etl.core.forecast import Forecast
 from etl.core.statuses import failures, state_of
-from etl.core.stream import Stream, TableSpec
+from etl.core.stream import COMPARISONS, REPAIR, Stream, TableSpec
 from etl.errors import DestinationError
 from etl.loaders.database import Database
 from etl.loaders.drift import drift_by_stream
 from etl.loaders.driver import driver_of
 from etl.loaders.leases import Lease, Unit, new_run
+from etl.loaders.reconciliations import latest_verified
 from etl.loaders.row_counts import COUNTED_ROWS, Count, estimate, large_tables
 from etl.loaders.statements import expires_by_rule, quoted
 from etl.loaders.tables import Tables
@@ -55,11 +56,12 @@ class Watermark(Struct, frozen=True):
 
 
 class StoredReject(Struct, frozen=True):
-    """A rejected record, and when it was observed."""
+    """A rejected record, and when it was observed. table: that it would fill; None: not known."""
 
     key: str
     payload: Any
     observed_at: datetime
+    table: str | None
 
 
 class RunEnd(Struct, frozen=True):
@@ -298,7 +300,8 @@ class History:
         """Return one row per project and stream: watermarks, last run, rows, rejects, lease.
 
         failures: the failures that still count.
-        status, reason: those of the worst failure; without one, those of the last run.
+        status, reason: those of the worst failure; without one, those of the last run. The runs of
+        `verify` do not count. verified: what the latest comparison found, None if there was none.
 
         Raises DestinationError.
         """
@@ -306,6 +309,7 @@ class History:
         async with self._database.transaction() as connection:
             latest = (
                 select(t.runs)
+                .where(t.runs.c.unit.not_in((*COMPARISONS, REPAIR)))
                 .ext(distinct_on(t.runs.c.project_id, t.runs.c.stream))
                 .order_by(t.runs.c.project_id, t.runs.c.stream, t.runs.c.started_at.desc())
                 .subquery()
@@ -357,7 +361,9 @@ class History:
             for run in (await connection.execute(self._latest_of_units())).mappings():
                 of_units.setdefault((run["project_id"], run["stream"]), []).append(dict(run))
             drift = await drift_by_stream(connection, t)
+            verified = await latest_verified(connection, t)
         for row in rows:
+            row["verified"] = verified.get((row["project_id"], row["stream"]))
             row["drift"] = drift.get((row["project_id"], row["stream"]), [])
             filters = (row["traits"] or {}).get("date_filter") not in ("refused", "ignored")
             units = of_units.get((row["project_id"], row["stream"]), [])
@@ -382,7 +388,9 @@ class History:
         alive = and_(t.leases.c.holder == latest.c.id, t.leases.c.expires_at >= func.now())
         held = exists().where(alive, *(t.leases.c[name] == latest.c[name] for name in _UNIT))
         columns = [latest.c[name] for name in (*_UNIT, "status", "reason", "started_at")]
-        return select(*columns, held.label("held")).select_from(t.checkpoints).join(latest, true())
+        query = select(*columns, held.label("held")).select_from(t.checkpoints).join(latest, true())
+        # What a comparison found is said apart.
+        return query.where(t.checkpoints.c.unit.not_in((*COMPARISONS, REPAIR)))
 
     async def leases_held(self) -> Mapping[tuple[int, str], int]:
         """Return how many units are held, by project and stream. Raises DestinationError."""
@@ -400,7 +408,9 @@ class History:
         table = self._tables.rejects
         async with self._database.transaction() as connection:
             found = await connection.execute(
-                select(table.c.record_key, table.c.payload, table.c.last_seen_at)
+                select(
+                    table.c.record_key, table.c.payload, table.c.last_seen_at, table.c.table_name
+                )
                 .where(
                     table.c.project_id == project_id,
                     table.c.stream == stream,
@@ -409,6 +419,17 @@ class History:
                 .order_by(table.c.last_seen_at, table.c.record_key)
             )
             return [StoredReject(*row) for row in found]
+
+    async def unresolved_count(self, project_id: int, stream: str) -> int:
+        """Return how many rejects are unresolved. Raises DestinationError."""
+        table = self._tables.rejects
+        query = select(func.count()).where(
+            table.c.project_id == project_id,
+            table.c.stream == stream,
+            table.c.resolved_at.is_(None),
+        )
+        async with self._database.transaction() as connection:
+            return int((await connection.execute(query)).scalar_one())
 
     async def rejects(self, limit: int, *, resolved: bool) -> Sequence[Mapping[str, Any]]:
         """Return the latest `limit` rejects, without payload. Raises DestinationError."""
@@ -419,6 +440,17 @@ class History:
             query = query.where(table.c.resolved_at.is_(None))
         async with self._database.transaction() as connection:
             found = await connection.execute(query.limit(limit))
+            return [dict(row) for row in found.mappings()]
+
+    async def reject(self, key: str) -> Sequence[Mapping[str, Any]]:
+        """Return the rejects with this key, with their payload. Raises DestinationError.
+
+        There may be several, of different streams or projects.
+        """
+        table = self._tables.rejects
+        query = select(table).where(table.c.record_key == key)
+        async with self._database.transaction() as connection:
+            found = await connection.execute(query.order_by(table.c.project_id, table.c.stream))
             return [dict(row) for row in found.mappings()]
 
     async def projects_with_rejects(self, stream: str) -> Sequence[int]:

@@ -281,6 +281,20 @@ class Leases:
             )
         return found.first() is not None
 
+    async def held_units(self, project_id: int, stream: str) -> list[str]:
+        """Return the units of a stream that living runs hold. Raises DestinationError."""
+        leases = self._tables.leases
+        async with self._database.transaction() as connection:
+            found = await connection.execute(
+                select(leases.c.unit).where(
+                    leases.c.project_id == project_id,
+                    leases.c.stream == stream,
+                    leases.c.holder.is_not(None),
+                    leases.c.expires_at >= func.clock_timestamp(),
+                )
+            )
+        return list(found.scalars())
+
     def _expiry(self) -> ColumnElement[Any]:
         return func.clock_timestamp() + timedelta(seconds=self.ttl_s)
 

@@ -146,6 +146,30 @@ class ParentRows:
         async with self._database.transaction() as connection:
             return RotationState(*(await connection.execute(counted)).one())
 
+    async def checked_parents(
+        self, project_id: int, stream: str, parents: Parents, limit: int
+    ) -> tuple[list[Parent], list[Parent], int]:
+        """Return the watched parents, some of the others, and how many others there are.
+
+        Only parents that were checked before. The others are `limit` at random. Raises
+        DestinationError.
+        """
+        table, query = self._with_checks(project_id, stream, parents)
+        query = query.where(self._tables.checks.c.checked_at.is_not(None))
+        is_watched = self._is_watched(project_id, table, parents)
+        watched = await self._answer(query.where(is_watched), parents)
+        others = query.where(~is_watched)
+        drawn = await self._answer(others.order_by(func.random()).limit(limit), parents)
+        async with self._database.transaction() as connection:
+            counted = await connection.execute(select(func.count()).select_from(others.subquery()))
+        return watched, drawn, int(counted.scalar_one())
+
+    async def of_keys(self, project_id: int, parents: Parents, keys: Sequence[str]) -> list[Parent]:
+        """Return the parents with these keys. Raises DestinationError."""
+        table, query = self._living(project_id, parents)
+        ((_, column),) = parents.fields.items()
+        return await self._answer(query.where(cast(table.c[column], Text()).in_(keys)), parents)
+
     def _news(self, table: FromClause) -> ColumnElement[bool]:
         """Return the condition that a parent is new, or has changed since its last check."""
         checked_at = self._tables.checks.c.checked_at

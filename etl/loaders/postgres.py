@@ -32,7 +32,7 @@ from etl.loaders.loader import (
     UnseenCounts,
 )
 from etl.loaders.rejects import RejectsTable
-from etl.loaders.rows import HeldUp, RowLoader, RowsMoved
+from etl.loaders.rows import HeldUp, RowLoader, RowsMoved, StagedRows, Written
 from etl.loaders.statements import PLAN_SETTINGS
 from etl.loaders.tables import Tables
 from etl.tasks import succeeded
@@ -46,10 +46,11 @@ class PostgresLoader:
         self._tables = tables
         self._resource = resource
         self._absent = AbsentRecords(resource, tables.schema, tables.bookkeeping)
-        self._rows = RowLoader(tables, resource, database.patience_s)
-        self._cut = self._rows.cut
+        loading = RowLoader(tables, resource, database.patience_s)
+        self._rows: StagedRows = loading
+        self._cut = loading.cut
         self._orphans = orphan_statements(resource, tables.schema)
-        self._rejects = RejectsTable(tables, stream)
+        self._rejects = RejectsTable(tables, stream, resource.tables[0].name)
         self._drift = DriftTable(tables, stream)
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
@@ -71,7 +72,13 @@ class PostgresLoader:
         try:
             for attempt in self._database.attempts():
                 async with attempt:
-                    await self._load(lease, rows, batch_of, sent)
+                    try:
+                        await self._load(lease, rows, batch_of, sent)
+                    except HeldUp as exc:
+                        # Postgres ends a transaction that is idle for long, and the batch before
+                        # may need the connection.
+                        await succeeded(exc.by)
+                        await self._load(lease, rows, batch_of, sent)
         except _AlreadyCommitted:
             # The answer to our COMMIT was lost; the repetition found the batch committed.
             pass
@@ -84,43 +91,25 @@ class PostgresLoader:
     async def _load(
         self, lease: Lease, rows: Rows, batch_of: BatchOf, sent: list[tuple[Loaded, Commit]]
     ) -> None:
-        """Load the batch. Before COMMIT it adds the result to `sent`."""
-        try:
-            await self._load_once(lease, rows, batch_of, sent)
-        except HeldUp as exc:
-            # Postgres ends a transaction that is idle for long, and the batch before may need the
-            # connection.
-            await succeeded(exc.by)
-            await self._load_once(lease, rows, batch_of, sent)
+        """Load the batch. Before COMMIT it adds the result to `sent`.
 
-    async def _load_once(
-        self, lease: Lease, rows: Rows, batch_of: BatchOf, sent: list[tuple[Loaded, Commit]]
-    ) -> None:
-        """Load the batch. Raises HeldUp if the batch before takes long."""
-        project_id, stored, others = lease.unit.project_id, NONE_STORED, False
+        Raises HeldUp if the batch before takes long.
+        """
+        stored, others = NONE_STORED, False
         if rows:
             # In a transaction of its own: its locks on the tables would last while rows are copied.
             async with self._database.transaction(PLAN_SETTINGS) as connection:
                 stored, others = await self._rows.compare(connection, lease, rows)
         batch, commit = batch_of(stored)
         async with self._database.transaction(PLAN_SETTINGS) as connection:
-            written = await self._rows.load(connection, lease, batch, commit, met_others=others)
-            rejected = [*batch.rejected, *written.refused]
+            written = await self._write(connection, lease, batch, commit, met_others=others)
+            project_id, rejected = lease.unit.project_id, [*batch.rejected, *written.refused]
             new = await self._rejects.set_aside(connection, project_id, rejected)
-            if await self._rejects.anything_set_aside(connection, project_id):
-                keys = {*self._keys(batch, commit.unchanged), *commit.resolved}
-                keys -= {item.key for item in rejected}
-                await self._rejects.resolve(connection, project_id, keys)
-            updated = written.updated + await self._absent.note(connection, lease.unit, commit)
-            await self._cut.settle(connection, lease.unit, commit.settled)
-            await self._check_off(connection, lease, commit)
-            if commit.follow_parents:
-                updated += await self._follow_parents(connection, lease)
             drift = await self._drift.note(connection, project_id, batch.drift)
             unchanged = commit.unchanged.records
             loaded = Loaded(
                 written.inserted,
-                updated,
+                written.updated,
                 new,
                 drift,
                 records=len(batch.records) + unchanged,
@@ -131,6 +120,29 @@ class PostgresLoader:
                 await self._close_window(connection, lease, commit.closing)
             await self._advance(connection, lease, commit)
             sent.append((loaded, commit))
+
+    async def _write(
+        self,
+        connection: AsyncConnection,
+        lease: Lease,
+        batch: Batch,
+        commit: Commit,
+        *,
+        met_others: bool,
+    ) -> Written:
+        """Write the rows, and all that follows from them. met_others: as in `RowLoader.load`."""
+        project_id = lease.unit.project_id
+        written = await self._rows.load(connection, lease, batch, commit, met_others=met_others)
+        if await self._rejects.anything_set_aside(connection, project_id):
+            keys = {*self._keys(batch, commit.unchanged), *commit.resolved}
+            keys -= {item.key for item in (*batch.rejected, *written.refused)}
+            await self._rejects.resolve(connection, project_id, keys)
+        updated = written.updated + await self._absent.note(connection, lease.unit, commit)
+        await self._cut.settle(connection, lease.unit, commit.settled)
+        await self._check_off(connection, lease, commit)
+        if commit.follow_parents:
+            updated += await self._follow_parents(connection, lease)
+        return written._replace(updated=updated)
 
     async def expire(
         self, lease: Lease, outdated: ExpiryQuery, most: int | None

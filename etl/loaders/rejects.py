@@ -21,11 +21,15 @@ _log = structlog.get_logger(__name__)
 
 
 class RejectsTable:
-    """The rejects of one stream. Runs in transactions that others open."""
+    """The rejects of one stream. Runs in transactions that others open.
 
-    def __init__(self, tables: Tables, stream: str) -> None:
+    table_name: the data table that its records would fill.
+    """
+
+    def __init__(self, tables: Tables, stream: str, table_name: str) -> None:
         self._tables = tables
         self._stream = stream
+        self._table_name = table_name
 
     async def set_aside(
         self, connection: AsyncConnection, project_id: int, rejected: Sequence[Rejected]
@@ -85,6 +89,7 @@ class RejectsTable:
             payload=literal(payload, JSONB(none_as_null=False)),
             first_seen_at=func.now(),
             last_seen_at=func.now(),
+            table_name=self._table_name,
         )
         await connection.execute(
             row.on_conflict_do_update(
@@ -94,6 +99,7 @@ class RejectsTable:
                     "payload": row.excluded.payload,
                     "last_seen_at": func.now(),
                     "resolved_at": None,
+                    "table_name": row.excluded.table_name,
                 },
                 # A record seen again unchanged is written at most once a day, to update
                 # `last_seen_at`.

@@ -5,6 +5,7 @@ Runs in transactions that `loaders/postgres.py` opens, which adds everything tha
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from asyncio import Task
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -15,13 +16,13 @@ from sqlalchemy import func, select
 
 from etl.core.hashes import Rows
 from etl.core.page import Batch, Rejected
-from etl.core.stream import Resource, TableSpec
+from etl.core.stream import COMPARISONS, Resource, TableSpec
 from etl.errors import LeaseLost, RowsRefused
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.cuts import CutRecords
 from etl.loaders.database import translated
 from etl.loaders.driver import count_of, driver_of
-from etl.loaders.leases import Lease
+from etl.loaders.leases import Lease, Unit
 from etl.loaders.loader import Commit, Stored
 from etl.loaders.statements import LoadStatements, load_statements
 from etl.loaders.table_load import Step, TableLoad, refused_by
@@ -57,20 +58,99 @@ class Written(NamedTuple):
     refused: Sequence[Rejected]
 
 
-class RowLoader:
+class StagedRows(ABC):
+    """Stages the rows of one resource. Its subclasses load them, or compare them."""
+
+    def __init__(self, tables: Tables, resource: Resource) -> None:
+        self._tables = tables
+        self._resource = resource
+        self._statements = [
+            (spec, load_statements(spec, tables.schema, tables.bookkeeping))
+            for spec in resource.tables
+        ]
+
+    @abstractmethod
+    async def compare(
+        self, connection: AsyncConnection, lease: Lease, rows: Rows
+    ) -> tuple[Stored, bool]:
+        """Return which of the rows need no more, and whether other runs read the stream."""
+
+    @abstractmethod
+    async def load(
+        self,
+        connection: AsyncConnection,
+        lease: Lease,
+        batch: Batch,
+        commit: Commit,
+        *,
+        met_others: bool,
+    ) -> Written:
+        """Load the rows of a batch, or compare them. met_others: what `compare` has returned."""
+
+    async def _stage(
+        self,
+        connection: AsyncConnection,
+        unit: Unit,
+        batch: Batch,
+        commit: Commit,
+        *,
+        careful: bool,
+    ) -> tuple[list[tuple[TableSpec, TableLoad]], list[Rejected]]:
+        """Copy all rows into staging. Returns the tables with rows, and the refused records.
+
+        A staging table is made outside of any savepoint whose rollback would drop it.
+        """
+        loads = [
+            (
+                spec,
+                TableLoad(
+                    connection,
+                    statements,
+                    batch.rows[spec.name],
+                    unit.project_id,
+                    commit,
+                    careful,
+                    batch.observed_at.get(spec.name, ()),
+                    batch.hashes.get(spec.name, ()),
+                ),
+            )
+            for spec, statements in self._statements
+            if batch.rows.get(spec.name)
+        ]
+        driver = await driver_of(connection)
+        for _, table in loads:
+            await driver.execute(table.statements.create_staging)
+        return loads, await self._do(batch, loads, lambda table: table.stage)
+
+    async def _do(
+        self,
+        batch: Batch,
+        loads: Sequence[tuple[TableSpec, TableLoad]],
+        step_of: Callable[[TableLoad], Step],
+    ) -> list[Rejected]:
+        """Do one step for each table. Returns the records that Postgres refused."""
+        refused: list[Rejected] = []
+        for spec, table in loads:
+            step, end = step_of(table), len(table.rows)
+            if not table.careful:
+                await step(0, end)
+                continue
+            origins = batch.origins[spec.name]
+            for place, reason in await refused_by(step, table.connection, 0, end):
+                record = batch.records[origins[place]]
+                refused.append(reject(record, self._resource.key, f"{spec.name}: {reason}"))
+        return refused
+
+
+class RowLoader(StagedRows):
     """Loads the rows of one resource.
 
     patience_s: how long staged rows wait for the batch before, in seconds.
     """
 
     def __init__(self, tables: Tables, resource: Resource, patience_s: float) -> None:
-        self._tables = tables
-        self._resource = resource
+        super().__init__(tables, resource)
         self._patience_s = patience_s
-        self._statements = [
-            (spec, load_statements(spec, tables.schema, tables.bookkeeping))
-            for spec in resource.tables
-        ]
         self._unchanged = UnchangedRows(resource.tables, tables.schema, tables.bookkeeping)
         spec, statements = self._statements[0]
         self.cut = CutRecords(spec, statements.staging, tables.schema, tables.bookkeeping)
@@ -115,28 +195,10 @@ class RowLoader:
         met_others: bool,
         careful: bool,
     ) -> Written:
-        loads = self._table_loads(connection, lease, batch, commit, careful=careful)
-        refused: list[Rejected] = []
-
-        async def do(step_of: Callable[[TableLoad], Step]) -> None:
-            for spec, table in loads:
-                step, end = step_of(table), len(table.rows)
-                if not careful:
-                    await step(0, end)
-                    continue
-                origins = batch.origins[spec.name]
-                refused.extend(
-                    self._refused(batch, spec, origins[place], reason)
-                    for place, reason in await refused_by(step, connection, 0, end)
-                )
-
         # Postgres waits for the rest of a COPY without a limit. So all rows are staged before the
-        # first row is locked: a run that stops during COPY blocks no other run. A staging table is
-        # made outside of any savepoint whose rollback would drop it.
+        # first row is locked: a run that stops during COPY blocks no other run.
+        loads, refused = await self._stage(connection, lease.unit, batch, commit, careful=careful)
         driver = await driver_of(connection)
-        for _, table in loads:
-            await driver.execute(table.statements.create_staging)
-        await do(lambda table: table.stage)
         others = await self._meet_others(connection, lease, commit, met_others=met_others)
         tables = [table for _, table in loads]
         for table in tables:
@@ -145,7 +207,7 @@ class RowLoader:
         # The first table has the records themselves. Only a record that is stored can come cut.
         if loads and loads[0][0] is self._statements[0][0] and not tables[0].all_new:
             await self.cut.withhold(connection, lease.unit, commit)
-        await do(lambda table: table.upsert)
+        refused += await self._do(batch, loads, lambda table: table.upsert)
         swept = await self._sweep(connection, lease, batch, commit)
         if others:
             for table in tables:
@@ -158,33 +220,6 @@ class RowLoader:
             updated=swept + sum(table.updated for table in tables),
             refused=refused,
         )
-
-    def _table_loads(
-        self,
-        connection: AsyncConnection,
-        lease: Lease,
-        batch: Batch,
-        commit: Commit,
-        *,
-        careful: bool,
-    ) -> list[tuple[TableSpec, TableLoad]]:
-        return [
-            (
-                spec,
-                TableLoad(
-                    connection,
-                    statements,
-                    batch.rows[spec.name],
-                    lease.unit.project_id,
-                    commit,
-                    careful,
-                    batch.observed_at.get(spec.name, ()),
-                    batch.hashes.get(spec.name, ()),
-                ),
-            )
-            for spec, statements in self._statements
-            if batch.rows.get(spec.name)
-        ]
 
     async def _meet_others(
         self, connection: AsyncConnection, lease: Lease, commit: Commit, *, met_others: bool
@@ -265,11 +300,9 @@ class RowLoader:
             ).where(
                 leases.c.project_id == lease.unit.project_id,
                 leases.c.stream == lease.unit.stream,
+                leases.c.unit.not_in(COMPARISONS),  # they load nothing
                 leases.c.holder.is_not(None),
             )
         )
         silent, others = found.one()
         return bool(silent), bool(others)
-
-    def _refused(self, batch: Batch, spec: TableSpec, origin: int, reason: str) -> Rejected:
-        return reject(batch.records[origin], self._resource.key, f"{spec.name}: {reason}")

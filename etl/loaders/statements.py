@@ -205,45 +205,63 @@ def _in_key_order(spec: TableSpec) -> str:
     ORDER BY {", ".join(f"s.{quoted(name)}" for name in spec.key)}"""
 
 
-def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
-    keeps = {field.name for field in spec.fields if field.null_keeps}
-    volatile = {field.name for field in spec.fields if field.volatile}
-    content = [name for name in spec.columns if name not in spec.key]
-    compared = [name for name in content if name not in volatile]
+def _value(spec: TableSpec, source: str, name: str) -> str:
+    """Return what a column of row `t` becomes if `source` is loaded."""
+    keeps = any(field.name == name and field.null_keeps for field in spec.fields)
+    column = f"{source}.{quoted(name)}"
+    return f"coalesce({column}, t.{quoted(name)})" if keeps else column
 
-    def value(source: str, name: str) -> str:
-        column = f"{source}.{quoted(name)}"
-        return f"coalesce({column}, t.{quoted(name)})" if name in keeps else column
+
+def differs(
+    spec: TableSpec, source: str, source_at: str = _SOURCE_AT, *, fills: bool = True
+) -> str:
+    """Return the condition that loading row `source` would change row `t`, volatile fields aside.
+
+    source_at: the time on which the clocks agreed when the source answered; null if it did not
+    answer. fills: whether it is a change that a null of a `null_keeps` field becomes a value.
+    """
+    volatile = {field.name for field in spec.fields if field.volatile}
+    keeps = {field.name for field in spec.fields if field.null_keeps and not fills}
+    compared = [name for name in spec.columns if name not in volatile and name not in spec.key]
+    held = ", ".join(
+        f"coalesce(t.{quoted(name)}, {source}.{quoted(name)})"
+        if name in keeps
+        else f"t.{quoted(name)}"
+        for name in compared
+    )
+    read = ", ".join(_value(spec, source, name) for name in compared)
+    changed = f"t._deleted_at IS NOT NULL OR ({held}) IS DISTINCT FROM ({read})"
+    if spec.expiry is None:
+        return f"({changed})"
+    named = _value(spec, source, spec.expiry.at)
+    days = _value(spec, source, spec.expiry.days)
+    expires_at = f"coalesce({named}, {expires_by_rule(spec.expiry, source, days)})"
+    # What the source shows is alive, whatever its expiry says. A replay shows nothing.
+    changed += f" OR (t._expired_at IS NOT NULL AND {source_at} IS NOT NULL)"
+    held_by_rule = expires_by_rule(spec.expiry, "t", f"t.{quoted(spec.expiry.days)}")
+    held_until = f"coalesce(t.{quoted(spec.expiry.at)}, {held_by_rule})"
+    # In its last day older servers drop a recording piece by piece (PostHog source,
+    # session_recording_list_from_query.py, before the expiry became one instant). The rest of it
+    # has a later start, and so a later expiry.
+    return (
+        f"({changed}) AND NOT coalesce(least({expires_at}, {held_until}) <= "
+        f"{source_at} + interval '25 hours' AND "
+        f"t.{quoted(spec.expiry.started)} < {source}.{quoted(spec.expiry.started)}, false)"
+    )
+
+
+def _upsert(spec: TableSpec, table: str, sightings: str, staging: str) -> str:
+    content = [name for name in spec.columns if name not in spec.key]
 
     def news(source: str, observed_at: str) -> str:
-        held = ", ".join(f"t.{quoted(name)}" for name in compared)
-        read = ", ".join(value(source, name) for name in compared)
-        changed = f"t._deleted_at IS NOT NULL OR ({held}) IS DISTINCT FROM ({read})"
-        whole = ""
-        if spec.expiry is not None:
-            named, days = value(source, spec.expiry.at), value(source, spec.expiry.days)
-            expires_at = f"coalesce({named}, {expires_by_rule(spec.expiry, source, days)})"
-            # What the source shows is alive, whatever its expiry says. A replay shows nothing.
-            changed += f" OR (t._expired_at IS NOT NULL AND {_SOURCE_AT} IS NOT NULL)"
-            held_days = f"t.{quoted(spec.expiry.days)}"
-            held_by_rule = expires_by_rule(spec.expiry, "t", held_days)
-            held_until = f"coalesce(t.{quoted(spec.expiry.at)}, {held_by_rule})"
-            # In its last day older servers drop a recording piece by piece (PostHog source,
-            # session_recording_list_from_query.py, before the expiry became one instant). The rest
-            # of it has a later start, and so a later expiry.
-            whole = (
-                f" AND NOT coalesce(least({expires_at}, {held_until}) <= "
-                f"{_SOURCE_AT} + interval '25 hours' AND "
-                f"t.{quoted(spec.expiry.started)} < {source}.{quoted(spec.expiry.started)}, false)"
-            )
         unseen = unseen_since(spec, sightings, observed_at)
-        return f"t._observed_at <= {observed_at} AND ({changed}){whole} AND {unseen}"
+        return f"t._observed_at <= {observed_at} AND {differs(spec, source)} AND {unseen}"
 
     alive = ", _deleted_at = NULL"
     if spec.expiry is not None:
         alive += f", _expired_at = CASE WHEN {_SOURCE_AT} IS NULL THEN t._expired_at END"
     key = ", ".join(quoted(name) for name in spec.key)
-    changes = ", ".join(f"{quoted(name)} = {value('excluded', name)}" for name in content)
+    changes = ", ".join(f"{quoted(name)} = {_value(spec, 'excluded', name)}" for name in content)
     if spec.hashed:
         # Not compared: other bytes may be the same row. It is that of what was written last.
         changes += f", {_HASH} = excluded.{_HASH}"

@@ -50,7 +50,8 @@ _STREAM = "Name of the stream, as `posthog-etl streams` lists it."
 _HASH = "Hash of what the row was made of, without volatile fields; null: it is not known."
 _UNIT = (
     "`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; "
-    "`rotation`: some resources at a time; `rejects`: the rejects of the stream."
+    "`rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, "
+    "`verify deep`: a comparison of source and destination."
 )
 
 
@@ -140,6 +141,8 @@ class Tables:
     requests: Table
     request_blocks: Table
     schedules: Table
+    differences: Table
+    reconciliations: Table
 
     def __init__(self, schema: str) -> None:
         self.schema = schema
@@ -237,7 +240,7 @@ def _runs(metadata: MetaData, schema: str) -> Table:
         "runs",
         metadata,
         _column("id", Uuid(as_uuid=False), "Id of the run.", False),
-        _column("command", Text(), "sync, backfill or rejects retry.", False),
+        _column("command", Text(), "sync, backfill, verify or rejects retry.", False),
         *_unit_columns(),
         _column("status", Text(), "running, succeeded, partial, paused or failed.", False),
         _column("reason", Text(), "Why it did not succeed, in one line."),
@@ -292,6 +295,7 @@ def _rejects(metadata: MetaData, schema: str) -> Table:
         _column("first_seen_at", _INSTANT, "When it was first rejected.", False),
         _column("last_seen_at", _INSTANT, "When it was last rejected with this content.", False),
         _column("resolved_at", _INSTANT, "When it was loaded after all; null until then."),
+        _column("table_name", Text(), "Data table of such records; null if it is not known."),
         PrimaryKeyConstraint("project_id", "stream", "record_key", name="rejects_pkey"),
         Index(
             "rejects_unresolved",
@@ -438,6 +442,67 @@ def _schedules(metadata: MetaData, schema: str) -> Table:
     )
 
 
+def _differences(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "differences",
+        metadata,
+        *_unit_columns(),
+        _column("table_name", Text(), "Data table of the row.", False),
+        _column("row_key", Text(), "Key of the row.", False),
+        _column("record_key", Text(), "Key of the record that the row comes from.", False),
+        _column(
+            "kind",
+            Text(),
+            "missing: not stored; surplus: not at the source; different: stored otherwise; "
+            "expired: past its time, and not marked yet.",
+            False,
+        ),
+        _column("started", _INSTANT, "The instant by which windows are cut, if the row has one."),
+        _column(
+            "only_fills",
+            Boolean(),
+            "Whether it differs only in fields that are null here and not at the source.",
+            False,
+        ),
+        _column("confirmed", Boolean(), "Whether it was found again when asked for by key.", False),
+        PrimaryKeyConstraint(
+            "project_id", "stream", "unit", "table_name", "row_key", name="differences_pkey"
+        ),
+        Index("differences_by_record", "project_id", "stream", "unit", "record_key"),
+        schema=schema,
+        comment="What the latest `verify` of a stream found; keys only, no content.",
+    )
+
+
+def _reconciliations(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "reconciliations",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT, False),
+        _column("stream", Text(), _STREAM, False),
+        _column("table_name", Text(), "Data table that was compared.", False),
+        _column("since", _INSTANT, "Start of the window; null if the stream has no windows."),
+        _column("until", _INSTANT, "End of the window; null if the stream has no windows."),
+        _column(
+            "how", Text(), "ids: keys were compared; contents: rows; sample: some rows.", False
+        ),
+        _column(
+            "source_count",
+            BigInteger(),
+            "Records that the source showed; null for a table that it does not count.",
+        ),
+        _column("destination_count", BigInteger(), "Records stored and not gone; null likewise."),
+        _column("missing", BigInteger(), "Rows at the source that were not stored.", False),
+        _column("surplus", BigInteger(), "Stored rows that the source does not have.", False),
+        _column("different", BigInteger(), "Rows that were stored otherwise.", False),
+        _column("checked_at", _INSTANT, "When they were compared.", False),
+        _column("repaired_at", _INSTANT, "When `--repair` had made them equal; null otherwise."),
+        Index("reconciliations_by_stream", "project_id", "stream", "checked_at"),
+        schema=schema,
+        comment="What `verify` has found: one row per table and window of each comparison.",
+    )
+
+
 def _unit_columns() -> Iterable[Column[Any]]:
     yield _column("project_id", BigInteger(), _PROJECT, False)
     yield _column("stream", Text(), _STREAM, False)
@@ -463,4 +528,6 @@ _BOOKKEEPING: Mapping[str, Callable[[MetaData, str], Table]] = {
     "requests": _requests,
     "request_blocks": _request_blocks,
     "schedules": _schedules,
+    "differences": _differences,
+    "reconciliations": _reconciliations,
 }

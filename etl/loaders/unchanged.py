@@ -1,4 +1,4 @@
-"""Finds the rows that are stored with the hash of what came, and notes that they were seen."""
+"""Finds rows that are stored, or stored with the hash of what came; notes that they were seen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class UnchangedRows:
     def __init__(self, specs: Sequence[TableSpec], schema: str, bookkeeping: str) -> None:
         self._tables = [spec.name for spec in specs if spec.hashed]
         finds = [
-            _find(spec, f"{quoted(schema)}.{quoted(spec.name)}", at)
+            _find(spec, schema, at)
             for at, spec in enumerate((each for each in specs if each.hashed), 2)
         ]
         self.lookup = f"SELECT * FROM {', '.join(finds)}"
@@ -58,17 +58,51 @@ class UnchangedRows:
             await driver.execute(self._note[name], project_id, [*shown], at)
 
 
-def _find(spec: TableSpec, table: str, parameter: int) -> str:
+class StoredKeys:
+    """Which rows of some tables are stored, whatever is in them.
+
+    lookup: the statement that `find` runs. $1 project_id, then for each table its keys.
+    """
+
+    def __init__(self, specs: Sequence[TableSpec], schema: str) -> None:
+        hashed = [spec for spec in specs if spec.hashed]
+        self._tables = [spec.name for spec in hashed]
+        finds = [
+            f"(SELECT array_agg(k.key) FILTER (WHERE t.project_id IS NOT NULL) "
+            f"FROM {_each_key(spec, schema, at)}) AS {quoted(spec.name)}"
+            for at, spec in enumerate(hashed, 2)
+        ]
+        self.lookup = f"SELECT {', '.join(finds)}"
+
+    async def find(
+        self, connection: AsyncConnection, project_id: int, rows: Rows
+    ) -> dict[str, set[Any]]:
+        """Return, by table, the keys of the rows that are stored and not gone."""
+        driver = await driver_of(connection)
+        keys = [text_array(rows.get(name, {})) for name in self._tables]
+        (found,) = await driver.fetch(self.lookup, project_id, *keys)
+        return {name: set(found[at] or ()) for at, name in enumerate(self._tables)}
+
+
+def _find(spec: TableSpec, schema: str, parameter: int) -> str:
     """Return what selects the keys and hashes of rows that are stored and not gone, as arrays."""
+    return (
+        "(SELECT array_agg(k.key) FILTER (WHERE t._hash IS NOT NULL), "
+        "array_agg(t._hash) FILTER (WHERE t._hash IS NOT NULL) "
+        f"FROM {_each_key(spec, schema, parameter)}) AS {quoted(spec.name)}"
+    )
+
+
+def _each_key(spec: TableSpec, schema: str, parameter: int) -> str:
+    """Return what goes through keys `k` and finds the row `t` of each that is not gone."""
     (name,) = spec.key
     types = {field.name: field.kind.value for field in spec.fields}
     marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
     # An outer join, so that Postgres goes through the keys and looks up each in the primary key. In
     # any other form it may scan a table that was never analysed, each row against all keys.
     return (
-        "(SELECT array_agg(k.key) FILTER (WHERE t._hash IS NOT NULL), "
-        "array_agg(t._hash) FILTER (WHERE t._hash IS NOT NULL) "
-        f"FROM unnest(${parameter}::text::text[]) AS k (key) LEFT JOIN {table} AS t "
+        f"unnest(${parameter}::text::text[]) AS k (key) "
+        f"LEFT JOIN {quoted(schema)}.{quoted(spec.name)} AS t "
         f"ON t.project_id = $1::bigint AND t.{quoted(name)} = k.key::{types[name]} "
-        f"AND coalesce({', '.join(marks)}) IS NULL) AS {quoted(spec.name)}"
+        f"AND coalesce({', '.join(marks)}) IS NULL"
     )

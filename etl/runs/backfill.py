@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from etl.loaders.history import Watermark
 from etl.loaders.leases import Unit
 from etl.runs.report import FAILED, PAUSED, Report, ending_of, not_begun
 from etl.runs.sync import execute_unit
-from etl.runs.windows import Chain
+from etl.runs.windows import Chain, WindowsWork
 from etl.runs.work import Assignment, Progress, ReadingProgress, trusted_watermark
 
 
@@ -80,7 +81,8 @@ async def backfill_stream(given: Assignment, past: BackfillRange) -> list[Report
                 ending = ending_of(not_begun())
                 return [*reports, Report(project_id, stream.name, str(window), ending)]
             watched = replace(given, progress=whole.within(window))
-            report = await execute_unit(watched, str(window), "backfill", chain)
+            make = partial(WindowsWork, chain=chain)
+            report = await execute_unit(watched, str(window), "backfill", make)
             reports.append(report)
             whole.close(window, report)
             if report.ending.status in (FAILED, PAUSED) or chain.broken:

@@ -26,7 +26,7 @@ from etl.runs.work import Assignment, stopped
 _log = structlog.get_logger(__name__)
 
 # So many records that are there show whether the server answers by key.
-_WITNESSES = 3
+WITNESSES = 3
 # So many records are taken from the database at once, to be asked for, a count.
 AT_ONCE = 1000
 
@@ -89,7 +89,7 @@ class Judging(Work):
         if expiring is None:
             return True
         if guard.trips(expiring.rows, expiring.alive):
-            known = await loader.known(self.lease, _WITNESSES)
+            known = await loader.known(self.lease, WITNESSES)
             known = [key for key in known if key not in expiring.sample]
             try:
                 found = await ask(expiring.sample, known)
@@ -119,7 +119,7 @@ class Judging(Work):
             if some is None:
                 return
             if known is None:
-                known = await loader.known(self.lease, _WITNESSES)
+                known = await loader.known(self.lease, WITNESSES)
             sample = some.sample[: self._options.confirm_requests - self._questions]
             before = client.requests
             try:
@@ -155,7 +155,7 @@ class Judging(Work):
         """
         client, most = self._tools.client, self._options.confirm_requests
         loader, table = self._loader, self._resource.tables[0].name
-        known = None if self._accepts else await loader.known(self.lease, _WITNESSES)
+        known = None if self._accepts else await loader.known(self.lease, WITNESSES)
         allowed = self.accepted.remaining.get(table, 0)
         gone, failed, why = 0, list[str](), ""
         while self._questions < most and (keys := await loader.due(self.lease, at_once, failed)):
@@ -199,7 +199,7 @@ class Judging(Work):
         while cut := await self._loader.cut(self.lease, AT_ONCE, list(left)):
             seen = {each.key: each for each in cut}
             known = await self._loader.known(self.lease, AT_ONCE)
-            known = [key for key in known if key not in seen][:_WITNESSES]
+            known = [key for key in known if key not in seen][:WITNESSES]
             rest = set(seen)
             for keys in id_batches(seen):
                 if self._stop.is_set():

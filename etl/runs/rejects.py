@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from itertools import groupby
-from typing import Any
 
-from etl.core.page import Page
+from msgspec.structs import replace
+
+from etl.core.page import Batch, Page
 from etl.core.stream import Resource, Stream
 from etl.errors import EtlError
 from etl.loaders.history import History, RunEnd, StoredReject
 from etl.loaders.leases import Leases, Unit
 from etl.loaders.loader import Commit, Loader
 from etl.runs.report import Report, Tally, ending_of, ending_of_tally
+from etl.transformers.transformer import joined
 
 WINDOW = "rejects"  # the unit of a replay; no other work of a stream uses it
 AT_ONCE = 500
@@ -58,8 +61,7 @@ async def _retry_rejects(
         for observed_at, group in groupby(rejects, key=lambda item: item.observed_at):
             items = list(group)
             for resource, part in _parts(stream, items):
-                batch = resource.transform(_page(part, observed_at))
-                kept = {item.key for item in batch.rejected}
+                batch, resolved = _batch(resource, part, observed_at)
                 await loader(stream.name, resource).load(
                     lease,
                     batch,
@@ -68,7 +70,7 @@ async def _retry_rejects(
                         position=None,
                         requests=0,
                         bytes_read=0,
-                        resolved=[item.key for item in part if item.key not in kept],
+                        resolved=resolved,
                     ),
                 )
         left = len(await history.unresolved(project_id, stream.name))
@@ -92,13 +94,21 @@ def _parts(
 ) -> Iterator[tuple[Resource, Sequence[StoredReject]]]:
     """Yield the rejects of each resource, in batches."""
     for resource in stream.resources:
-        theirs = [item for item in items if resource is _resource_of(stream, item.payload)]
+        theirs = [item for item in items if resource is _resource_of(stream, item)]
         for first in range(0, len(theirs), AT_ONCE):
             yield resource, theirs[first : first + AT_ONCE]
 
 
-def _resource_of(stream: Stream, payload: Any) -> Resource:
-    """Return the resource of a payload: the one with the longest key whose fields it has."""
+def _resource_of(stream: Stream, item: StoredReject) -> Resource:
+    """Return the resource of a reject.
+
+    If its table is not known, because an older version rejected it: the resource with the longest
+    key whose fields the payload has.
+    """
+    for resource in stream.resources:
+        if resource.tables[0].name == item.table:
+            return resource
+    payload = item.payload
     found = [
         resource
         for resource in stream.resources
@@ -107,5 +117,19 @@ def _resource_of(stream: Stream, payload: Any) -> Resource:
     return max(found or stream.resources[:1], key=lambda resource: len(resource.key))
 
 
-def _page(items: Sequence[StoredReject], observed_at: Any) -> Page:
-    return Page([item.payload for item in items], True, observed_at, size_bytes=0)
+def _batch(
+    resource: Resource, items: Sequence[StoredReject], observed_at: datetime
+) -> tuple[Batch, list[str]]:
+    """Return the rows of rejects, and the keys of those that have rows now.
+
+    The others stay rejected under the key that they have. A payload was repaired before it was
+    stored, so a key that is made from it differs from the one that was made from the record.
+    """
+    pages = [Page([item.payload], True, observed_at, size_bytes=0) for item in items]
+    batches = [resource.transform(page) for page in pages]
+    resolved = []
+    for item, batch in zip(items, batches, strict=True):
+        batch.rejected = [replace(each, key=item.key) for each in batch.rejected]
+        if not batch.rejected:
+            resolved.append(item.key)
+    return joined(pages, batches, resource.tables), resolved

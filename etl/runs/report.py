@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from etl.core.expected import RUNS_BEFORE_ACCEPTING, Lacking
+from etl.core.reconciling import Found
 from etl.core.statuses import SET_ASIDE
 from etl.errors import (
     EXIT_FAILED,
@@ -41,7 +42,10 @@ class Ending(Struct, frozen=True):
 
 
 class Report(Struct):
-    """The outcome of one unit. Counts are of this run; `rows` is what each table holds now."""
+    """The outcome of one unit. Counts are of this run; `rows` is what each table holds now.
+
+    found: what a comparison has found.
+    """
 
     project_id: int | str
     stream: str
@@ -62,6 +66,7 @@ class Report(Struct):
     forecast_requests: int | None = None
     forecast_exact: bool | None = None
     rows: Mapping[str, Count] = field(default_factory=dict)
+    found: Found | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as a JSON document."""
@@ -87,7 +92,40 @@ class Report(Struct):
             "complete_until": _text(self.complete_until),
             "rows": {name: count.rows for name, count in self.rows.items()},
             "rows_estimated": [name for name, count in self.rows.items() if not count.exact],
+            **({} if self.found is None else _found_as_json(self.found)),
         }
+
+
+def _found_as_json(found: Found) -> dict[str, Any]:
+    return {
+        "how": str(found.how),
+        "checked_at": _text(found.checked_at),
+        "missing": found.total("missing"),
+        "surplus": found.total("surplus"),
+        "different": found.total("different"),
+        "repaired": found.repaired,
+        "on_their_way": found.on_their_way,
+        "young": found.young,
+        "unconfirmed": found.unconfirmed,
+        "expired": found.expired,
+        "unverifiable_persons": found.unverifiable,
+        "drawn": None if found.drawn is None else found.drawn[0],
+        "drawn_from": None if found.drawn is None else found.drawn[1],
+        "windows": [
+            {
+                "table": table,
+                "since": None if span is None else _text(span.since),
+                "until": None if span is None else _text(span.until),
+                "source_count": each.source,
+                "destination_count": each.destination,
+                "missing": each.missing,
+                "surplus": each.surplus,
+                "different": each.different,
+            }
+            for (table, span), each in found.counts.items()
+        ],
+        "differences": [each._asdict() for each in found.sample],
+    }
 
 
 def ending_of(exc: EtlError) -> Ending:
@@ -206,6 +244,31 @@ def ending_of_tally(tally: Tally, stream: str = "") -> Ending:
     if reasons:
         return Ending(PARTIAL, EXIT_PARTIAL, ". ".join(reasons))
     return Ending(SUCCEEDED, EXIT_SUCCEEDED)
+
+
+def ending_of_comparison(found: Found | None, tally: Tally, stream: str, *, deep: bool) -> Ending:
+    """Return how a comparison of `stream` ends. found: None if it could not vouch for every row.
+
+    deep: whether contents were compared.
+    """
+    ending = ending_of_tally(tally, stream)
+    reasons = [ending.reason] if ending.reason else []
+    if found is None:
+        reasons.append("So nothing was compared to its end; run it again")
+    elif found.differences:
+        counts = [(found.total(name), name) for name in ("missing", "surplus", "different")]
+        said = " and ".join(f"{count:,} {name}" for count, name in counts if count)
+        young = f"; of these the next sync reads {found.young:,} again" if found.young else ""
+        if found.unconfirmed:
+            young += f"; {found.unconfirmed:,} were not asked for by their keys"
+        reasons.insert(
+            0,
+            f"Source and destination differ: {said}{young}. To repair: "
+            f"`posthog-etl verify {stream} {'--deep ' if deep else ''}--repair`",
+        )
+    if reasons:
+        return Ending(PARTIAL, EXIT_PARTIAL, ". ".join(each.rstrip(".") for each in reasons))
+    return ending
 
 
 def _lacking(lacking: Sequence[Lacking], stream: str) -> str:

@@ -37,31 +37,13 @@ class RotationWork(Work):
 
     async def run(self) -> Ending:
         """Check the resources that are due. Raises EtlError."""
-        options, tools, unit = self._options, self._tools, self.lease.unit
-        parents = self._resource.parents
+        tools, parents = self._tools, self._resource.parents
         assert parents is not None
         began_at = tools.client.source_now
-        for attempt in tools.database.attempts():
-            async with attempt:
-                turn = await tools.parents.due_parents(
-                    unit.project_id,
-                    unit.stream,
-                    parents,
-                    options.rotation_requests,
-                    options.recheck_after,
-                )
+        turn = await self._turn(parents)
         before = await self._rotation_state(parents)
         self._expect(Forecast(len(turn), exact=True))
-        single = SingleReader(
-            tools.client,
-            self._resource,
-            unit.project_id,
-            prefix=options.prefix,
-            keep_fields=options.keep_fields,
-        )
-        failures = _Failures(answered=before.never_checked < before.resources)
-        await self._load_pages(_pages(tools.client, single, parents, turn, failures))
-        self._tally.skipped = failures.skipped
+        await self._check(parents, turn, answered=before.never_checked < before.resources)
         turns = await self._rotation_state(parents)
         # Everything is known as of the oldest check, once each resource was checked.
         known_at = began_at if turns.resources == 0 else turns.oldest_check
@@ -75,6 +57,34 @@ class RotationWork(Work):
             follow_parents=True,
         )
         return ending_of_tally(self._tally, self.stream.name)
+
+    async def _turn(self, parents: Parents) -> list[Parent]:
+        """Return the resources to check."""
+        options, unit = self._options, self.lease.unit
+        for attempt in self._tools.database.attempts():
+            async with attempt:
+                turn = await self._tools.parents.due_parents(
+                    unit.project_id,
+                    unit.stream,
+                    parents,
+                    options.rotation_requests,
+                    options.recheck_after,
+                )
+        return turn
+
+    async def _check(self, parents: Parents, turn: Sequence[Parent], *, answered: bool) -> None:
+        """Ask about these resources. answered: whether any resource was, in an earlier sync."""
+        client, options = self._tools.client, self._options
+        single = SingleReader(
+            client,
+            self._resource,
+            self.lease.unit.project_id,
+            prefix=options.prefix,
+            keep_fields=options.keep_fields,
+        )
+        failures = _Failures(answered=answered)
+        await self._load_pages(_pages(client, single, parents, turn, failures))
+        self._tally.skipped = failures.skipped
 
     async def _rotation_state(self, parents: Parents) -> RotationState:
         tools, unit = self._tools, self.lease.unit

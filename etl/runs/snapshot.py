@@ -101,8 +101,8 @@ class SnapshotWork(Judging):
             reader = self._reader(single)
             pages = reader.pages(place, doubts=resource.mirrors)
             place = await self._load_pages(pages, place)
-            if resource.mirrors and place.complete:
-                place = await self._judge_absent(single, reader, place)
+            if place.complete:
+                place = await self._judge(single, reader, place)
             place, self._vouches = place.next_stage(), True
         self._turn_to(self.stream.resources[-1])
         await self._close_snapshot(place)
@@ -137,7 +137,7 @@ class SnapshotWork(Judging):
         checkpoint = SnapshotCheckpoint(super()._position(place), self._vouches)
         return dict(msgspec.to_builtins(checkpoint))
 
-    async def _judge_absent(
+    async def _judge(
         self, single: SingleReader, reader: SnapshotReader, first: SnapshotPlace
     ) -> SnapshotPlace:
         """Mark what is gone: what this reading did not show, and a second look does not either.
@@ -145,6 +145,8 @@ class SnapshotWork(Judging):
         Each record is asked for by its own request; only where the API offers none does a second
         reading decide. Returns the place after both.
         """
+        if not self._resource.mirrors:
+            return first
         absence = await self._weigh()
         if absence is None or not absence.suspects:
             return first

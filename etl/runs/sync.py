@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -23,13 +24,16 @@ from etl.runs.load import Work
 from etl.runs.report import FAILED, Ending, Report, defect_ending, ending_of
 from etl.runs.rotation import RotationWork
 from etl.runs.snapshot import SnapshotWork
-from etl.runs.windows import Chain, WindowsWork
+from etl.runs.windows import WindowsWork
 from etl.runs.work import Assignment, Tools, rows_now
 from etl.tasks import race
 
 _log = structlog.get_logger(__name__)
 
-_WORK: dict[Mode, type[Work]] = {
+# Makes the work of a unit that is leased.
+MakeWork = Callable[[Assignment, Lease], Work]
+
+_WORK: Mapping[Mode, MakeWork] = {
     Mode.WINDOWS: WindowsWork,
     Mode.SNAPSHOT: SnapshotWork,
     Mode.ROTATION: RotationWork,
@@ -47,22 +51,24 @@ _REPORTED = (
 
 
 async def execute_unit(
-    given: Assignment, name: str, command: str = "sync", chain: Chain | None = None
+    given: Assignment, name: str, command: str = "sync", make: MakeWork | None = None
 ) -> Report:
     """Take the unit, read it to its end, load it, and report honestly. Never raises EtlError.
+
+    make: makes the work; None: it is that of a sync of the stream.
 
     Safe to repeat: what an earlier run committed is gone on from, not read again.
     """
     run_id = str(uuid.uuid4())
     try:
         unit = Unit(given.project_id, given.stream.name, name)
-        return await _execute(given, unit, run_id, command, chain)
+        return await _execute(given, unit, run_id, command, make or _WORK[given.stream.mode])
     finally:
         given.tools.leases.forget(run_id)
 
 
 async def _execute(
-    given: Assignment, unit: Unit, run_id: str, command: str, chain: Chain | None
+    given: Assignment, unit: Unit, run_id: str, command: str, make: MakeWork
 ) -> Report:
     tools, began_s = given.tools, time.monotonic()
     waited_before_s = tools.budget.waited_s
@@ -78,9 +84,7 @@ async def _execute(
         run_id=run_id, project_id=unit.project_id, stream=unit.stream, unit=unit.name
     ):
         _log.info("run.started", fence=lease.fence, resumes=lease.position is not None)
-        work = _WORK[given.stream.mode](given, lease)
-        if isinstance(work, WindowsWork):
-            work.chain = chain
+        work = make(given, lease)
         ending = await _held(tools.leases, lease, work)
         report = Report(unit.project_id, unit.stream, unit.name, ending, run_id)
         report.waited_s = tools.budget.waited_s - waited_before_s

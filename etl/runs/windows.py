@@ -37,12 +37,13 @@ from etl.errors import (
 )
 from etl.extractors.recordings import RecordingsReader
 from etl.loaders.history import Watermark
+from etl.loaders.leases import Lease
 from etl.loaders.loader import Closing, ExpiryQuery
 from etl.runs.counting import LIST, compare_count
 from etl.runs.forecasts import forecast_ahead, front_will_do, known_rows
 from etl.runs.judging import AT_ONCE, Accepted, Ask, Judging
 from etl.runs.report import Ending, Tally, ending_of_tally
-from etl.runs.work import text_of
+from etl.runs.work import Assignment, text_of
 
 _log = structlog.get_logger(__name__)
 
@@ -75,16 +76,18 @@ class Chain(Struct):
 class WindowsWork(Judging):
     """One execution of a unit: an unfinished reading first, then what is new since."""
 
-    # Set for a window that is read together with its neighbours.
-    chain: Chain | None = None
+    def __init__(self, given: Assignment, lease: Lease, chain: Chain | None = None) -> None:
+        """Prepare the reading. chain: of a window that is read together with its neighbours."""
+        super().__init__(given, lease)
+        self._chain = chain or Chain()
+        # What is known of the server, as the watermark keeps it.
+        self._traits: dict[str, Any] = {}
 
     async def run(self) -> Ending:
         """Read and load until the unit is up to date. Raises EtlError."""
         watermark = await self._watermark()
         self.accepted = Accepted.of(watermark.traits)
-        # What is known of the server, as the watermark keeps it.
-        self._traits: dict[str, Any] = dict(watermark.traits or {})
-        self._chain = self.chain or Chain()
+        self._traits = dict(watermark.traits or {})
         reader = self._chain.reader = self._chain.reader or self._new_reader()
         left = reader.resume(self.lease.position)
         if left is not None and left.window.is_ahead:

@@ -64,7 +64,8 @@ class RunOptions(Struct, frozen=True):
     accept_counts: streams whose server may count as many rows too many as in the last run.
     confirm_requests: how many requests a run may send for single records that its reading did not
     show, a count. rotation_requests: how many resources a sync checks, a count;
-    recheck_after: when one is due again. keep_fields: see `SingleReader`.
+    recheck_after: when one is due again. keep_fields: see `SingleReader`. believes_hashes: whether
+    a record is skipped whose rows are stored with its hashes.
     """
 
     start: datetime
@@ -79,6 +80,7 @@ class RunOptions(Struct, frozen=True):
     rotation_requests: int = 200
     recheck_after: timedelta = timedelta(hours=6)
     keep_fields: Collection[str] = ()
+    believes_hashes: bool = True
 
 
 class Assignment(Struct, frozen=True):

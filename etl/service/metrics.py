@@ -84,6 +84,12 @@ class Metrics:
         self._drift = gauge(
             "drift_fields", "Fields that the catalogue does not know or expects otherwise.", _STREAM
         )
+        self._verified = gauge(
+            "verified_timestamp_seconds", "When source and destination were last compared.", _STREAM
+        )
+        self._differences = gauge(
+            "differences", "Rows that differed then and are not repaired.", _STREAM
+        )
         self._failures = gauge(
             "failures_unresolved",
             "Units that failed and have not succeeded since.",
@@ -93,6 +99,7 @@ class Metrics:
         self._jobs = gauge("queue_jobs", "Jobs on the queue.", ("project", "state"))
         self._of_the_database = (
             *(self._freshness, self._rejects, self._drift, self._failures, self._held, self._jobs),
+            *(self._verified, self._differences),
         )
 
     def begin(self, runs: Sequence[Row], now: datetime) -> None:
@@ -150,6 +157,9 @@ class Metrics:
             self._rejects.labels(*labels).set(row["rejects"])
             self._drift.labels(*labels).set(len(row["drift"]))
             self._failures.labels(*labels).set(len(row["failures"]))
+            if row["verified"] is not None:
+                self._verified.labels(*labels).set(row["verified"].checked_at.timestamp())
+                self._differences.labels(*labels).set(row["verified"].differences)
             self._held.labels(*labels).set(held.get((row["project_id"], row["stream"]), 0))
         for project_id, of_project in jobs.items():
             for state, number in asdict(of_project).items():

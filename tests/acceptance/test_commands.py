@@ -144,7 +144,9 @@ async def test_the_list_of_commands_is_cut_nowhere_and_takes_have_names() -> Non
     for words in COMMANDS:
         shown = (await NOTHING.with_settings(COLUMNS="80").run(*words, "--help")).out
         assert "..." not in re.sub(r"[]}]\.\.\.", "", shown), shown  # which takes several
-        assert not re.search(r"<(int|str|float|list)", shown.replace("<list[str]>", "")), shown
+        assert not re.search(
+            r"<(int|str|float|list)", shown.replace("<list[str]>", "").replace("KEY <str>", "")
+        ), shown
 
 
 async def test_the_version_is_told() -> None:
@@ -170,7 +172,7 @@ async def test_a_completion_script_is_produced(shell: str) -> None:
     ("typed", "offered"),
     [
         ("posthog-etl sy", {"sync"}),
-        ("posthog-etl rejects ", {"list", "retry"}),
+        ("posthog-etl rejects ", {"list", "show", "retry"}),
         ("posthog-etl sync session_", {"session_recordings", "session_properties"}),
     ],
 )
@@ -536,6 +538,36 @@ async def test_a_retry_with_nothing_mended_changes_nothing(
     assert "session_recordings: Records that could not be stored: 2" in result.out
     assert sorted(await unresolved(alone)) == set_aside
     assert await stored(dsn, "session_recordings") == before
+
+
+async def test_records_without_a_key_stay_rejected_once_each(alone: Command, dsn: str) -> None:
+    """A retry neither marks them as loaded nor sets them aside under another key."""
+    insert = (
+        "INSERT INTO posthog_etl.rejects (project_id, stream, record_key, reason, payload, "
+        "first_seen_at, last_seen_at) VALUES (1, 'session_recordings', $1, 'id: missing', $2, "
+        "now(), now())"
+    )
+    await select(dsn, insert, "sha:one", {"start_url": "https://one.example"})
+    await select(dsn, insert, "sha:two", "no object")
+    assert (await alone.run("rejects", "retry")).code == 3
+    assert sorted(await unresolved(alone)) == ["sha:one", "sha:two"]
+
+
+async def test_a_reject_is_shown_with_its_payload(
+    alone: Command, dsn: str, set_aside: list[str]
+) -> None:
+    """By its key; without a command, `rejects` lists them; an unknown key says where to look."""
+    shown = await alone.run("rejects", "show", set_aside[0])
+    assert (shown.code, "click_count: " in shown.out) == (0, True)
+    assert f'"id": "{set_aside[0]}"' in shown.out
+    listed, bare = await alone.run("rejects", "list"), await alone.run("rejects")
+    assert (listed.out, bare.code) == (bare.out, 0)
+    (named,) = await select(
+        dsn, "SELECT DISTINCT table_name FROM posthog_etl.rejects WHERE resolved_at IS NULL"
+    )
+    assert named["table_name"] == "session_recordings"
+    unknown = await alone.run("rejects", "show", "nothing")
+    assert (unknown.code, "rejects list --all" in unknown.err) == (1, True)
 
 
 async def test_a_retry_never_overwrites_what_was_read_since(

@@ -108,6 +108,18 @@ class Pipeline:
         with capture_logs():
             return await app.backfill(self.settings, self._streams, past, asyncio.Event(), _watch)
 
+    async def verify(self, *, deep: bool = True, repair: bool = False, **more: Any) -> Report:
+        """Compare one stream with its source."""
+        (report,) = await self.verify_each(deep=deep, repair=repair, **more)
+        return report
+
+    async def verify_each(self, **asked: Any) -> list[Report]:
+        """Compare every project and stream with the source."""
+        with capture_logs():
+            return await app.verify(
+                self.settings, self._streams, app.Verification(**asked), asyncio.Event(), _watch
+            )
+
     async def plan(self, past: BackfillRange | None = None) -> list[UnitForecast]:
         """Ask what would be done."""
         with capture_logs():

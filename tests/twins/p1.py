@@ -70,9 +70,9 @@ TWINS = [
         promise="P1",
         file="etl/loaders/postgres.py",
         find="self._database.attempts():\n                async with attempt:\n"
-        "                    await self._load(",
+        "                    try:\n",
         replace="self._database.attempts(()):\n                async with attempt:\n"
-        "                    await self._load(",
+        "                    try:\n",
         caught_by=_TROUBLE + "test_a_load_goes_on_when_its_connections_break[in_copy-terminated]",
     ),
     Twin(

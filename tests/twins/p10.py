@@ -92,7 +92,7 @@ TWINS = [
         name="rows are locked while others are still copied",
         promise="P10",
         file="etl/loaders/rows.py",
-        find="        await do(lambda table: table.stage)\n",
+        find="        return loads, await self._do(batch, loads, lambda table: table.stage)\n",
         replace="""
         def both(table: TableLoad) -> Step:
             async def step(first: int, end: int) -> None:
@@ -101,7 +101,7 @@ TWINS = [
 
             return step
 
-        await do(both)
+        return loads, await self._do(batch, loads, both)
 """,
         caught_by=_STOOD_STILL.format("in_copy_of_the_last_table"),
     ),

@@ -134,8 +134,7 @@ TWINS = [
         name="what was marked expired by mistake stays so, though it is listed",
         promise="P6",
         file="etl/loaders/statements.py",
-        find='            changed += f" OR (t._expired_at IS NOT NULL AND '
-        '{_SOURCE_AT} IS NOT NULL)"\n',
+        find='    changed += f" OR (t._expired_at IS NOT NULL AND {source_at} IS NOT NULL)"\n',
         replace="",
         caught_by=_LISTED,
     ),

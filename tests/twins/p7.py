@@ -14,7 +14,7 @@ TWINS = [
         file="etl/loaders/rows.py",
         find="        for _, table in loads:\n"
         "            await driver.execute(table.statements.create_staging)\n"
-        "        await do(lambda table: table.stage)\n",
+        "        return loads, await self._do(batch, loads, lambda table: table.stage)\n",
         replace="""
         def create_and_stage(table: TableLoad) -> Step:
             async def step(first: int, end: int) -> None:
@@ -23,7 +23,7 @@ TWINS = [
 
             return step
 
-        await do(create_and_stage)
+        return loads, await self._do(batch, loads, create_and_stage)
 """,
         caught_by="tests/adversary/test_refused_values.py::"
         "test_the_only_person_of_a_first_batch_is_set_aside_and_the_rest_loads",

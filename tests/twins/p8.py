@@ -13,8 +13,8 @@ TWINS = [
         name="a stream that waits keeps the others waiting",
         promise="P8",
         file="etl/app.py",
-        find="    at_once = max(1, min(settings.streams_at_once, len(streams)))\n",
-        replace="    at_once = 1\n",
+        find="    return max(1, min(settings.streams_at_once, len(streams)))\n",
+        replace="    return 1\n",
         caught_by=_AT_ONCE + "test_a_list_that_waits_for_its_budget_keeps_no_other_stream_waiting",
     ),
     Twin(
@@ -39,7 +39,7 @@ TWINS = [
         promise="P8",
         file="etl/app.py",
         find="            tools.append(await stack.enter_async_context("
-        "open_tools(settings, destination)))\n",
+        "open_tools(settings, destination, cap)))\n",
         replace="            tools.append(first)\n",
         caught_by=_AT_ONCE + "test_each_run_counts_the_requests_of_its_own_stream",
     ),

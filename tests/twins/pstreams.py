@@ -74,9 +74,9 @@ TWINS = [
         name="checks are committed before the answers",
         promise="P1",
         file="etl/loaders/postgres.py",
-        find="            await self._check_off(connection, lease, commit)\n",
-        replace="            async with self._database.transaction() as early:\n"
-        "                await self._check_off(early, lease, commit)\n",
+        find="        await self._check_off(connection, lease, commit)\n",
+        replace="        async with self._database.transaction() as early:\n"
+        "            await self._check_off(early, lease, commit)\n",
         caught_by=_CRASH
         + "test_a_rotation_killed_at_one_point_after_another_asks_only_for_what_is_left",
     ),
@@ -135,8 +135,8 @@ TWINS = [
         name="a list that had to be given up is judged all the same",
         promise="P6",
         file=_JUDGING,
-        find="            if resource.mirrors and place.complete:\n",
-        replace="            if resource.mirrors:\n",
+        find="            if place.complete:\n                place = await self._judge(",
+        replace="            if place:\n                place = await self._judge(",
         caught_by=_DELETIONS
         + "test_after_an_offset_list_that_had_to_be_given_up_nothing_is_marked",
     ),

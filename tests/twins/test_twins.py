@@ -23,7 +23,7 @@ from tests.twins.twin import Twin
 PROJECT = Path(__file__).parents[2]
 COPIED = ("etl", "tests", "migrations", "pyproject.toml")
 TIMEOUT_S = 300.0
-PROMISES = [f"P{number}" for number in range(1, 13)]
+PROMISES = [f"P{number}" for number in range(1, 14)]
 
 # The exit code of a pytest and what it printed.
 Outcome = tuple[int, str]

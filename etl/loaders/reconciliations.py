@@ -1,0 +1,275 @@
+"""Count what a comparison has found, and keep the result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import BigInteger, and_, cast, func, select
+
+from etl.core.coverage import Span
+from etl.core.reconciling import Counts, Difference, Found, How, Kind
+from etl.core.stream import TableSpec
+from etl.loaders.connection import AsyncConnection
+from etl.loaders.driver import driver_of
+from etl.loaders.leases import Unit
+from etl.loaders.statements import quoted
+from etl.loaders.tables import Tables
+
+_UNIT = "d.project_id = $1::bigint AND d.stream = $2::text AND d.unit = $3::text"
+# So many differences of a table and kind are named.
+_MOST_SHOWN = 5
+
+
+class Comparison(Struct, frozen=True):
+    """What was compared.
+
+    tables: all that were; counted: those whose records are counted. windows: the parts of the time
+    that was read, the earliest first; None if the stream has no windows. held: what other runs
+    read now, as half-open ranges of starts; None: without an end on that side. young_since: what
+    starts later is read again by the next sync; None if the stream has no windows.
+    """
+
+    how: How
+    tables: Sequence[TableSpec]
+    counted: Sequence[TableSpec]
+    windows: Sequence[Span] | None
+    held: Sequence[tuple[datetime | None, datetime | None]] = ()
+    young_since: datetime | None = None
+
+
+class Verified(Struct, frozen=True):
+    """What the latest comparison of a stream found.
+
+    since, until: the time of recordings; None for other streams. differences: how many rows differ
+    that are not repaired.
+    """
+
+    checked_at: datetime
+    how: str
+    since: datetime | None
+    until: datetime | None
+    differences: int
+
+
+async def latest_verified(
+    connection: AsyncConnection, tables: Tables
+) -> dict[tuple[int, str], Verified]:
+    """Return what the latest comparison of each stream found, by project and stream."""
+    table = tables.reconciliations
+    latest = (
+        select(table.c.project_id, table.c.stream, func.max(table.c.checked_at).label("at"))
+        .group_by(table.c.project_id, table.c.stream)
+        .subquery()
+    )
+    differences = table.c.missing + table.c.surplus + table.c.different
+    query = (
+        select(
+            table.c.project_id,
+            table.c.stream,
+            table.c.checked_at,
+            func.min(table.c.how),
+            func.min(table.c.since),
+            func.max(table.c.until),
+            cast(
+                func.coalesce(func.sum(differences).filter(table.c.repaired_at.is_(None)), 0),
+                BigInteger(),
+            ),
+        )
+        .join(
+            latest,
+            and_(
+                latest.c.project_id == table.c.project_id,
+                latest.c.stream == table.c.stream,
+                latest.c.at == table.c.checked_at,
+            ),
+        )
+        .group_by(table.c.project_id, table.c.stream, table.c.checked_at)
+    )
+    found = await connection.execute(query)
+    return {(project_id, stream): Verified(*row) for project_id, stream, *row in found}
+
+
+class Reconciliations:
+    """The results of comparisons. Runs in transactions that others open."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._schema, self._book = quoted(tables.schema), quoted(tables.bookkeeping)
+
+    async def count(self, connection: AsyncConnection, unit: Unit, compared: Comparison) -> Found:
+        """Count the differences that are noted, and the records of each window.
+
+        What is on its way is forgotten then.
+        """
+        driver, key = await driver_of(connection), unit.key.values()
+        windows = compared.windows or ()
+        noted = await driver.fetch(
+            f"{self._noted(compared)} SELECT table_name, kind, place, on_way, count(*), "
+            "count(*) FILTER (WHERE young), count(*) FILTER (WHERE NOT confirmed) "
+            "FROM noted GROUP BY 1, 2, 3, 4",
+            *key,
+            *_bounds(windows),
+            *_held(compared),
+        )
+        found = Found(compared.how)
+        spans: Sequence[Span | None] = windows or [None]
+        found.counts = {(spec.name, span): Counts() for spec in compared.tables for span in spans}
+        for spec in compared.counted:
+            for span, count in zip(
+                spans, await self._stored(connection, unit, spec, windows), strict=True
+            ):
+                of = found.counts[spec.name, span]
+                of.source = of.destination = count
+        for table, kind, place, on_way, count, young, unconfirmed in noted:
+            # What starts nowhere, or outside, was met in the oldest window.
+            of = found.counts[table, spans[0 if place is None else place - 1]]
+            if of.source is not None:
+                of.source += {Kind.MISSING: count, Kind.SURPLUS: -count, Kind.EXPIRED: -count}.get(
+                    kind, 0
+                )
+            if kind == Kind.EXPIRED:
+                found.expired += count
+                if of.destination is not None:
+                    of.destination -= count
+            elif on_way:
+                found.on_their_way += count
+            else:
+                setattr(of, kind, getattr(of, kind) + count)
+                found.young += young
+                found.unconfirmed += unconfirmed
+        found.sample = [
+            Difference(*row)
+            for row in await driver.fetch(
+                f"{self._noted(compared)}, numbered AS (SELECT table_name, row_key, kind, "
+                "row_number() OVER (PARTITION BY table_name, kind ORDER BY row_key) AS number "
+                f"FROM noted WHERE NOT on_way AND kind <> '{Kind.EXPIRED}') "
+                f"SELECT table_name, row_key, kind FROM numbered WHERE number <= {_MOST_SHOWN} "
+                "ORDER BY 1, 3, 2",
+                *key,
+                *_bounds(windows),
+                *_held(compared),
+            )
+        ]
+        await driver.execute(
+            f"{self._noted(compared)} DELETE FROM {self._book}.differences AS d USING noted AS n "
+            f"WHERE {_UNIT} AND n.on_way AND d.table_name = n.table_name AND d.row_key = n.row_key",
+            *key,
+            *_bounds(windows),
+            *_held(compared),
+        )
+        return found
+
+    def _noted(self, compared: Comparison) -> str:
+        """Return the differences, each with its window and whether it is on its way.
+
+        $4, $5: bounds of windows; $6 to $8: see `Comparison`.
+        """
+        started = "d.started"
+        first = compared.tables[0]
+        joined = ""
+        if first.started is not None:
+            # A person is where the recording is that shows it.
+            started = f"coalesce(d.started, r.{quoted(first.started)})"
+            joined = (
+                f"LEFT JOIN {self._schema}.{quoted(first.name)} AS r ON "
+                f"r.project_id = d.project_id AND r.{quoted(first.key[0])} = d.record_key "
+            )
+        return (
+            "WITH noted AS MATERIALIZED (SELECT d.table_name, d.row_key, d.kind, d.confirmed, "
+            "(SELECT w.place FROM unnest($4::timestamptz[], $5::timestamptz[]) WITH ORDINALITY "
+            f"AS w (since, until, place) WHERE {started} >= w.since AND {started} < w.until) "
+            f"AS place, coalesce({started} >= $6::timestamptz, false) AS young, "
+            "EXISTS (SELECT FROM unnest($7::timestamptz[], $8::timestamptz[]) "
+            "AS h (since, until) WHERE "
+            f"(h.since IS NULL OR {started} >= h.since) "
+            f"AND (h.until IS NULL OR {started} < h.until)) AS on_way "
+            f"FROM {self._book}.differences AS d {joined}WHERE {_UNIT})"
+        )
+
+    async def _stored(
+        self, connection: AsyncConnection, unit: Unit, spec: TableSpec, windows: Sequence[Span]
+    ) -> list[int]:
+        """Return how many records are stored and not gone, in each window or in all."""
+        driver = await driver_of(connection)
+        marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
+        alive = (
+            f"FROM {self._schema}.{quoted(spec.name)} AS t WHERE t.project_id = $1::bigint "
+            f"AND coalesce({', '.join(marks)}) IS NULL"
+        )
+        if not windows or spec.started is None:
+            return [await driver.fetchval(f"SELECT count(*) {alive}", unit.project_id)]
+        started = f"t.{quoted(spec.started)}"
+        found = await driver.fetch(
+            f"SELECT (SELECT count(*) {alive} AND {started} >= w.since AND {started} < w.until) "
+            "FROM unnest($2::timestamptz[], $3::timestamptz[]) WITH ORDINALITY "
+            "AS w (since, until, place) ORDER BY w.place",
+            unit.project_id,
+            *_bounds(windows),
+        )
+        return [count for (count,) in found]
+
+    async def keep(self, connection: AsyncConnection, unit: Unit, found: Found) -> None:
+        """Write the result, one row per table and window."""
+        driver = await driver_of(connection)
+        for (table, span), each in found.counts.items():
+            await driver.execute(
+                f"INSERT INTO {self._book}.reconciliations (project_id, stream, table_name, since, "
+                "until, how, source_count, destination_count, missing, surplus, different, "
+                "checked_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                unit.project_id,
+                unit.stream,
+                table,
+                None if span is None else span.since,
+                None if span is None else span.until,
+                str(found.how),
+                each.source,
+                each.destination,
+                each.missing,
+                each.surplus,
+                each.different,
+                found.checked_at,
+            )
+
+    async def note_repaired(
+        self, connection: AsyncConnection, unit: Unit, found: Found, left: Found
+    ) -> None:
+        """Note which of the results are repaired: those of which no difference is left."""
+        driver = await driver_of(connection)
+        for (table, span), each in found.counts.items():
+            if each.differences and not left.counts.get((table, span), Counts()).differences:
+                await driver.execute(
+                    f"UPDATE {self._book}.reconciliations SET repaired_at = clock_timestamp() "
+                    "WHERE project_id = $1 AND stream = $2 AND table_name = $3 "
+                    "AND since IS NOT DISTINCT FROM $4::timestamptz AND checked_at = $5",
+                    unit.project_id,
+                    unit.stream,
+                    table,
+                    None if span is None else span.since,
+                    found.checked_at,
+                )
+
+    async def unverifiable(
+        self, connection: AsyncConnection, project_id: int, table: TableSpec, owners: TableSpec
+    ) -> int:
+        """Return how many persons are known only from recordings that are gone."""
+        driver = await driver_of(connection)
+        marks = ["r._deleted_at"] + (["r._expired_at"] if table.expiry is not None else [])
+        found: Any = await driver.fetchval(
+            f"SELECT count(*) FROM {self._schema}.{quoted(owners.name)} AS p WHERE "
+            f"p.project_id = $1 AND p._deleted_at IS NULL AND NOT EXISTS (SELECT FROM "
+            f"{self._schema}.{quoted(table.name)} AS r WHERE r.project_id = $1 "
+            f"AND r.person_uuid = p.uuid AND coalesce({', '.join(marks)}) IS NULL)",
+            project_id,
+        )
+        return int(found)
+
+
+def _bounds(windows: Sequence[Span]) -> tuple[list[datetime], list[datetime]]:
+    return [span.since for span in windows], [span.until for span in windows]
+
+
+def _held(compared: Comparison) -> tuple[Any, ...]:
+    held = compared.held
+    return compared.young_since, [since for since, _ in held], [until for _, until in held]

@@ -1,0 +1,558 @@
+"""Compare source and destination: each way of reading, with a loader that compares.
+
+A comparison reads as a sync or a backfill reads. What differs is asked for by its key once more,
+and counts only if the destination, read after that answer, still differs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from etl.core.coverage import Coverage, Span, split
+from etl.core.expected import lacking_after
+from etl.core.forecast import Forecast
+from etl.core.page import Page, Record
+from etl.core.place import Evidence, Place, RecordingsPlace, SnapshotPlace
+from etl.core.reconciling import Found, How
+from etl.core.stream import (
+    COMPARISONS,
+    TAIL,
+    VERIFY,
+    VERIFY_DEEP,
+    Mode,
+    Parents,
+    Resource,
+    TableSpec,
+)
+from etl.core.window import Window
+from etl.errors import EXIT_PARTIAL
+from etl.extractors.protocol import id_batches
+from etl.extractors.recordings import RecordingsReader, started_at
+from etl.extractors.single import SingleReader
+from etl.extractors.snapshot import SnapshotReader
+from etl.loaders.comparing import ComparingLoader, Reconciling
+from etl.loaders.history import Watermark
+from etl.loaders.leases import Lease
+from etl.loaders.parents import Parent
+from etl.loaders.reconciliations import Comparison
+from etl.runs.judging import AT_ONCE, WITNESSES, Accepted, Ask
+from etl.runs.load import Answers, Work
+from etl.runs.report import PARTIAL, Ending, ending_of_comparison, ending_of_tally
+from etl.runs.rotation import RotationWork
+from etl.runs.snapshot import FEW, SnapshotWork
+from etl.runs.windows import WindowsWork
+from etl.runs.work import Assignment, Tools, stopped
+from etl.transformers.recordings import PERSONS
+
+_log = structlog.get_logger(__name__)
+
+# The parts of the time that are counted apart.
+PART = timedelta(days=30)
+
+NOTHING_KNOWN = Ending(
+    PARTIAL,
+    EXIT_PARTIAL,
+    "None of this was read to its end yet, so there is nothing to compare with. Run "
+    "`posthog-etl sync` first",
+)
+
+MakeComparer = Callable[[str, Resource], ComparingLoader]
+
+
+class Request(Struct, frozen=True):
+    """What is to be compared.
+
+    deep: contents, too. since, until: the time of recordings; None: from where, and up to where, it
+    is known complete. before: what was found before it was repaired, None if nothing was. by_id:
+    whether then only the records are asked for that differed, by their ids.
+    comparer: makes the loader that compares.
+    """
+
+    comparer: MakeComparer
+    deep: bool = False
+    since: datetime | None = None
+    until: datetime | None = None
+    before: Found | None = None
+    by_id: bool = False
+
+    @property
+    def unit(self) -> str:
+        """The unit that does it."""
+        return VERIFY_DEEP if self.deep else VERIFY
+
+    @property
+    def how(self) -> How:
+        """What is compared of a list."""
+        return How.CONTENTS if self.deep else How.IDS
+
+
+class Comparing(Work):
+    """A way of reading that compares instead of loading."""
+
+    def __init__(self, given: Assignment, lease: Lease, request: Request) -> None:
+        self._request = request
+        super().__init__(given, lease)
+        self.found: Found | None = None
+        # Whether what was found to differ is asked for once more.
+        self._confirming = False
+        # Of a rotation: how many resources were drawn, of how many.
+        self._drawn: tuple[int, int] | None = None
+
+    def _turn_to(self, resource: Resource) -> None:
+        self._resource = resource
+        self._comparer = self._request.comparer(self.stream.name, resource)
+        self._loader = self._comparer
+
+    async def _begin(self) -> None:
+        """Forget what an earlier comparison has found."""
+        everything = self._request.since is None and self._request.until is None
+        await self._comparer.differences.begin(self.lease.unit, everything=everything)
+
+    async def _confirm(self, ask: Ask, place: Place | None, at_once: int = AT_ONCE) -> None:
+        """Ask for the records that differ by their keys, as many as one run may.
+
+        What is left counts as found, but is said to be unconfirmed.
+        """
+        client, differences = self._tools.client, self._comparer.differences
+        known = await self._loader.known(self.lease, WITNESSES)
+        failed, most = list[str](), self._options.confirm_requests
+        asked_before = client.requests
+        self._confirming = True
+        while client.requests - asked_before < most and (
+            keys := await differences.unconfirmed(self.lease.unit, at_once, failed)
+        ):
+            if self._stop.is_set():
+                raise stopped()
+            keys = next(id_batches(keys))
+            found = await ask(keys, [key for key in known if key not in keys])
+            if not found.proven:
+                break
+            # A record that is gone by now may have shown a person that others show, too.
+            failed += [*found.failed, *found.gone]
+            answers = Answers(gone=found.gone, existing=found.existing, failed=found.failed)
+            await self._load([found.page], place, answers=answers)
+            asked = [key for key in keys if key not in failed]
+            await differences.confirm(self.lease.unit, asked)
+        self._confirming = False
+
+    async def _load(
+        self,
+        pages: Sequence[Page],
+        place: Place | None,
+        after: asyncio.Task[bool] | None = None,
+        answers: Answers | None = None,
+    ) -> bool:
+        """Compare pages; see `Work`. answers: to questions for single records, if they are."""
+        self._comparer.expect(answers=answers is not None, confirming=self._confirming)
+        return await super()._load(pages, place, after, answers or Answers())
+
+    async def _conclude(
+        self, counted: Sequence[TableSpec], windows: Sequence[Span] | None, how: How
+    ) -> Ending:
+        """Count what was found, and keep the result."""
+        unit, leases = self.lease.unit, self._tools.leases
+        differences = self._comparer.differences
+        await differences.drop_settled(unit, self.stream.tables)
+        if windows is not None and (self._request.since or self._request.until):
+            await differences.drop_outside(unit, windows)  # of a server that ignores dates
+        unresolved = await self._tools.history.unresolved_count(unit.project_id, unit.stream)
+        self._tally.rejected = max(self._tally.rejected, unresolved)
+        held = await leases.held_units(unit.project_id, unit.stream)
+        watermark = await self._watermark()
+        lookback = self._options.lookback.grades
+        young = self._young(watermark, lookback[0].age) if windows is not None else None
+        compared = Comparison(
+            how,
+            self.stream.tables,
+            counted,
+            windows,
+            held=[self._range_of(name, watermark) for name in held if name not in COMPARISONS],
+            young_since=young,
+        )
+        persons = (self.stream.tables[0], PERSONS) if PERSONS in self.stream.tables else None
+        closing = Reconciling(
+            complete=[],
+            tail_until=None,
+            swept=None,
+            traits={},
+            compared=compared,
+            at=await self._tools.history.database_now(),
+            persons=persons,
+            before=self._request.before,
+        )
+        await self._close(closing)
+        self.found = self._comparer.found
+        assert self.found is not None
+        self.found.drawn = self._drawn
+        _log.info(
+            "comparison.closed",
+            how=str(how),
+            differences=self.found.differences,
+            on_their_way=self.found.on_their_way,
+        )
+        return self._ending_of(self.found)
+
+    async def _abandon(self) -> None:
+        """Let the next comparison begin anew: this one could not vouch for every row."""
+        await self._leave()
+
+    def _ending_of(self, found: Found | None) -> Ending:
+        return ending_of_comparison(found, self._tally, self.stream.name, deep=self._request.deep)
+
+    def _young(self, watermark: Watermark, age: timedelta) -> datetime | None:
+        """Return the start from which on a sync reads again what is up to `age` old."""
+        return None if watermark.tail_until is None else watermark.tail_until - age
+
+    def _range_of(self, name: str, watermark: Watermark) -> tuple[datetime | None, datetime | None]:
+        """Return the starts of what a run of this unit reads."""
+        ignored = (watermark.traits or {}).get("date_filter") in ("refused", "ignored")
+        if self.stream.mode is not Mode.WINDOWS or ignored:
+            return None, None
+        try:
+            return Span.parse(name)
+        except ValueError:
+            if name != TAIL:
+                return None, None
+        return self._young(watermark, self._options.lookback.grades[-1].age), None
+
+
+class CompareCheckpoint(Struct, frozen=True):
+    """What a checkpoint keeps of a comparison of recordings.
+
+    spans: what is compared, the newest first. since, until: as they were asked for.
+    """
+
+    spans: Sequence[tuple[datetime, datetime]]
+    since: datetime | None
+    until: datetime | None
+    place: Mapping[str, Any]
+
+
+class CompareWindows(Comparing, WindowsWork):
+    """Compares recordings, in the stretches of time that are known complete."""
+
+    _spans: Sequence[Span] = ()
+
+    async def run(self) -> Ending:
+        """Read and compare, on from where an earlier run was interrupted. Raises EtlError."""
+        watermark = await self._watermark()
+        self.accepted = Accepted()
+        self._traits = dict(watermark.traits or {})
+        reader = self._chain.reader = self._new_reader()
+        if self._request.before is not None and self._request.by_id:
+            return await self._once_more(reader, self._request.before)
+        kept = self._kept()
+        left = None if kept is None else reader.resume(kept.place)
+        if kept is not None and left is not None:
+            self._spans = [Span(*span) for span in kept.spans]
+            ahead = [span for span in self._spans if span.until <= left.window.since]
+        else:
+            left = None
+            self._spans = ahead = self._known_spans(watermark)
+            if not ahead:
+                return NOTHING_KNOWN
+            await self._begin()
+        if left is not None:
+            # What was found before may have been loaded since.
+            await self._comparer.differences.doubt(self.lease.unit)
+            await self._compare(reader, left.window, watermark, left)
+        if ahead and self._traits.get("date_filter") in ("refused", "ignored"):
+            ahead = [Span(ahead[-1].since, ahead[0].until)]  # it shows everything at once
+        for span in ahead:
+            if self._tally.complete:
+                await self._compare(reader, Window(*span), watermark, None)
+        windows = [part for span in self._spans for part in split(span, PART)]
+        if not self._tally.complete or self._clocks_disagree():
+            await self._abandon()
+            return self._ending_of(None)
+        ending = await self._conclude(self.stream.tables[:1], sorted(windows), self._request.how)
+        return self._with_holes(ending)
+
+    def _with_holes(self, ending: Ending) -> Ending:
+        """Say if a part of the time that was asked for is not known complete."""
+        since, until = self._request.since, self._request.until
+        oldest, newest = self._spans[-1].since, self._spans[0].until
+        asked = Span(since or oldest, until or newest)
+        if not Coverage(tuple(sorted(self._spans))).holes(asked):
+            return ending
+        said = (
+            "A part of this time is not known complete, so it was not compared. See "
+            "`posthog-etl status`"
+        )
+        reason = f"{ending.reason.rstrip('.')}. {said}" if ending.reason else said
+        return Ending(PARTIAL, EXIT_PARTIAL, reason)
+
+    def _known_spans(self, watermark: Watermark) -> list[Span]:
+        complete = watermark.complete
+        since = self._request.since or complete.since
+        until = self._request.until or complete.until
+        if since is None or until is None or since >= until:
+            return []
+        return list(Coverage(complete.spans).within(Span(since, until)))[::-1]
+
+    def _kept(self) -> CompareCheckpoint | None:
+        try:
+            kept = msgspec.convert(self.lease.position, CompareCheckpoint)
+        except ValueError:
+            return None
+        asked = (self._request.since, self._request.until)
+        return kept if (kept.since, kept.until) == asked else None
+
+    def _position(self, place: Place | None) -> Mapping[str, Any]:
+        kept = CompareCheckpoint(
+            self._spans, self._request.since, self._request.until, super()._position(place)
+        )
+        return dict(msgspec.to_builtins(kept))
+
+    async def _compare(
+        self,
+        reader: RecordingsReader,
+        window: Window,
+        watermark: Watermark,
+        left: RecordingsPlace | None,
+    ) -> None:
+        """Compare a stretch of time."""
+        self._chain.place = None
+        place = await self._read(reader, window, watermark, left)
+        self._tally.complete &= place.complete
+        if place.complete:
+            await self._confirm(partial(reader.confirm, place), place)
+
+    async def _load_pages(
+        self, pages: AsyncIterator[Page], place: Place | None = None, *, kept: Place | None = None
+    ) -> Any:
+        """Compare pages, without what starts outside the time that is compared.
+
+        A server that does not filter shows it, too.
+        """
+        name = self.stream.started or ""
+
+        def is_in(record: Record) -> bool:
+            at = started_at(record, name)
+            return at is None or any(span.since <= at < span.until for span in self._spans)
+
+        async def shown() -> AsyncIterator[Page]:
+            async for page in pages:
+                yield replace(page, records=[*filter(is_in, page.records)])
+
+        return await super()._load_pages(shown(), place, kept=kept)
+
+    async def _close_window(self, *_: Any) -> None:
+        """Move no watermark: nothing was loaded."""
+
+    async def _once_more(self, reader: RecordingsReader, before: Found) -> Ending:
+        """Ask for all that differed once more, after it was repaired."""
+        windows = before.windows
+        await self._comparer.differences.doubt(self.lease.unit)
+        known = await self._loader.known(self.lease, WITNESSES)
+        await self._confirm(partial(reader.confirm, place_of(reader, windows, known)), None)
+        return await self._conclude(self.stream.tables[:1], windows, before.how)
+
+
+class CompareSnapshot(Comparing, SnapshotWork):
+    """Compares lists without windows: all of each."""
+
+    # How many parents could not be looked at.
+    _refused = 0
+
+    async def run(self) -> Ending:
+        """Read and compare. Raises EtlError."""
+        if (await self._watermark()).tail_until is None:
+            return NOTHING_KNOWN
+        await self._begin()
+        return await super().run()
+
+    def _resumed(self, fingerprint: str) -> SnapshotPlace | None:
+        """Return None: what was compared before an interruption may have been loaded since."""
+        return None
+
+    async def _go_through(self, place: SnapshotPlace) -> Ending:
+        await super()._go_through(place)
+        return self._ending
+
+    async def _judge(
+        self, single: SingleReader, reader: SnapshotReader, first: SnapshotPlace
+    ) -> SnapshotPlace:
+        """Find what is surplus, and ask for what differs once more.
+
+        If the API has no request for one record, all are read a second time.
+        """
+        differences, parents = self._comparer.differences, self._resource.parents
+        self._refused += first.refused
+        if parents is not None:
+            # Children of a parent that is not stored as it is were not all asked for.
+            owners = await differences.owners(self.lease.unit, parents.table)
+            unjudged = [json.loads(key) if key.startswith("[") else [key] for key in owners]
+            evidence = Evidence([], unjudged=[[*map(str, parts)] for parts in unjudged])
+            nothing = Page([], False, self._tools.client.now, 0, evidence=evidence)
+            await self._load([nothing], first)
+        place = await super()._judge(single, reader, first)
+        if not place.complete:
+            return place
+        if self._resource.one is not None:
+            await self._confirm(single.confirm, place, FEW)
+        elif await differences.unconfirmed(self.lease.unit, 1, ()):
+            self._confirming = True
+            pages = reader.pages(first.begin_stage(), doubts=False)
+            second: SnapshotPlace = await self._load_pages(pages, kept=first)
+            self._confirming = False
+            if second.complete:
+                await differences.keep_confirmed(self.lease.unit)
+        return place
+
+    async def _close_snapshot(self, place: SnapshotPlace) -> None:
+        """Keep the result, if every row is vouched for."""
+        self._tally.complete &= place.complete
+        self._tally.cut = place.cut
+        self._tally.lacking = [*lacking_after(self._lacking, place.lacking).values()]
+        if place.skipped:
+            self._tally.skipped = (place.skipped, "something other than PostHog answered")
+        if not self._tally.complete or self._clocks_disagree():
+            await self._abandon()
+            self._ending = self._ending_of(None)
+            return
+        counted = [resource.tables[0] for resource in self.stream.resources]
+        self._ending = await self._conclude(counted, None, self._request.how)
+        if self.found is not None:
+            self.found.refused = self._refused
+
+
+class CompareRotation(Comparing, RotationWork):
+    """Compares what has a request for each resource: all that is watched, and some of the rest."""
+
+    async def run(self) -> Ending:
+        """Ask about the resources, and about those that differ once more. Raises EtlError."""
+        unit, parents = self.lease.unit, self._resource.parents
+        assert parents is not None
+        if not (await self._rotation_state(parents)).oldest_check:
+            return NOTHING_KNOWN
+        differences, before = self._comparer.differences, self._request.before
+        if before is None:
+            await self._begin()
+            how = await self._compare_some(parents)
+        else:
+            # The same once more, and no others.
+            self._drawn, how = before.drawn, before.how
+            await differences.doubt(unit)
+        if found := await differences.unconfirmed(unit, AT_ONCE, ()):
+            self._confirming = True
+            skipped = self._tally.skipped
+            again = await parents_of(self._tools, self._resource, unit.project_id, found)
+            await self._check(parents, again, answered=True)
+            if self._tally.skipped is None:
+                await differences.keep_confirmed(unit)
+            self._tally.skipped = self._tally.skipped or skipped
+        if self._clocks_disagree():
+            await self._abandon()
+            return self._ending_of(None)
+        return await self._conclude((), None, how)
+
+    async def _compare_some(self, parents: Parents) -> How:
+        """Compare what is watched, and some of the rest; tell what was compared."""
+        unit, most = self.lease.unit, self._options.rotation_requests
+        for attempt in self._tools.database.attempts():
+            async with attempt:
+                watched, drawn, others = await self._tools.parents.checked_parents(
+                    unit.project_id, unit.stream, parents, most
+                )
+        turn = [*watched, *drawn]
+        self._expect(Forecast(len(turn), exact=True))
+        await self._check(parents, turn, answered=True)
+        self._drawn = (len(drawn), others) if len(drawn) < others else None
+        return self._request.how if self._drawn is None else How.SAMPLE
+
+
+class RepairWindows(WindowsWork):
+    """Loads again what differs, and marks deleted what the source does not have."""
+
+    def __init__(self, given: Assignment, lease: Lease, request: Request) -> None:
+        super().__init__(given, lease)
+        self._differences = request.comparer(self.stream.name, self._resource).differences
+        self._compared = replace(lease.unit, name=request.unit)
+        assert request.before is not None
+        self._windows = request.before.windows
+
+    async def run(self) -> Ending:
+        """Ask for the records that differ by their keys, and load them. Raises EtlError."""
+        watermark = await self._watermark()
+        self.accepted = Accepted.of(watermark.traits)
+        self._traits = dict(watermark.traits or {})
+        reader = self._new_reader()
+        known = await self._loader.known(self.lease, WITNESSES)
+        place = place_of(reader, self._windows, known)
+        ask = partial(reader.confirm, place)
+        await self._differences.suspect_surplus(self._compared, self.lease.unit)
+        absence = await self._weigh()
+        if absence is not None and absence.suspects:
+            await self._ask_for(absence, AT_ONCE, ask, place)
+        await self._loader.withhold(self.lease)
+        done: list[str] = []
+        while keys := await self._differences.to_load(self._compared, AT_ONCE, done):
+            if self._stop.is_set():
+                raise stopped()
+            keys = next(id_batches(keys))
+            found = await ask(keys, [key for key in known if key not in keys])
+            if found.failed:
+                self._skip(found.failed, found.why_failed)
+            await self._load([found.page], place)
+            done += keys
+        await self._leave()
+        return ending_of_tally(self._tally, self.stream.name)
+
+
+class RepairRotation(RotationWork):
+    """Checks again the resources that differ."""
+
+    def __init__(self, given: Assignment, lease: Lease, request: Request) -> None:
+        super().__init__(given, lease)
+        self._differences = request.comparer(self.stream.name, self._resource).differences
+        self._compared = replace(lease.unit, name=request.unit)
+
+    async def _turn(self, parents: Parents) -> list[Parent]:
+        found = await self._differences.to_load(self._compared, AT_ONCE, ())
+        project_id = self.lease.unit.project_id
+        return await parents_of(self._tools, self._resource, project_id, found)
+
+
+class RepairSnapshot(SnapshotWork):
+    """Reads all lists again, from the first on."""
+
+    def _resumed(self, fingerprint: str) -> SnapshotPlace | None:
+        """Return None: what an interrupted sync has passed may differ, too."""
+        return None
+
+
+async def parents_of(
+    tools: Tools, resource: Resource, project_id: int, keys: Sequence[str]
+) -> list[Parent]:
+    """Return the parents of the records with these keys. Raises DestinationError."""
+    parents = resource.parents
+    assert parents is not None
+    ((name, _),) = parents.fields.items()
+    place = resource.key.index(name)
+    named = [str(json.loads(key)[place]) for key in keys]
+    for attempt in tools.database.attempts():
+        async with attempt:
+            found = await tools.parents.of_keys(project_id, parents, named)
+    return found
+
+
+def place_of(
+    reader: RecordingsReader, windows: Sequence[Span], known: Sequence[str]
+) -> RecordingsPlace:
+    """Return a place for questions about single records, without a reading before them.
+
+    known: keys of records that are there. Without one an answer is not believed.
+    """
+    place = reader.beginning(Window(windows[0].since, windows[-1].until))
+    return replace(place, witness=known[0] if known else None)

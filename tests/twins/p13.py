@@ -1,0 +1,106 @@
+"""Broken twins of P13: a comparison overlooks a difference, invents one, or repairs too much."""
+
+from tests.twins.twin import Twin
+
+_TESTS = "tests/acceptance/test_verify.py::"
+_TAMPERED = _TESTS + "test_whatever_was_done_to_the_copy_is_found_and_repaired[{}]"
+_TROUBLE = "tests/acceptance/test_verify_trouble.py::"
+_COMPARING = "etl/loaders/comparing.py"
+_DIFFERENCES = "etl/loaders/differences.py"
+_RUNS = "etl/runs/comparing.py"
+
+TWINS = [
+    Twin(
+        name="contents are not compared",
+        promise="P13",
+        file=_DIFFERENCES,
+        find="        if compared.deep:\n",
+        replace="        if not compared:\n",
+        caught_by=_TAMPERED.format("a value altered-cloud"),
+    ),
+    Twin(
+        name="hashes are believed where contents are compared",
+        promise="P13",
+        file=_COMPARING,
+        find="{} if self._deep else rows, batch_of",
+        replace="rows, batch_of",
+        caught_by=_TAMPERED.format("a value altered-cloud"),
+    ),
+    Twin(
+        name="a repair believes the list about what is gone",
+        promise="P13",
+        file=_RUNS,
+        find="        if absence is not None and absence.suspects:\n"
+        "            await self._ask_for(absence, AT_ONCE, ask, place)\n",
+        replace="",
+        caught_by=_TAMPERED.format("rows that the source never had-cloud"),
+    ),
+    Twin(
+        name="what a list does not show counts without a question",
+        promise="P13",
+        file="etl/runs/judging.py",
+        find="            found = await ask(batch, known)\n",
+        replace="            found = await ask(batch, known)\n"
+        "            page = replace(found.page, records=[], evidence=None)\n"
+        "            found = Confirmation(page, list(batch), [], [])\n",
+        caught_by=_TESTS + "test_what_a_list_leaves_out_by_mistake_is_not_surplus",
+    ),
+    Twin(
+        name="what has expired counts as surplus",
+        promise="P13",
+        file=_COMPARING,
+        find="        if self._statements.drop_expired is not None:\n",
+        replace="        if not now:\n",
+        caught_by=_TESTS + "test_what_has_expired_is_not_missed",
+    ),
+    Twin(
+        name="a row that another run reads now counts as missing",
+        promise="P13",
+        file=_RUNS,
+        find="for name in held if name not in COMPARISONS]",
+        replace="for name in held if name in COMPARISONS[:0]]",
+        caught_by=_TESTS + "test_rows_that_another_run_reads_now_are_on_their_way",
+    ),
+    Twin(
+        name="an interrupted comparison begins anew",
+        promise="P13",
+        file=_RUNS,
+        find="        return kept if (kept.since, kept.until) == asked else None\n",
+        replace="        return None if asked else kept\n",
+        caught_by=_TESTS + "test_a_comparison_that_was_interrupted_goes_on",
+    ),
+    Twin(
+        name="what was never read counts as missing",
+        promise="P13",
+        file=_RUNS,
+        find="        return list(Coverage(complete.spans).within(Span(since, until)))[::-1]\n",
+        replace="        return [Span(since - timedelta(days=20), until)]\n",
+        caught_by=_TESTS + "test_rows_are_compared_only_where_they_are_known_complete",
+    ),
+    Twin(
+        name="a comparison that goes on believes what it found before",
+        promise="P13",
+        file=_RUNS,
+        find="            await self._comparer.differences.doubt(self.lease.unit)\n"
+        "            await self._compare(reader, left.window, watermark, left)\n",
+        replace="            await self._compare(reader, left.window, watermark, left)\n",
+        caught_by=_TROUBLE + "test_what_was_loaded_during_an_interruption_is_no_difference",
+    ),
+    Twin(
+        name="a recording that goes takes the doubt about its person along",
+        promise="P13",
+        file=_DIFFERENCES,
+        find='            f"AND d.table_name = {literal(spec.name)}",\n',
+        replace='            f"AND {literal(spec.name)} IS NOT NULL",\n',
+        caught_by=_TROUBLE + "test_a_person_stays_in_doubt_when_the_recording_that_showed_it_goes",
+    ),
+    Twin(
+        name="after a repair answers are believed without a witness",
+        promise="P13",
+        file=_RUNS,
+        find="witness=known[0] if known else None)",
+        replace="witness=None)",
+        caught_by=_TROUBLE
+        + "test_a_repair_is_not_believed_on_the_word_of_a_server_that_finds_nothing",
+    ),
+]
