@@ -18,11 +18,9 @@ from etl.runs.comparing import (
     CompareSnapshot,
     CompareWindows,
     Comparing,
-    RepairRotation,
-    RepairSnapshot,
-    RepairWindows,
     Request,
 )
+from etl.runs.repairing import RepairRotation, RepairSnapshot, RepairWindows
 from etl.runs.report import FAILED, HELD, PAUSED, Report, ending_of
 from etl.runs.sync import execute_unit
 from etl.runs.work import Assignment

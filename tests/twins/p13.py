@@ -29,7 +29,7 @@ TWINS = [
     Twin(
         name="a repair believes the list about what is gone",
         promise="P13",
-        file=_RUNS,
+        file="etl/runs/repairing.py",
         find="        if absence is not None and absence.suspects:\n"
         "            await self._ask_for(absence, AT_ONCE, ask, place)\n",
         replace="",
