@@ -549,18 +549,21 @@ async def migrate_only(
     return versions
 
 
-async def status(settings: Settings) -> StatusReport:
-    """Return how far each stream is. Raises DestinationError."""
-    async with open_status(settings) as look:
+async def status(settings: Settings, *, counts: bool = False) -> StatusReport:
+    """Return how far each stream is; counts: with the rows of tables. Raises DestinationError."""
+    async with open_status(settings, counts=counts) as look:
         return await look()
 
 
 @asynccontextmanager
-async def open_status(settings: Settings) -> AsyncIterator[Look]:
-    """Open the database once, to read the status repeatedly. Raises DestinationError."""
+async def open_status(settings: Settings, *, counts: bool = False) -> AsyncIterator[Look]:
+    """Open the database once, to read the status repeatedly. Raises DestinationError.
+
+    counts: whether it counts the rows of tables.
+    """
     from etl.runs.status import read_status
 
     recheck_after = parse_duration(settings.sharing_recheck)
     async with open_destination(settings, Schema.CURRENT) as destination:
         database, tables = destination.database, destination.tables
-        yield lambda: read_status(database, tables, settings.start, recheck_after)
+        yield lambda: read_status(database, tables, settings.start, recheck_after, counts=counts)

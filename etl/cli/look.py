@@ -45,6 +45,8 @@ def status(
 
     Example: posthog-etl status --json
     """
+    from functools import partial
+
     from etl import app as wiring
     from etl.console import show_status
 
@@ -53,7 +55,7 @@ def status(
             raise typer.BadParameter("--watch and --json exclude each other; leave out one of them")
         run_with_settings(lambda settings: _watch(settings, interval), config, {}, debug)
         return
-    found = run_with_settings(wiring.status, config, {}, debug)
+    found = run_with_settings(partial(wiring.status, counts=as_json), config, {}, debug)
     if as_json:
         from msgspec.structs import asdict
 
@@ -97,6 +99,8 @@ def _status_json(row: dict[str, Any]) -> dict[str, Any]:
         **row,
         "complete_since": complete.since,
         "complete_until": complete.until,
+        "rows": {name: count.rows for name, count in row["rows"].items()},
+        "rows_estimated": [name for name, count in row["rows"].items() if not count.exact],
         **{name: [span._asdict() for span in those] for name, those in spans.items()},
     }
 

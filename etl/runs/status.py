@@ -28,14 +28,23 @@ class StatusReport(Struct, frozen=True):
 
 
 async def read_status(
-    database: Database, tables: Tables, start: datetime, recheck_after: timedelta
+    database: Database,
+    tables: Tables,
+    start: datetime,
+    recheck_after: timedelta,
+    *,
+    counts: bool = False,
 ) -> StatusReport:
     """Return how far each stream is. Raises DestinationError.
+
+    counts: whether the rows of each table are counted, too; that reads the tables.
 
     complete: what is known complete. holes: what is not, from `start` on. incremental: whether
     the server lets us read only what is young; reads_front: whether its count tells when that is
     not enough. unaccounted: how many rows of its count are not explained. turns: the state of
     a rotation; None for other streams. read_fast_share: of the last run, see `read_fast_share`.
+    lag_s: the age of what is known complete, in seconds; None if nothing is. rows: how many rows
+    each table holds, without deleted ones; empty without `counts`.
     """
     history, parents = History(database, tables), ParentRows(database, tables)
     rows = [dict(row) for row in await history.status()]
@@ -48,6 +57,13 @@ async def read_status(
             row["turns"] = await parents.rotation_state(
                 row["project_id"], stream.name, asked_for, recheck_after
             )
+    now = await history.database_now()
+    for row in rows:
+        stream = STREAMS.get(row["stream"])
+        names = [table.name for table in stream.tables] if counts and stream is not None else []
+        row["rows"] = await history.row_counts(row["project_id"], names) if names else {}
+        known_until = row["complete"].until or row["tail_until"]
+        row["lag_s"] = None if known_until is None else (now - known_until).total_seconds()
     for row in rows:
         complete, traits = row["complete"], row.pop("traits") or {}
         before = known_before(traits, start, complete)

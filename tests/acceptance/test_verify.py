@@ -11,7 +11,7 @@ from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
 from tests.support.command import Command
 from tests.support.pipeline import EVERY_STREAM, LIST, Pipeline, lists, midnight
-from tests.support.sql import select
+from tests.support.sql import select, value
 from tests.support.streams import SMALL, endings, untruths
 from tests.support.truth import differences_from_truth, fetch_truth
 
@@ -301,6 +301,9 @@ async def test_the_command_says_what_differs_and_how_to_repair_it(
     assert "6 missing\n" in shown.out
     state = (await command.run("status", "--json")).document["streams"][0]
     assert (state["status"], state["verified"]["differences"]) == ("succeeded", 6)
+    stored = await value(dsn, f"SELECT count(*) FROM {RECORDINGS}")
+    assert (state["rows"]["session_recordings"], state["rows_estimated"]) == (stored, [])
+    assert 0 <= state["lag_s"] < 3600
     repaired = await command.run("verify", "--repair", "--json")
     told = [repaired.report[name] for name in ("missing", "surplus", "different", "repaired")]
     assert (repaired.code, told) == (0, [6, 0, 0, True])
