@@ -80,26 +80,32 @@ class DifferencesTable:
         if spec.started is not None:
             started = f"coalesce(t.{quoted(spec.started)}, s.{quoted(spec.started)})"
         table = literal(spec.name)
-        found = (
+        # Joined from the staged rows outwards, and then by ctid: nothing is known of how many
+        # differences there are, and in another order each would be compared with each staged row.
+        matched = (
             f"WITH found AS MATERIALIZED (SELECT {row_key(spec, 's')} AS row_key, "
             f"($4::text[])[s._place + 1] AS record_key, {started} AS started, "
             f"CASE WHEN {gone} THEN 'missing' WHEN {changed} THEN 'different' END AS kind, "
             f"coalesce(NOT ({gone}) AND {only_fills}, false) AS only_fills "
             f"FROM pg_temp.{quoted(compared.staging)} AS s LEFT JOIN {self._stored(spec)} AS t "
-            f"ON t.project_id = $1::bigint AND {same} WHERE $5::timestamptz IS NULL OR true) "
+            # So that the parameter has a type where only keys are compared.
+            f"ON t.project_id = $1::bigint AND {same} WHERE $5::timestamptz IS NULL OR true), "
+            "matched AS MATERIALIZED (SELECT f.kind, f.only_fills, d.ctid AS at, "
+            f"d.only_fills AS noted_fills FROM found AS f LEFT JOIN {self._name} AS d ON {_UNIT} "
+            f"AND d.table_name = {table} AND d.row_key = f.row_key)"
         )
-        noted = f"{_UNIT} AND d.table_name = {table} AND d.row_key = f.row_key"
         if compared.confirming:
+            equal = "m.kind IS NULL OR (m.only_fills AND NOT m.noted_fills)"
             return (
-                f"{found}DELETE FROM {self._name} AS d USING found AS f WHERE {noted} "
-                "AND (f.kind IS NULL OR (f.only_fills AND NOT d.only_fills)) "
-                "AND $4::text[] IS NOT NULL",
-                f"{found}UPDATE {self._name} AS d SET kind = f.kind, confirmed = true "
-                f"FROM found AS f WHERE {noted} AND f.kind IS NOT NULL",
+                f"{matched} DELETE FROM {self._name} AS d "
+                f"WHERE d.ctid = ANY (ARRAY(SELECT m.at FROM matched AS m WHERE {equal}))",
+                f"{matched} UPDATE {self._name} AS d SET kind = m.kind, confirmed = true "
+                "FROM matched AS m WHERE d.ctid = m.at AND m.kind IS NOT NULL",
             )
         return (
-            f"{found}, equal AS (DELETE FROM {self._name} AS d USING found AS f WHERE {noted} "
-            f"AND f.kind IS NULL) INSERT INTO {self._name} AS d (project_id, stream, unit, "
+            f"{matched}, equal AS (DELETE FROM {self._name} AS d "
+            "WHERE d.ctid = ANY (ARRAY(SELECT m.at FROM matched AS m WHERE m.kind IS NULL))) "
+            f"INSERT INTO {self._name} AS d (project_id, stream, unit, "
             "table_name, row_key, record_key, kind, started, only_fills, confirmed) "
             f"SELECT $1::bigint, $2::text, $3::text, {table}, f.row_key, f.record_key, f.kind, "
             "f.started, f.only_fills, false FROM found AS f WHERE f.kind IS NOT NULL "
