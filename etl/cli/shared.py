@@ -77,33 +77,26 @@ def read_past(since: str, until: str | None, window: str, order: Order, *, again
     from etl.core.lookback import parse_duration
     from etl.errors import ConfigurationError
     from etl.runs.backfill import BackfillRange
-    from etl.settings import parse_instant
 
-    read: dict[str, Any] = {}
-    texts = (("--since", since, parse_instant), ("--until", until, parse_instant))
-    for name, text, parse in (*texts, ("--window", window, parse_duration)):
-        try:
-            read[name] = None if text is None else parse(text)
-        except ValueError as exc:
-            raise ConfigurationError(f"{name} {exc}") from exc
-    begin, end = read["--since"], read["--until"]
-    last = datetime.now(UTC) if end is None else end
-    if begin >= last:
-        raise ConfigurationError(
-            f"--since {begin:%Y-%m-%d %H:%M} is not before "
-            + (f"--until {end:%Y-%m-%d %H:%M}" if end else "now"),
-            remedy="Give an earlier --since, or a later --until",
-        )
-    if (last - begin) / read["--window"] > _MOST_WINDOWS:
+    begin, end = read_dates(since, until)
+    assert begin is not None
+    try:
+        length = parse_duration(window)
+    except ValueError as exc:
+        raise ConfigurationError(f"--window {exc}") from exc
+    last = end or datetime.now(UTC)
+    if (last - begin) / length > _MOST_WINDOWS:
         raise ConfigurationError(
             f"--window {window} would make more than {_MOST_WINDOWS:,} windows",
             remedy="Choose a longer window",
         )
-    return BackfillRange(begin, end, read["--window"], order is Order.NEWEST, again)
+    return BackfillRange(begin, end, length, order is Order.NEWEST, again)
 
 
 def read_dates(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
     """Return a range of time. Raises ConfigurationError, which names the option."""
+    from datetime import UTC
+
     from etl.errors import ConfigurationError
     from etl.settings import parse_instant
 
@@ -114,9 +107,10 @@ def read_dates(since: str | None, until: str | None) -> tuple[datetime | None, d
         except ValueError as exc:
             raise ConfigurationError(f"{name} {exc}") from exc
     begin, end = read["--since"], read["--until"]
-    if begin is not None and end is not None and begin >= end:
+    if begin is not None and begin >= (end or datetime.now(UTC)):
         raise ConfigurationError(
-            f"--since {begin:%Y-%m-%d %H:%M} is not before --until {end:%Y-%m-%d %H:%M}",
+            f"--since {begin:%Y-%m-%d %H:%M} is not before "
+            + (f"--until {end:%Y-%m-%d %H:%M}" if end else "now"),
             remedy="Give an earlier --since, or a later --until",
         )
     return begin, end

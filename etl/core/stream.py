@@ -140,6 +140,8 @@ VERIFY, VERIFY_DEEP = "verify", "verify deep"
 COMPARISONS = (VERIFY, VERIFY_DEEP)
 # The unit in which `verify --repair` loads single records again.
 REPAIR = "repair"
+# The units of `verify`: what they find is no state of the stream.
+OF_VERIFY = (*COMPARISONS, REPAIR)
 
 
 class Mode(Enum):

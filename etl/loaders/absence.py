@@ -16,6 +16,7 @@ from etl.loaders.loader import Commit, ExpiringCounts, ExpiryQuery, UnseenCounts
 from etl.loaders.statements import (
     XID,
     expires_by_rule,
+    is_alive,
     key_is,
     literal,
     quoted,
@@ -197,9 +198,7 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
     same = f"t.project_id = $1::bigint AND {key_is(spec, spec.key, 'u.record_key')}"
     key = row_key(spec, "t")
     marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
-    # Two conditions would equal the predicate of the index by expiry. The planner would then use
-    # that index instead of the one by start, and every page would scan all rows.
-    alive = f"coalesce({', '.join(marks)}) IS NULL"
+    alive = is_alive(spec, "t")
     begin = f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $3::text, {key} "
     begin += f"FROM {table} AS t WHERE t.project_id = $1::bigint AND {alive}"
     never_twice = "ON CONFLICT DO NOTHING"
@@ -303,7 +302,7 @@ def orphan_statements(resource: Resource, schema: str) -> list[str]:
     ours = "".join(
         f" AND t.{quoted(field)} = {literal(value)}" for field, value in parents.constant.items()
     )
-    # One condition: see `absence_statements`. A count instead of EXISTS, which would become a join:
+    # One condition: see `is_alive`. A count instead of EXISTS, which would become a join:
     # this is one index lookup per row, whatever the statistics say.
     alive = f"coalesce(p._deleted_at{', p._expired_at' if parents.expire else ''}) IS NULL"
     return [
@@ -366,11 +365,10 @@ class Expired(Struct, frozen=True):
             "AND $2::text IS NOT NULL AND $3::text IS NOT NULL"
         )
         # As an array of keys. The planner knows nothing of the suspects, and would join every row.
-        # The marks as one condition, or it would use the index by expiry; see `absence_statements`.
         unseen = (
             f"t.project_id = $1::bigint AND t.{quoted(spec.key[0])} = ANY "
             f"(ARRAY(SELECT u.record_key FROM {suspects} AS u WHERE {unit})) "
-            f"AND coalesce({', '.join(marks)}) IS NULL AND {named_or_ruled} <= $4::timestamptz"
+            f"AND {is_alive(spec, 't')} AND {named_or_ruled} <= $4::timestamptz"
         )
         both = (
             f"SELECT {key} AS key FROM {table} AS t WHERE {elsewhere} UNION "

@@ -109,7 +109,7 @@ class ComparingLoader(PostgresLoader):
     async def expire(
         self, lease: Lease, outdated: ExpiryQuery, most: int | None
     ) -> ExpiringCounts | None:
-        """Drop the suspects that have expired: the source may have dropped them by its own rule."""
+        """Remove the suspects that have expired: the source drops them by its own rule."""
         for attempt in self._database.attempts():
             async with attempt, self._database.transaction() as connection:
                 await self._surplus.drop_expired(connection, lease.unit, outdated.now)
@@ -141,7 +141,7 @@ class ComparingLoader(PostgresLoader):
             await self._reconciliations.note_repaired(connection, lease.unit, before, found)
 
     async def withhold(self, lease: Lease) -> None:
-        """Leave the suspects to nobody: the next comparison begins anew."""
+        """Do nothing: the next comparison removes what is left of the suspects."""
 
     async def cut(self, lease: Lease, limit: int, failed: Sequence[str]) -> Sequence[CutRecord]:
         """Return nothing: a record that came cut differs, so it is asked for by key anyway."""
@@ -166,9 +166,8 @@ class SurplusRecords(AbsentRecords):
         return 0
 
     async def drop_expired(self, connection: AsyncConnection, unit: Unit, now: datetime) -> None:
-        """Remove the suspects whose time has come."""
-        if self._statements.drop_expired is not None:
-            dropped = self._statements.drop_expired
+        """Remove the suspects that have expired, and note them."""
+        if (dropped := self._statements.drop_expired) is not None:
             await self._differences.note_expired(connection, unit, dropped, now)
 
     async def count(self, connection: AsyncConnection, unit: Unit) -> int:

@@ -1,4 +1,4 @@
-"""The differences that a comparison has found so far, and what becomes of them at its end.
+"""The differences that a comparison has found so far, and which of them a repair loads.
 
 A difference is noted with each page, and removed if a later answer shows that there is none. Only
 keys are kept, no contents.
@@ -18,10 +18,11 @@ from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import Database
 from etl.loaders.driver import driver_of
 from etl.loaders.leases import Unit
-from etl.loaders.statements import differs, key_is, literal, quoted, row_key
+from etl.loaders.statements import differs, is_alive, key_is, literal, quoted, row_key
 from etl.loaders.tables import Tables
 
-_UNIT = "d.project_id = $1::bigint AND d.stream = $2::text AND d.unit = $3::text"
+# The condition of a unit on the row `d`, by its key as $1 to $3.
+OF_UNIT = "d.project_id = $1::bigint AND d.stream = $2::text AND d.unit = $3::text"
 
 
 class Compared(Struct, frozen=True):
@@ -63,9 +64,9 @@ class DifferencesTable:
     def _compare(self, compared: Compared) -> Sequence[str]:
         """Return the statements that compare: $4 record_keys, $5 source_at.
 
-        A request for one record may show fields that the list does not. So a question can only
-        confirm what the list has shown: it adds no row, and a field that is null here, and was not
-        found to differ before, differs no more.
+        A request for one record may show fields that the list does not. So an answer that is to
+        confirm differences adds none. A row that differs from any answer only in fields that are
+        null here counts only if it differed so from the list, too.
         """
         spec = compared.spec
         same = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in spec.key)
@@ -80,8 +81,8 @@ class DifferencesTable:
         if spec.started is not None:
             started = f"coalesce(t.{quoted(spec.started)}, s.{quoted(spec.started)})"
         table = literal(spec.name)
-        # Joined from the staged rows outwards, and then by ctid: nothing is known of how many
-        # differences there are, and in another order each would be compared with each staged row.
+        # An outer join, so that Postgres looks up the difference of each staged row. It does not
+        # know how many differences there are, and might compare each with every staged row.
         matched = (
             f"WITH found AS MATERIALIZED (SELECT {row_key(spec, 's')} AS row_key, "
             f"($4::text[])[s._place + 1] AS record_key, {started} AS started, "
@@ -91,7 +92,7 @@ class DifferencesTable:
             # So that the parameter has a type where only keys are compared.
             f"ON t.project_id = $1::bigint AND {same} WHERE $5::timestamptz IS NULL OR true), "
             "matched AS MATERIALIZED (SELECT f.kind, f.only_fills, d.ctid AS at, "
-            f"d.only_fills AS noted_fills FROM found AS f LEFT JOIN {self._name} AS d ON {_UNIT} "
+            f"d.only_fills AS noted_fills FROM found AS f LEFT JOIN {self._name} AS d ON {OF_UNIT} "
             f"AND d.table_name = {table} AND d.row_key = f.row_key)"
         )
         if compared.confirming:
@@ -127,7 +128,8 @@ class DifferencesTable:
         same = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in spec.key)
         driver, key = await driver_of(connection), unit.key.values()
         await driver.execute(
-            f"DELETE FROM {self._name} AS d WHERE {_UNIT} AND d.table_name = {literal(spec.name)} "
+            f"DELETE FROM {self._name} AS d WHERE {OF_UNIT} "
+            f"AND d.table_name = {literal(spec.name)} "
             "AND d.kind = 'surplus' AND d.record_key = ANY ($4::text[])",
             *key,
             owners,
@@ -153,10 +155,9 @@ class DifferencesTable:
         driver, key, keys = await driver_of(connection), unit.key.values(), list(gone)
         spec = self._resource.tables[0]
         started = "NULL" if spec.started is None else f"t.{quoted(spec.started)}"
-        marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
         await driver.execute(
             # Not its person's: other recordings show that, too.
-            f"DELETE FROM {self._name} AS d WHERE {_UNIT} AND d.record_key = ANY ($4::text[]) "
+            f"DELETE FROM {self._name} AS d WHERE {OF_UNIT} AND d.record_key = ANY ($4::text[]) "
             f"AND d.table_name = {literal(spec.name)}",
             *key,
             keys,
@@ -166,7 +167,7 @@ class DifferencesTable:
             f"{literal(spec.name)}, {row_key(spec, 't')}, {row_key(spec, 't')}, 'surplus', "
             f"{started}, false, true FROM unnest($4::text[]) AS g (key) JOIN {self._stored(spec)} "
             f"AS t ON t.project_id = $1::bigint AND {key_is(spec, spec.key, 'g.key')} "
-            f"AND coalesce({', '.join(marks)}) IS NULL",
+            f"AND {is_alive(spec, 't')}",
             *key,
             keys,
         )
@@ -198,14 +199,13 @@ class DifferencesTable:
         spec = self._resource.tables[0]
         suspects = f"{quoted(self._tables.bookkeeping)}.suspects"
         for table in (self._name, suspects):
-            await self._execute(f"DELETE FROM {table} AS d WHERE {_UNIT}", *unit.key.values())
+            await self._execute(f"DELETE FROM {table} AS d WHERE {OF_UNIT}", *unit.key.values())
         if everything and spec.started is not None:
-            marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
             await self._execute(
                 f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $3::text, "
                 f"{row_key(spec, 't')} FROM {self._stored(spec)} AS t "
                 f"WHERE t.project_id = $1::bigint AND t.{quoted(spec.started)} IS NULL "
-                f"AND coalesce({', '.join(marks)}) IS NULL ON CONFLICT DO NOTHING",
+                f"AND {is_alive(spec, 't')} ON CONFLICT DO NOTHING",
                 *unit.key.values(),
             )
 
@@ -218,7 +218,7 @@ class DifferencesTable:
             async with attempt, self._database.transaction() as connection:
                 driver = await driver_of(connection)
                 found = await driver.fetch(
-                    f"SELECT d.row_key FROM {self._name} AS d WHERE {_UNIT} "
+                    f"SELECT d.row_key FROM {self._name} AS d WHERE {OF_UNIT} "
                     "AND d.table_name = $4::text AND d.kind IN ('missing', 'different')",
                     *unit.key.values(),
                     table,
@@ -231,7 +231,7 @@ class DifferencesTable:
         Raises DestinationError.
         """
         await self._execute(
-            f"DELETE FROM {self._name} AS d WHERE {_UNIT} AND d.kind = 'surplus' "
+            f"DELETE FROM {self._name} AS d WHERE {OF_UNIT} AND d.kind = 'surplus' "
             "AND d.started IS NOT NULL AND NOT EXISTS (SELECT FROM unnest($4::timestamptz[], "
             "$5::timestamptz[]) AS w (since, until) WHERE d.started >= w.since "
             "AND d.started < w.until)",
@@ -265,7 +265,7 @@ class DifferencesTable:
         await self._execute(
             f"INSERT INTO {quoted(self._tables.bookkeeping)}.suspects "
             f"SELECT $1::bigint, $2::text, $4::text, d.row_key FROM {self._name} AS d "
-            f"WHERE {_UNIT} AND d.kind = 'surplus' "
+            f"WHERE {OF_UNIT} AND d.kind = 'surplus' "
             f"AND d.table_name = {literal(self._resource.tables[0].name)} ON CONFLICT DO NOTHING",
             *unit.key.values(),
             repairing.name,
@@ -278,7 +278,7 @@ class DifferencesTable:
         """
         await self._execute(
             f"DELETE FROM {quoted(self._tables.bookkeeping)}.checks AS c USING {self._name} AS d "
-            f"WHERE {_UNIT} AND d.kind = 'surplus' AND c.project_id = d.project_id "
+            f"WHERE {OF_UNIT} AND d.kind = 'surplus' AND c.project_id = d.project_id "
             "AND c.stream = d.stream AND c.record_key = d.row_key",
             *unit.key.values(),
         )
@@ -286,7 +286,8 @@ class DifferencesTable:
     async def doubt(self, unit: Unit) -> None:
         """Let everything be asked for once more. Safe to repeat. Raises DestinationError."""
         await self._execute(
-            f"UPDATE {self._name} AS d SET confirmed = false WHERE {_UNIT} AND d.kind <> 'expired'",
+            f"UPDATE {self._name} AS d SET confirmed = false "
+            f"WHERE {OF_UNIT} AND d.kind <> 'expired'",
             *unit.key.values(),
         )
 
@@ -298,7 +299,7 @@ class DifferencesTable:
             async with attempt, self._database.transaction() as connection:
                 driver = await driver_of(connection)
                 found = await driver.fetch(
-                    f"SELECT DISTINCT d.record_key FROM {self._name} AS d WHERE {_UNIT} "
+                    f"SELECT DISTINCT d.record_key FROM {self._name} AS d WHERE {OF_UNIT} "
                     f"AND {condition} AND d.table_name = ANY ($4::text[]) "
                     "AND NOT d.record_key = ANY ($5::text[]) "
                     "ORDER BY d.record_key LIMIT $6::bigint",
@@ -315,7 +316,7 @@ class DifferencesTable:
         Safe to repeat. Raises DestinationError.
         """
         await self._execute(
-            f"UPDATE {self._name} AS d SET confirmed = true WHERE {_UNIT} "
+            f"UPDATE {self._name} AS d SET confirmed = true WHERE {OF_UNIT} "
             "AND d.record_key = ANY ($4::text[])",
             *unit.key.values(),
             list(keys),
@@ -324,7 +325,7 @@ class DifferencesTable:
     async def keep_confirmed(self, unit: Unit) -> None:
         """Forget what a second reading did not find. Safe to repeat. Raises DestinationError."""
         await self._execute(
-            f"DELETE FROM {self._name} AS d WHERE {_UNIT} AND NOT d.confirmed "
+            f"DELETE FROM {self._name} AS d WHERE {OF_UNIT} AND NOT d.confirmed "
             "AND d.table_name = ANY ($4::text[])",
             *unit.key.values(),
             [spec.name for spec in self._resource.tables],
@@ -336,13 +337,12 @@ class DifferencesTable:
         Raises DestinationError.
         """
         for spec in tables:
-            marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
             await self._execute(
-                f"DELETE FROM {self._name} AS d WHERE {_UNIT} AND d.kind = 'surplus' "
+                f"DELETE FROM {self._name} AS d WHERE {OF_UNIT} AND d.kind = 'surplus' "
                 f"AND d.table_name = {literal(spec.name)} AND NOT EXISTS (SELECT FROM "
                 f"{self._stored(spec)} AS t WHERE t.project_id = $1::bigint "
                 f"AND {key_is(spec, spec.key, 'd.row_key')} "
-                f"AND coalesce({', '.join(marks)}) IS NULL)",
+                f"AND {is_alive(spec, 't')})",
                 *unit.key.values(),
             )
 

@@ -27,7 +27,7 @@ from etl.core.coverage import Coverage, Span
 from etl.core.expected import Change, Counted
 from etl.core.forecast import Forecast
 from etl.core.statuses import failures, state_of
-from etl.core.stream import COMPARISONS, REPAIR, Stream, TableSpec
+from etl.core.stream import OF_VERIFY, Stream, TableSpec
 from etl.errors import DestinationError
 from etl.loaders.database import Database
 from etl.loaders.drift import drift_by_stream
@@ -309,7 +309,7 @@ class History:
         async with self._database.transaction() as connection:
             latest = (
                 select(t.runs)
-                .where(t.runs.c.unit.not_in((*COMPARISONS, REPAIR)))
+                .where(t.runs.c.unit.not_in(OF_VERIFY))
                 .ext(distinct_on(t.runs.c.project_id, t.runs.c.stream))
                 .order_by(t.runs.c.project_id, t.runs.c.stream, t.runs.c.started_at.desc())
                 .subquery()
@@ -390,7 +390,7 @@ class History:
         columns = [latest.c[name] for name in (*_UNIT, "status", "reason", "started_at")]
         query = select(*columns, held.label("held")).select_from(t.checkpoints).join(latest, true())
         # What a comparison found is said apart.
-        return query.where(t.checkpoints.c.unit.not_in((*COMPARISONS, REPAIR)))
+        return query.where(t.checkpoints.c.unit.not_in(OF_VERIFY))
 
     async def leases_held(self) -> Mapping[tuple[int, str], int]:
         """Return how many units are held, by project and stream. Raises DestinationError."""
@@ -489,7 +489,7 @@ class History:
 def alive(table: FromClause) -> list[ColumnElement[bool]]:
     """Return the conditions that a row is neither deleted nor expired at the source."""
     marks = [table.c[name] for name in ("_deleted_at", "_expired_at") if name in table.c]
-    # As one condition: see `absence_statements`.
+    # As one condition: see `is_alive`.
     return [func.coalesce(*marks).is_(None)]
 
 

@@ -13,12 +13,12 @@ from etl.core.coverage import Span
 from etl.core.reconciling import Counts, Difference, Found, How, Kind
 from etl.core.stream import TableSpec
 from etl.loaders.connection import AsyncConnection
+from etl.loaders.differences import OF_UNIT
 from etl.loaders.driver import driver_of
 from etl.loaders.leases import Unit
-from etl.loaders.statements import quoted
+from etl.loaders.statements import is_alive, quoted
 from etl.loaders.tables import Tables
 
-_UNIT = "d.project_id = $1::bigint AND d.stream = $2::text AND d.unit = $3::text"
 # So many differences of a table and kind are named.
 _MOST_SHOWN = 5
 
@@ -101,7 +101,7 @@ class Reconciliations:
     async def count(self, connection: AsyncConnection, unit: Unit, compared: Comparison) -> Found:
         """Count the differences that are noted, and the records of each window.
 
-        What is on its way is forgotten then.
+        Then differences where another run reads now are forgotten: a repair leaves them to it.
         """
         driver, key = await driver_of(connection), unit.key.values()
         windows = compared.windows or ()
@@ -123,7 +123,7 @@ class Reconciliations:
                 of = found.counts[spec.name, span]
                 of.source = of.destination = count
         for table, kind, place, on_way, count, young, unconfirmed in noted:
-            # What starts nowhere, or outside, was met in the oldest window.
+            # A row without a start, or that starts outside, counts in the oldest window.
             of = found.counts[table, spans[0 if place is None else place - 1]]
             if of.source is not None:
                 of.source += {Kind.MISSING: count, Kind.SURPLUS: -count, Kind.EXPIRED: -count}.get(
@@ -154,7 +154,8 @@ class Reconciliations:
         ]
         await driver.execute(
             f"{self._noted(compared)} DELETE FROM {self._book}.differences AS d USING noted AS n "
-            f"WHERE {_UNIT} AND n.on_way AND d.table_name = n.table_name AND d.row_key = n.row_key",
+            f"WHERE {OF_UNIT} AND n.on_way AND d.table_name = n.table_name "
+            "AND d.row_key = n.row_key",
             *key,
             *_bounds(windows),
             *_held(compared),
@@ -170,7 +171,7 @@ class Reconciliations:
         first = compared.tables[0]
         joined = ""
         if first.started is not None:
-            # A person is where the recording is that shows it.
+            # A person has the start of the recording that shows it.
             started = f"coalesce(d.started, r.{quoted(first.started)})"
             joined = (
                 f"LEFT JOIN {self._schema}.{quoted(first.name)} AS r ON "
@@ -185,7 +186,7 @@ class Reconciliations:
             "AS h (since, until) WHERE "
             f"(h.since IS NULL OR {started} >= h.since) "
             f"AND (h.until IS NULL OR {started} < h.until)) AS on_way "
-            f"FROM {self._book}.differences AS d {joined}WHERE {_UNIT})"
+            f"FROM {self._book}.differences AS d {joined}WHERE {OF_UNIT})"
         )
 
     async def _stored(
@@ -193,10 +194,9 @@ class Reconciliations:
     ) -> list[int]:
         """Return how many records are stored and not gone, in each window or in all."""
         driver = await driver_of(connection)
-        marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
         alive = (
             f"FROM {self._schema}.{quoted(spec.name)} AS t WHERE t.project_id = $1::bigint "
-            f"AND coalesce({', '.join(marks)}) IS NULL"
+            f"AND {is_alive(spec, 't')}"
         )
         if not windows or spec.started is None:
             return [await driver.fetchval(f"SELECT count(*) {alive}", unit.project_id)]
@@ -255,14 +255,13 @@ class Reconciliations:
     ) -> int:
         """Return how many persons are known only from recordings that are gone."""
         driver = await driver_of(connection)
-        marks = ["r._deleted_at"] + (["r._expired_at"] if table.expiry is not None else [])
         # By EXCEPT: the settings of this transaction leave only nested loops for a join, and the
         # recordings have no index by person.
         found: Any = await driver.fetchval(
             f"SELECT count(*) FROM (SELECT p.uuid FROM {self._schema}.{quoted(owners.name)} AS p "
             "WHERE p.project_id = $1 AND p._deleted_at IS NULL EXCEPT SELECT r.person_uuid "
             f"FROM {self._schema}.{quoted(table.name)} AS r WHERE r.project_id = $1 "
-            f"AND coalesce({', '.join(marks)}) IS NULL) AS alone",
+            f"AND {is_alive(table, 'r')}) AS alone",
             project_id,
         )
         return int(found)

@@ -18,7 +18,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from etl.core.stream import COMPARISONS, REPAIR
+from etl.core.stream import OF_VERIFY
 from etl.loaders.database import Database
 from etl.loaders.history import alive
 from etl.loaders.row_counts import COUNTED_ROWS, Count, estimate, large_tables
@@ -68,7 +68,7 @@ class StatusQueries:
             select(of_unit.c.id, latest.label("number"))
             .select_from(units)
             .join(of_unit, true())
-            .where(units.c.unit.not_in((*COMPARISONS, REPAIR)))
+            .where(units.c.unit.not_in(OF_VERIFY))
             .subquery()
         )
         query = (

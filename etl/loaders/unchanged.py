@@ -9,7 +9,7 @@ from etl.core.hashes import Rows
 from etl.core.stream import TableSpec
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import driver_of, text_array
-from etl.loaders.statements import literal, quoted
+from etl.loaders.statements import is_alive, literal, quoted
 
 
 class UnchangedRows:
@@ -59,10 +59,7 @@ class UnchangedRows:
 
 
 class StoredKeys:
-    """Which rows of some tables are stored, whatever is in them.
-
-    lookup: the statement that `find` runs. $1 project_id, then for each table its keys.
-    """
+    """Which rows of some tables are stored, whatever is in them."""
 
     def __init__(self, specs: Sequence[TableSpec], schema: str) -> None:
         hashed = [spec for spec in specs if spec.hashed]
@@ -72,7 +69,7 @@ class StoredKeys:
             f"FROM {_each_key(spec, schema, at)}) AS {quoted(spec.name)}"
             for at, spec in enumerate(hashed, 2)
         ]
-        self.lookup = f"SELECT {', '.join(finds)}"
+        self._lookup = f"SELECT {', '.join(finds)}"
 
     async def find(
         self, connection: AsyncConnection, project_id: int, rows: Rows
@@ -80,7 +77,7 @@ class StoredKeys:
         """Return, by table, the keys of the rows that are stored and not gone."""
         driver = await driver_of(connection)
         keys = [text_array(rows.get(name, {})) for name in self._tables]
-        (found,) = await driver.fetch(self.lookup, project_id, *keys)
+        (found,) = await driver.fetch(self._lookup, project_id, *keys)
         return {name: set(found[at] or ()) for at, name in enumerate(self._tables)}
 
 
@@ -97,12 +94,11 @@ def _each_key(spec: TableSpec, schema: str, parameter: int) -> str:
     """Return what goes through keys `k` and finds the row `t` of each that is not gone."""
     (name,) = spec.key
     types = {field.name: field.kind.value for field in spec.fields}
-    marks = ["t._deleted_at"] + (["t._expired_at"] if spec.expiry is not None else [])
     # An outer join, so that Postgres goes through the keys and looks up each in the primary key. In
     # any other form it may scan a table that was never analysed, each row against all keys.
     return (
         f"unnest(${parameter}::text::text[]) AS k (key) "
         f"LEFT JOIN {quoted(schema)}.{quoted(spec.name)} AS t "
         f"ON t.project_id = $1::bigint AND t.{quoted(name)} = k.key::{types[name]} "
-        f"AND coalesce({', '.join(marks)}) IS NULL"
+        f"AND {is_alive(spec, 't')}"
     )

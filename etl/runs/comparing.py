@@ -105,7 +105,7 @@ class Comparing(Work):
         self.found: Found | None = None
         # Whether what was found to differ is asked for once more.
         self._confirming = False
-        # Of a rotation: how many resources were drawn, of how many.
+        # See `Found`; only a rotation draws.
         self._drawn: tuple[int, int] | None = None
 
     def _turn_to(self, resource: Resource) -> None:
@@ -202,10 +202,6 @@ class Comparing(Work):
         )
         return self._ending_of(self.found)
 
-    async def _abandon(self) -> None:
-        """Let the next comparison begin anew: this one could not vouch for every row."""
-        await self._leave()
-
     def _ending_of(self, found: Found | None) -> Ending:
         return ending_of_comparison(found, self._tally, self.stream.name, deep=self._request.deep)
 
@@ -273,7 +269,7 @@ class CompareWindows(Comparing, WindowsWork):
                 await self._compare(reader, Window(*span), watermark, None)
         windows = [part for span in self._spans for part in split(span, PART)]
         if not self._tally.complete or self._clocks_disagree():
-            await self._abandon()
+            await self._leave()
             return self._ending_of(None)
         ending = await self._conclude(self.stream.tables[:1], sorted(windows), self._request.how)
         return self._with_holes(ending)
@@ -418,7 +414,7 @@ class CompareSnapshot(Comparing, SnapshotWork):
         if place.skipped:
             self._tally.skipped = (place.skipped, "something other than PostHog answered")
         if not self._tally.complete or self._clocks_disagree():
-            await self._abandon()
+            await self._leave()
             self._ending = self._ending_of(None)
             return
         counted = [resource.tables[0] for resource in self.stream.resources]
@@ -441,7 +437,7 @@ class CompareRotation(Comparing, RotationWork):
             await self._begin()
             how = await self._compare_some(parents)
         else:
-            # The same once more, and no others.
+            # After a repair only what differed is compared.
             self._drawn, how = before.drawn, before.how
             await differences.doubt(unit)
         if found := await differences.unconfirmed(unit, AT_ONCE, ()):
@@ -453,7 +449,7 @@ class CompareRotation(Comparing, RotationWork):
                 await differences.keep_confirmed(unit)
             self._tally.skipped = self._tally.skipped or skipped
         if self._clocks_disagree():
-            await self._abandon()
+            await self._leave()
             return self._ending_of(None)
         return await self._conclude((), None, how)
 

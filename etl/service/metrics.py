@@ -88,7 +88,9 @@ class Metrics:
             "verified_timestamp_seconds", "When source and destination were last compared.", _STREAM
         )
         self._differences = gauge(
-            "differences", "Rows that differed then and are not repaired.", _STREAM
+            "differences",
+            "Rows that differed in the latest comparison and are not repaired.",
+            _STREAM,
         )
         self._failures = gauge(
             "failures_unresolved",

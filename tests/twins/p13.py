@@ -49,8 +49,8 @@ TWINS = [
         name="what has expired counts as surplus",
         promise="P13",
         file=_COMPARING,
-        find="        if self._statements.drop_expired is not None:\n",
-        replace="        if not now:\n",
+        find="        if (dropped := self._statements.drop_expired) is not None:\n",
+        replace="        if not (dropped := self._statements.drop_expired):\n",
         caught_by=_TESTS + "test_what_has_expired_is_not_missed",
     ),
     Twin(
