@@ -1,4 +1,4 @@
--- Revision 0014. Written by migrations/record.py.
+-- Revision 0015. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -1270,3 +1270,5 @@ COMMENT ON COLUMN {book}.leases.unit IS '`tail`: recordings up to now; SINCE/UNT
 COMMENT ON COLUMN {book}.runs.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination; `resync`: a stream that is read anew.';
 COMMENT ON COLUMN {book}.suspects.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination; `resync`: a stream that is read anew.';
 COMMENT ON COLUMN {book}.runs.command IS 'sync, backfill, resync, verify or rejects retry.';
+ALTER TABLE {book}.differences ADD COLUMN filled TEXT[] DEFAULT '{}' NOT NULL;
+COMMENT ON COLUMN {book}.differences.filled IS 'Fields that the list fills and the answer for one record may leave null.';

@@ -66,7 +66,8 @@ class DifferencesTable:
 
         A request for one record may show fields that the list does not. So an answer that is to
         confirm differences adds none. A row that differs from any answer only in fields that are
-        null here counts only if it differed so from the list, too.
+        null here counts only if it differed so from the list, too; and an answer that leaves null
+        what the list fills does not show that it is equal.
         """
         spec = compared.spec
         same = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in spec.key)
@@ -81,22 +82,28 @@ class DifferencesTable:
         if spec.started is not None:
             started = f"coalesce(t.{quoted(spec.started)}, s.{quoted(spec.started)})"
         table = literal(spec.name)
+        keeps = [field.name for field in spec.fields if field.null_keeps and not field.volatile]
+        filled = "'{}'" if compared.answers else _names_of(keeps, "s.{0} IS NOT NULL")
+        unfilled = _names_of(keeps, "coalesce(t.{0}, s.{0}) IS NULL")
         # An outer join, so that Postgres looks up the difference of each staged row. It does not
         # know how many differences there are, and might compare each with every staged row.
         matched = (
             f"WITH found AS MATERIALIZED (SELECT {row_key(spec, 's')} AS row_key, "
             f"($4::text[])[s._place + 1] AS record_key, {started} AS started, "
             f"CASE WHEN {gone} THEN 'missing' WHEN {changed} THEN 'different' END AS kind, "
-            f"coalesce(NOT ({gone}) AND {only_fills}, false) AS only_fills "
+            f"coalesce(NOT ({gone}) AND {only_fills}, false) AS only_fills, "
+            f"{filled}::text[] AS filled, {unfilled}::text[] AS unfilled "
             f"FROM pg_temp.{quoted(compared.staging)} AS s LEFT JOIN {self._stored(spec)} AS t "
             # So that the parameter has a type where only keys are compared.
             f"ON t.project_id = $1::bigint AND {same} WHERE $5::timestamptz IS NULL OR true), "
             "matched AS MATERIALIZED (SELECT f.kind, f.only_fills, d.ctid AS at, "
-            f"d.only_fills AS noted_fills FROM found AS f LEFT JOIN {self._name} AS d ON {OF_UNIT} "
+            "d.only_fills AS noted_fills, d.filled && f.unfilled AS lacks "
+            f"FROM found AS f LEFT JOIN {self._name} AS d ON {OF_UNIT} "
             f"AND d.table_name = {table} AND d.row_key = f.row_key)"
         )
         if compared.confirming:
-            equal = "m.kind IS NULL OR (m.only_fills AND NOT m.noted_fills)"
+            equal = "(m.kind IS NULL OR (m.only_fills AND NOT m.noted_fills))"
+            equal += " AND NOT m.lacks" if compared.deep else ""
             return (
                 f"{matched} DELETE FROM {self._name} AS d "
                 f"WHERE d.ctid = ANY (ARRAY(SELECT m.at FROM matched AS m WHERE {equal}))",
@@ -107,13 +114,14 @@ class DifferencesTable:
             f"{matched}, equal AS (DELETE FROM {self._name} AS d "
             "WHERE d.ctid = ANY (ARRAY(SELECT m.at FROM matched AS m WHERE m.kind IS NULL))) "
             f"INSERT INTO {self._name} AS d (project_id, stream, unit, "
-            "table_name, row_key, record_key, kind, started, only_fills, confirmed) "
+            "table_name, row_key, record_key, kind, started, only_fills, confirmed, filled) "
             f"SELECT $1::bigint, $2::text, $3::text, {table}, f.row_key, f.record_key, f.kind, "
-            "f.started, f.only_fills, false FROM found AS f WHERE f.kind IS NOT NULL "
+            "f.started, f.only_fills, false, f.filled FROM found AS f WHERE f.kind IS NOT NULL "
             f"{'AND NOT f.only_fills ' if compared.answers else ''}"
             "ON CONFLICT ON CONSTRAINT differences_pkey DO UPDATE SET kind = excluded.kind, "
             "record_key = excluded.record_key, started = excluded.started, "
-            "only_fills = excluded.only_fills",
+            "only_fills = excluded.only_fills"
+            f"{'' if compared.answers else ', filled = excluded.filled'}",
         )
 
     async def note_unowned(
@@ -256,6 +264,26 @@ class DifferencesTable:
         own = f"(d.kind <> 'surplus' OR d.table_name <> {first}) AND d.kind <> 'expired'"
         return await self._records(own, unit, limit, done)
 
+    async def starts_of_unfilled(self, unit: Unit) -> list[datetime]:
+        """Return the starts of records that lack what the list fills, now that they are loaded.
+
+        Raises DestinationError.
+        """
+        spec = self._resource.tables[0]
+        for attempt in self._database.attempts():
+            async with attempt, self._database.transaction() as connection:
+                driver = await driver_of(connection)
+                found = await driver.fetch(
+                    f"SELECT d.started FROM {self._name} AS d JOIN {self._stored(spec)} AS t "
+                    f"ON t.project_id = $1::bigint AND {key_is(spec, spec.key, 'd.row_key')} "
+                    f"WHERE {OF_UNIT} AND d.table_name = {literal(spec.name)} "
+                    f"AND d.started IS NOT NULL AND {is_alive(spec, 't')} "
+                    "AND EXISTS (SELECT FROM unnest(d.filled) AS f (name) "
+                    "WHERE to_jsonb(t) -> f.name = 'null')",
+                    *unit.key.values(),
+                )
+        return [at for (at,) in found]
+
     async def suspect_surplus(self, unit: Unit, repairing: Unit) -> None:
         """Make suspects of surplus records, for the unit that repairs. Safe to repeat.
 
@@ -351,3 +379,11 @@ class DifferencesTable:
             async with attempt, self._database.transaction() as connection:
                 driver = await driver_of(connection)
                 await driver.execute(statement, *given)
+
+
+def _names_of(fields: Sequence[str], condition: str) -> str:
+    """Return an array of the names of those fields for which a condition holds."""
+    cases = (
+        f"CASE WHEN {condition.format(quoted(name))} THEN {literal(name)} END" for name in fields
+    )
+    return f"array_remove(ARRAY[{', '.join(cases)}]::text[], NULL)"

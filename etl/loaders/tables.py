@@ -469,6 +469,13 @@ def _differences(metadata: MetaData, schema: str) -> Table:
             False,
         ),
         _column("confirmed", Boolean(), "Whether it was found again when asked for by key.", False),
+        Column(
+            "filled",
+            ARRAY(Text()),
+            nullable=False,
+            server_default=text("'{}'"),
+            comment="Fields that the list fills and the answer for one record may leave null.",
+        ),
         PrimaryKeyConstraint(
             "project_id", "stream", "unit", "table_name", "row_key", name="differences_pkey"
         ),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from etl.core.coverage import Span
+from etl.core.coverage import Span, split
 from etl.core.guard import Guard
+from etl.core.reconciling import Found
 from etl.core.stream import REPAIR, Mode
 from etl.errors import EXIT_SUCCEEDED, EtlError
 from etl.loaders.leases import Lease, Unit
@@ -106,8 +109,9 @@ async def _repair(given: Assignment, request: Request) -> _Repaired:
     """Load what differs, in as few requests as it takes. Raises DestinationError.
 
     A list without windows is read as by a sync, because there is no cheaper way. Recordings are
-    asked for by their ids, if the server's list takes ids. Otherwise, and if there are too many,
-    their windows are read again.
+    asked for by their ids, if the server's list takes ids; where that leaves a field null that the
+    list fills, the day is read again. If the list takes no ids, and if there are too many, their
+    windows are read again.
     """
     mode, found = given.stream.mode, request.before
     assert found is not None
@@ -124,13 +128,35 @@ async def _repair(given: Assignment, request: Request) -> _Repaired:
     if traits.get("envelope") == "cursor" and found.differences <= _MOST_BY_ID:
         by_id = partial(RepairWindows, request=request)
         reports = [await execute_unit(given, REPAIR, COMMAND, by_id)]
+        reports += await _read_again(given, await _days_of_unfilled(given, request, found))
         return _Repaired(reports, replace(request, by_id=True))
     windows = sorted(
         {span for (_, span), each in found.counts.items() if span and each.differences}
     )
     if traits.get("date_filter") in ("refused", "ignored"):
         windows = [Span(windows[0].since, windows[-1].until)]  # it shows everything at once
-    given = replace(given, options=replace(given.options, believes_hashes=False))
-    reports = [await execute_unit(given, str(window), COMMAND) for window in windows]
     since, until = found.windows[0].since, found.windows[-1].until
+    reports = await _read_again(given, windows)
     return _Repaired(reports, replace(request, since=since, until=until))
+
+
+async def _read_again(given: Assignment, windows: Sequence[Span]) -> list[Report]:
+    """Load windows as a backfill does, whatever the hashes of the stored rows say."""
+    given = replace(given, options=replace(given.options, believes_hashes=False))
+    return [await execute_unit(given, str(window), COMMAND) for window in windows]
+
+
+async def _days_of_unfilled(given: Assignment, request: Request, found: Found) -> Sequence[Span]:
+    """Return the days of records that were loaded by id and lack what the list shows.
+
+    The answer for one record may leave fields null that the list fills.
+    """
+    differences = request.comparer(given.stream.name, given.stream.resources[0]).differences
+    unit = Unit(given.project_id, given.stream.name, request.unit)
+    starts = await differences.starts_of_unfilled(unit)
+    days = list[Span]()
+    for day in (day for window in found.windows for day in split(window, timedelta(days=1))):
+        if any(day.since <= at < day.until for at in starts):
+            last = days.pop() if days and days[-1].until == day.since else day
+            days.append(Span(last.since, day.until))
+    return days

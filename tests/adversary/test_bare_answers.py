@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
+import pytest
 from aiohttp import web
 
 from tests.adversary import foreign
@@ -39,6 +40,38 @@ async def test_what_an_answer_by_ids_leaves_null_overwrites_nothing(
 
     assert any("session_ids" in asked.query for asked in adversary.requests)
     assert await select(dsn, f"{fields} AND viewed") == before
+
+
+LOST = {
+    "rows": ("DELETE FROM posthog.session_recordings", "missing"),
+    "values": ("UPDATE posthog.session_recordings SET expiry_time = NULL", "different"),
+}
+
+
+@pytest.mark.parametrize(("change", "kind"), LOST.values(), ids=LOST.keys())
+async def test_a_repair_loads_what_the_list_shows_if_an_answer_by_ids_leaves_it_null(
+    adversary: Adversary, dsn: str, change: str, kind: str
+) -> None:
+    """It says that it repaired, and a later comparison agrees."""
+    steady = {"activity_score": 7.5, "ongoing": False}
+    start, hour = adversary.now, timedelta(hours=1)
+    adversary.add(*(recording(f"r{n:02}", start - 6 * n * hour, **steady) for n in range(60)))
+    adversary.bare_ids = True
+    pipeline = Pipeline(adversary, dsn)
+    await pipeline.sync()
+    stored = f"SELECT id, {', '.join(BARE)} FROM posthog.session_recordings ORDER BY id"
+    before = await select(dsn, stored)
+    damaged = [row["id"] for row in before[3:40:9]]
+    await select(dsn, f"{change} WHERE id = ANY ($1)", damaged)
+
+    found = await pipeline.verify()
+    repaired = await pipeline.verify(repair=True)
+
+    assert found.found is not None
+    assert found.found.total(kind) == len(damaged)
+    assert (repaired.ending.exit_code, repaired.ending.reason) == (0, None)
+    assert await select(dsn, stored) == before
+    assert (await pipeline.verify()).ending.exit_code == 0
 
 
 def _left_out(id: str) -> foreign.Answer:

@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from etl.errors import EXIT_PARTIAL
-from etl.runs.report import Report
+from etl.runs.report import Ending
 from tests.adversary import foreign
 from tests.adversary.rows import Piece, Recording, person_of, recording
 from tests.adversary.server import Asked
 from tests.proof.claims import Copy, Found, Truth, is_alive
-from tests.proof.rig import STREAM, AdversaryRig, Kill
+from tests.proof.rig import AdversaryRig, Kill
 from tests.proof.sequence import (
-    EVERYTHING,
     LOOKBACKS,
     MAYBE_KILLED,
     MOST_RECORDINGS,
@@ -233,14 +232,12 @@ class AdverseMachine(Sequence):
             return None
         return "there or expired" if key in self.server.recordings else "deleted"
 
-    def _read_settled(self, report: Report) -> Report:
-        if report.ending.exit_code == EXIT_PARTIAL and self.server.ties == "by offset":
-            # With these ties no two answers need to agree, and a sync that says so is honest.
-            self.server.ties, self.server.clamp = "stable", None
-            (report,) = self.rig.sync(self.rig.settings(200, EVERYTHING), accept=[STREAM]) or ()
-            self._say(f"  in a steady order: {report.ending}")
-            self.counts["syncs"] += 1
-        return report
+    def _steady_page(self, ending: Ending) -> int | None:
+        if ending.exit_code != EXIT_PARTIAL or self.server.ties != "by offset":
+            return None
+        # With these ties no two answers need to agree, and a run that says so is honest.
+        self.server.ties, self.server.clamp = "stable", None
+        return 200
 
     def _compare(
         self,

@@ -41,8 +41,8 @@ _LONGEST_RUN_S = 60.0
 _POLL_S = 0.001
 _LAST_ANSWERS_S = 0.08
 _BOOKS = (
-    "budget", "checkpoints", "leases", "rejects", "request_blocks", "requests", "runs",
-    "sightings", "suspects", "watermarks",
+    "checkpoints", "cuts", "differences", "leases", "reconciliations", "rejects", "request_blocks",
+    "requests", "runs", "sightings", "suspects", "watermarks",
 )  # fmt: skip
 
 
@@ -163,6 +163,13 @@ class Rig(ABC):
         done = self.wait(self._follow(work(), None))
         assert done is not None
         return done
+
+    def verify(self, settings: Settings, *, repair: bool = False) -> Report:
+        """Compare contents with the source, and repair them."""
+        stop, asked = asyncio.Event(), app.Verification(deep=True, repair=repair)
+        work = app.verify(settings, [SESSION_RECORDINGS], asked, stop, _watch)
+        (report,) = self.wait(self._follow(work, None)) or ()
+        return report
 
     def plan(self, settings: Settings, past: BackfillRange | None) -> list[UnitForecast]:
         """Plan."""

@@ -16,9 +16,11 @@ from etl.core.lookback import Lookback
 from etl.errors import EXIT_SUCCEEDED
 from etl.loaders.leases import TAIL
 from etl.runs.backfill import BackfillRange
-from etl.runs.report import Report
+from etl.runs.report import Ending, Report
+from etl.settings import Settings
 from tests.proof.claims import Copy, Found, Truth, compare, compare_marks
 from tests.proof.counts import Counts
+from tests.proof.damage import STATEMENTS, damaged_rows, misjudged
 from tests.proof.rig import STREAM, Kill, Rig
 from tests.support.sql import count_earlier
 
@@ -26,6 +28,8 @@ EVERYTHING = "3650d"
 # So that a sequence ends soon, no run sends many more requests than this.
 _MOST_PAGES = 10
 _MOST_WINDOWS = 5
+# In one sequence of so many the copy is damaged and repaired.
+_DAMAGED_EVERY = 4
 MOST_RECORDINGS = 150
 
 NUMBERS = st.integers(0, 200)
@@ -79,8 +83,8 @@ class Sequence(RuleBasedStateMachine, metaclass=AbstractMachineMeta):
         """Return what happened to a recording at the source; None if it never existed."""
 
     @abstractmethod
-    def _read_settled(self, report: Report) -> Report:
-        """Return the report, or that of a second sync if the first said that it is unsure."""
+    def _steady_page(self, ending: Ending) -> int | None:
+        """Return the page size for a second try if a run said that it is unsure, else None."""
 
     # What all servers share
 
@@ -90,6 +94,7 @@ class Sequence(RuleBasedStateMachine, metaclass=AbstractMachineMeta):
             if self.log and not self.broken:
                 self._tick()
                 self._quiet_sync(20)
+                self._verify(20)
                 self.counts["sequences"] += 1
         finally:
             self.rig.close()
@@ -135,8 +140,10 @@ class Sequence(RuleBasedStateMachine, metaclass=AbstractMachineMeta):
             (report,) = self.rig.sync(settings, accept=[STREAM]) or ()
             self._say(f"  accepted: {report.ending}")
             self.counts["syncs"] += 1
-        if report.ending.exit_code != EXIT_SUCCEEDED:
-            report = self._read_settled(report)
+        if larger := self._steady_page(report.ending):
+            (report,) = self.rig.sync(self.rig.settings(larger, EVERYTHING), accept=[STREAM]) or ()
+            self._say(f"  in a steady order: {report.ending}")
+            self.counts["syncs"] += 1
         if report.ending.exit_code != EXIT_SUCCEEDED:
             found.false.append(f"a quiet sync ends {report.ending}")
         self._compare(found, before, lambda at: True, whole=True)
@@ -145,6 +152,54 @@ class Sequence(RuleBasedStateMachine, metaclass=AbstractMachineMeta):
         )
         found.false += [f"a dead run is still running: {dict(row)}" for row in running]
         self._judge(found)
+
+    def _verify(self, page: int) -> None:
+        """Verify the copy, which is equal. In some sequences damage it, and repair it."""
+        self._say(f"verify page={page}")
+        before, known = self._prepare([]), self._known_complete()
+        settings = self.rig.settings(self._page(page), EVERYTHING)
+        report = self.rig.verify(settings)
+        if larger := self._steady_page(report.ending):
+            settings = self.rig.settings(larger, EVERYTHING)
+            report = self.rig.verify(settings)
+        self._count_verified(known)
+        found = Found(false=[*misjudged(report, len(known), {})])
+        if self.counts["sequences"] % _DAMAGED_EVERY == _DAMAGED_EVERY - 1:
+            self._damage(found, known, settings)
+        self._end_faults()
+        self._compare(found, before, lambda at: True, whole=True)
+        self._judge(found)
+
+    def _damage(self, found: Found, known: list[str], settings: Settings) -> None:
+        """Damage the copy. Verify finds each damaged row, and repairs it and no other."""
+        held, damaged = self.copy.recordings, damaged_rows(known)
+        for kind, keys in damaged.items():
+            self.rig.select(STATEMENTS[kind], keys)
+        report = self.rig.verify(settings, repair=True)
+        wanted = {kind: len(keys) for kind, keys in damaged.items()}
+        found.false += misjudged(report, len(known), wanted)
+        copy = Copy.read(self.rig.stored).recordings
+        meant = {*damaged["missing"], *damaged["different"]}
+        found.false += [
+            f"{key} was written again without need"
+            for key, row in held.items()
+            if key not in meant and (key not in copy or row["_xid"] != copy[key]["_xid"])
+        ]
+        self._count_verified(known)
+        self.counts["rows damaged"] += sum(wanted.values())
+
+    def _count_verified(self, known: list[str]) -> None:
+        self.counts["verifications"] += 1
+        self.counts["rows verified"] += len(known)
+
+    def _known_complete(self) -> list[str]:
+        """Return the recordings that start within a time that is known complete."""
+        spans = self._watermark()["complete"] or []
+        return [
+            key
+            for key, row in sorted(self.truth.recordings.items())
+            if any(span.lower <= row["start_time"] < span.upper for span in spans)
+        ]
 
     # How a sequence is judged
 
