@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from etl.core.retry import RetryPolicy
 from etl.core.source import refuse_other_source
 from etl.core.stream import Resource, Stream
 from etl.errors import ConfigurationError, DestinationError, EtlError
-from etl.extractors.capped import NO_CAP, Cap
+from etl.extractors.capped import NO_CAP, SHARE, Bound, Cap
 from etl.extractors.client import Budget, Client, DatabaseClock
 from etl.extractors.connection import open_session
 from etl.extractors.projects import project_id_of
@@ -33,6 +33,7 @@ from etl.loaders.parents import ParentRows
 from etl.loaders.postgres import PostgresLoader
 from etl.loaders.run_files import RunFiles
 from etl.loaders.tables import Tables, tables_of
+from etl.loaders.verified import Looks
 from etl.loaders.version import is_current
 from etl.runs.prefetch import Room
 from etl.runs.projects import for_each
@@ -46,6 +47,8 @@ if TYPE_CHECKING:  # imported where they are used: a sync needs none of them
     from etl.loaders.embedded import EmbeddedPostgres
     from etl.runs.backfill import BackfillRange
     from etl.runs.check import Finding
+    from etl.runs.comparing import Request
+    from etl.runs.slices import Pace
     from etl.runs.status import StatusReport
     from etl.runs.unit_forecast import UnitForecast
 
@@ -177,7 +180,7 @@ async def _migrate(destination: Destination, settings: Settings) -> None:
 
 @asynccontextmanager
 async def open_source(
-    settings: Settings, *, accept_host: bool = False, cap: Cap = NO_CAP
+    settings: Settings, *, accept_host: bool = False, cap: Bound = NO_CAP
 ) -> AsyncIterator[tuple[Destination, Tools]]:
     """Open source and database, with the schema up to date. All that reads the source uses it.
 
@@ -195,7 +198,7 @@ async def open_source(
 
 @asynccontextmanager
 async def open_source_for(
-    settings: Settings, at_once: int, *, accept_host: bool = False, cap: Cap = NO_CAP
+    settings: Settings, at_once: int, *, accept_host: bool = False, cap: Bound = NO_CAP
 ) -> AsyncIterator[tuple[Destination, list[Tools]]]:
     """Open source and database, with tools for each of the `at_once` units that run at once.
 
@@ -214,12 +217,12 @@ async def open_source_for(
 
 @asynccontextmanager
 async def open_tools(
-    settings: Settings, destination: Destination, cap: Cap = NO_CAP
+    settings: Settings, destination: Destination, cap: Bound = NO_CAP
 ) -> AsyncIterator[Tools]:
     """Open what executing units needs. Raises ConfigurationError and DestinationError."""
     database, tables = destination.database, destination.tables
     history = History(database, tables)
-    budget = PostgresBudget(database, tables, settings.limits, settings.max_wait_s)
+    budget = PostgresBudget(database, tables, settings.limits_with_share, settings.max_wait_s)
     clock = DatabaseClock(await history.database_now())
     async with open_client(settings, cap.over(budget), clock, settings.max_wait_s) as client:
         yield Tools(
@@ -229,6 +232,7 @@ async def open_tools(
             leases=_leases(settings, destination),
             history=history,
             parents=ParentRows(database, tables),
+            looks=Looks(database, tables),
             loader=lambda stream, resource: PostgresLoader(database, tables, stream, resource),
         )
 
@@ -386,19 +390,12 @@ async def verify(
     Safe to repeat: an interrupted comparison goes on. Raises ConfigurationError and
     DestinationError before anything ran.
     """
-    from etl.loaders.comparing import ComparingLoader
-    from etl.runs.comparing import Request
     from etl.runs.verify import verify_stream
 
     at_once = _at_once(settings, streams)
     options = run_options_of(settings)
     async with open_source_for(settings, at_once, cap=Cap(asked.requests)) as (destination, tools):
-        database, tables = destination.database, destination.tables
-
-        def comparer(stream: str, resource: Resource) -> ComparingLoader:
-            return ComparingLoader(database, tables, stream, resource, deep=asked.deep)
-
-        request = Request(comparer, asked.deep, asked.since, asked.until)
+        request = _request_of(destination, asked)
 
         async def compare(
             tools: Tools, stream: Stream, project_id: int, halt: asyncio.Event
@@ -408,6 +405,64 @@ async def verify(
             return [await verify_stream(given, request, repair=asked.repair)]
 
         return await for_each(tools, settings.host, settings.projects, streams, stop, compare)
+
+
+def _request_of(destination: Destination, asked: Verification, *, slice: bool = False) -> Request:
+    from etl.loaders.comparing import ComparingLoader
+    from etl.runs.comparing import Request
+
+    database, tables = destination.database, destination.tables
+
+    def comparer(stream: str, resource: Resource) -> ComparingLoader:
+        return ComparingLoader(database, tables, stream, resource, deep=asked.deep)
+
+    return Request(comparer, asked.deep, asked.since, asked.until, slice=slice)
+
+
+def pace_of(settings: Settings) -> Pace:
+    """Return how much of the past is verified under these settings."""
+    from etl.runs.slices import Pace
+
+    every = timedelta(days=settings.verify_days)
+    return Pace(every, settings.limits_with_share, settings.verify_repair)
+
+
+async def verify_slices(
+    settings: Settings, streams: Sequence[Stream], stop: asyncio.Event, watch: Watch
+) -> list[Report]:
+    """Verify what has its turn of each stream of every project, one after the other.
+
+    It takes the share of the budget that is for this. Safe to repeat: an interrupted slice goes on.
+    Raises ConfigurationError and DestinationError before anything ran.
+    """
+    from etl.runs.slices import streams_due
+
+    pace, due = pace_of(settings), dict[int, list[Stream]]()
+    async with open_source(settings, cap=SHARE) as (destination, tools):
+
+        async def verify_due(
+            tools: Tools, stream: Stream, project_id: int, halt: asyncio.Event
+        ) -> list[Report]:
+            if project_id not in due:
+                due[project_id] = await streams_due(tools, streams, project_id, pace)
+            if stream not in due[project_id]:
+                return []
+            progress = watch(project_id, stream.name)
+            options = run_options_of(settings)
+            given = Assignment(tools, options, stream, project_id, halt, progress)
+            return await verify_slice_of(destination, settings, given)
+
+        return await for_each([tools], settings.host, settings.projects, streams, stop, verify_due)
+
+
+async def verify_slice_of(
+    destination: Destination, settings: Settings, given: Assignment
+) -> list[Report]:
+    """Verify what has its turn of one stream; see `verify_slice`. Never raises EtlError."""
+    from etl.runs.slices import verify_slice
+
+    request = _request_of(destination, Verification(deep=True), slice=True)
+    return await verify_slice(given, request, pace_of(settings))
 
 
 async def make_forecast(

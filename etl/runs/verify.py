@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from etl.core.coverage import Span
+from etl.core.coverage import Span, joined, split
 from etl.core.guard import Guard
 from etl.core.stream import REPAIR, Mode
+from etl.core.window import MARGIN
 from etl.errors import EXIT_SUCCEEDED, EtlError
 from etl.loaders.leases import Lease, Unit
+from etl.loaders.reconciliations import PART
 from etl.runs.comparing import (
     CompareRotation,
     CompareSnapshot,
@@ -125,9 +127,9 @@ async def _repair(given: Assignment, request: Request) -> _Repaired:
         by_id = partial(RepairWindows, request=request)
         reports = [await execute_unit(given, REPAIR, COMMAND, by_id)]
         return _Repaired(reports, replace(request, by_id=True))
-    windows = sorted(
-        {span for (_, span), each in found.counts.items() if span and each.differences}
-    )
+    differing = {span for (_, span), each in found.counts.items() if span and each.differences}
+    # Each window is read with a margin above it, so what is near is read together.
+    windows = [part for each in joined([*differing], MARGIN) for part in split(each, PART)]
     if traits.get("date_filter") in ("refused", "ignored"):
         windows = [Span(windows[0].since, windows[-1].until)]  # it shows everything at once
     given = replace(given, options=replace(given.options, believes_hashes=False))
