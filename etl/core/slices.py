@@ -171,8 +171,8 @@ class _Slice:
     def _cost(self, at: int) -> float:
         """Return the requests that the cell adds.
 
-        The top of a stretch has a margin above it. So a cell that is added on top of a stretch moves
-        the margin, and one that is added at the bottom adds none.
+        The top of a stretch has a margin above it. So a cell that is added on top of a stretch
+        moves the margin, and one that is added at the bottom adds none.
         """
         rows, page_rows = self._cells[at].rows, self._budget.page_rows
         above = at + 1 in self._taken and self._adjoins(at)

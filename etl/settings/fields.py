@@ -232,8 +232,8 @@ class Settings(BaseSettings):
         0.1,
         gt=0,
         le=1,
-        description="Share of each hour's requests that `serve` and `sync --verify-share` may spend "
-        "on verifying the past; 0.1 is 10 %.",
+        description="Share of each hour's requests that `serve` and `sync --verify-share` may "
+        "spend on verifying the past; 0.1 is 10 %.",
     )
     verify_days: int = Field(
         30, ge=1, le=3650, description="Within how many days all of the past is verified, a count."

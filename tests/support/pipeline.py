@@ -120,6 +120,11 @@ class Pipeline:
                 self.settings, self._streams, app.Verification(**asked), asyncio.Event(), _watch
             )
 
+    async def verify_slices(self) -> list[Report]:
+        """Verify what of each project and stream has its turn; a report for each stretch."""
+        with capture_logs():
+            return await app.verify_slices(self.settings, self._streams, asyncio.Event(), _watch)
+
     async def plan(self, past: BackfillRange | None = None) -> list[UnitForecast]:
         """Ask what would be done."""
         with capture_logs():
