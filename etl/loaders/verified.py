@@ -7,7 +7,7 @@ way: a difference stands until all of its window was looked at again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
@@ -23,6 +23,8 @@ from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
 
 _IDS = f"'{How.IDS}'"
+# Of a later comparison `l`: it compared contents.
+_DEEP = f"AND l.how <> {_IDS}"
 
 
 class Verified(Struct, frozen=True):
@@ -87,26 +89,42 @@ def _standing(book: str) -> str:
 
     Keys alone do not show that contents are equal.
     """
-
-    def seen_again(condition: str) -> str:
-        later = (
-            f"FROM {book}.reconciliations AS l WHERE l.project_id = r.project_id "
-            "AND l.stream = r.stream AND l.table_name = r.table_name "
-            f"AND l.checked_at > r.checked_at {condition}"
-        )
-        return (
-            f"CASE WHEN r.since IS NULL THEN EXISTS (SELECT {later} AND l.since IS NULL) ELSE "
-            f"coalesce((SELECT range_agg(tstzrange(l.since, l.until)) {later} "
-            "AND l.since IS NOT NULL) @> tstzrange(r.since, r.until), false) END"
-        )
-
     return (
         "SELECT project_id, stream, sum(CASE WHEN keys_again THEN 0 ELSE missing + surplus END "
         "+ CASE WHEN contents_again THEN 0 ELSE different END) FROM (SELECT r.*, "
-        f"{seen_again('')} AS keys_again, {seen_again(f'AND l.how <> {_IDS}')} AS contents_again "
+        f"{_seen_again(book, '')} AS keys_again, {_seen_again(book, _DEEP)} AS contents_again "
         f"FROM {book}.reconciliations AS r WHERE r.repaired_at IS NULL "
         "AND r.missing + r.surplus + r.different > 0) AS found GROUP BY 1, 2"
     )
+
+
+def _seen_again(book: str, condition: str) -> str:
+    """Return the condition that later comparisons have looked at all of the window of row `r`."""
+    later = (
+        f"FROM {book}.reconciliations AS l WHERE l.project_id = r.project_id "
+        "AND l.stream = r.stream AND l.table_name = r.table_name "
+        f"AND l.checked_at > r.checked_at {condition}"
+    )
+    return (
+        f"CASE WHEN r.since IS NULL THEN EXISTS (SELECT {later} AND l.since IS NULL) ELSE "
+        f"coalesce((SELECT range_agg(tstzrange(l.since, l.until)) {later} "
+        "AND l.since IS NOT NULL) @> tstzrange(r.since, r.until), false) END"
+    )
+
+
+async def prune_results(database: Database, tables: Tables, keep: timedelta) -> None:
+    """Delete results older than this that later comparisons of contents replace.
+
+    Safe to repeat. Raises DestinationError.
+    """
+    book = quoted(tables.bookkeeping)
+    async with database.transaction() as connection:
+        driver = await driver_of(connection)
+        await driver.execute(
+            f"DELETE FROM {book}.reconciliations AS r WHERE "
+            f"r.checked_at < now() - $1::interval AND {_seen_again(book, _DEEP)}",
+            keep,
+        )
 
 
 class Looks:
