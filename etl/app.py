@@ -459,6 +459,7 @@ async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
             if is_there:
                 budget = PostgresBudget(database, tables, settings.limits, MAX_WAIT_S)
                 findings += examine_hosts(settings.host, await history.hosts())
+                await require_forget_key(database, tables, settings.forget_key_text)
         except EtlError as exc:
             findings.append(failed_finding("database", exc))
         client = await stack.enter_async_context(

@@ -19,6 +19,7 @@ from etl.cli.shared import (
     run_with_settings,
 )
 
+_LARGEST_ID = 2**63 - 1
 _IN_LISTS = (("person", "uuid"), ("distinct id", "distinct id"), ("recording", "recording"))
 
 
@@ -28,7 +29,13 @@ def forget(
     ] = None,
     project: Annotated[
         int | None,
-        typer.Option("--project", metavar="ID", help="Only in this project. Default: in all."),
+        typer.Option(
+            "--project",
+            metavar="ID",
+            min=1,
+            max=_LARGEST_ID,
+            help="Only in this project. Default: in all.",
+        ),
     ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="Only list what was forgotten: when, and how many rows.")
@@ -68,7 +75,10 @@ def forget(
 
 
 def remove(
-    project: Annotated[int, typer.Option("--project", metavar="ID", help="The project's id.")],
+    project: Annotated[
+        int,
+        typer.Option("--project", metavar="ID", min=1, max=_LARGEST_ID, help="The project's id."),
+    ],
     yes: Yes = False,
     config: Config = None,
     as_json: Json = False,
@@ -91,7 +101,7 @@ def remove(
     if as_json:
         print_json(removed)
         return
-    print_line(f"Project {project}: {_in_words(removed.rows)}")
+    print_line(f"Project {project}: {_in_words(removed.rows, 'removed')}")
     if configured:
         print_line("POSTHOG_PROJECT_ID still names it: the next sync loads it again.")
 
@@ -112,11 +122,11 @@ def _list_forgotten(config: Any, as_json: bool, debug: bool) -> None:
         )
 
 
-def _in_words(rows: Mapping[str, int]) -> str:
+def _in_words(rows: Mapping[str, int], done: str = "deleted or cleared") -> str:
     if not rows:
         return "nothing was stored"
     most_first = sorted(rows.items(), key=lambda item: (-item[1], item[0]))
-    return "removed " + ", ".join(f"{count:,} of {name}" for name, count in most_first)
+    return f"{done} " + ", ".join(f"{count:,} of {name}" for name, count in most_first)
 
 
 def _counted(count: int, word: str) -> str:

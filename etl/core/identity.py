@@ -47,8 +47,17 @@ _SHARED |= {"undefined", "true", "false", "[object object]", "nan", "none", "nul
 _TEXT = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?')
 # A shorter text may be anything.
 _SHORTEST = 8
-# The fields of a record that hold distinct ids, also short ones.
-DISTINCT_IDS_IN = ("distinct_id", "distinct_ids")
+# The fields by which a record says whose it is.
+_OWN = {
+    "distinct_id": Names.DISTINCT_ID,
+    "distinct_ids": Names.DISTINCT_ID,
+    "uuid": Names.PERSON,
+    "person_uuid": Names.PERSON,
+    "id": Names.RECORDING,
+    "recording_id": Names.RECORDING,
+    "session_id": Names.RECORDING,
+}
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # What stands in JSON for the name of a person who was forgotten.
 FORGOTTEN = "[forgotten]"
 
@@ -102,26 +111,80 @@ def is_telling(text: str) -> bool:
     return len(text) >= _SHORTEST and not text.isdigit()
 
 
-def names_in(value: Any, names: str = "") -> Iterator[str]:
-    """Yield the texts inside of decoded JSON that may name somebody.
+def own_names(record: Any) -> list[Identifier]:
+    """Return what a record names as its own: itself, its person, their distinct ids.
 
-    names: the name of the value.
+    record: decoded, or as text if it could not be. In a text every field of such a name counts.
+    """
+    if isinstance(record, str):
+        return list(_own_names_in(record))
+    if not isinstance(record, dict):
+        return []
+    found = []
+    for name, names in _OWN.items():
+        values = record.get(name)
+        for value in values if isinstance(values, list) else [values]:
+            found += _identifier(names, value)
+    person = record.get("person")
+    return found + (own_names(person) if isinstance(person, dict) else [])
+
+
+def _own_names_in(document: str) -> Iterator[Identifier]:
+    name = ""
+    for found in _TEXT.finditer(document):
+        try:
+            text = json.loads(found[1])
+        except ValueError:
+            continue  # what is no JSON was rejected for that
+        if found[2]:
+            name = text
+        elif name in _OWN:
+            yield from _identifier(_OWN[name], text)
+
+
+def _identifier(names: Names, value: Any) -> list[Identifier]:
+    if not isinstance(value, str):
+        return []
+    if names is Names.PERSON:
+        return [(names, value.lower())] if _UUID.fullmatch(value) else []
+    return [(names, value)]
+
+
+def is_owned(key: str, record: Any, gone: Collection[Identifier]) -> bool:
+    """Tell whether a rejected record belongs to somebody who is gone. key: the reject's."""
+    if any(each in gone for each in own_names(record)):
+        return True
+    return is_telling(key) and any((names, key) in gone for names in Names)
+
+
+def telling_texts(value: Any) -> Iterator[str]:
+    """Yield the telling texts inside of decoded JSON, but for the names of values."""
+    if isinstance(value, str):
+        if is_telling(value):
+            yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from telling_texts(each)
+
+
+def cleaned(value: Any, gone: Collection[str]) -> Any:
+    """Return decoded JSON with FORGOTTEN in the place of the telling texts that are gone.
+
+    In a text that is no JSON itself (an unreadable record), of those inside of it.
     """
     if isinstance(value, str):
-        if is_telling(value) or names in DISTINCT_IDS_IN:
-            yield value
-    elif isinstance(value, dict):
-        for name, each in value.items():
-            yield from names_in(each, name)
-    elif isinstance(value, list):
-        for each in value:
-            yield from names_in(each, names)
+        if value in gone and is_telling(value):
+            return FORGOTTEN
+        return without_texts(value, gone) if '"' in value else value
+    if isinstance(value, dict):
+        return {name: cleaned(each, gone) for name, each in value.items()}
+    return [cleaned(each, gone) for each in value] if isinstance(value, list) else value
 
 
 def texts_in(document: str) -> Iterator[str]:
     """Yield the texts inside of JSON that may name somebody, but for the names of values."""
     for found in _TEXT.finditer(document):
-        if not found[2] and is_telling(text := json.loads(found[1])):
+        if not found[2] and is_telling(text := _decoded(found[1])):
             yield text
 
 
@@ -129,12 +192,20 @@ def without_texts(document: str, gone: Collection[str]) -> str:
     """Return JSON with FORGOTTEN in the place of the texts that are gone, if they are telling."""
 
     def kept(found: re.Match[str]) -> str:
-        text = json.loads(found[1])
+        text = _decoded(found[1])
         if found[2] or text not in gone or not is_telling(text):
             return found[0]
         return json.dumps(FORGOTTEN)
 
     return _TEXT.sub(kept, document)
+
+
+def _decoded(text: str) -> str:
+    """Return the text of a JSON string, as it stands if it is none."""
+    try:
+        return str(json.loads(text))
+    except ValueError:
+        return text
 
 
 def by_names(identifiers: Iterable[Identifier]) -> dict[Names, list[str]]:

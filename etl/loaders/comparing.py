@@ -62,7 +62,6 @@ class ComparingLoader(PostgresLoader):
     """
 
     _rows: RowComparer
-    _learns = False
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 from msgspec import Struct
 
 from etl.core.identity import (
-    DISTINCT_IDS_IN,
     Identifier,
     Names,
     by_names,
+    cleaned,
+    is_owned,
     is_shared,
     is_telling,
+    own_names,
     without_texts,
 )
 from etl.core.stream import TableSpec
@@ -85,12 +88,7 @@ class PersonRows:
                 project_id,
                 person.telling,
             )
-        rows["rejects"] += await driver.fetchval(
-            f"SELECT count(*) FROM {self._book}.rejects AS t WHERE t.project_id = $1 AND {_REJECT}",
-            project_id,
-            person.telling,
-            person.distinct_ids,
-        )
+        rows["rejects"] += len(await self._rejects(driver, project_id, person))
         return Stored(frozenset(person.identifiers), +rows)
 
     async def erase(
@@ -113,13 +111,7 @@ class PersonRows:
         if person.is_known:
             for spec in TABLE_SPECS.values():
                 rows[spec.name] += await self._clean(driver, project_id, spec, person.telling)
-            tag = await driver.execute(
-                f"DELETE FROM {self._book}.rejects AS t WHERE t.project_id = $1 AND {_REJECT}",
-                project_id,
-                person.telling,
-                person.distinct_ids,
-            )
-            rows["rejects"] += count_of(tag)
+            rows["rejects"] += await self._erase_rejects(driver, project_id, person)
         await self._forget_keys(driver, project_id, person)
         return Stored(frozenset(person.identifiers), +rows)
 
@@ -144,9 +136,50 @@ class PersonRows:
                 for row in rows:
                     named = zip(spec.identities, row, strict=True)
                     found |= {(each.names, text) for each, text in named if text is not None}
+            for _, key, payload in await self._rejects(driver, project_id, person):
+                if is_owned(key, payload, new):
+                    found |= set(own_names(payload))
             new = {each for each in found - reached if not is_shared(each)}
             reached |= new
         return reached
+
+    async def _rejects(
+        self, driver: Any, project_id: int, person: _Person
+    ) -> list[tuple[str, str, Any]]:
+        """Return the rejects that name the person: place, key and payload."""
+        found = await driver.fetch(
+            f"SELECT t.ctid::text, t.record_key, t.payload::text FROM {self._book}.rejects AS t "
+            f"WHERE t.project_id = $1 AND ({_is_key('t.record_key')} OR {_holds('t.payload')} "
+            f"OR {_holds_distinct_id('t.payload')} OR jsonb_typeof(t.payload) = 'string')",
+            project_id,
+            person.telling,
+            person.escaped,
+            person.distinct_ids,
+        )
+        texts = {*person.telling}
+        rejects = [(at, key, json.loads(payload)) for at, key, payload in found]
+        return [
+            (at, key, payload)
+            for at, key, payload in rejects
+            if is_owned(key, payload, person.identifiers) or cleaned(payload, texts) != payload
+        ]
+
+    async def _erase_rejects(self, driver: Any, project_id: int, person: _Person) -> int:
+        """Delete the rejects of the person, and clean those of others; return how many."""
+        texts, found = {*person.telling}, await self._rejects(driver, project_id, person)
+        for ctid, key, payload in found:
+            if is_owned(key, payload, person.identifiers):
+                await driver.execute(
+                    f"DELETE FROM {self._book}.rejects WHERE ctid = $1::text::tid", ctid
+                )
+            else:
+                await driver.execute(
+                    f"UPDATE {self._book}.rejects SET payload = $2::text::jsonb "
+                    "WHERE ctid = $1::text::tid",
+                    ctid,
+                    json.dumps(cleaned(payload, texts)),
+                )
+        return len(found)
 
     async def _clean(
         self, driver: Any, project_id: int, spec: TableSpec, texts: Collection[str]
@@ -177,11 +210,11 @@ class PersonRows:
         """Delete what the bookkeeping notes about single rows of the person."""
         for name, (columns, knows_table) in _KEYS.items():
             condition = " OR ".join(_is_key(f"t.{column}") for column in columns)
-            given = [project_id, person.telling]
+            given = [project_id, person.telling, person.escaped]
             if knows_table:
                 # Short distinct ids, too: of these tables a key can be nothing else.
-                own = " OR ".join(f"t.{column} = ANY ($3::text[])" for column in columns)
-                condition += f" OR (t.table_name = ANY ($4::text[]) AND ({own}))"
+                own = " OR ".join(f"t.{column} = ANY ($4::text[])" for column in columns)
+                condition += f" OR (t.table_name = ANY ($5::text[]) AND ({own}))"
                 given += [person.distinct_ids, [spec.name for spec in _ABOUT_PERSONS]]
             await driver.execute(
                 f"DELETE FROM {self._book}.{name} AS t WHERE t.project_id = $1 AND ({condition})",
@@ -203,7 +236,8 @@ class _Person:
     """The identifiers of a person, as statements need them.
 
     given: the parameters after the project. telling: those that name the person wherever they
-    stand. is_known: whether more than recordings are known.
+    stand; escaped: the same, as they stand inside of JSON. is_known: whether more than recordings
+    are known.
     """
 
     def __init__(self, identifiers: Collection[Identifier]) -> None:
@@ -212,6 +246,7 @@ class _Person:
         self.given = [self._texts[names] for names in _PARAMETERS]
         self.distinct_ids = self._texts[Names.DISTINCT_ID]
         self.telling = sorted({text for _, text in identifiers if is_telling(text)})
+        self.escaped = [json.dumps(text, ensure_ascii=False)[1:-1] for text in self.telling]
         self.is_known = any(names is not Names.RECORDING for names, _ in identifiers)
 
     def owns(self, spec: TableSpec) -> str:
@@ -240,25 +275,18 @@ def _mentions(spec: TableSpec) -> str:
 
 
 def _is_key(column: str) -> str:
-    """Return the condition that a key is one of the texts $2, or has one as a part."""
+    """Return the condition that a key is one of the texts $2, or holds one of the texts $3."""
+    parts = rf"""regexp_matches({column}, '"((?:[^"\\]|\\.)*)"', 'g')"""
     return (
         f"({column} = ANY ($2::text[]) OR (left({column}, 1) = '[' AND EXISTS "
-        f"(SELECT FROM unnest($2::text[]) AS i WHERE strpos({column}, to_jsonb(i)::text) > 0)))"
+        f"(SELECT FROM {parts} AS m WHERE m[1] = ANY ($3::text[]))))"
     )
 
 
 def _holds_distinct_id(document: str) -> str:
-    """Return the condition that a record holds one of the distinct ids $3."""
+    """Return the condition that a record holds one of the distinct ids $4."""
     fields = " UNION ALL ".join(
         f"SELECT v FROM jsonb_path_query({document}, 'lax $.**.{name}[*]') AS v"
-        for name in DISTINCT_IDS_IN
+        for name in ("distinct_id", "distinct_ids")
     )
-    return f"EXISTS (SELECT FROM ({fields}) AS f WHERE v #>> '{{}}' = ANY ($3::text[]))"
-
-
-# A payload that Postgres refused as JSON is kept as one text.
-_REJECT = (
-    f"({_is_key('t.record_key')} OR {_holds('t.payload')} OR {_holds_distinct_id('t.payload')} OR "
-    "(jsonb_typeof(t.payload) = 'string' AND EXISTS (SELECT FROM unnest($2::text[]) AS i "
-    "WHERE strpos(t.payload #>> '{}', to_jsonb(i)::text) > 0)))"
-)
+    return f"EXISTS (SELECT FROM ({fields}) AS f WHERE v #>> '{{}}' = ANY ($4::text[]))"

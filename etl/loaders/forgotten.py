@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
 
 import structlog
+from msgspec.structs import replace
 
 from etl.core.identity import (
     Identifier,
     Names,
+    cleaned,
     connected,
-    is_telling,
-    names_in,
+    is_owned,
+    own_names,
+    telling_texts,
     texts_in,
     without_texts,
 )
-from etl.core.page import Batch, Rejected, Row
+from etl.core.page import Batch, Row
 from etl.core.stream import TableSpec
 from etl.errors import ConfigurationError
+from etl.loaders import audit
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import Database
 from etl.loaders.driver import driver_of
@@ -48,6 +53,7 @@ class Forgotten:
         book = quoted(tables.bookkeeping)
         self._table, self._key_table = f"{book}.forgotten", f"{book}.forget_key"
         self._given = None if key is None else key.encode()
+        self._tables = tables
         self._rows = PersonRows(tables)
 
     async def known_key(self, connection: AsyncConnection) -> bytes | None:
@@ -62,17 +68,17 @@ class Forgotten:
         project_id: int,
         tables: Sequence[TableSpec],
         batch: Batch,
-        *,
-        learns: bool,
     ) -> Batch:
         """Return the batch without what belongs to persons who were forgotten.
 
-        learns: whether new identifiers of them are kept, and rows that are stored under these are
-        deleted. Must come before anything is locked. Raises ConfigurationError.
+        A further name of such a person is kept, and what is stored under it is deleted. Must come
+        before anything is locked. Raises ConfigurationError.
         """
         driver = await driver_of(connection)
+        # Locks the table against `lock`; a row of it has to be locked for that.
         key_id = await driver.fetchval(
-            f"SELECT key_id FROM {self._table} WHERE project_id = $1 LIMIT 1", project_id
+            f"SELECT key_id FROM {self._table} WHERE project_id = $1 LIMIT 1 FOR KEY SHARE",
+            project_id,
         )
         if key_id is None:
             return batch
@@ -83,17 +89,39 @@ class Forgotten:
             if spec.identities
         }
         own = [row for rows in named.values() for row in rows]
+        own += [own_names(item.payload) for item in batch.rejected]
         asked = {each for row in own for each in row}
         asked |= {(names, text) for text in _texts(tables, batch) for names in Names}
         known = await self._known(connection, project_id, key, asked)
         if not known:
             return batch
         gone = connected(own, known)
-        if learns and (new := gone - known):
-            stored = await self._rows.erase(connection, project_id, new)
-            gone = connected(own, gone | stored.identifiers)
-            await self.add(connection, project_id, gone - known, key)
+        if gone > known:
+            # The load before may not have known this name, and may have written its rows already.
+            await self.lock(connection)
+            gone = await self._learn(connection, project_id, key, own, known)
         return _without(batch, tables, named, gone)
+
+    async def _learn(
+        self,
+        connection: AsyncConnection,
+        project_id: int,
+        key: bytes,
+        own: Sequence[Sequence[Identifier]],
+        known: Collection[Identifier],
+    ) -> set[Identifier]:
+        """Delete what is stored under names that are new, and keep these. Returns all names."""
+        settled, gone = set(known), connected(own, known)
+        rows = Counter[str]()
+        while new := gone - settled:
+            stored = await self._rows.erase(connection, project_id, new)
+            rows.update(stored.rows)
+            settled |= new | stored.identifiers
+            gone = connected(own, settled)
+        await self.add(connection, project_id, gone - set(known), key)
+        if rows:
+            await audit.note(connection, self._tables, "forget", project_id, rows)
+        return gone
 
     async def add(
         self,
@@ -114,9 +142,12 @@ class Forgotten:
         )
 
     async def lock(self, connection: AsyncConnection) -> None:
-        """Wait for the loads in hand, and hold up further ones until this transaction ends."""
+        """Wait for the loads in hand, and hold up further ones until this transaction ends.
+
+        Those who only read the table, such as a dump, do not wait.
+        """
         driver = await driver_of(connection)
-        await driver.execute(f"LOCK TABLE {self._table} IN ACCESS EXCLUSIVE MODE")
+        await driver.execute(f"LOCK TABLE {self._table} IN EXCLUSIVE MODE")
 
     async def key(self, connection: AsyncConnection) -> bytes:
         """Return the key for new hashes; a new one is made and kept if there is none.
@@ -125,7 +156,9 @@ class Forgotten:
         """
         key = await self.known_key(connection) or self._given or await self._stored(connection)
         if key is None:
-            key, driver = secrets.token_bytes(_KEY_BYTES), await driver_of(connection)
+            await self._require_rights(connection)
+            # As text, so that it can be moved into the setting.
+            key, driver = secrets.token_hex(_KEY_BYTES).encode(), await driver_of(connection)
             await driver.execute(f"INSERT INTO {self._key_table} VALUES ($1, now())", key)
         return key
 
@@ -133,29 +166,47 @@ class Forgotten:
         """Return the key with this id. Raises ConfigurationError."""
         key = self._given or await self._stored(connection)
         if key is None:
+            await self._require_rights(connection)
             raise ConfigurationError(
                 "Persons were forgotten, and the key of their hashes is missing",
                 remedy="Set POSTHOG_ETL_FORGET_KEY to the key that `forget` was run with",
             )
-        if key_id_of(key) != key_id:
+        if key_id_of(key) == key_id:
+            return key
+        if self._given:
             raise ConfigurationError(
-                "POSTHOG_ETL_FORGET_KEY is not the key with which persons were forgotten"
-                if self._given
-                else "Persons were forgotten with another key than the one in the database",
-                remedy="Set POSTHOG_ETL_FORGET_KEY to the key that `forget` was run with"
-                if not self._given
-                else "Set it to that key; if `forget` was run without the setting, remove it",
+                "POSTHOG_ETL_FORGET_KEY is not the key with which persons were forgotten",
+                remedy="Set it to that key; if `forget` was run without the setting, remove it",
             )
-        return key
+        raise ConfigurationError(
+            "Persons were forgotten with another key than the one in the database",
+            remedy="Set POSTHOG_ETL_FORGET_KEY to the key that `forget` was run with",
+        )
+
+    async def _may(self, connection: AsyncConnection, rights: str) -> bool:
+        """Tell whether this role has these rights on the table of the key."""
+        driver = await driver_of(connection)
+        return bool(
+            await driver.fetchval(
+                "SELECT has_table_privilege($1::regclass, $2)", self._key_table, rights
+            )
+        )
+
+    async def _require_rights(self, connection: AsyncConnection) -> None:
+        """Raise ConfigurationError if this role may not read and write the key."""
+        if not (await self._may(connection, "SELECT") and await self._may(connection, "INSERT")):
+            raise ConfigurationError(
+                f"The database role may not use {self._key_table}, where the key of forgotten "
+                "persons is",
+                remedy="Set POSTHOG_ETL_FORGET_KEY (the key in that table, if there is one), or "
+                "grant SELECT and INSERT on it",
+            )
 
     async def _stored(self, connection: AsyncConnection) -> bytes | None:
         """Return the key in the database; None if there is none, or this role may not read it."""
-        driver = await driver_of(connection)
-        allowed = await driver.fetchval(
-            "SELECT has_table_privilege($1::regclass, 'SELECT')", self._key_table
-        )
-        if not allowed:
+        if not await self._may(connection, "SELECT"):
             return None
+        driver = await driver_of(connection)
         found = await driver.fetchval(f"SELECT key FROM {self._key_table} LIMIT 1")
         return None if found is None else bytes(found)
 
@@ -201,7 +252,9 @@ def _hash(key: bytes, project_id: int, identifier: Identifier) -> bytes:
 def _texts(tables: Sequence[TableSpec], batch: Batch) -> Iterator[str]:
     """Yield the texts that may name somebody without being in a column of their own."""
     for item in batch.rejected:
-        yield from _named_by(item)
+        yield item.key
+        payload = item.payload
+        yield from texts_in(payload) if isinstance(payload, str) else telling_texts(payload)
     for _, document in _documents(tables, batch):
         yield from texts_in(document)
 
@@ -229,7 +282,11 @@ def _without(
     texts = {text for _, text in gone}
     left = Batch(
         batch.records,
-        rejected=[item for item in batch.rejected if texts.isdisjoint(_named_by(item))],
+        rejected=[
+            replace(item, payload=cleaned(item.payload, texts))
+            for item in batch.rejected
+            if not is_owned(item.key, item.payload, gone)
+        ],
         whole=batch.whole,
         read_fast=batch.read_fast,
         drift=batch.drift,
@@ -254,13 +311,6 @@ def _without(
             left.hashes[spec.name] = [hashes[place] for place in kept]
     _log.debug("persons.omitted", rows=dropped)
     return left
-
-
-def _named_by(item: Rejected) -> Iterator[str]:
-    """Yield the texts of a reject that may name somebody."""
-    if is_telling(item.key):
-        yield item.key
-    yield from names_in(item.payload)
 
 
 def _cleaned(spec: TableSpec, row: Row, texts: Collection[str]) -> Row:

@@ -45,9 +45,6 @@ class PostgresLoader:
     forgotten: the persons who are kept away.
     """
 
-    # Whether it may delete what was stored of a person who was forgotten since.
-    _learns = True
-
     def __init__(
         self,
         database: Database,
@@ -119,7 +116,7 @@ class PostgresLoader:
         project_id = lease.unit.project_id
         async with self._database.transaction(PLAN_SETTINGS) as connection:
             batch = await self._forgotten.keep_away(
-                connection, project_id, self._resource.tables, batch, learns=self._learns
+                connection, project_id, self._resource.tables, batch
             )
             written = await self._write(connection, lease, batch, commit, met_others=others)
             rejected = [*batch.rejected, *written.refused]

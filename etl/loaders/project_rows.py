@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import count_of, driver_of
+from etl.loaders.queue import entrypoint_of
 from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
 from etl.streams import TABLE_SPECS
@@ -26,6 +27,8 @@ _BOOKKEEPING = (
     "differences",
     "reconciliations",
 )
+# Those that say how far the project is read, and who reads it.
+_PROGRESS = ("leases", "checkpoints", "watermarks")
 _AT_ONCE = 20_000
 
 
@@ -36,6 +39,7 @@ class ProjectRows:
         data, book = quoted(tables.schema), quoted(tables.bookkeeping)
         self._data = {name: f"{data}.{quoted(name)}" for name in TABLE_SPECS}
         self._book = {name: f"{book}.{name}" for name in _BOOKKEEPING}
+        self._queue = f"{book}.pgqueuer"
         self._project_id = project_id
 
     async def count(self, connection: AsyncConnection) -> Mapping[str, int]:
@@ -58,8 +62,16 @@ class ProjectRows:
         return bool(found)
 
     async def delete_some(self, connection: AsyncConnection) -> int:
-        """Delete some rows of the data tables; return how many, 0 if none are left."""
+        """Delete some rows of the data tables; return how many, 0 if none are left.
+
+        First all that says what is known complete: after an interruption a sync must load anew.
+        Without its checkpoint a run can commit no more.
+        """
         driver = await driver_of(connection)
+        for name in _PROGRESS:
+            await driver.execute(
+                f"DELETE FROM {self._book[name]} WHERE project_id = $1", self._project_id
+            )
         for table in self._data.values():
             tag = await driver.execute(
                 f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} "
@@ -72,19 +84,14 @@ class ProjectRows:
         return 0
 
     async def delete_rest(self, connection: AsyncConnection) -> None:
-        """Delete the bookkeeping, and what was loaded meanwhile.
-
-        Without its checkpoint a run can commit no more, so nothing is loaded after this.
-        """
+        """Delete the bookkeeping, and what was loaded meanwhile."""
         driver = await driver_of(connection)
-        tables: Sequence[str] = [
-            self._book["leases"],
-            self._book["checkpoints"],
-            *self._data.values(),
-            *self._book.values(),
-        ]
-        for table in tables:
+        first = [self._book[name] for name in _PROGRESS]
+        for table in (*first, *self._data.values(), *self._book.values()):
             await driver.execute(f"DELETE FROM {table} WHERE project_id = $1", self._project_id)
+        await driver.execute(
+            f"DELETE FROM {self._queue} WHERE entrypoint = $1", entrypoint_of(self._project_id)
+        )
 
 
 async def known_projects(connection: AsyncConnection, tables: Tables) -> Sequence[int]:

@@ -6,7 +6,7 @@ Nothing is asked of PostHog, and nothing is deleted there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from uuid import UUID
 
 import structlog
@@ -68,7 +68,7 @@ async def forget_person(
             "No project was read yet, and none is configured by its id",
             remedy="Name it with --project ID",
         )
-    agree(_in_words(found))
+    agree(_in_words(dict(zip(chosen, found, strict=True))))
     for attempt in database.attempts():
         async with attempt, database.transaction(PATIENT) as connection:
             await forgotten.lock(connection)
@@ -120,7 +120,11 @@ async def remove_project(
 
 def _identifiers(person: str) -> set[Identifier]:
     """Return what a person may be stored as. Raises ConfigurationError."""
-    text = person.strip()
+    text = person
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError("The name of the person is not valid UTF-8") from None
     if is_shared((Names.DISTINCT_ID, text)):
         raise ConfigurationError(
             f"{text!r} names no person: PostHog lets many people share this distinct id",
@@ -141,18 +145,17 @@ def _counts(identifiers: Collection[Identifier]) -> Mapping[str, int]:
     return counts
 
 
-def _in_words(found: Sequence[Stored]) -> str:
-    """Say what forgetting destroys, and whom it reaches."""
-    rows: dict[str, int] = {}
-    persons = set[Identifier]()
-    for stored in found:
-        for name, count in stored.rows.items():
-            rows[name] = rows.get(name, 0) + count
-        persons |= {each for each in stored.identifiers if each[0] is Names.PERSON}
-    if not rows:
+def _in_words(found: Mapping[int, Stored]) -> str:
+    """Say what forgetting destroys in which project, and how many persons it reaches."""
+    said = []
+    for project_id, stored in found.items():
+        persons = sum(names is Names.PERSON for names, _ in stored.identifiers)
+        who = f" ({persons} uuids)" if persons > 1 else ""
+        if stored.rows:
+            said.append(f"Project {project_id}{who}: {_listed(stored.rows)}")
+    if not said:
         return "Nothing is stored of this person. Forgetting keeps the person away from later loads"
-    who = "this person" if len(persons) < 2 else f"this person, who has {len(persons)} uuids,"
-    return f"Forgetting {who} destroys data: {_listed(rows)}"
+    return f"Forgetting this person deletes or clears rows. {'. '.join(said)}"
 
 
 def _listed(counts: Mapping[str, int]) -> str:

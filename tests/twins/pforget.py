@@ -3,6 +3,7 @@
 from tests.twins.twin import Twin
 
 _TESTS = "tests/acceptance/test_forget.py::"
+_ADVERSARY = "tests/adversary/test_forget.py::"
 _NOTHING_LEFT = _TESTS + "test_nothing_of_a_forgotten_person_is_left_or_comes_back[uuid]"
 _MERGED = _TESTS + "test_a_new_distinct_id_of_a_forgotten_person_takes_its_rows_along"
 
@@ -62,5 +63,38 @@ TWINS = [
         find="        if key_id_of(key) != key_id:\n",
         replace="        if False:\n",
         caught_by=_TESTS + "test_without_the_key_every_load_stops",
+    ),
+    Twin(
+        name="a load that learns a name does not wait for the load before",
+        promise="P11",
+        file="etl/loaders/forgotten.py",
+        find="            await self.lock(connection)\n            gone = await self._learn",
+        replace="            gone = await self._learn",
+        caught_by=_ADVERSARY + "test_a_load_beside_the_one_that_learns_a_name_writes_nothing_of_it",
+    ),
+    Twin(
+        name="names are followed by one step",
+        promise="P11",
+        file="etl/loaders/forgotten.py",
+        find="        while new := gone - settled:\n",
+        replace="        for new in (gone - settled,):\n",
+        caught_by=_ADVERSARY + "test_names_that_stored_rows_connect_are_followed_to_the_end",
+    ),
+    Twin(
+        name="a reject that mentions the person is deleted",
+        promise="P11",
+        file="etl/loaders/erasing.py",
+        find="            if is_owned(key, payload, person.identifiers):\n                await",
+        replace="            if True:\n                await",
+        caught_by=_ADVERSARY + "test_a_reject_of_another_stays_without_the_name",
+    ),
+    Twin(
+        name="a removal deletes the rows before it forgets how far it was read",
+        promise="P3",
+        file="etl/loaders/project_rows.py",
+        find="        for name in _PROGRESS:\n            await driver",
+        replace="        for name in ():\n            await driver",
+        caught_by=_ADVERSARY
+        + "test_a_removal_that_was_interrupted_leaves_nothing_that_is_called_complete",
     ),
 ]
