@@ -132,8 +132,8 @@ class Crashes:
             self._environment["POSTHOG_ETL_START"] = middle
             past = ["backfill", _STREAM, "--since", oldest, "--until", middle, "--window", "3d"]
             self._jobs.append(past)
-        # What a page takes and how long a run starts: first guesses, then measured.
-        self._page_s, self._start_s = 0.2, 2.0
+        # Until the first request, and from there to the kill: first guesses, then adjusted.
+        self._start_s, self._load_s = 2.0, 1.0
 
     def run(self) -> None:
         """Load and verify under kills, then compare."""
@@ -142,9 +142,9 @@ class Crashes:
         left = [*self._jobs]
         while (left or tally.all_kills < self._kills) and len(tally.faults) < _MOST_FAULTS:
             job = random.choice(left or self._jobs)
-            is_last = tally.all_kills >= self._kills
-            if self._attempt(job, None if is_last else self._pages_a_kill()) and job in left:
+            if self._attempt(job, killed=tally.all_kills < self._kills) and job in left:
                 left.remove(job)
+            self._adjust()
             if tally.runs % 10 == 0:
                 self._say()
         tally.requests = self.server.used()[0]
@@ -159,27 +159,22 @@ class Crashes:
         records = Records(tally.recordings, "today", hour_at, PER_HOUR, keep_blocks=8)
         tally.compared = asyncio.run(compare(self.postgres.dsn(self._database), records))
 
-    def _pages_a_kill(self) -> float:
-        """Return how many pages a run may load, so that the load ends with the last kill."""
-        stored = self._number(f"SELECT count(*) FROM posthog.{_STREAM}")
-        left = (self.tally.recordings - stored) / ROWS
-        return max(1.0, left / max(1, self._kills - self.tally.all_kills) / (1 - _STARTING))
+    def _adjust(self) -> None:
+        """Let runs live longer if the load is behind the kills, so that both are done at once."""
+        stored = self._number(f"SELECT count(*) FROM posthog.{_STREAM}") / self.tally.recordings
+        is_behind = stored < self.tally.all_kills / self._kills
+        self._load_s = min(20.0, self._load_s * (1.07 if is_behind else 0.93))
 
-    def _attempt(self, job: Sequence[str], pages: float | None) -> bool:
-        """Run a job; kill it when it has loaded about so many pages. Tell whether it succeeded.
-
-        pages: None: it is not killed.
-        """
+    def _attempt(self, job: Sequence[str], *, killed: bool = True) -> bool:
+        """Run a job, and kill it at a random instant if it is to be. Tell whether it succeeded."""
         self.tally.runs += 1
         if self.tally.runs % (2 * _RUNS_PER_RESTART) == 0:
             self.postgres.restart()
-        under_way = pages is not None and self.tally.runs % (2 * _RUNS_PER_RESTART) == (
-            _RUNS_PER_RESTART
-        )
+        under_way = killed and self.tally.runs % (2 * _RUNS_PER_RESTART) == _RUNS_PER_RESTART
         with tempfile.TemporaryFile() as said:
             process = self._start(job, said)
-            if pages is not None:
-                self._wait_for_an_instant(process, pages, restarts=under_way)
+            if killed:
+                self._wait_for_an_instant(process, restarts=under_way)
                 if process.poll() is None:
                     process.kill()
             code = process.wait(timeout=_LONGEST_RUN_S)
@@ -191,9 +186,7 @@ class Crashes:
                 self.tally.faults.append(f"{' '.join(job)} ended with {code}: {words}")
             return code == 0
 
-    def _wait_for_an_instant(
-        self, process: subprocess.Popen[bytes], pages: float, *, restarts: bool
-    ) -> None:
+    def _wait_for_an_instant(self, process: subprocess.Popen[bytes], *, restarts: bool) -> None:
         """Return at a random instant of the run, or when it has ended."""
         began, before = time.monotonic(), self.server.used()[0]
         starting = random.random() < _STARTING
@@ -206,23 +199,18 @@ class Crashes:
             self.tally.kills["while it started"] += 1
             return
         self._start_s += 0.1 * (time.monotonic() - began - self._start_s)
-        loading_at = time.monotonic()
         if restarts:
             self.postgres.restart()
         try:
-            process.wait(timeout=random.uniform(0, 2 * pages * self._page_s))
+            process.wait(timeout=random.uniform(0, 2 * self._load_s))
         except subprocess.TimeoutExpired:
             self.tally.kills["while it loaded"] += 1
-            loaded = self.server.used()[0] - before
-            took_s = time.monotonic() - loading_at
-            self._page_s += 0.05 * (min(2.0, took_s / max(1, loaded)) - self._page_s)
 
     def _verify(self) -> None:
         """Verify under kills, then to its end."""
-        pages = self.tally.recordings / ROWS / VERIFY_KILLS
         kills, job = Counter[str](), ["verify", _STREAM, "--deep"]
         counted, self.tally.kills = self.tally.kills, kills
-        while self.tally.all_kills < VERIFY_KILLS and not self._attempt(job, pages):
+        while self.tally.all_kills < VERIFY_KILLS and not self._attempt(job):
             pass
         self.tally.kills = counted
         self.tally.kills["while it verified"] += sum(kills.values())
@@ -274,7 +262,8 @@ class Crashes:
         stored = self._number(f"SELECT count(*) FROM posthog.{_STREAM}")
         print(
             f"{self.server.kind}: {self.tally.all_kills} kills, {stored:,} recordings, "
-            f"{self.tally.runs} runs, start {self._start_s:.1f} s, page {self._page_s:.2f} s",
+            f"{self.tally.runs} runs; {self._start_s:.1f} s to the first request, then "
+            f"{self._load_s:.1f} s",
             flush=True,
         )
 
