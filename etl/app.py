@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -27,6 +27,7 @@ from etl.extractors.projects import project_id_of
 from etl.loaders.address import DatabaseAddress, parse_database_url
 from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database, Timeouts
+from etl.loaders.forgotten import Forgotten, require_forget_key
 from etl.loaders.history import History
 from etl.loaders.leases import Leases
 from etl.loaders.parents import ParentRows
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # imported where they are used: a sync needs none of them
     from etl.loaders.embedded import EmbeddedPostgres
     from etl.runs.backfill import BackfillRange
     from etl.runs.check import Finding
+    from etl.runs.removal import Removed
     from etl.runs.status import StatusReport
     from etl.runs.unit_forecast import UnitForecast
 
@@ -219,6 +221,7 @@ async def open_tools(
     """Open what executing units needs. Raises ConfigurationError and DestinationError."""
     database, tables = destination.database, destination.tables
     history = History(database, tables)
+    await require_forget_key(database, tables, settings.forget_key_text)
     budget = PostgresBudget(database, tables, settings.limits, settings.max_wait_s)
     clock = DatabaseClock(await history.database_now())
     async with open_client(settings, cap.over(budget), clock, settings.max_wait_s) as client:
@@ -229,8 +232,19 @@ async def open_tools(
             leases=_leases(settings, destination),
             history=history,
             parents=ParentRows(database, tables),
-            loader=lambda stream, resource: PostgresLoader(database, tables, stream, resource),
+            loader=_loader_of(settings, destination),
         )
+
+
+def _loader_of(
+    settings: Settings, destination: Destination
+) -> Callable[[str, Resource], PostgresLoader]:
+    forgotten = Forgotten(destination.tables, settings.forget_key_text)
+
+    def loader(stream: str, resource: Resource) -> PostgresLoader:
+        return PostgresLoader(destination.database, destination.tables, stream, resource, forgotten)
+
+    return loader
 
 
 def _leases(settings: Settings, destination: Destination) -> Leases:
@@ -360,6 +374,32 @@ async def backfill(
         return await for_each([tools], settings.host, settings.projects, streams, stop, load_past)
 
 
+async def resync(
+    settings: Settings,
+    streams: Sequence[Stream],
+    stop: asyncio.Event,
+    watch: Watch,
+    accepted: Acceptance = _NOTHING,
+) -> list[Report]:
+    """Read `streams` of every project anew; one report per unit.
+
+    Safe to repeat: an interrupted resync goes on. Raises ConfigurationError and DestinationError
+    before anything ran.
+    """
+    from etl.runs.resync import resync_stream
+
+    options = run_options_of(settings, accepted)
+
+    async def read_anew(
+        tools: Tools, stream: Stream, project_id: int, halt: asyncio.Event
+    ) -> list[Report]:
+        progress = watch(project_id, stream.name)
+        return [await resync_stream(Assignment(tools, options, stream, project_id, halt, progress))]
+
+    async with open_source_for(settings, _at_once(settings, streams)) as (_, tools):
+        return await for_each(tools, settings.host, settings.projects, streams, stop, read_anew)
+
+
 class Verification(Struct, frozen=True):
     """What is to be verified.
 
@@ -395,8 +435,10 @@ async def verify(
     async with open_source_for(settings, at_once, cap=Cap(asked.requests)) as (destination, tools):
         database, tables = destination.database, destination.tables
 
+        forgotten = Forgotten(tables, settings.forget_key_text)
+
         def comparer(stream: str, resource: Resource) -> ComparingLoader:
-            return ComparingLoader(database, tables, stream, resource, deep=asked.deep)
+            return ComparingLoader(database, tables, stream, resource, forgotten, deep=asked.deep)
 
         request = Request(comparer, asked.deep, asked.since, asked.until)
 
@@ -510,12 +552,13 @@ async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
 
     async with open_destination(settings, Schema.MIGRATED) as destination:
         database, tables = destination.database, destination.tables
+        await require_forget_key(database, tables, settings.forget_key_text)
         history, leases = History(database, tables), _leases(settings, destination)
         return [
             await retry_rejects(
                 leases,
                 history,
-                lambda name, resource: PostgresLoader(database, tables, name, resource),
+                _loader_of(settings, destination),
                 stream,
                 project_id,
             )
@@ -524,21 +567,56 @@ async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
         ]
 
 
+async def forget(
+    settings: Settings, person: str, project: int | None, agree: Callable[[str], None]
+) -> list[Removed]:
+    """Delete what is stored of a person, and keep the person away; see `forget_person`.
+
+    project: only this one. None: all that were ever read or are configured.
+    """
+    from etl.runs.removal import forget_person
+
+    async with open_destination(settings, Schema.MIGRATED) as destination:
+        database, tables = destination.database, destination.tables
+        forgotten = Forgotten(tables, settings.forget_key_text)
+        configured = [int(each) for each in settings.projects if each.isdigit()]
+        only = None if project is None else [project]
+        return await forget_person(database, tables, forgotten, person, only, configured, agree)
+
+
+async def destroyed(settings: Settings, command: str) -> list[dict[str, Any]]:
+    """Return what a command has destroyed, the latest first. Raises DestinationError."""
+    from etl.loaders import audit
+
+    async with open_destination(settings, Schema.CURRENT) as destination:
+        return list(await audit.noted(destination.database, destination.tables, command))
+
+
+async def remove(settings: Settings, project: int, agree: Callable[[str], None]) -> Removed:
+    """Delete everything that is stored of a project; see `remove_project`."""
+    from etl.runs.removal import remove_project
+
+    async with open_destination(settings, Schema.MIGRATED) as destination:
+        return await remove_project(destination.database, destination.tables, project, agree)
+
+
 async def migrate_only(
-    settings: Settings, revision: str = "head", agree: Callable[[str], None] | None = None
+    settings: Settings, revision: str, agree: Callable[[str], None]
 ) -> tuple[str, str]:
     """Migrate the schema and return the versions before and after. Safe to repeat.
 
     agree: called with a text about what an older version destroys; raises to prevent it.
     """
+    from etl.loaders import audit
     from etl.loaders.fresh import upgrade
     from etl.loaders.migrate import loss_of_migrating, migrate
 
     async with open_destination(settings) as destination:
         database, tables = destination.database, destination.tables
-        if agree is not None and revision != "head":
+        lost: Mapping[str, int] = {}
+        if revision != "head":
             loss = await loss_of_migrating(database, tables, revision)
-            if loss.rows:
+            if lost := loss.rows:
                 agree(f"Going from {loss.before} to {revision} destroys data: {loss}")
         for attempt in database.attempts():
             async with attempt:
@@ -546,6 +624,8 @@ async def migrate_only(
                     versions = await upgrade(database, tables)
                 else:
                     versions = await migrate(database, tables, revision)
+        if lost:
+            await audit.note_if_kept(database, tables, "migrate", lost)
     return versions
 
 

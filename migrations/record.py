@@ -24,7 +24,7 @@ from etl.loaders.version import newest_revision
 # Names that nothing else contains.
 _SCHEMA = Tables("recorded_schema")
 _COMMENTED = re.compile(r"COMMENT ON \S+ \S+ ")
-_CHANGES = re.compile(r"\s*(CREATE|ALTER|COMMENT|DROP)\b", re.IGNORECASE)
+_CHANGES = re.compile(r"\s*(CREATE|ALTER|COMMENT|DROP|DO)\b", re.IGNORECASE)
 
 
 async def record(database: Database, revision: str) -> str:

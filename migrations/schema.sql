@@ -1,4 +1,4 @@
--- Revision 0013. Written by migrations/record.py.
+-- Revision 0015. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -1179,7 +1179,6 @@ CREATE TABLE {book}.differences (
 COMMENT ON TABLE {book}.differences IS 'What the latest `verify` of a stream found; keys only, no content.';
 COMMENT ON COLUMN {book}.differences.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {book}.differences.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
-COMMENT ON COLUMN {book}.differences.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination.';
 COMMENT ON COLUMN {book}.differences.table_name IS 'Data table of the row.';
 COMMENT ON COLUMN {book}.differences.row_key IS 'Key of the row.';
 COMMENT ON COLUMN {book}.differences.record_key IS 'Key of the record that the row comes from.';
@@ -1220,8 +1219,56 @@ COMMENT ON COLUMN {book}.reconciliations.repaired_at IS 'When `--repair` had mad
 CREATE INDEX reconciliations_by_stream ON {book}.reconciliations (project_id, stream, checked_at);
 ALTER TABLE {book}.rejects ADD COLUMN table_name TEXT;
 COMMENT ON COLUMN {book}.rejects.table_name IS 'Data table of such records; null if it is not known.';
-COMMENT ON COLUMN {book}.checkpoints.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination.';
-COMMENT ON COLUMN {book}.leases.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination.';
-COMMENT ON COLUMN {book}.runs.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination.';
-COMMENT ON COLUMN {book}.suspects.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination.';
-COMMENT ON COLUMN {book}.runs.command IS 'sync, backfill, verify or rejects retry.';
+CREATE TABLE {book}.forgotten (
+	project_id BIGINT NOT NULL, 
+	hash BYTEA NOT NULL, 
+	key_id TEXT NOT NULL, 
+	added_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT forgotten_pkey PRIMARY KEY (project_id, hash)
+);
+COMMENT ON TABLE {book}.forgotten IS 'Whom `posthog-etl forget` keeps away from later loads; no personal data.';
+COMMENT ON COLUMN {book}.forgotten.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.forgotten.hash IS 'Keyed hash (HMAC-SHA256) of a uuid, a distinct id or a recording id.';
+COMMENT ON COLUMN {book}.forgotten.key_id IS 'Which key the hash was made with; tells nothing of it.';
+COMMENT ON COLUMN {book}.forgotten.added_at IS 'When it was added.';
+CREATE TABLE {book}.forget_key (
+	key BYTEA NOT NULL, 
+	made_at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+COMMENT ON TABLE {book}.forget_key IS 'Key of the hashes in `forgotten` if POSTHOG_ETL_FORGET_KEY is not set; at most one row, which only the owner of the table may read.';
+COMMENT ON COLUMN {book}.forget_key.key IS 'The key; 32 random bytes.';
+COMMENT ON COLUMN {book}.forget_key.made_at IS 'When it was made.';
+DO $$
+DECLARE given record;
+BEGIN
+    FOR given IN
+        SELECT DISTINCT a.grantee FROM pg_catalog.pg_class AS c,
+            pg_catalog.aclexplode(c.relacl) AS a
+        WHERE c.oid = '{book}.forget_key'::regclass AND a.grantee <> c.relowner
+    LOOP
+        IF given.grantee = 0 THEN
+            REVOKE ALL ON {book}.forget_key FROM PUBLIC;
+        ELSE
+            EXECUTE 'REVOKE ALL ON {book}.forget_key FROM ' || given.grantee::regrole::text;
+        END IF;
+    END LOOP;
+END $$;
+CREATE TABLE {book}.audit (
+	at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	command TEXT NOT NULL, 
+	project_id BIGINT, 
+	rows JSONB NOT NULL
+);
+COMMENT ON TABLE {book}.audit IS 'What commands that destroy data have done; no personal data.';
+COMMENT ON COLUMN {book}.audit.at IS 'When it was done.';
+COMMENT ON COLUMN {book}.audit.command IS 'forget, remove or migrate.';
+COMMENT ON COLUMN {book}.audit.project_id IS 'PostHog''s numeric project id; null if it concerns all.';
+COMMENT ON COLUMN {book}.audit.rows IS 'By table, how many rows were deleted or changed.';
+COMMENT ON COLUMN {book}.checkpoints.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination; `resync`: a stream that is read anew.';
+COMMENT ON COLUMN {book}.differences.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination; `resync`: a stream that is read anew.';
+COMMENT ON COLUMN {book}.leases.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination; `resync`: a stream that is read anew.';
+COMMENT ON COLUMN {book}.runs.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination; `resync`: a stream that is read anew.';
+COMMENT ON COLUMN {book}.suspects.unit IS '`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; `rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, `verify deep`: a comparison of source and destination; `resync`: a stream that is read anew.';
+COMMENT ON COLUMN {book}.runs.command IS 'sync, backfill, resync, verify or rejects retry.';
+ALTER TABLE {book}.differences ADD COLUMN filled TEXT[] DEFAULT '{}' NOT NULL;
+COMMENT ON COLUMN {book}.differences.filled IS 'Fields that the list fills and the answer for one record may leave null.';

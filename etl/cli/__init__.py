@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from etl import __version__
-from etl.cli import look, play, service, work
+from etl.cli import destroy, look, play, service, work
 from etl.cli.shared import print_line
 from etl.errors import EXIT_PARTIAL, EXIT_USAGE
 
@@ -76,12 +76,15 @@ for command in (
     look.streams,
     work.sync,
     work.backfill,
+    work.resync,
     work.verify,
     work.worker,
     look.plan,
     look.status,
     look.runs,
     service.serve,
+    destroy.forget,
+    destroy.remove,
     work.migrate,
     play.sandbox,
 ):

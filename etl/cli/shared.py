@@ -53,6 +53,7 @@ Streams = Annotated[
     ),
 ]
 
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before data is destroyed.")]
 Until = Annotated[
     str | None,
     typer.Option(help="Load up to this date. Default: where the next sync begins.", metavar="DATE"),
@@ -246,6 +247,10 @@ async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
             loop.remove_signal_handler(number)
 
 
+def agreed(_what: str) -> None:
+    """Agree to whatever is destroyed: the user has given --yes."""
+
+
 def ask_to_destroy(what: str) -> None:
     """Ask the person at the terminal, and return if the answer is yes.
 
@@ -255,7 +260,15 @@ def ask_to_destroy(what: str) -> None:
 
     if not sys.stdin.isatty():
         raise ConfigurationError(what, remedy="To do it, add --yes")
-    if not typer.confirm(f"{what}. Destroy it?", err=True):
+    # The event loop would only note the first Ctrl-C, and look at it after the answer.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        agreed = typer.confirm(f"{what}. Go on?", err=True)
+    except typer.Abort:
+        agreed = False
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if not agreed:
         raise EtlError("Nothing was changed")
 
 

@@ -17,6 +17,8 @@ from etl.cli.shared import (
     Streams,
     Until,
     WindowLength,
+    Yes,
+    agreed,
     ask_to_destroy,
     chosen_streams,
     print_json,
@@ -138,6 +140,45 @@ def backfill(
         print_line(
             "All of this time is known complete; nothing was read. To read it again, add --again"
         )
+    raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))
+
+
+def resync(
+    stream: Annotated[list[str], typer.Argument(metavar="STREAM", help="One stream or several.")],
+    accept_deletions: Annotated[
+        bool,
+        typer.Option(
+            "--accept-deletions", help="Mark what is gone as deleted, however much it is."
+        ),
+    ] = False,
+    config: Config = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Read streams anew, from their beginning. The rows stay; what is gone is marked at the end.
+
+    Run it again after an interruption: it continues. Syncs can run at the same time.
+
+    Example: posthog-etl resync subscriptions
+    """
+    from etl import app as wiring
+    from etl.console import progress_display, show_reports
+
+    def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
+        streams = chosen_streams(stream, settings)
+        accepted = wiring.Acceptance([s.name for s in streams] if accept_deletions else ())
+
+        async def work(stop: asyncio.Event) -> list[Any]:
+            with progress_display() as watch:
+                return await wiring.resync(settings, streams, stop, watch, accepted)
+
+        return until_stopped(work)
+
+    reports = run_with_settings(run, config, {}, debug)
+    if as_json:
+        print_json({"reports": [report.as_json() for report in reports]})
+    else:
+        show_reports(reports)
     raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))
 
 
@@ -264,9 +305,7 @@ def migrate(
         str,
         typer.Option(metavar="REVISION", help="Revision to migrate to; base removes all tables."),
     ] = "head",
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask before an older revision destroys data.")
-    ] = False,
+    yes: Yes = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -279,7 +318,7 @@ def migrate(
     from etl import app as wiring
 
     before, after = run_with_settings(
-        lambda settings: wiring.migrate_only(settings, to, None if yes else ask_to_destroy),
+        lambda settings: wiring.migrate_only(settings, to, agreed if yes else ask_to_destroy),
         config,
         {},
         debug,

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from etl.core.coverage import Coverage, Span
+from etl.core.stream import RESYNC
 
 Row = Mapping[str, Any]
 
@@ -35,6 +36,8 @@ class Failure(Struct, frozen=True):
         """What the failed run was to do, in words."""
         if self.unit == REJECTS:
             return "The replay of rejects"
+        if self.unit == RESYNC:
+            return "The resync"
         span = _span(self.unit)
         if span is None:
             return "The last sync"
@@ -113,6 +116,8 @@ def _united(spans: Sequence[Span]) -> tuple[Span, ...]:
 def _retry(stream: str, unit: str, complete: Coverage) -> str:
     if unit == REJECTS:
         return f"posthog-etl rejects retry {stream}"
+    if unit == RESYNC:
+        return f"posthog-etl resync {stream}"
     span = _span(unit)
     if span is None:
         return f"posthog-etl sync {stream}"

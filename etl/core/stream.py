@@ -15,6 +15,7 @@ from urllib.parse import quote
 from msgspec import Struct, field
 
 from etl.core.budget import CRUD
+from etl.core.identity import Identifier, Identity, identifiers_of
 from etl.core.page import Batch, Page, RecordReader, Row
 
 
@@ -100,6 +101,7 @@ class TableSpec(Struct, frozen=True, dict=True):
     expiry: how long the source keeps a row; None if for ever.
     hashed: whether the column `_hash` holds a hash of what became of a row, so that a record that
     did not change is recognised without being typed.
+    identities: the columns that name a person, a distinct id or a recording.
     """
 
     name: str
@@ -110,6 +112,7 @@ class TableSpec(Struct, frozen=True, dict=True):
     ended: str | None = None
     expiry: Expiry | None = None
     hashed: bool = False
+    identities: tuple[Identity, ...] = ()
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
@@ -122,6 +125,7 @@ class TableSpec(Struct, frozen=True, dict=True):
         named = [name for name in (self.started, self.ended) if name]
         if self.expiry is not None:
             named += [self.expiry.at, self.expiry.started, self.expiry.days]
+        named += [each.column for each in self.identities]
         if missing := set(named) - set(names):
             raise ValueError(f"{self.name}: no such fields: {sorted(missing)}")
         if not self.about or not all(field.about for field in self.fields):
@@ -132,6 +136,24 @@ class TableSpec(Struct, frozen=True, dict=True):
         """The columns of a row as a transformer makes it, in order."""
         return (*(field.name for field in self.fields), "extra", "_repaired")
 
+    @cached_property
+    def documents(self) -> tuple[str, ...]:
+        """The columns with JSON that may name a person whom the row itself does not name.
+
+        In a table with identities the other documents are about the person of the row.
+        """
+        if self.identities:
+            return ("extra",)
+        return (*(field.name for field in self.fields if field.kind is Kind.JSON), "extra")
+
+    def identifiers_of(self, row: Row) -> list[Identifier]:
+        """Return the persons, distinct ids and recordings that a row names."""
+        return identifiers_of(self.identities, self._places, row)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.columns)}
+
 
 # The unit of a sync of a stream that is read in windows.
 TAIL = "tail"
@@ -140,6 +162,8 @@ VERIFY, VERIFY_DEEP = "verify", "verify deep"
 COMPARISONS = (VERIFY, VERIFY_DEEP)
 # The unit in which `verify --repair` loads single records again.
 REPAIR = "repair"
+# The unit in which a stream is read anew.
+RESYNC = "resync"
 # The units of `verify`: what they find is no state of the stream.
 OF_VERIFY = (*COMPARISONS, REPAIR)
 

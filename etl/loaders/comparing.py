@@ -18,6 +18,7 @@ from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import Database, translated
 from etl.loaders.differences import Compared, DifferencesTable
 from etl.loaders.driver import driver_of
+from etl.loaders.forgotten import Forgotten
 from etl.loaders.leases import Lease, Unit
 from etl.loaders.loader import (
     BatchOf,
@@ -61,11 +62,19 @@ class ComparingLoader(PostgresLoader):
     """
 
     _rows: RowComparer
+    _learns = False
 
     def __init__(
-        self, database: Database, tables: Tables, stream: str, resource: Resource, *, deep: bool
+        self,
+        database: Database,
+        tables: Tables,
+        stream: str,
+        resource: Resource,
+        forgotten: Forgotten | None = None,
+        *,
+        deep: bool,
     ) -> None:
-        super().__init__(database, tables, stream, resource)
+        super().__init__(database, tables, stream, resource, forgotten)
         self.differences = DifferencesTable(database, tables, resource)
         self._surplus = SurplusRecords(resource, tables, self.differences)
         self._absent = self._surplus

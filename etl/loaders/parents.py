@@ -126,6 +126,20 @@ class ParentRows:
         )
         return turn
 
+    async def unchecked_since(
+        self, project_id: int, stream: str, parents: Parents, since: datetime, limit: int
+    ) -> list[Parent]:
+        """Return the next parents that were neither checked nor tried since then, by key.
+
+        Raises DestinationError.
+        """
+        table, query = self._with_checks(project_id, stream, parents)
+        checks = self._tables.checks.c
+        (column,) = parents.fields.values()
+        latest = func.greatest(checks.checked_at, checks.tried_at)
+        query = query.where(or_(latest.is_(None), latest < since))
+        return await self._answer(query.order_by(table.c[column]).limit(limit), parents)
+
     async def rotation_state(
         self, project_id: int, stream: str, parents: Parents, recheck_after: timedelta
     ) -> RotationState:

@@ -19,6 +19,7 @@ from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import Database
 from etl.loaders.drift import DriftTable, log_drift
 from etl.loaders.driver import count_of, driver_of
+from etl.loaders.forgotten import Forgotten
 from etl.loaders.leases import Lease, loss_of
 from etl.loaders.loader import (
     NONE_STORED,
@@ -39,10 +40,24 @@ from etl.tasks import succeeded
 
 
 class PostgresLoader:
-    """Loads the batches of one resource. `Loader` states what it promises."""
+    """Loads the batches of one resource. `Loader` states what it promises.
 
-    def __init__(self, database: Database, tables: Tables, stream: str, resource: Resource) -> None:
+    forgotten: the persons who are kept away.
+    """
+
+    # Whether it may delete what was stored of a person who was forgotten since.
+    _learns = True
+
+    def __init__(
+        self,
+        database: Database,
+        tables: Tables,
+        stream: str,
+        resource: Resource,
+        forgotten: Forgotten | None = None,
+    ) -> None:
         self._database = database
+        self._forgotten = forgotten or Forgotten(tables)
         self._tables = tables
         self._resource = resource
         self._absent = AbsentRecords(resource, tables.schema, tables.bookkeeping)
@@ -101,9 +116,13 @@ class PostgresLoader:
             async with self._database.transaction(PLAN_SETTINGS) as connection:
                 stored, others = await self._rows.compare(connection, lease, rows)
         batch, commit = batch_of(stored)
+        project_id = lease.unit.project_id
         async with self._database.transaction(PLAN_SETTINGS) as connection:
+            batch = await self._forgotten.keep_away(
+                connection, project_id, self._resource.tables, batch, learns=self._learns
+            )
             written = await self._write(connection, lease, batch, commit, met_others=others)
-            project_id, rejected = lease.unit.project_id, [*batch.rejected, *written.refused]
+            rejected = [*batch.rejected, *written.refused]
             new = await self._rejects.set_aside(connection, project_id, rejected)
             drift = await self._drift.note(connection, project_id, batch.drift)
             unchanged = commit.unchanged.records

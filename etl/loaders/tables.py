@@ -18,6 +18,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     Index,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -51,7 +52,7 @@ _HASH = "Hash of what the row was made of, without volatile fields; null: it is 
 _UNIT = (
     "`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; "
     "`rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, "
-    "`verify deep`: a comparison of source and destination."
+    "`verify deep`: a comparison of source and destination; `resync`: a stream that is read anew."
 )
 
 
@@ -143,6 +144,9 @@ class Tables:
     schedules: Table
     differences: Table
     reconciliations: Table
+    forgotten: Table
+    forget_key: Table
+    audit: Table
 
     def __init__(self, schema: str) -> None:
         self.schema = schema
@@ -240,7 +244,7 @@ def _runs(metadata: MetaData, schema: str) -> Table:
         "runs",
         metadata,
         _column("id", Uuid(as_uuid=False), "Id of the run.", False),
-        _column("command", Text(), "sync, backfill, verify or rejects retry.", False),
+        _column("command", Text(), "sync, backfill, resync, verify or rejects retry.", False),
         *_unit_columns(),
         _column("status", Text(), "running, succeeded, partial, paused or failed.", False),
         _column("reason", Text(), "Why it did not succeed, in one line."),
@@ -510,6 +514,50 @@ def _reconciliations(metadata: MetaData, schema: str) -> Table:
     )
 
 
+def _forgotten(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "forgotten",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT, False),
+        _column(
+            "hash",
+            LargeBinary(),
+            "Keyed hash (HMAC-SHA256) of a uuid, a distinct id or a recording id.",
+            False,
+        ),
+        _column("key_id", Text(), "Which key the hash was made with; tells nothing of it.", False),
+        _column("added_at", _INSTANT, "When it was added.", False),
+        PrimaryKeyConstraint("project_id", "hash", name="forgotten_pkey"),
+        schema=schema,
+        comment="Whom `posthog-etl forget` keeps away from later loads; no personal data.",
+    )
+
+
+def _forget_key(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "forget_key",
+        metadata,
+        _column("key", LargeBinary(), "The key; 32 random bytes.", False),
+        _column("made_at", _INSTANT, "When it was made.", False),
+        schema=schema,
+        comment="Key of the hashes in `forgotten` if POSTHOG_ETL_FORGET_KEY is not set; at most "
+        "one row, which only the owner of the table may read.",
+    )
+
+
+def _audit(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "audit",
+        metadata,
+        _column("at", _INSTANT, "When it was done.", False),
+        _column("command", Text(), "forget, remove or migrate.", False),
+        _column("project_id", BigInteger(), f"{_PROJECT[:-1]}; null if it concerns all."),
+        _column("rows", JSONB(), "By table, how many rows were deleted or changed.", False),
+        schema=schema,
+        comment="What commands that destroy data have done; no personal data.",
+    )
+
+
 def _unit_columns() -> Iterable[Column[Any]]:
     yield _column("project_id", BigInteger(), _PROJECT, False)
     yield _column("stream", Text(), _STREAM, False)
@@ -537,4 +585,7 @@ _BOOKKEEPING: Mapping[str, Callable[[MetaData, str], Table]] = {
     "schedules": _schedules,
     "differences": _differences,
     "reconciliations": _reconciliations,
+    "forgotten": _forgotten,
+    "forget_key": _forget_key,
+    "audit": _audit,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 
 from etl.core.forecast import Forecast
 from etl.core.page import Page, Record
@@ -44,6 +45,11 @@ class RotationWork(Work):
         before = await self._rotation_state(parents)
         self._expect(Forecast(len(turn), exact=True))
         await self._check(parents, turn, answered=before.never_checked < before.resources)
+        return await self._close_rotation(parents, began_at)
+
+    async def _close_rotation(self, parents: Parents, began_at: datetime) -> Ending:
+        """Say as of when everything is known. began_at: start of this run, by the agreed time."""
+        tools = self._tools
         turns = await self._rotation_state(parents)
         # Everything is known as of the oldest check, once each resource was checked.
         known_at = began_at if turns.resources == 0 else turns.oldest_check
@@ -84,7 +90,9 @@ class RotationWork(Work):
         )
         failures = _Failures(answered=answered)
         await self._load_pages(_pages(client, single, parents, turn, failures))
-        self._tally.skipped = failures.skipped
+        if failures.skipped is not None:
+            before = self._tally.skipped[0] if self._tally.skipped else 0
+            self._tally.skipped = (before + failures.skipped[0], failures.skipped[1])
 
     async def _rotation_state(self, parents: Parents) -> RotationState:
         tools, unit = self._tools, self.lease.unit

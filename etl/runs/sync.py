@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from etl.core.stream import Mode
+from etl.core.stream import RESYNC, Mode
 from etl.errors import (
     EXIT_SUCCEEDED,
     DestinationUnavailable,
@@ -173,5 +173,5 @@ async def _close_run(tools: Tools, work: Work, report: Report, end: RunEnd) -> N
     await tools.leases.release(work.lease)
     watermark = await tools.history.watermark(unit)
     report.complete_until = watermark.complete.until or watermark.tail_until
-    if unit.name == work.stream.unit:
+    if unit.name in (work.stream.unit, RESYNC):
         report.rows = await rows_now(tools, work.stream, unit.project_id)

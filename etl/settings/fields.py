@@ -237,6 +237,12 @@ class Settings(BaseSettings):
         "serve_host is not of this machine alone.",
     )
     serve_token_file: Path | None = Field(None, description="File that holds the token.")
+    forget_key: Annotated[SecretStr | None, AfterValidator(values.read_token)] = Field(
+        None,
+        description="Key of the hashes by which `forget` recognises persons. Without it the key "
+        "is in the database, in a table that only its owner may read. It cannot be changed later.",
+    )
+    forget_key_file: Path | None = Field(None, description="File that holds that key.")
     keep_runs: _Duration = Field(
         "90d",
         description="How long ended runs are kept. The latest run of each unit is always kept. "
@@ -265,7 +271,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _secrets_from_files(self) -> Settings:
-        for name, check in (("api_key", values.read_key), ("serve_token", values.read_token)):
+        for name, check in (
+            ("api_key", values.read_key),
+            ("serve_token", values.read_token),
+            ("forget_key", values.read_token),
+        ):
             path = getattr(self, f"{name}_file")
             if getattr(self, name) is None and path is not None:
                 variable = environment_name(f"{name}_file")
@@ -363,19 +373,25 @@ class Settings(BaseSettings):
         return limits
 
     @property
+    def forget_key_text(self) -> str | None:
+        """The key of the hashes of forgotten persons; None: it is in the database."""
+        return None if self.forget_key is None else self.forget_key.get_secret_value()
+
+    @property
     def database_password(self) -> SecretStr | None:
         """The content of `database_password_file`."""
         return self._database_password
 
     @property
     def secret_texts(self) -> tuple[str | None, ...]:
-        """The texts that logs and errors must hide: key, database URLs, password and token."""
+        """The texts that logs and errors must hide: keys, database URLs, password and token."""
         secrets = (
             self.api_key,
             self.database_url,
             self.queue_database_url,
             self._database_password,
             self.serve_token,
+            self.forget_key,
         )
         return tuple(None if each is None else each.get_secret_value() for each in secrets)
 

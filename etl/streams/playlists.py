@@ -3,6 +3,7 @@
 from typing import Any
 
 from etl.core.budget import CLICKHOUSE
+from etl.core.identity import Identity, Names
 from etl.core.stream import Address, Field, Kind, Mode, Parents, Resource, Stream, TableSpec
 from etl.transformers.objects import USERS, object_rows
 
@@ -40,6 +41,7 @@ PLAYLIST_ITEMS = TableSpec(
     name="session_recording_playlist_items",
     about="Which recordings are in which collection. A saved filter has no items.",
     key=("short_id", "recording_id"),
+    identities=(Identity("recording_id", Names.RECORDING),),
     fields=(
         Field("short_id", Kind.TEXT, "Short id of the playlist."),
         Field("recording_id", Kind.TEXT, "Id of the recording, see session_recordings."),

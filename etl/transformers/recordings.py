@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from etl.core.document import decode_clean
 from etl.core.drift import Drift
+from etl.core.identity import Identity, Names
 from etl.core.page import Batch, HashedRecord, Page, Record, Row, TypedRecord
 from etl.core.stream import Expiry, Field, Kind, TableSpec
 from etl.errors import InvalidRecord
@@ -38,6 +39,11 @@ RECORDINGS = TableSpec(
     started="start_time",
     ended="end_time",
     expiry=Expiry("expiry_time", "start_time", "retention_period_days", default_days=30),
+    identities=(
+        Identity("id", Names.RECORDING),
+        Identity("distinct_id", Names.DISTINCT_ID),
+        Identity("person_uuid", Names.PERSON),
+    ),
     fields=(
         Field(
             "id", Kind.TEXT, "Session id: usually UUIDv7 text, but any text up to 200 characters."
@@ -113,6 +119,7 @@ PERSONS = TableSpec(
     hashed=True,
     about="One row per person that a recording belongs to, as last seen inside a recording.",
     key=("uuid",),
+    identities=(Identity("uuid", Names.PERSON),),
     fields=(
         Field("uuid", Kind.UUID, "The person's uuid."),
         Field("id", Kind.BIGINT, "PostHog's numeric id of the person.", lenient=True),
@@ -138,6 +145,10 @@ PERSON_DISTINCT_IDS = TableSpec(
         "most ten ids of a person, so an id that is not here may exist."
     ),
     key=("distinct_id",),
+    identities=(
+        Identity("distinct_id", Names.DISTINCT_ID),
+        Identity("person_uuid", Names.PERSON),
+    ),
     fields=(
         Field("distinct_id", Kind.TEXT, "The distinct id."),
         Field("person_uuid", Kind.UUID, "The person's uuid."),

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from etl.core.identity import Identity, Names
 from etl.core.page import Batch, Page
 from etl.core.stream import Field, Kind, Secrets, TableSpec, key_text
 from etl.errors import InvalidRecord
@@ -15,11 +16,14 @@ from etl.transformers.fields import FieldReader, repair, scalar_text, sha256, to
 from etl.transformers.secrets import drop_named, known_fields
 from etl.transformers.transformer import Collector, transform_page
 
+_OF_RECORDINGS = (Identity("resource_id", Names.RECORDING, when=("resource_type", "recording")),)
+
 CONFIGURATIONS = TableSpec(
     name="sharing_configurations",
     about="One row per recording or insight that was checked: whether anyone with a link may "
     "open it.",
     key=("resource_type", "resource_id"),
+    identities=_OF_RECORDINGS,
     fields=(
         Field("resource_type", Kind.TEXT, "recording or insight."),
         Field("resource_id", Kind.TEXT, "Id of the recording or insight, as text."),
@@ -48,6 +52,7 @@ PASSWORDS = TableSpec(
     name="share_passwords",
     about="One row per active password of a shared recording or insight; never the password.",
     key=("resource_type", "resource_id", "id"),
+    identities=_OF_RECORDINGS,
     fields=(
         Field("resource_type", Kind.TEXT, "recording or insight."),
         Field("resource_id", Kind.TEXT, "Id of the recording or insight, as text."),

@@ -82,7 +82,7 @@ async def test_at_a_terminal_it_asks(
     result = await answered(command, answer, "migrate", "--to", "base")
     assert result.code == code, result.err
     assert "300 in posthog.session_recordings" in result.err
-    assert "Destroy it? [y/N]" in result.err
+    assert "Go on? [y/N]" in result.err
     there = await value(dsn, "SELECT to_regclass('posthog.session_recordings') IS NOT NULL")
     assert there == left
 

@@ -108,6 +108,18 @@ class Pipeline:
         with capture_logs():
             return await app.backfill(self.settings, self._streams, past, asyncio.Event(), _watch)
 
+    async def resync_each(self, *, accept_deletions: Collection[str] = ()) -> list[Report]:
+        """Read every project and stream anew."""
+        accepted = app.Acceptance(accept_deletions)
+        with capture_logs():
+            return await app.resync(self.settings, self._streams, asyncio.Event(), _watch, accepted)
+
+    async def stopped_resync(self) -> list[Report]:
+        """Begin to read every stream anew, and stop as soon as anything is read."""
+        stop = asyncio.Event()
+        with capture_logs():
+            return await app.resync(self.settings, self._streams, stop, _stopping(stop))
+
     async def verify(self, *, deep: bool = True, repair: bool = False, **more: Any) -> Report:
         """Compare one stream with its source."""
         (report,) = await self.verify_each(deep=deep, repair=repair, **more)

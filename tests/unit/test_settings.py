@@ -495,7 +495,7 @@ def test_no_secret_shows_in_any_form_of_the_settings(load: Load) -> None:
     shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
     assert KEY not in shown
     assert PASSWORD not in shown
-    assert settings.secret_texts == (KEY, DATABASE, None, None, None)
+    assert settings.secret_texts == (KEY, DATABASE, None, None, None, None)
     assert (settings.require_source(), settings.require_database()) == (KEY, DATABASE)
 
 
