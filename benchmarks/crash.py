@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -48,6 +49,9 @@ SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "1GB"}
 VERIFY_KILLS = 10
 _STARTING = 0.2  # the share of kills before the first request
 _RUNS_PER_RESTART = 15
+# Pages that a run has asked for and not stored when it is killed.
+_UNSTORED_PAGES = 1.5
+_PAGE_S = 0.3
 _LOOK_EVERY_S = 0.02
 _MOST_FAULTS = 5
 _LONGEST_RUN_S = 900.0
@@ -132,8 +136,8 @@ class Crashes:
             self._environment["POSTHOG_ETL_START"] = middle
             past = ["backfill", _STREAM, "--since", oldest, "--until", middle, "--window", "3d"]
             self._jobs.append(past)
-        # Until the first request, and from there to the kill: first guesses, then adjusted.
-        self._start_s, self._load_s = 2.0, 1.0
+        # Until the first request: a first guess, then measured.
+        self._start_s = 2.0
 
     def run(self) -> None:
         """Load and verify under kills, then compare."""
@@ -142,9 +146,9 @@ class Crashes:
         left = [*self._jobs]
         while (left or tally.all_kills < self._kills) and len(tally.faults) < _MOST_FAULTS:
             job = random.choice(left or self._jobs)
-            if self._attempt(job, killed=tally.all_kills < self._kills) and job in left:
+            pages = self._pages_a_kill() if tally.all_kills < self._kills else None
+            if self._attempt(job, pages) and job in left:
                 left.remove(job)
-            self._adjust()
             if tally.runs % 10 == 0:
                 self._say()
         tally.requests = self.server.used()[0]
@@ -159,22 +163,27 @@ class Crashes:
         records = Records(tally.recordings, "today", hour_at, PER_HOUR, keep_blocks=8)
         tally.compared = asyncio.run(compare(self.postgres.dsn(self._database), records))
 
-    def _adjust(self) -> None:
-        """Let runs live longer if the load is behind the kills, so that both are done at once."""
-        stored = self._number(f"SELECT count(*) FROM posthog.{_STREAM}") / self.tally.recordings
-        is_behind = stored < self.tally.all_kills / self._kills
-        self._load_s = min(20.0, self._load_s * (1.07 if is_behind else 0.93))
+    def _pages_a_kill(self) -> float:
+        """Return how many pages a run may ask for, so that kills and load are done at once."""
+        stored = self._number(f"SELECT count(*) FROM posthog.{_STREAM}")
+        left = (self.tally.recordings - stored) / ROWS
+        return _UNSTORED_PAGES + left / (self._kills - self.tally.all_kills) / (1 - _STARTING)
 
-    def _attempt(self, job: Sequence[str], *, killed: bool = True) -> bool:
-        """Run a job, and kill it at a random instant if it is to be. Tell whether it succeeded."""
+    def _attempt(self, job: Sequence[str], pages: float | None) -> bool:
+        """Run a job, and kill it when it has asked for about so many pages.
+
+        pages: None if it is not to be killed. Tells whether it succeeded.
+        """
         self.tally.runs += 1
         if self.tally.runs % (2 * _RUNS_PER_RESTART) == 0:
             self.postgres.restart()
-        under_way = killed and self.tally.runs % (2 * _RUNS_PER_RESTART) == _RUNS_PER_RESTART
+        under_way = (
+            pages is not None and self.tally.runs % (2 * _RUNS_PER_RESTART) == _RUNS_PER_RESTART
+        )
         with tempfile.TemporaryFile() as said:
             process = self._start(job, said)
-            if killed:
-                self._wait_for_an_instant(process, restarts=under_way)
+            if pages is not None:
+                self._wait_for_an_instant(process, pages, restarts=under_way)
                 if process.poll() is None:
                     process.kill()
             code = process.wait(timeout=_LONGEST_RUN_S)
@@ -186,31 +195,41 @@ class Crashes:
                 self.tally.faults.append(f"{' '.join(job)} ended with {code}: {words}")
             return code == 0
 
-    def _wait_for_an_instant(self, process: subprocess.Popen[bytes], *, restarts: bool) -> None:
+    def _wait_for_an_instant(
+        self, process: subprocess.Popen[bytes], pages: float, *, restarts: bool
+    ) -> None:
         """Return at a random instant of the run, or when it has ended."""
         began, before = time.monotonic(), self.server.used()[0]
-        starting = random.random() < _STARTING
-        ends_s = random.uniform(0, self._start_s) if starting else float("inf")
-        while time.monotonic() - began < ends_s and self.server.used()[0] == before:
-            if process.poll() is not None:
-                return
-            time.sleep(_LOOK_EVERY_S)
-        if self.server.used()[0] == before:
-            self.tally.kills["while it started"] += 1
+        is_early = random.random() < _STARTING
+        ends_at = began + random.uniform(0, self._start_s) if is_early else float("inf")
+        if not self._asks(process, before + 1, ends_at):
+            if process.poll() is None:
+                self.tally.kills["while it started"] += 1
             return
         self._start_s += 0.1 * (time.monotonic() - began - self._start_s)
         if restarts:
             self.postgres.restart()
-        try:
-            process.wait(timeout=random.uniform(0, 2 * self._load_s))
-        except subprocess.TimeoutExpired:
+        if self._asks(process, before + random.uniform(1, 2 * pages), float("inf")):
+            # Anywhere between two pages.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=random.uniform(0, _PAGE_S))
+        if process.poll() is None:
             self.tally.kills["while it loaded"] += 1
+
+    def _asks(self, process: subprocess.Popen[bytes], requests: float, ends_at: float) -> bool:
+        """Wait until the server had so many requests; False if the run ends, or the time."""
+        while self.server.used()[0] < requests:
+            if process.poll() is not None or time.monotonic() >= ends_at:
+                return False
+            time.sleep(_LOOK_EVERY_S)
+        return True
 
     def _verify(self) -> None:
         """Verify under kills, then to its end."""
+        pages = self.tally.recordings / ROWS / VERIFY_KILLS
         kills, job = Counter[str](), ["verify", _STREAM, "--deep"]
         counted, self.tally.kills = self.tally.kills, kills
-        while self.tally.all_kills < VERIFY_KILLS and not self._attempt(job):
+        while self.tally.all_kills < VERIFY_KILLS and not self._attempt(job, pages):
             pass
         self.tally.kills = counted
         self.tally.kills["while it verified"] += sum(kills.values())
@@ -262,8 +281,7 @@ class Crashes:
         stored = self._number(f"SELECT count(*) FROM posthog.{_STREAM}")
         print(
             f"{self.server.kind}: {self.tally.all_kills} kills, {stored:,} recordings, "
-            f"{self.tally.runs} runs; {self._start_s:.1f} s to the first request, then "
-            f"{self._load_s:.1f} s",
+            f"{self.tally.runs} runs, {self._start_s:.1f} s to the first request",
             flush=True,
         )
 
