@@ -263,12 +263,12 @@ def ask_to_destroy(what: str) -> None:
     # The event loop would only note the first Ctrl-C, and look at it after the answer.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        agreed = typer.confirm(f"{what}. Go on?", err=True)
+        yes = typer.confirm(f"{what}. Go on?", err=True)
     except typer.Abort:
-        agreed = False
+        yes = False
     finally:
         signal.signal(signal.SIGINT, handler)
-    if not agreed:
+    if not yes:
         raise EtlError("Nothing was changed")
 
 

@@ -25,7 +25,8 @@ class Cap:
         if self._left == 0:
             raise Stopped(
                 f"Stopped after {self._requests:,} requests, as asked for",
-                remedy="Run it again: it goes on",
+                remedy="Run it again: recordings go on; other lists need a larger --budget if "
+                "this is too few for one of them",
             )
         self._left -= 1
 

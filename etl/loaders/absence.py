@@ -8,7 +8,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from etl.core.place import Evidence
-from etl.core.stream import TAIL, Resource, TableSpec
+from etl.core.stream import TAIL, Parents, Resource, TableSpec
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Unit
@@ -293,6 +293,19 @@ def orphan_statements(resource: Resource, schema: str) -> list[str]:
     parents = resource.parents
     if parents is None:
         return []
+    return [
+        f"UPDATE {quoted(schema)}.{quoted(spec.name)} AS t SET _deleted_at = now(), "
+        f"_updated_at = now(), _xid = {XID} WHERE t.project_id = $1::bigint "
+        f"AND {is_orphan(parents, schema)}"
+        for spec in resource.tables
+    ]
+
+
+def is_orphan(parents: Parents, schema: str, gone_before: str = "") -> str:
+    """Return the condition that row `t` is alive and has no living parent.
+
+    gone_before: an instant; a parent that is gone since then counts as living. Empty: none does.
+    """
     # Cast our side, so that the index on the parents' key can be used.
     kinds = {field.name: field.kind.value for field in TABLE_SPECS[parents.table].fields}
     theirs = " AND ".join(
@@ -300,19 +313,17 @@ def orphan_statements(resource: Resource, schema: str) -> list[str]:
         for field, column in parents.fields.items()
     )
     ours = "".join(
-        f" AND t.{quoted(field)} = {literal(value)}" for field, value in parents.constant.items()
+        f"t.{quoted(field)} = {literal(value)} AND " for field, value in parents.constant.items()
     )
     # One condition: see `is_alive`. A count instead of EXISTS, which would become a join:
     # this is one index lookup per row, whatever the statistics say.
-    alive = f"coalesce(p._deleted_at{', p._expired_at' if parents.expire else ''}) IS NULL"
-    return [
-        f"UPDATE {quoted(schema)}.{quoted(spec.name)} AS t SET _deleted_at = now(), "
-        f"_updated_at = now(), _xid = {XID} WHERE t.project_id = $1::bigint{ours} "
-        "AND t._deleted_at IS NULL AND (SELECT count(*) FROM "
+    gone_at = f"coalesce(p._deleted_at{', p._expired_at' if parents.expire else ''})"
+    lives = f"{gone_at} IS NULL" + (f" OR {gone_at} >= {gone_before}" if gone_before else "")
+    return (
+        f"{ours}t._deleted_at IS NULL AND (SELECT count(*) FROM "
         f"{quoted(schema)}.{quoted(parents.table)} AS p WHERE p.project_id = t.project_id "
-        f"AND {theirs} AND {alive}) = 0"
-        for spec in resource.tables
-    ]
+        f"AND {theirs} AND ({lives})) = 0"
+    )
 
 
 class Expired(Struct, frozen=True):

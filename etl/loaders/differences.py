@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from etl.core.coverage import Span
 from etl.core.stream import Resource, TableSpec
+from etl.loaders.absence import is_orphan
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import Database
 from etl.loaders.driver import driver_of
@@ -196,6 +197,30 @@ class DifferencesTable:
             *unit.key.values(),
             now,
         )
+
+    async def note_orphans(self, unit: Unit) -> None:
+        """Note the rows whose parent is gone, unless the next sync is still to mark them.
+
+        Safe to repeat. Raises DestinationError.
+        """
+        parents = self._resource.parents
+        if parents is None:
+            return
+        closed_at = (
+            f"(SELECT w.updated_at FROM {quoted(self._tables.bookkeeping)}.watermarks AS w "
+            "WHERE w.project_id = $1::bigint AND w.stream = $2::text)"
+        )
+        for spec in self._resource.tables:
+            await self._execute(
+                f"INSERT INTO {self._name} (project_id, stream, unit, table_name, row_key, "
+                "record_key, kind, only_fills, confirmed) SELECT $1::bigint, $2::text, $3::text, "
+                f"{literal(spec.name)}, {row_key(spec, 't')}, {row_key(spec, 't')}, 'surplus', "
+                f"false, true FROM {self._stored(spec)} AS t WHERE t.project_id = $1::bigint "
+                f"AND {is_orphan(parents, self._tables.schema, closed_at)} "
+                "ON CONFLICT ON CONSTRAINT differences_pkey DO UPDATE SET kind = excluded.kind, "
+                "confirmed = true",
+                *unit.key.values(),
+            )
 
     async def begin(self, unit: Unit, *, everything: bool) -> None:
         """Forget what an earlier comparison found, and its suspects.

@@ -448,6 +448,7 @@ class CompareRotation(Comparing, RotationWork):
             if self._tally.skipped is None:
                 await differences.keep_confirmed(unit)
             self._tally.skipped = self._tally.skipped or skipped
+        await differences.note_orphans(unit)
         if self._clocks_disagree():
             await self._leave()
             return self._ending_of(None)

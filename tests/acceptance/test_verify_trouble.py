@@ -6,7 +6,7 @@ from tests.acceptance.test_verify import RECORDINGS, SOME, found
 from tests.conftest import StartSandbox
 from tests.support.pipeline import LIST, Pipeline, lists, midnight
 from tests.support.sql import select, value
-from tests.support.streams import SMALL
+from tests.support.streams import SMALL, endings
 
 IDS = {"path": "session_recordings", "parameter": "session_ids"}
 
@@ -139,3 +139,33 @@ async def test_a_repair_is_not_believed_on_the_word_of_a_server_that_finds_nothi
     )
     report = await pipeline.verify(repair=True)
     assert report.ending.exit_code == 3
+
+
+async def test_sharing_of_something_that_is_not_stored_is_surplus(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """A repair marks it. If the parent went only now, the next sync is to mark it."""
+    sandbox = await start_sandbox(**SMALL)
+    streams = ("session_recordings", "recording_sharing")
+    pipeline = Pipeline(sandbox, dsn, streams=streams, sharing_requests=100)
+    assert not endings(await pipeline.sync_each())
+    await select(
+        dsn,
+        "INSERT INTO posthog.sharing_configurations SELECT project_id, resource_type, 'unknown', "
+        "true, created_at, access_token_sha256, settings, password_required, user_access_level, "
+        "extra, _repaired, _observed_at, _first_seen_at, _updated_at, _xid "
+        "FROM posthog.sharing_configurations WHERE resource_type = 'recording' LIMIT 1",
+    )
+    await select(
+        dsn,
+        "UPDATE posthog.session_recordings SET _deleted_at = now() "
+        "WHERE id = (SELECT min(id) FROM posthog.session_recordings)",
+    )
+    sharing = Pipeline(sandbox, dsn, streams=("recording_sharing",), sharing_requests=100)
+    report = await sharing.verify()
+    assert report.found is not None
+    assert (report.found.total("surplus"), report.found.differences) == (1, 1)
+    repaired = await sharing.verify(repair=True)
+    assert repaired.ending.exit_code == 0, repaired
+    gone = "SELECT _deleted_at FROM posthog.sharing_configurations WHERE resource_id = 'unknown'"
+    assert await value(dsn, gone) is not None

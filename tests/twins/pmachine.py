@@ -88,8 +88,8 @@ TWINS = [
         name="nobody is asked before data is destroyed",
         promise="P6",
         file="etl/app.py",
-        find="            if loss.rows:\n",
-        replace="            if not loss:\n",
+        find="            if lost := loss.rows:\n",
+        replace="            if lost := {}:\n",
         caught_by="tests/adversary/test_destroys.py::"
         "test_going_to_an_older_version_names_what_it_destroys_and_wants_yes",
     ),
