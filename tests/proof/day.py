@@ -27,6 +27,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 
+from etl.core.schedule import VERIFY
 from etl.loaders.embedded import EmbeddedPostgres
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
@@ -39,6 +40,8 @@ WATCHED = ("session_recordings", "subscriptions", "insights", "insight_sharing")
 WORKERS = 3
 STEP = timedelta(minutes=15)
 OLD_KEY, NEW_KEY = "phx_sandbox", "phx_rotated"
+# When the service verifies a part of the past.
+NIGHT = 3.5
 # The last quarter of the day may take so much more memory than the first.
 MOST_GROWTH = 1.1
 _SCOPE = "subscription:read"
@@ -172,15 +175,17 @@ class Day:
                 self.memory[name].append((self.hour, process.memory_info().rss / 1e6))
 
     async def _is_done(self) -> bool:
-        """Tell whether the tick was taken and ended, and no job is left."""
+        """Tell whether the ticks were taken and have ended, and no job is left."""
+        due = ["all", *([VERIFY] if self.hour == NIGHT else [])]
         try:
             ticked = await value(
                 self.dsn,
                 "SELECT count(*) FROM posthog_etl.schedules "
-                "WHERE name = 'all' AND ticked_at >= $1 AND holder IS NULL",
+                "WHERE name = ANY ($1) AND ticked_at >= $2 AND holder IS NULL",
+                due,
                 self.now,
             )
-            return bool(ticked) and not await value(self.dsn, _LEFT["jobs on the queue"])
+            return ticked == len(due) and not await value(self.dsn, _LEFT["jobs on the queue"])
         except (OSError, asyncpg.PostgresError):
             return False
 
@@ -271,6 +276,19 @@ class Day:
         )
         return ", ".join(f"{row['count']} {row['status']}" for row in rows)
 
+    async def say_what_was_verified(self) -> None:
+        """Say what the service has verified in the night."""
+        (row,) = await select(
+            self.dsn,
+            "SELECT coalesce(sum(source_count), 0) AS rows, coalesce(sum(missing + surplus + "
+            "different), 0) AS differences, string_agg(DISTINCT stream, ', ') AS streams "
+            "FROM posthog_etl.reconciliations",
+        )
+        self.say(
+            f"the service has verified {row['rows']} records of {row['streams']}: "
+            f"{row['differences']} differences"
+        )
+
     async def reasons(self) -> None:
         """Say why runs did not succeed."""
         for row in await select(
@@ -349,8 +367,8 @@ async def live(day: Day) -> list[str]:
             await day.step_under_restart(how)
         else:
             await day.step()
-        if day.hour == 3.5:
-            day.say(f"night: `verify --deep`: exit {await day.run('verify', *WATCHED, '--deep')}")
+        if day.hour == NIGHT:
+            await day.say_what_was_verified()
         if day.hour == 6.0:
             idle = await value(day.dsn, _CONNECTED)
         if day.hour % 4 == 0:
