@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -20,7 +20,7 @@ from etl.core.retry import RetryPolicy
 from etl.core.source import refuse_other_source
 from etl.core.stream import Resource, Stream
 from etl.errors import ConfigurationError, DestinationError, EtlError
-from etl.extractors.capped import NO_CAP, Cap
+from etl.extractors.capped import NO_CAP, Bound
 from etl.extractors.client import Budget, Client, DatabaseClock
 from etl.extractors.connection import open_session
 from etl.extractors.projects import project_id_of
@@ -34,6 +34,7 @@ from etl.loaders.parents import ParentRows
 from etl.loaders.postgres import PostgresLoader
 from etl.loaders.run_files import RunFiles
 from etl.loaders.tables import Tables, tables_of
+from etl.loaders.verified import Looks
 from etl.loaders.version import is_current
 from etl.runs.prefetch import Room
 from etl.runs.projects import for_each
@@ -47,7 +48,6 @@ if TYPE_CHECKING:  # imported where they are used: a sync needs none of them
     from etl.loaders.embedded import EmbeddedPostgres
     from etl.runs.backfill import BackfillRange
     from etl.runs.check import Finding
-    from etl.runs.removal import Removed
     from etl.runs.status import StatusReport
     from etl.runs.unit_forecast import UnitForecast
 
@@ -179,7 +179,7 @@ async def _migrate(destination: Destination, settings: Settings) -> None:
 
 @asynccontextmanager
 async def open_source(
-    settings: Settings, *, accept_host: bool = False, cap: Cap = NO_CAP
+    settings: Settings, *, accept_host: bool = False, cap: Bound = NO_CAP
 ) -> AsyncIterator[tuple[Destination, Tools]]:
     """Open source and database, with the schema up to date. All that reads the source uses it.
 
@@ -197,7 +197,7 @@ async def open_source(
 
 @asynccontextmanager
 async def open_source_for(
-    settings: Settings, at_once: int, *, accept_host: bool = False, cap: Cap = NO_CAP
+    settings: Settings, at_once: int, *, accept_host: bool = False, cap: Bound = NO_CAP
 ) -> AsyncIterator[tuple[Destination, list[Tools]]]:
     """Open source and database, with tools for each of the `at_once` units that run at once.
 
@@ -216,13 +216,13 @@ async def open_source_for(
 
 @asynccontextmanager
 async def open_tools(
-    settings: Settings, destination: Destination, cap: Cap = NO_CAP
+    settings: Settings, destination: Destination, cap: Bound = NO_CAP
 ) -> AsyncIterator[Tools]:
     """Open what executing units needs. Raises ConfigurationError and DestinationError."""
     database, tables = destination.database, destination.tables
     history = History(database, tables)
     await require_forget_key(database, tables, settings.forget_key_text)
-    budget = PostgresBudget(database, tables, settings.limits, settings.max_wait_s)
+    budget = PostgresBudget(database, tables, settings.limits_with_share, settings.max_wait_s)
     clock = DatabaseClock(await history.database_now())
     async with open_client(settings, cap.over(budget), clock, settings.max_wait_s) as client:
         yield Tools(
@@ -232,6 +232,7 @@ async def open_tools(
             leases=_leases(settings, destination),
             history=history,
             parents=ParentRows(database, tables),
+            looks=Looks(database, tables),
             loader=_loader_of(settings, destination),
         )
 
@@ -306,7 +307,7 @@ def run_options_of(settings: Settings, accepted: Acceptance = _NOTHING) -> RunOp
     )
 
 
-def _at_once(settings: Settings, streams: Sequence[Stream]) -> int:
+def streams_at_once(settings: Settings, streams: Sequence[Stream]) -> int:
     """Return how many of the streams are read at once."""
     return max(1, min(settings.streams_at_once, len(streams)))
 
@@ -323,7 +324,7 @@ async def sync(
     If a unit fails, the others still run, except after a refused key or a request to stop.
     Safe to repeat. Raises ConfigurationError and DestinationError before anything ran.
     """
-    at_once = _at_once(settings, streams)
+    at_once = streams_at_once(settings, streams)
     options = run_options_of(settings, accepted)
 
     async def bring_up(
@@ -396,60 +397,8 @@ async def resync(
         progress = watch(project_id, stream.name)
         return [await resync_stream(Assignment(tools, options, stream, project_id, halt, progress))]
 
-    async with open_source_for(settings, _at_once(settings, streams)) as (_, tools):
+    async with open_source_for(settings, streams_at_once(settings, streams)) as (_, tools):
         return await for_each(tools, settings.host, settings.projects, streams, stop, read_anew)
-
-
-class Verification(Struct, frozen=True):
-    """What is to be verified.
-
-    deep: contents, too. since, until: the time of recordings; None: all that is known complete.
-    repair: load again what differs. requests: how many may be sent; None: as many as it takes.
-    """
-
-    deep: bool = False
-    since: datetime | None = None
-    until: datetime | None = None
-    repair: bool = False
-    requests: int | None = None
-
-
-async def verify(
-    settings: Settings,
-    streams: Sequence[Stream],
-    asked: Verification,
-    stop: asyncio.Event,
-    watch: Watch,
-) -> list[Report]:
-    """Compare source and destination; one report per stream of each project.
-
-    Safe to repeat: an interrupted comparison goes on. Raises ConfigurationError and
-    DestinationError before anything ran.
-    """
-    from etl.loaders.comparing import ComparingLoader
-    from etl.runs.comparing import Request
-    from etl.runs.verify import verify_stream
-
-    at_once = _at_once(settings, streams)
-    options = run_options_of(settings)
-    async with open_source_for(settings, at_once, cap=Cap(asked.requests)) as (destination, tools):
-        database, tables = destination.database, destination.tables
-
-        forgotten = Forgotten(tables, settings.forget_key_text)
-
-        def comparer(stream: str, resource: Resource) -> ComparingLoader:
-            return ComparingLoader(database, tables, stream, resource, forgotten, deep=asked.deep)
-
-        request = Request(comparer, asked.deep, asked.since, asked.until)
-
-        async def compare(
-            tools: Tools, stream: Stream, project_id: int, halt: asyncio.Event
-        ) -> list[Report]:
-            progress = watch(project_id, stream.name)
-            given = Assignment(tools, options, stream, project_id, halt, progress)
-            return [await verify_stream(given, request, repair=asked.repair)]
-
-        return await for_each(tools, settings.host, settings.projects, streams, stop, compare)
 
 
 async def make_forecast(
@@ -565,68 +514,6 @@ async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
             for stream in streams
             for project_id in await history.projects_with_rejects(stream.name)
         ]
-
-
-async def forget(
-    settings: Settings, person: str, project: int | None, agree: Callable[[str], None]
-) -> list[Removed]:
-    """Delete what is stored of a person, and keep the person away; see `forget_person`.
-
-    project: only this one. None: all that were ever read or are configured.
-    """
-    from etl.runs.removal import forget_person
-
-    async with open_destination(settings, Schema.MIGRATED) as destination:
-        database, tables = destination.database, destination.tables
-        forgotten = Forgotten(tables, settings.forget_key_text)
-        configured = [int(each) for each in settings.projects if each.isdigit()]
-        only = None if project is None else [project]
-        return await forget_person(database, tables, forgotten, person, only, configured, agree)
-
-
-async def destroyed(settings: Settings, command: str) -> list[dict[str, Any]]:
-    """Return what a command has destroyed, the latest first. Raises DestinationError."""
-    from etl.loaders import audit
-
-    async with open_destination(settings, Schema.CURRENT) as destination:
-        return list(await audit.noted(destination.database, destination.tables, command))
-
-
-async def remove(settings: Settings, project: int, agree: Callable[[str], None]) -> Removed:
-    """Delete everything that is stored of a project; see `remove_project`."""
-    from etl.runs.removal import remove_project
-
-    async with open_destination(settings, Schema.MIGRATED) as destination:
-        return await remove_project(destination.database, destination.tables, project, agree)
-
-
-async def migrate_only(
-    settings: Settings, revision: str, agree: Callable[[str], None]
-) -> tuple[str, str]:
-    """Migrate the schema and return the versions before and after. Safe to repeat.
-
-    agree: called with a text about what an older version destroys; raises to prevent it.
-    """
-    from etl.loaders import audit
-    from etl.loaders.fresh import upgrade
-    from etl.loaders.migrate import loss_of_migrating, migrate
-
-    async with open_destination(settings) as destination:
-        database, tables = destination.database, destination.tables
-        lost: Mapping[str, int] = {}
-        if revision != "head":
-            loss = await loss_of_migrating(database, tables, revision)
-            if lost := loss.rows:
-                agree(f"Going from {loss.before} to {revision} destroys data: {loss}")
-        for attempt in database.attempts():
-            async with attempt:
-                if revision == "head":
-                    versions = await upgrade(database, tables)
-                else:
-                    versions = await migrate(database, tables, revision)
-        if lost:
-            await audit.note_if_kept(database, tables, "migrate", lost)
-    return versions
 
 
 async def status(settings: Settings, *, counts: bool = False) -> StatusReport:

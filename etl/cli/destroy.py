@@ -45,7 +45,7 @@ def forget(
 
     Example: posthog-etl forget 01890000-0000-7000-8000-000000000001
     """
-    from etl import app as wiring
+    from etl import upkeep as wiring
 
     if listed:
         _list_forgotten(config, as_json, debug)
@@ -80,7 +80,7 @@ def remove(
 
     Example: posthog-etl remove --project 7
     """
-    from etl import app as wiring
+    from etl import upkeep as wiring
 
     agree = agreed if yes else ask_to_destroy
 
@@ -97,7 +97,7 @@ def remove(
 
 
 def _list_forgotten(config: Any, as_json: bool, debug: bool) -> None:
-    from etl import app as wiring
+    from etl import upkeep as wiring
 
     found = run_with_settings(
         lambda settings: wiring.destroyed(settings, "forget"), config, {}, debug

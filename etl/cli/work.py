@@ -62,6 +62,13 @@ def sync(
         bool,
         typer.Option("--accept-host", help="Accept that the address of the source has changed."),
     ] = False,
+    verify_share: Annotated[
+        bool,
+        typer.Option(
+            "--verify-share",
+            help="Then verify a part of the past, within a share of the request budget.",
+        ),
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -71,9 +78,10 @@ def sync(
     """
     with without_rich(), without_certificates():
         from etl import app as wiring
-    from etl.console import progress_display, show_reports
+        from etl.runs.report import code_of_slice
+    from etl.console import progress_display, show_comparisons, show_reports
 
-    def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
+    def run(settings: Any) -> Coroutine[Any, Any, tuple[list[Any], list[Any]]]:
         streams = chosen_streams(stream, settings)
         accepted = wiring.Acceptance(
             [s.name for s in chosen_streams(accept_deletions, settings) if accept_deletions],
@@ -81,18 +89,30 @@ def sync(
             accept_host,
         )
 
-        async def work(stop: asyncio.Event) -> list[Any]:
+        async def work(stop: asyncio.Event) -> tuple[list[Any], list[Any]]:
             with progress_display() as watch:
-                return await wiring.sync(settings, streams, stop, watch, accepted)
+                synced = await wiring.sync(settings, streams, stop, watch, accepted)
+                if not verify_share or stop.is_set():
+                    return synced, []
+                from etl.service.queue import with_short_waits
+                from etl.upkeep import verify_slices
+
+                # The next sync must not wait for the request budget of a verification.
+                patience = with_short_waits(settings)
+                return synced, await verify_slices(patience, streams, stop, watch)
 
         return until_stopped(work)
 
-    reports = run_with_settings(run, config, {"start": start}, debug)
+    reports, slices = run_with_settings(run, config, {"start": start}, debug)
     if as_json:
-        print_json({"reports": [report.as_json() for report in reports]})
+        of_slices = {"verified": [each.as_json() for each in slices]} if verify_share else {}
+        print_json({"reports": [report.as_json() for report in reports], **of_slices})
     else:
         show_reports(reports)
-    raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))
+        if slices:
+            show_comparisons(slices)
+    codes = [report.ending.exit_code for report in reports]
+    raise typer.Exit(exit_code_of([*codes, *(code_of_slice(each) for each in slices)]))
 
 
 def backfill(
@@ -216,7 +236,7 @@ def verify(
 
     Example: posthog-etl verify --deep
     """
-    from etl import app as wiring
+    from etl import upkeep as wiring
     from etl.console import progress_display, show_comparisons
 
     def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
@@ -315,7 +335,7 @@ def migrate(
 
     Example: posthog-etl migrate
     """
-    from etl import app as wiring
+    from etl import upkeep as wiring
 
     before, after = run_with_settings(
         lambda settings: wiring.migrate_only(settings, to, agreed if yes else ask_to_destroy),

@@ -268,7 +268,11 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
             say(f"{row['stream']}: records differ from the catalogue: {said}")
         if (verified := row["verified"]) is not None:
             said = _differences(verified.differences)
-            of = "" if verified.since is None else f", recordings since {_instant(verified.since)}"
+            of = (
+                ""
+                if verified.since is None
+                else f"; verified are {_instant(verified.since)} to {_instant(verified.until)}"
+            )
             say(f"{row['stream']}: verified at {_instant(verified.checked_at)}: {said}{of}")
         if row["before_start"] is not None:
             say(f"{row['stream']}: {row['before_start_hint']}")

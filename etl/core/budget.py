@@ -44,6 +44,27 @@ PLANS: Mapping[str, Limits] = {
 }
 
 
+def share_of(name: str) -> str:
+    """Return the class that counts what verification spends of another class."""
+    return f"verification of {name}"
+
+
+def with_share(limits: Limits, share: float) -> Limits:
+    """Return the limits with those of verification: a share of each hour's, one request at least.
+
+    Within an hour verification may spend them as fast as any other work.
+    """
+    shares = {
+        share_of(name): [
+            Limit(max(1, int(limit.requests * share)), limit.window_s)
+            for limit in of_class
+            if limit.window_s >= 3600
+        ]
+        for name, of_class in limits.items()
+    }
+    return {**limits, **shares}
+
+
 def wait_s(
     now: datetime,
     spent: Sequence[tuple[Limit, datetime | None]],

@@ -6,6 +6,7 @@ at once, both results are kept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -66,6 +67,20 @@ class Coverage(Struct, frozen=True):
                 break
         holes.append(Span(reached, within.until))
         return tuple(hole for hole in holes if hole.since < hole.until)
+
+
+def joined(spans: Sequence[Span], gap: timedelta = timedelta()) -> tuple[Span, ...]:
+    """Return the spans as few ones, the earliest first.
+
+    Two become one if they overlap, touch, or are no more than `gap` apart.
+    """
+    whole: list[Span] = []
+    for span in sorted(spans):
+        if whole and span.since <= whole[-1].until + gap:
+            whole[-1] = Span(whole[-1].since, max(whole[-1].until, span.until))
+        else:
+            whole.append(span)
+    return tuple(whole)
 
 
 def split(span: Span, length: timedelta) -> tuple[Span, ...]:

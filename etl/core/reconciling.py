@@ -51,6 +51,15 @@ class Counts(Struct):
         """How many rows differ."""
         return self.missing + self.surplus + self.different
 
+    def add(self, other: Counts) -> None:
+        """Add the counts of another window."""
+        if other.source is not None and other.destination is not None:
+            self.source = (self.source or 0) + other.source
+            self.destination = (self.destination or 0) + other.destination
+        self.missing += other.missing
+        self.surplus += other.surplus
+        self.different += other.different
+
 
 class Found(Struct):
     """What a comparison has found.

@@ -20,6 +20,8 @@ WORDS = {
     "@weekly": "0 0 * * 0",
     "@monthly": "0 0 1 * *",
 }
+# Schedules of our own; no schedule of a user has a colon in its name.
+PRUNE, VERIFY = ":prune", ":verify"
 _FIELDS = 5
 # Any fixed instant.
 _SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)

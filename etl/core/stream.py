@@ -159,7 +159,9 @@ class TableSpec(Struct, frozen=True, dict=True):
 TAIL = "tail"
 # The units in which `verify` compares source and destination: keys, or contents.
 VERIFY, VERIFY_DEEP = "verify", "verify deep"
-COMPARISONS = (VERIFY, VERIFY_DEEP)
+# The unit that compares the contents of a slice of the past, day by day.
+VERIFY_SLICE = "verify slice"
+COMPARISONS = (VERIFY, VERIFY_DEEP, VERIFY_SLICE)
 # The unit in which `verify --repair` loads single records again.
 REPAIR = "repair"
 # The unit in which a stream is read anew.

@@ -1,11 +1,20 @@
-"""At most so many requests, whatever the budget of the server allows."""
+"""Less requests than the budget of the server allows: a number of them, or a share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
+from etl.core.budget import share_of
 from etl.errors import Stopped
 from etl.extractors.client import Budget
+
+
+class Bound(Protocol):
+    """What allows less requests than the budget of the server."""
+
+    def over(self, behind: Budget) -> Budget:
+        """Return a budget that lets a request go if both this and the one behind it do."""
 
 
 class Cap:
@@ -46,4 +55,26 @@ class _CappedBudget:
         await self._behind.block(classes, seconds)
 
 
+class _Share:
+    """The share of the budget that verification may spend; the budget behind counts it, too."""
+
+    def over(self, behind: Budget) -> Budget:
+        """Return a budget that draws each request from the share as well."""
+        return _SharedBudget(behind)
+
+
+class _SharedBudget:
+    def __init__(self, behind: Budget) -> None:
+        self._behind = behind
+
+    async def acquire(self, classes: Sequence[str]) -> None:
+        """Return when the next request may be sent; see `Budget`."""
+        await self._behind.acquire([*classes, *map(share_of, classes)])
+
+    async def block(self, classes: Sequence[str], seconds: float) -> None:
+        """Delay requests as the server asked; see `Budget`."""
+        await self._behind.block(classes, seconds)
+
+
 NO_CAP = Cap(None)
+SHARE = _Share()

@@ -222,18 +222,18 @@ class DifferencesTable:
                 *unit.key.values(),
             )
 
-    async def begin(self, unit: Unit, *, everything: bool) -> None:
+    async def begin(self, unit: Unit, *, without_start: bool) -> None:
         """Forget what an earlier comparison found, and its suspects.
 
-        everything: whether records without a start are compared, too; no window shows that one of
-        them is gone, so they are suspects until they are shown. Safe to repeat. Raises
+        without_start: whether records without a start are compared, too; no window shows that one
+        of them is gone, so they are suspects until they are shown. Safe to repeat. Raises
         DestinationError.
         """
         spec = self._resource.tables[0]
         suspects = f"{quoted(self._tables.bookkeeping)}.suspects"
         for table in (self._name, suspects):
             await self._execute(f"DELETE FROM {table} AS d WHERE {OF_UNIT}", *unit.key.values())
-        if everything and spec.started is not None:
+        if without_start and spec.started is not None:
             await self._execute(
                 f"INSERT INTO {suspects} SELECT $1::bigint, $2::text, $3::text, "
                 f"{row_key(spec, 't')} FROM {self._stored(spec)} AS t "

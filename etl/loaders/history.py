@@ -33,10 +33,10 @@ from etl.loaders.database import Database
 from etl.loaders.drift import drift_by_stream
 from etl.loaders.driver import driver_of
 from etl.loaders.leases import Lease, Unit, new_run
-from etl.loaders.reconciliations import latest_verified
 from etl.loaders.row_counts import COUNTED_ROWS, Count, estimate, large_tables
 from etl.loaders.statements import expires_by_rule, quoted
 from etl.loaders.tables import Tables
+from etl.loaders.verified import latest_verified
 
 _UNIT = ("project_id", "stream", "unit")
 OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num has it
@@ -301,7 +301,7 @@ class History:
 
         failures: the failures that still count.
         status, reason: those of the worst failure; without one, those of the last run. The runs of
-        `verify` do not count. verified: what the latest comparison found, None if there was none.
+        `verify` do not count. verified: see `Verified`, None if nothing was.
 
         Raises DestinationError.
         """

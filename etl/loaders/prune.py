@@ -11,6 +11,7 @@ from etl.core.stream import Mode, Stream
 from etl.loaders.database import Database
 from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
+from etl.loaders.verified import prune_results
 
 # The run of a job also says how the job ended.
 _JOBS_KEPT = timedelta(days=1)
@@ -30,6 +31,7 @@ async def prune(
     """
     await prune_jobs(database, tables)
     await _prune_cuts(database, tables)
+    await prune_results(database, tables, keep_runs)
     return await _prune_runs(database, tables, keep_runs), await _prune_checks(
         database, tables, streams
     )

@@ -225,6 +225,17 @@ class Queue:
         )
         return bool(found)
 
+    async def command_waits(self, command: str, projects: Sequence[int], for_s: float) -> bool:
+        """Tell whether a job of this command has been ready for `for_s` seconds."""
+        found = await self._value(
+            "SELECT EXISTS (SELECT FROM pgqueuer WHERE status = 'queued' AND entrypoint = ANY($1) "
+            f"AND execute_after < now() - $2::interval AND {_DOCUMENT} ->> 'command' = $3)",
+            [entrypoint_of(each) for each in projects],
+            timedelta(seconds=for_s),
+            command,
+        )
+        return bool(found)
+
     async def defer(self, stream: str, commands: Sequence[str], seconds: float) -> None:
         """Let no queued job of a stream be taken before so many seconds. Safe to repeat."""
         await self.driver.execute(

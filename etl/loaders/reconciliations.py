@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import BigInteger, and_, cast, func, select
 
-from etl.core.coverage import Span
+from etl.core.coverage import Span, joined, split
 from etl.core.reconciling import Counts, Difference, Found, How, Kind
 from etl.core.stream import TableSpec
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.differences import OF_UNIT
 from etl.loaders.driver import driver_of
 from etl.loaders.leases import Unit
-from etl.loaders.statements import is_alive, quoted
+from etl.loaders.statements import is_alive, literal, quoted
 from etl.loaders.tables import Tables
 
+# Parts of the time without a difference are kept as windows of at most this length.
+PART = timedelta(days=30)
 # So many differences of a table and kind are named.
 _MOST_SHOWN = 5
 
@@ -38,58 +40,6 @@ class Comparison(Struct, frozen=True):
     windows: Sequence[Span] | None
     held: Sequence[tuple[datetime | None, datetime | None]] = ()
     young_since: datetime | None = None
-
-
-class Verified(Struct, frozen=True):
-    """What the latest comparison of a stream found.
-
-    since, until: the time of recordings; None for other streams. differences: how many rows differ
-    that are not repaired.
-    """
-
-    checked_at: datetime
-    how: str
-    since: datetime | None
-    until: datetime | None
-    differences: int
-
-
-async def latest_verified(
-    connection: AsyncConnection, tables: Tables
-) -> dict[tuple[int, str], Verified]:
-    """Return what the latest comparison of each stream found, by project and stream."""
-    table = tables.reconciliations
-    latest = (
-        select(table.c.project_id, table.c.stream, func.max(table.c.checked_at).label("at"))
-        .group_by(table.c.project_id, table.c.stream)
-        .subquery()
-    )
-    differences = table.c.missing + table.c.surplus + table.c.different
-    query = (
-        select(
-            table.c.project_id,
-            table.c.stream,
-            table.c.checked_at,
-            func.min(table.c.how),
-            func.min(table.c.since),
-            func.max(table.c.until),
-            cast(
-                func.coalesce(func.sum(differences).filter(table.c.repaired_at.is_(None)), 0),
-                BigInteger(),
-            ),
-        )
-        .join(
-            latest,
-            and_(
-                latest.c.project_id == table.c.project_id,
-                latest.c.stream == table.c.stream,
-                latest.c.at == table.c.checked_at,
-            ),
-        )
-        .group_by(table.c.project_id, table.c.stream, table.c.checked_at)
-    )
-    found = await connection.execute(query)
-    return {(project_id, stream): Verified(*row) for project_id, stream, *row in found}
 
 
 class Reconciliations:
@@ -160,6 +110,7 @@ class Reconciliations:
             *_bounds(windows),
             *_held(compared),
         )
+        found.counts = _with_long_windows(found.counts)
         return found
 
     def _noted(self, compared: Comparison) -> str:
@@ -171,16 +122,19 @@ class Reconciliations:
         first = compared.tables[0]
         joined = ""
         if first.started is not None:
-            # A person has the start of the recording that shows it.
-            started = f"coalesce(d.started, r.{quoted(first.started)})"
+            # A person has the start of the recording that shows it, also if that is not stored.
+            started = f"coalesce(d.started, r.{quoted(first.started)}, f.started)"
             joined = (
                 f"LEFT JOIN {self._schema}.{quoted(first.name)} AS r ON "
                 f"r.project_id = d.project_id AND r.{quoted(first.key[0])} = d.record_key "
+                f"LEFT JOIN {self._book}.differences AS f ON f.project_id = d.project_id "
+                f"AND f.stream = d.stream AND f.unit = d.unit "
+                f"AND f.table_name = {literal(first.name)} AND f.row_key = d.record_key "
             )
+        bucket = f"width_bucket({started}, $4::timestamptz[])"
         return (
             "WITH noted AS MATERIALIZED (SELECT d.table_name, d.row_key, d.kind, d.confirmed, "
-            "(SELECT w.place FROM unnest($4::timestamptz[], $5::timestamptz[]) WITH ORDINALITY "
-            f"AS w (since, until, place) WHERE {started} >= w.since AND {started} < w.until) "
+            f"CASE WHEN {started} < ($5::timestamptz[])[{bucket}] THEN {bucket} END "
             f"AS place, coalesce({started} >= $6::timestamptz, false) AS young, "
             "EXISTS (SELECT FROM unnest($7::timestamptz[], $8::timestamptz[]) "
             "AS h (since, until) WHERE "
@@ -201,14 +155,17 @@ class Reconciliations:
         if not windows or spec.started is None:
             return [await driver.fetchval(f"SELECT count(*) {alive}", unit.project_id)]
         started = f"t.{quoted(spec.started)}"
-        found = await driver.fetch(
-            f"SELECT (SELECT count(*) {alive} AND {started} >= w.since AND {started} < w.until) "
-            "FROM unnest($2::timestamptz[], $3::timestamptz[]) WITH ORDINALITY "
-            "AS w (since, until, place) ORDER BY w.place",
-            unit.project_id,
-            *_bounds(windows),
+        bucket = f"width_bucket({started}, $2::timestamptz[])"
+        counted = dict(
+            await driver.fetch(
+                f"SELECT {bucket}, count(*) {alive} AND {started} >= $4::timestamptz "
+                f"AND {started} < ($3::timestamptz[])[{bucket}] GROUP BY 1",
+                unit.project_id,
+                *_bounds(windows),
+                windows[0].since,
+            )
         )
-        return [count for (count,) in found]
+        return [counted.get(place, 0) for place in range(1, len(windows) + 1)]
 
     async def keep(self, connection: AsyncConnection, unit: Unit, found: Found) -> None:
         """Write the result, one row per table and window."""
@@ -237,8 +194,11 @@ class Reconciliations:
     ) -> None:
         """Note which of the results are repaired: those of which no difference is left."""
         driver = await driver_of(connection)
+        still = [key for key, each in left.counts.items() if each.differences]
         for (table, span), each in found.counts.items():
-            if each.differences and not left.counts.get((table, span), Counts()).differences:
+            if each.differences and not any(
+                table == other and _overlap(span, window) for other, window in still
+            ):
                 await driver.execute(
                     f"UPDATE {self._book}.reconciliations SET repaired_at = clock_timestamp() "
                     "WHERE project_id = $1 AND stream = $2 AND table_name = $3 "
@@ -265,6 +225,35 @@ class Reconciliations:
             project_id,
         )
         return int(found)
+
+
+def _with_long_windows(
+    counts: Mapping[tuple[str, Span | None], Counts],
+) -> Mapping[tuple[str, Span | None], Counts]:
+    """Return the counts with windows of up to `PART`; those with a difference stay as they are.
+
+    So a later comparison that begins or ends elsewhere replaces what was found in its own time.
+    """
+    spans = {span for _, span in counts if span is not None}
+    kept = {span for (_, span), each in counts.items() if span and each.differences}
+    long = [*kept, *(part for span in joined([*(spans - kept)]) for part in split(span, PART))]
+    if not spans:
+        return counts
+    starts = sorted(long)
+    merged: dict[tuple[str, Span | None], Counts] = {}
+    for table in dict.fromkeys(name for name, _ in counts):
+        merged |= {(table, span): Counts() for span in starts}
+    for (table, span), each in counts.items():
+        assert span is not None
+        window = starts[bisect_right(starts, span.since, key=lambda of: of.since) - 1]
+        merged[table, window].add(each)
+    return merged
+
+
+def _overlap(one: Span | None, other: Span | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.since < other.until and other.since < one.until
 
 
 def _bounds(windows: Sequence[Span]) -> tuple[list[datetime], list[datetime]]:

@@ -52,7 +52,8 @@ _HASH = "Hash of what the row was made of, without volatile fields; null: it is 
 _UNIT = (
     "`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; "
     "`rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, "
-    "`verify deep`: a comparison of source and destination; `resync`: a stream that is read anew."
+    "`verify deep`, `verify slice`: a comparison of source and destination; `resync`: a stream "
+    "that is read anew."
 )
 
 

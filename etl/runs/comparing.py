@@ -24,11 +24,13 @@ from etl.core.forecast import Forecast
 from etl.core.page import Page, Record
 from etl.core.place import Evidence, Place, RecordingsPlace, SnapshotPlace
 from etl.core.reconciling import Found, How
+from etl.core.slices import DAY
 from etl.core.stream import (
     COMPARISONS,
     TAIL,
     VERIFY,
     VERIFY_DEEP,
+    VERIFY_SLICE,
     Mode,
     Parents,
     Resource,
@@ -56,9 +58,6 @@ from etl.transformers.recordings import PERSONS
 
 _log = structlog.get_logger(__name__)
 
-# The parts of the time that are counted apart.
-PART = timedelta(days=30)
-
 NOTHING_KNOWN = Ending(
     PARTIAL,
     EXIT_PARTIAL,
@@ -74,7 +73,8 @@ class Request(Struct, frozen=True):
 
     deep: contents, too. since, until: the time of recordings; None: from where, and up to where, it
     is known complete. before: what was found before it was repaired, None if nothing was. by_id:
-    whether then only the records are asked for that differed, by their ids.
+    whether then only the records are asked for that differed, by their ids. slice: whether it is a
+    slice of the past, whose checkpoint is not that of a command.
     comparer: makes the loader that compares.
     """
 
@@ -84,10 +84,13 @@ class Request(Struct, frozen=True):
     until: datetime | None = None
     before: Found | None = None
     by_id: bool = False
+    slice: bool = False
 
     @property
     def unit(self) -> str:
         """The unit that does it."""
+        if self.slice:
+            return VERIFY_SLICE
         return VERIFY_DEEP if self.deep else VERIFY
 
     @property
@@ -115,8 +118,8 @@ class Comparing(Work):
 
     async def _begin(self) -> None:
         """Forget what an earlier comparison has found."""
-        everything = self._request.since is None and self._request.until is None
-        await self._comparer.differences.begin(self.lease.unit, everything=everything)
+        from_the_start = self._request.since is None
+        await self._comparer.differences.begin(self.lease.unit, without_start=from_the_start)
 
     async def _confirm(self, ask: Ask, place: Place | None, at_once: int = AT_ONCE) -> None:
         """Ask for the records that differ by their keys, as many as one run may.
@@ -267,7 +270,7 @@ class CompareWindows(Comparing, WindowsWork):
         for span in ahead:
             if self._tally.complete:
                 await self._compare(reader, Window(*span), watermark, None)
-        windows = [part for span in self._spans for part in split(span, PART)]
+        windows = [part for span in self._spans for part in split(span, DAY)]
         if not self._tally.complete or self._clocks_disagree():
             await self._leave()
             return self._ending_of(None)

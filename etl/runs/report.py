@@ -140,6 +140,17 @@ def ending_of(exc: EtlError) -> Ending:
     return Ending(status, exc.exit_code, str(exc), paused_for_s, type(exc))
 
 
+def code_of_slice(report: Report) -> int:
+    """Return the exit code that a slice of a verification adds to that of a sync.
+
+    A slice that was not finished goes on later, and what a sync is to blame for it reports itself.
+    """
+    found = report.found
+    if found is not None and found.differences and not found.repaired:
+        return EXIT_PARTIAL
+    return report.ending.exit_code if report.ending.status == FAILED else EXIT_SUCCEEDED
+
+
 def not_begun() -> Stopped:
     """Return the error of a unit that had not begun when the run was stopped."""
     return Stopped("Stopped before it began; the next run goes on there")

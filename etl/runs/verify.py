@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from etl.core.coverage import Span, split
+from etl.core.coverage import Span, joined, split
 from etl.core.guard import Guard
 from etl.core.reconciling import Found
 from etl.core.stream import REPAIR, Mode
+from etl.core.window import MARGIN
 from etl.errors import EXIT_SUCCEEDED, EtlError
 from etl.loaders.leases import Lease, Unit
+from etl.loaders.reconciliations import PART
 from etl.runs.comparing import (
     CompareRotation,
     CompareSnapshot,
@@ -130,9 +132,9 @@ async def _repair(given: Assignment, request: Request) -> _Repaired:
         reports = [await execute_unit(given, REPAIR, COMMAND, by_id)]
         reports += await _read_again(given, await _days_of_unfilled(given, request, found))
         return _Repaired(reports, replace(request, by_id=True))
-    windows = sorted(
-        {span for (_, span), each in found.counts.items() if span and each.differences}
-    )
+    differing = {span for (_, span), each in found.counts.items() if span and each.differences}
+    # Each window is read with a margin above it, so what is near is read together.
+    windows = [part for each in joined([*differing], MARGIN) for part in split(each, PART)]
     if traits.get("date_filter") in ("refused", "ignored"):
         windows = [Span(windows[0].since, windows[-1].until)]  # it shows everything at once
     since, until = found.windows[0].since, found.windows[-1].until
@@ -154,9 +156,10 @@ async def _days_of_unfilled(given: Assignment, request: Request, found: Found) -
     differences = request.comparer(given.stream.name, given.stream.resources[0]).differences
     unit = Unit(given.project_id, given.stream.name, request.unit)
     starts = await differences.starts_of_unfilled(unit)
-    days = list[Span]()
-    for day in (day for window in found.windows for day in split(window, timedelta(days=1))):
-        if any(day.since <= at < day.until for at in starts):
-            last = days.pop() if days and days[-1].until == day.since else day
-            days.append(Span(last.since, day.until))
-    return days
+    days = [
+        day
+        for window in found.windows
+        for day in split(window, timedelta(days=1))
+        if any(day.since <= at < day.until for at in starts)
+    ]
+    return list(joined(days, MARGIN))

@@ -23,6 +23,7 @@ from etl.loaders.leases import Leases, Unit
 from etl.loaders.loader import Loader
 from etl.loaders.parents import ParentRows
 from etl.loaders.row_counts import Count
+from etl.loaders.verified import Looks
 from etl.runs.prefetch import Room
 
 _log = structlog.get_logger(__name__)
@@ -54,6 +55,7 @@ class Tools(Struct, frozen=True):
     leases: Leases
     history: History
     parents: ParentRows
+    looks: Looks
     loader: Callable[[str, Resource], Loader]
 
 

@@ -11,18 +11,28 @@ import orjson
 import structlog
 from msgspec.structs import replace
 
-from etl.app import Destination, run_options_of
+from etl.app import Destination, open_tools, run_options_of
 from etl.errors import KeyRefused, SourceUnavailable, StreamUnavailable
+from etl.extractors.capped import SHARE
 from etl.loaders.leases import Unit
 from etl.loaders.queue import Queue, TakenJob
 from etl.runs.backfill import backfill_stream, windows_left
 from etl.runs.report import FAILED, HELD, PARTIAL, PAUSED, Report
 from etl.runs.sync import execute_unit
 from etl.runs.work import Assignment, ReadingProgress, RunOptions, Tools
-from etl.service.queue import BACKFILL, SYNC, QueuedWork, enqueue_rest, portions
+from etl.service.queue import (
+    BACKFILL,
+    SYNC,
+    VERIFICATION,
+    QueuedWork,
+    enqueue_rest,
+    portions,
+    with_short_waits,
+)
 from etl.settings import Settings
 from etl.streams import STREAMS
 from etl.tasks import beside, first_of, race
+from etl.upkeep import verify_slice_of
 
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +43,7 @@ LOOK_EVERY_S = 1.0
 HELD_WAITS_S = (2.0, 2.0, 2.0, 5.0)
 # A unit that failed is tried again after these delays, in seconds; then always after the last one.
 FAILURE_WAITS_S = (2.0, 15.0, 60.0, 300.0, 900.0)
-# After this many failures a sync is left to the next tick.
+# After this many failures a sync, or a verification, is left to the next tick.
 SYNC_ATTEMPTS = 4
 # Length of a pause whose end is unknown, in seconds.
 PAUSE_S = 60.0
@@ -120,7 +130,7 @@ class Executor:
         """Return how to put a failed job back, None if it is left to the next tick."""
         try:
             failures = await queue.note_failure(found.id, first=again.got_on)
-            if failures >= SYNC_ATTEMPTS and job is not None and job.command == SYNC:
+            if failures >= SYNC_ATTEMPTS and job is not None and job.command != BACKFILL:
                 _log.warning("job.abandoned", reason=again.reason, failures=failures)
                 return None
             wait_s = FAILURE_WAITS_S[min(failures, len(FAILURE_WAITS_S)) - 1]
@@ -154,11 +164,17 @@ class Executor:
     async def _give_way(
         self, queue: Queue, job: QueuedWork, turn_s: float, halt: asyncio.Event
     ) -> None:
-        """Stop the unit after its turn, once a job of another project has waited for a while."""
+        """Stop the unit after its turn, once a job of another project has waited for a while.
+
+        A verification gives way to any sync.
+        """
         while not halt.is_set():
             await asyncio.sleep(turn_s)
             # Long enough that no idle worker is about to take it.
-            if await queue.others_wait(job.project_id, self._projects, 2 * LOOK_EVERY_S):
+            if await queue.others_wait(job.project_id, self._projects, 2 * LOOK_EVERY_S) or (
+                job.command == VERIFICATION
+                and await queue.command_waits(SYNC, self._projects, 2 * LOOK_EVERY_S)
+            ):
                 halt.set()
 
     async def _execute(
@@ -170,6 +186,8 @@ class Executor:
         given = Assignment(tools, self._options, stream, job.project_id, halt, _unseen)
         if job.command == BACKFILL:
             reports = await _backfill(given, job, found.created)
+        elif job.command == VERIFICATION:
+            reports = await self._verify(given)
         else:
             reports = [await execute_unit(given, job.unit)]
         await self._note_source(tools, reports)
@@ -177,6 +195,13 @@ class Executor:
         if again is None and job.first_portion_only:
             await enqueue_rest(self._destination, tools, self._settings, job, found.id)
         return again
+
+    async def _verify(self, given: Assignment) -> list[Report]:
+        """Verify a slice, within the share of the budget that is for this."""
+        settings = with_short_waits(self._settings)
+        async with open_tools(settings, self._destination, SHARE) as tools:
+            given = replace(given, tools=tools)
+            return await verify_slice_of(self._destination, settings, given)
 
     async def _verdict(
         self,
@@ -195,12 +220,13 @@ class Executor:
         endings = {ending.status: ending for ending in broken_off}
         if (paused := endings.get(PAUSED)) is not None:
             wait_s = paused.paused_for_s or PAUSE_S
-            await queue.defer(job.stream, [SYNC, BACKFILL], wait_s)
+            if job.command != VERIFICATION:  # its share is spent, the budget of others is not
+                await queue.defer(job.stream, [SYNC, BACKFILL], wait_s)
             return Again(wait_s, paused.reason or "paused")
         if halt.is_set() and broken_off:
             if self._stop.is_set() or queue.lost.is_set():
                 return Again(0.0, "the worker stops")
-            return Again(GAVE_WAY_S, "another project waits")
+            return Again(GAVE_WAY_S, "others wait")
         failed = endings.get(FAILED) or (endings.get(PARTIAL) if job.command == BACKFILL else None)
         if failed is not None:
             return Again(

@@ -9,17 +9,19 @@ from typing import Any
 
 from etl.app import Destination, open_source
 from etl.core.coverage import Span
-from etl.core.stream import Stream
+from etl.core.stream import VERIFY_SLICE, Stream
 from etl.extractors.projects import project_ids_of
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Unit
 from etl.loaders.queue import NewJob, Queue, open_queue
 from etl.runs.backfill import BackfillRange, windows_left
+from etl.runs.slices import streams_due
 from etl.runs.work import Tools
 from etl.settings import Settings
 from etl.streams import STREAMS
+from etl.upkeep import pace_of
 
-SYNC, BACKFILL = "sync", "backfill"
+SYNC, BACKFILL, VERIFICATION = "sync", "backfill", "verify"
 
 # The windows of one job cover at least this much time, and about this many pages. They are read
 # under one cursor. A job also reads 25 hours beyond its newest window, and one page more at each
@@ -31,8 +33,9 @@ PORTION_PAGES = 20
 # free, in seconds.
 LONGEST_WAIT_S = 60.0
 
-# Syncs come before backfills.
+# Syncs come first, then verification, which takes a small share of the budget, then backfills.
 _AFTER_ALL_SYNCS = -1_000_000
+_BEFORE_BACKFILLS = -500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,26 @@ async def enqueue_sync(settings: Settings, streams: Sequence[Stream]) -> Enqueue
             address, bookkeeping = destination.queue, destination.tables.bookkeeping
             async with open_queue(address, bookkeeping) as queue, queue.exclusively():
                 put = await queue.put(project_id, jobs)
+            enqueued += Enqueued(jobs=len(put), already=len(jobs) - len(put))
+    return enqueued
+
+
+async def enqueue_verification(settings: Settings, streams: Sequence[Stream]) -> Enqueued:
+    """Queue the verification of each stream that has its turn, unless it is queued already.
+
+    Safe to repeat. Raises EtlError.
+    """
+    enqueued, pace = Enqueued(), pace_of(settings)
+    async with open_source(with_short_waits(settings)) as (destination, tools):
+        for project_id in await project_ids_of(tools.client, settings.projects):
+            due = await streams_due(tools, streams, project_id, pace)
+            jobs = [
+                QueuedWork(project_id, each.name, VERIFY_SLICE, VERIFICATION).as_new()
+                for each in due
+            ]
+            address, bookkeeping = destination.queue, destination.tables.bookkeeping
+            async with open_queue(address, bookkeeping) as queue, queue.exclusively():
+                put = await queue.put(project_id, jobs, _BEFORE_BACKFILLS)
             enqueued += Enqueued(jobs=len(put), already=len(jobs) - len(put))
     return enqueued
 

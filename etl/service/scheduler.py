@@ -43,11 +43,13 @@ RAN, SKIPPED, FAILED = "ran", "skipped", "failed"
 class ScheduledWork:
     """The work of a schedule's ticks. It returns an exit code.
 
-    When the event is set, it ends soon. It must be safe to repeat.
+    When the event is set, it ends soon. It must be safe to repeat. at_once: whether it is done as
+    soon as the schedule is new, not only at its first tick.
     """
 
     schedule: Schedule
     work: Callable[[asyncio.Event], Awaitable[int]]
+    at_once: bool = True
 
 
 class _StoppedWaiting(Exception):
@@ -68,7 +70,8 @@ class Scheduler:
     """Runs jobs by their schedules until it is stopped.
 
     Ticks that were missed while no `serve` ran are made up by one run of the job. So is a tick
-    whose work was interrupted. A new schedule runs its job at once. A tick that comes while the
+    whose work was interrupted. A new schedule runs its job at once,
+    unless it is to wait. A tick that comes while the
     job still runs is skipped.
     """
 
@@ -87,7 +90,7 @@ class Scheduler:
         schedule, clock = job.schedule, self._clock
         while not stop.is_set():
             try:
-                tick, free_at = await self._upcoming(schedule, stop)
+                tick, free_at = await self._upcoming(job, stop)
                 if free_at is not None:
                     await clock.wait(free_at, stop)
                     continue
@@ -121,11 +124,14 @@ class Scheduler:
         raise AssertionError("count() ends")
 
     async def _upcoming(
-        self, schedule: Schedule, stop: asyncio.Event
+        self, job: ScheduledWork, stop: asyncio.Event
     ) -> tuple[datetime, datetime | None]:
         """Return the next tick to take, and when to look again if another `serve` holds it."""
+        schedule = job.schedule
         taken = await self._answered(partial(self._schedules.latest, schedule.name), stop)
         now = self._clock.now()
+        if taken is None and not job.at_once:
+            return schedule.next_after(now), None
         if taken is None:
             return schedule.latest(datetime.min.replace(tzinfo=now.tzinfo), now) or now, None
         if taken.held_for_s is not None:

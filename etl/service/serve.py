@@ -10,27 +10,26 @@ import structlog
 
 from etl.app import Destination, make_ready, open_destination, sync
 from etl.core.lookback import parse_duration
-from etl.core.schedule import Schedule
+from etl.core.schedule import PRUNE, VERIFY, Schedule
 from etl.errors import EXIT_SUCCEEDED, DestinationUnavailable, exit_code_of
 from etl.loaders.history import History
 from etl.loaders.prune import prune
 from etl.loaders.schedules import Schedules
 from etl.loaders.version import is_current
+from etl.runs.report import code_of_slice
 from etl.runs.work import Progress
 from etl.service import page
 from etl.service.clock import Clock, WallClock
 from etl.service.health import Health
 from etl.service.http import build, listening
 from etl.service.metrics import Metrics
-from etl.service.queue import enqueue_sync
+from etl.service.queue import enqueue_sync, enqueue_verification
 from etl.service.scheduler import LOOK_AGAIN, ScheduledWork, Scheduler
 from etl.settings import Settings
 from etl.streams import STREAMS
+from etl.upkeep import verify_slices
 
 _log = structlog.get_logger(__name__)
-
-# No schedule of a user has a colon in its name.
-PRUNE = ":prune"
 
 
 async def serve(
@@ -115,6 +114,15 @@ async def _tick(
 
         return ScheduledWork(schedule, leave_to_workers if enqueue else bring_up)
 
+    async def verify(stop: asyncio.Event) -> int:
+        reports = await verify_slices(settings, settings.choose(None), stop, _unwatched)
+        return exit_code_of([code_of_slice(report) for report in reports])
+
+    async def leave_verification(_stop: asyncio.Event) -> int:
+        put = await enqueue_verification(settings, settings.choose(None))
+        _log.info("units.enqueued", schedule=VERIFY, jobs=put.jobs, already=put.already)
+        return EXIT_SUCCEEDED
+
     async def tidy(_stop: asyncio.Event) -> int:
         keep = parse_duration(settings.keep_runs)
         runs, checks = await prune(database, tables, STREAMS.values(), keep)
@@ -124,6 +132,9 @@ async def _tick(
     schedules = Schedules(database, tables, str(uuid.uuid4()), settings.lease_s)
     jobs = [job(schedule) for schedule in settings.schedules]
     jobs.append(ScheduledWork(Schedule(PRUNE, "20 4 * * *"), tidy))
+    if (nightly := settings.verification) is not None:
+        work = leave_verification if enqueue else verify
+        jobs.append(ScheduledWork(nightly, work, at_once=False))
     await Scheduler(schedules, clock, metrics).run(jobs, stop)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from etl.core.budget import PLANS, RECORDINGS_LIST, Limit, Limits
+from etl.core.budget import PLANS, RECORDINGS_LIST, Limit, Limits, with_share
 from etl.core.lookback import Lookback, parse_duration
 from etl.core.schedule import Schedule, parse_jitter, read_zone
 from etl.core.source import is_own_machine
@@ -227,6 +228,23 @@ class Settings(BaseSettings):
         "with name, cron and, optionally, streams, time_zone and jitter. In the environment: a "
         "JSON list of these.",
     )
+    verify_share: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="Share of each hour's requests that `serve` and `sync --verify-share` may "
+        "spend on verifying the past; 0.1 is 10 %.",
+    )
+    verify_days: int = Field(
+        30, ge=1, le=3650, description="Within how many days all of the past is verified, a count."
+    )
+    verify_repair: bool = Field(
+        False, description="Whether what differs then is loaded again, as by `verify --repair`."
+    )
+    verify_schedule: Annotated[str, values.accepted_by(values.read_verify_schedule)] = Field(
+        "30 3 * * *",
+        description="When `serve` verifies a part of the past: a cron expression; off: never.",
+    )
     serve_host: str = Field("127.0.0.1", description="Address that `serve` listens on.")
     serve_port: int = Field(
         8011, ge=0, le=65_535, description="Port that `serve` listens on; 0 picks a free one."
@@ -347,6 +365,12 @@ class Settings(BaseSettings):
         return Lookback.parse(self.lookback)
 
     @property
+    def verification(self) -> Schedule | None:
+        """When `serve` verifies a part of the past; None: never."""
+        found = values.read_verify_schedule(self.verify_schedule)
+        return None if found is None else replace(found, time_zone=self.time_zone)
+
+    @property
     def projects(self) -> tuple[str, ...]:
         """The configured projects, each once, as text."""
         return tuple(dict.fromkeys(part.strip() for part in self.project_id.split(",")))
@@ -376,6 +400,11 @@ class Settings(BaseSettings):
     def forget_key_text(self) -> str | None:
         """The key of the hashes of forgotten persons; None: it is in the database."""
         return None if self.forget_key is None else self.forget_key.get_secret_value()
+
+    @property
+    def limits_with_share(self) -> Limits:
+        """The request limits, and those of verification."""
+        return with_share(self.limits, self.verify_share)
 
     @property
     def database_password(self) -> SecretStr | None:

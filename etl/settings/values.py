@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import AfterValidator, SecretStr, ValidationInfo
 from yarl import URL
 
-from etl.core.schedule import Schedule, parse_jitter
+from etl.core.schedule import VERIFY, Schedule, parse_jitter
 from etl.streams import STREAMS
 
 # Fields that a schedule takes from the settings of these names, unless it has its own.
@@ -76,6 +76,11 @@ def accepted_by(parse: Callable[[str], object]) -> AfterValidator:
         return value
 
     return AfterValidator(read)
+
+
+def read_verify_schedule(text: str) -> Schedule | None:
+    """Parse a cron expression; return None for "off". Raises ValueError."""
+    return None if text.strip().lower() in ("", "off") else Schedule(VERIFY, text)
 
 
 def read_instant(value: Any) -> Any:

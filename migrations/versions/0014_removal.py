@@ -16,7 +16,12 @@ _UNIT_BEFORE = (
     "`rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, "
     "`verify deep`: a comparison of source and destination."
 )
-_UNIT = f"{_UNIT_BEFORE[:-1]}; `resync`: a stream that is read anew."
+_UNIT = (
+    "`tail`: recordings up to now; SINCE/UNTIL: a window of a backfill; `snapshot`: a whole list; "
+    "`rotation`: some resources at a time; `rejects`: the rejects of the stream; `verify`, "
+    "`verify deep`, `verify slice`: a comparison of source and destination; `resync`: a stream "
+    "that is read anew."
+)
 # (Table, column): (new comment, old comment).
 _COMMENTS = {
     **{

@@ -10,7 +10,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from etl import app
+from etl import upkeep
 from etl.sandbox.server import RunningSandbox
 from tests.adversary.test_destroys import answered
 from tests.conftest import StartSandbox
@@ -86,7 +86,7 @@ async def list_of_recordings(sandbox: RunningSandbox) -> list[dict[str, Any]]:
 
 def forgetting(pipeline: Pipeline, person: str) -> Any:
     """Forget a person without being asked."""
-    return app.forget(pipeline.settings, person, None, lambda _: None)
+    return upkeep.forget(pipeline.settings, person, None, lambda _: None)
 
 
 def start(sandbox: RunningSandbox, **spec: Any) -> str:

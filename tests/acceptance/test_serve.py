@@ -263,6 +263,7 @@ async def in_process(
         "database_url": dsn,
         "plan": "unlimited",
         "serve_port": 0,
+        "verify_schedule": "off",
         "schedules": [
             {"name": "all", "cron": "*/15 * * * *", "streams": ["session_recordings"]},
         ],

@@ -82,6 +82,16 @@ async def test_a_new_schedule_is_done_at_once_and_then_at_its_ticks(
     assert await ticked_at(dsn) == "14:00"
 
 
+async def test_a_new_schedule_that_is_to_wait_begins_with_its_first_tick(
+    opened: Database, dsn: str
+) -> None:
+    """There is nothing to verify yet."""
+    clock, stop = stopping_at(2.6)
+    notes = Notes(clock)
+    await scheduler(opened, clock).run([ScheduledWork(HOURLY, notes.work, at_once=False)], stop)
+    assert notes.at == ["13:00", "14:00"]
+
+
 async def test_what_was_missed_is_caught_up_once(opened: Database, dsn: str) -> None:
     """However many ticks there were; what was not missed is not done again."""
     for begins, expected in (

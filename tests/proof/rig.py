@@ -16,7 +16,7 @@ import uvloop
 from aiohttp import web
 from sqlalchemy import Engine, event
 
-from etl import app
+from etl import app, upkeep
 from etl.runs.backfill import BackfillRange
 from etl.runs.report import Report
 from etl.runs.unit_forecast import UnitForecast
@@ -167,8 +167,8 @@ class Rig(ABC):
 
     def verify(self, settings: Settings, *, repair: bool = False) -> Report:
         """Compare contents with the source, and repair them."""
-        stop, asked = asyncio.Event(), app.Verification(deep=True, repair=repair)
-        work = app.verify(settings, [SESSION_RECORDINGS], asked, stop, _watch)
+        stop, asked = asyncio.Event(), upkeep.Verification(deep=True, repair=repair)
+        work = upkeep.verify(settings, [SESSION_RECORDINGS], asked, stop, _watch)
         (report,) = self.wait(self._follow(work, None)) or ()
         return report
 

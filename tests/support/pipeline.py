@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from structlog.testing import capture_logs
 
-from etl import app
+from etl import app, upkeep
 from etl.core.lookback import parse_duration
 from etl.runs.backfill import BackfillRange
 from etl.runs.check import Finding
@@ -128,9 +128,14 @@ class Pipeline:
     async def verify_each(self, **asked: Any) -> list[Report]:
         """Compare every project and stream with the source."""
         with capture_logs():
-            return await app.verify(
-                self.settings, self._streams, app.Verification(**asked), asyncio.Event(), _watch
+            return await upkeep.verify(
+                self.settings, self._streams, upkeep.Verification(**asked), asyncio.Event(), _watch
             )
+
+    async def verify_slices(self) -> list[Report]:
+        """Verify what of each project and stream has its turn; a report for each stretch."""
+        with capture_logs():
+            return await upkeep.verify_slices(self.settings, self._streams, asyncio.Event(), _watch)
 
     async def plan(self, past: BackfillRange | None = None) -> list[UnitForecast]:
         """Ask what would be done."""

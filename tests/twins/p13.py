@@ -8,6 +8,10 @@ _TROUBLE = "tests/acceptance/test_verify_trouble.py::"
 _COMPARING = "etl/loaders/comparing.py"
 _DIFFERENCES = "etl/loaders/differences.py"
 _RUNS = "etl/runs/comparing.py"
+_CHOICE = "etl/core/slices.py"
+_IN_TIME = "tests/unit/core/test_slices.py::test_all_of_the_past_is_verified_in_time"
+_SLICES = "tests/acceptance/test_slices.py::"
+_OVERLAP = _SLICES + "test_slices_that_overlap_neither_hide_a_difference_nor_leave_it_standing"
 
 TWINS = [
     Twin(
@@ -111,5 +115,61 @@ TWINS = [
         replace="witness=None)",
         caught_by=_TROUBLE
         + "test_a_repair_is_not_believed_on_the_word_of_a_server_that_finds_nothing",
+    ),
+    Twin(
+        name="a slice always takes the newest days",
+        promise="P13",
+        file=_CHOICE,
+        find="        for _, first in sorted(rest):\n",
+        replace="        for first in [len(cells) - 1] * bool(rest):\n",
+        caught_by=_IN_TIME,
+    ),
+    Twin(
+        name="what is late has to wait for its turn",
+        promise="P13",
+        file=_CHOICE,
+        find="    return now - every + min(_AHEAD, every / 4)\n",
+        replace="    return now - 100 * every\n",
+        caught_by=_IN_TIME,
+    ),
+    Twin(
+        name="a slice knows no budget",
+        promise="P13",
+        file=_CHOICE,
+        find="self._taken and self._requests + cost > most",
+        replace="self._taken and self._requests + cost < 0",
+        caught_by="tests/unit/core/test_slices.py::test_a_slice_takes_no_more_than_the_budget",
+    ),
+    Twin(
+        name="a look at a part of a window hides what was found in all of it",
+        promise="P13",
+        file="etl/loaders/verified.py",
+        find="@> tstzrange(r.since, r.until)",
+        replace="&& tstzrange(r.since, r.until)",
+        caught_by=_OVERLAP,
+    ),
+    Twin(
+        name="a difference stands for a whole month",
+        promise="P13",
+        file="etl/loaders/reconciliations.py",
+        find="for (_, span), each in counts.items() if span and each.differences}\n    long",
+        replace="for (_, span), each in counts.items() if span and not each}\n    long",
+        caught_by=_OVERLAP,
+    ),
+    Twin(
+        name="equal keys are taken for equal contents",
+        promise="P13",
+        file="etl/loaders/verified.py",
+        find='_DEEP = f"AND l.how <> {_IDS}"\n',
+        replace='_DEEP = ""\n',
+        caught_by=_OVERLAP,
+    ),
+    Twin(
+        name="verification draws on the whole budget",
+        promise="P13",
+        file="etl/extractors/capped.py",
+        find="[*classes, *map(share_of, classes)]",
+        replace="[*classes]",
+        caught_by=_SLICES + "test_slices_take_no_more_than_their_share_and_go_on_in_the_next_hour",
     ),
 ]

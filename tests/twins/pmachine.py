@@ -87,7 +87,7 @@ TWINS = [
     Twin(
         name="nobody is asked before data is destroyed",
         promise="P6",
-        file="etl/app.py",
+        file="etl/upkeep.py",
         find="            if lost := loss.rows:\n",
         replace="            if lost := {}:\n",
         caught_by="tests/adversary/test_destroys.py::"

@@ -61,7 +61,13 @@ def a_run(minutes_ago: float = 5, **values: Any) -> dict[str, Any]:
 
 def status_of(run: dict[str, Any], **values: Any) -> dict[str, Any]:
     """What `History.status` returns after that run."""
-    marks = {"complete": Coverage(), "tail_until": None, "traits": None, "rejects": 0}
+    marks = {
+        "complete": Coverage(),
+        "tail_until": None,
+        "traits": None,
+        "rejects": 0,
+        "verified": None,
+    }
     return {**run, **marks, "drift": [], **values}
 
 

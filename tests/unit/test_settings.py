@@ -99,6 +99,15 @@ def test_without_anything_set_the_defaults_hold(load: Load) -> None:
     assert (settings.api_key, settings.database_url) == (None, None)
 
 
+def test_verification_is_at_night_unless_it_is_switched_off(load: Load) -> None:
+    """It follows the time zone of the schedules."""
+    nightly = load('time_zone = "Europe/Berlin"').verification
+    assert nightly is not None
+    assert (nightly.cron, nightly.time_zone) == ("30 3 * * *", "Europe/Berlin")
+    assert load('verify_schedule = "off"').verification is None
+    assert load('verify_schedule = ""').verification is None
+
+
 def test_an_empty_variable_is_not_set(load: Load) -> None:
     """Compose files and CI set variables to an empty text when they mean none."""
     settings = load('plan = "paid"', {"POSTHOG_ETL_PLAN": "", "DATABASE_URL": ""})

@@ -18,6 +18,7 @@ from etl.core.stream import Mode
 from etl.loaders.queue import Jobs
 from etl.loaders.row_counts import Count
 from etl.loaders.status_queries import Share
+from etl.loaders.verified import Verified
 from etl.service.page.calendar import Calendar, calendar
 from etl.service.page.pace import Pace, pace_of, span_of
 from etl.service.page.words import plural
@@ -51,7 +52,8 @@ class Line:
     """One stream of one project.
 
     per_second: records read in the shown runs, by their time. days: of a windowed stream.
-    differences: how records differ from the catalogue; empty if they do not.
+    differences: how records differ from the catalogue; empty if they do not. verified: what of it
+    was compared with the source; None if nothing was.
     """
 
     project_id: int
@@ -71,6 +73,7 @@ class Line:
     reads_front: bool
     unaccounted: int
     differences: str
+    verified: Verified | None
 
     @property
     def key(self) -> str:
@@ -283,6 +286,7 @@ def _line(
         reads_front=Counted.of(row["traits"]) is not None,
         unaccounted=unaccounted_of(row["traits"]),
         differences=differences(row["drift"]),
+        verified=row["verified"],
     )
 
 
