@@ -19,10 +19,11 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import asyncpg
 import psutil
@@ -35,6 +36,8 @@ from etl.streams import STREAMS
 from tests.proof import moved
 from tests.support.sql import select, value
 from tests.support.streams import untruths
+
+Number = TypeVar("Number", int, float)
 
 WATCHED = ("session_recordings", "subscriptions", "insights", "insight_sharing")
 WORKERS = 3
@@ -74,6 +77,8 @@ class Day:
         self.processes: dict[str, psutil.Popen] = {}
         # By process: hour of the day and MB.
         self.memory: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        # Connections of the idle service, by the hour of the day.
+        self.connected: list[tuple[float, int]] = []
         self.lines: list[str] = []
         self.troubled = False
         self._clock = directory / "ahead"
@@ -173,6 +178,8 @@ class Day:
                 self.say(f"{name} has ended with {process.returncode}")
             else:
                 self.memory[name].append((self.hour, process.memory_info().rss / 1e6))
+        if done:
+            self.connected.append((self.hour, await value(self.dsn, _CONNECTED)))
 
     async def _is_done(self) -> bool:
         """Tell whether the ticks were taken and have ended, and no job is left."""
@@ -298,20 +305,19 @@ class Day:
         ):
             self.say(f"{row['count']} {row['status']}: {row['reason']}…")
 
-    async def faults(self, idle: int) -> list[str]:
-        """Return what is not as it must be. idle: connections of the idle service."""
+    async def faults(self) -> list[str]:
+        """Return what is not as it must be."""
         found = [
             f"{count} {name}"
             for name, statement in _LEFT.items()
             if (count := await value(self.dsn, statement))
         ]
         await self.reasons()
-        connected = await value(self.dsn, _CONNECTED)
-        self.say(f"{connected} connections, {idle} after the first hours")
-        found += [f"{connected} connections"] if connected > idle else []
+        early, late = _most(self.connected)
+        self.say(f"connections when idle: at most {early} from 2:00 to 6:00, {late} from 18:00")
+        found += [f"{late} connections"] if late > early else []
         for name, seen in self.memory.items():
-            first = max(mb for hour, mb in seen if 2 <= hour <= 6)
-            last = max(mb for hour, mb in seen if hour > 18)
+            first, last = _most(seen)
             self.say(f"{name}: at most {first:.1f} MB from 2:00 to 6:00, {last:.1f} MB from 18:00")
             found += [f"{name} takes {last / first:.2f} times the memory"] * (
                 last > first * MOST_GROWTH
@@ -339,6 +345,14 @@ class Day:
         return not await value(self.dsn, _CONNECTED)
 
 
+def _most(seen: Sequence[tuple[float, Number]]) -> tuple[Number, Number]:
+    """Return the most in the first quarter of the day, after the restart, and in the last."""
+    return (
+        max(each for hour, each in seen if 2 <= hour <= 6),
+        max(each for hour, each in seen if hour > 18),
+    )
+
+
 async def _within(seconds: float, condition: Callable[[], Awaitable[bool]]) -> bool:
     """Wait until `condition` holds, at most so long; whether it does."""
     ends_at = time.monotonic() + seconds
@@ -359,7 +373,6 @@ async def live(day: Day) -> list[str]:
     }
     restarts = {9.0: signal.SIGQUIT, 17.0: signal.SIGKILL}
     day.start()
-    idle = 0
     while day.hour < 24:
         if act := at_hour.get(day.hour):
             act()
@@ -369,11 +382,9 @@ async def live(day: Day) -> list[str]:
             await day.step()
         if day.hour == NIGHT:
             await day.say_what_was_verified()
-        if day.hour == 6.0:
-            idle = await value(day.dsn, _CONNECTED)
         if day.hour % 4 == 0:
             day.say(f"runs so far: {await day.endings()}")
-    return await day.faults(idle)
+    return await day.faults()
 
 
 async def main() -> int:
