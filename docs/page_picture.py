@@ -53,6 +53,7 @@ async def take_picture() -> None:
             for turn in range(SYNCS):
                 key = "phx_blind" if turn in (4, SYNCS - 1) else "phx_sandbox"
                 await command.with_settings(POSTHOG_PERSONAL_API_KEY=key).run("sync")
+            await command.run("verify", "--deep", "session_recordings", "groups")
             async with open_browser() as browser, served_page(dsn, start=start) as url:
                 await browser.resize(WIDTH, HEIGHT)
                 await browser.go(url)

@@ -1239,18 +1239,17 @@ COMMENT ON TABLE {book}.forget_key IS 'Key of the hashes in `forgotten` if POSTH
 COMMENT ON COLUMN {book}.forget_key.key IS 'The key; 32 random bytes.';
 COMMENT ON COLUMN {book}.forget_key.made_at IS 'When it was made.';
 DO $$
-DECLARE given record;
+DECLARE
+    key regclass := '{book}.forget_key';
+    given record;
 BEGIN
     FOR given IN
         SELECT DISTINCT a.grantee FROM pg_catalog.pg_class AS c,
             pg_catalog.aclexplode(c.relacl) AS a
-        WHERE c.oid = '{book}.forget_key'::regclass AND a.grantee <> c.relowner
+        WHERE c.oid = key AND a.grantee <> c.relowner
     LOOP
-        IF given.grantee = 0 THEN
-            REVOKE ALL ON {book}.forget_key FROM PUBLIC;
-        ELSE
-            EXECUTE 'REVOKE ALL ON {book}.forget_key FROM ' || given.grantee::regrole::text;
-        END IF;
+        EXECUTE format('REVOKE ALL ON %s FROM %s', key,
+            CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE given.grantee::regrole::text END);
     END LOOP;
 END $$;
 CREATE TABLE {book}.audit (

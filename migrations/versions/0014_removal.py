@@ -5,6 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 from etl.loaders.migrate import schemas
+from etl.loaders.statements import literal, quoted
 
 revision = "0014"
 down_revision = "0013"
@@ -36,18 +37,17 @@ _COMMENTS = {
 # Privileges that the database gives to others on each new table.
 _ONLY_THE_OWNER = """
 DO $$
-DECLARE given record;
+DECLARE
+    key regclass := {table};
+    given record;
 BEGIN
     FOR given IN
         SELECT DISTINCT a.grantee FROM pg_catalog.pg_class AS c,
             pg_catalog.aclexplode(c.relacl) AS a
-        WHERE c.oid = '{table}'::regclass AND a.grantee <> c.relowner
+        WHERE c.oid = key AND a.grantee <> c.relowner
     LOOP
-        IF given.grantee = 0 THEN
-            REVOKE ALL ON {table} FROM PUBLIC;
-        ELSE
-            EXECUTE 'REVOKE ALL ON {table} FROM ' || given.grantee::regrole::text;
-        END IF;
+        EXECUTE format('REVOKE ALL ON %s FROM %s', key,
+            CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE given.grantee::regrole::text END);
     END LOOP;
 END $$
 """
@@ -83,8 +83,9 @@ def upgrade() -> None:
         comment="Key of the hashes in `forgotten` if POSTHOG_ETL_FORGET_KEY is not set; at most "
         "one row, which only the owner of the table may read.",
     )
-    quote = op.get_bind().dialect.identifier_preparer.quote
-    op.execute(_ONLY_THE_OWNER.format(table=f"{quote(book)}.forget_key"))
+    # As the driver takes it: a name may hold what SQLAlchemy reads as a parameter.
+    table = literal(f"{quoted(book)}.forget_key")
+    op.get_bind().exec_driver_sql(_ONLY_THE_OWNER.format(table=table))
     op.create_table(
         "audit",
         _column("at", _INSTANT, "When it was done."),

@@ -423,8 +423,8 @@ async def test_tables_are_tables_at_every_width(trouble: Page) -> None:
         streams = [node["name"] for node in tree if node["role"] == "rowheader"]
         assert streams[0] == WINDOWS
         assert len(streams) == 9
-        assert [node["role"] for node in tree].count("columnheader") == 14
-        assert [node["role"] for node in tree].count("cell") == 9 * 6
+        assert [node["role"] for node in tree].count("columnheader") == 16
+        assert [node["role"] for node in tree].count("cell") == 9 * 7
 
 
 async def test_bars_and_days_have_words(trouble: Page) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from etl.core.coverage import Coverage, Span
 from etl.loaders.row_counts import Count
+from etl.loaders.verified import Verified
 from etl.logs import Redactor
 from etl.service.page import words
 from etl.service.page.calendar import COMPLETE, MISSING, PARTLY, RUNNING, calendar
@@ -80,6 +82,22 @@ def overview_of(*runs: dict[str, Any], **values: Any) -> Overview:
 def rendered(overview: Overview, *secrets: str) -> str:
     """The page as HTML."""
     return Renderer(Redactor(*secrets)).overview(overview)
+
+
+def test_it_says_what_is_verified_and_how_to_repair_what_differs() -> None:
+    """Until when, when, and how many rows differ."""
+    at, until = NOW - timedelta(hours=8), NOW - timedelta(hours=34)
+    equal = Verified(at, "contents", START, until, at, 0)
+    for verified, said in (
+        (None, "not yet"),
+        (equal, "equal until 1.4 d ago checked 8 h ago"),
+        (replace(equal, differences=1234), "1,234 differ until 1.4 d ago checked 8 h ago"),
+        (replace(equal, since=None, until=None), "equal checked 8 h ago"),
+    ):
+        html = rendered(overview_of(a_run(), verified=verified))
+        (cell,) = re.findall(r'data-name="verified">(.*?)</td>', html)
+        assert re.sub(r"<[^>]*>", "", cell).strip() == said
+        assert ("verify session_recordings --deep --repair" in html) == ("differ" in said)
 
 
 class Outline(HTMLParser):
