@@ -53,6 +53,16 @@ TWINS = [
         caught_by=_BARE.format("rows"),
     ),
     Twin(
+        name="a repair that was unsure is none, whatever the comparison after it says",
+        promise="P13",
+        file="etl/runs/verify.py",
+        find="        found.repaired = not after.found.differences\n",
+        replace="        found.repaired = not after.found.differences and not any("
+        "each.reason for each in endings)\n",
+        caught_by="tests/adversary/test_unsure_repair.py::"
+        "test_a_repair_that_was_unsure_of_the_list_is_judged_by_the_comparison_after_it",
+    ),
+    Twin(
         name="an answer that leaves a field null counts as equal",
         promise="P13",
         file=_DIFFERENCES,
