@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick near test proof twins check lint types contracts migrations bench docs format clean
+.PHONY: help demo quick near test proof crash day twins check lint types contracts migrations bench docs format clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ test: .venv/dev ## every test, also of the whole command; `make proof` and `make
 proof: .venv/dev ## thousands of random sequences of everything; SEED= and SEQUENCES= to replay
 	@PROOF_SEQUENCES=$(or $(SEQUENCES),2000) PROOF_SEED=$(or $(SEED),$(shell date +%s)) \
 	  PROPERTY_EXAMPLES=10000 $(BIN)/python -m pytest tests/proof tests/unit/core -n auto -q
+
+crash: .venv/bench ## 500 kills of the command over a million recordings, then compare; about an hour
+	$(BIN)/python benchmarks/crash.py --recordings $(or $(RECORDINGS),1000000) --kills $(or $(KILLS),500)
+
+day: .venv/dev ## a day of service within minutes: workers, and what goes wrong in a day
+	$(BIN)/python -m tests.proof.day
 
 twins: .venv/dev ## every planted defect, each caught by its test; `make test` tries one in 24
 	TWINS=all $(PYTEST) -n $(WORKERS) tests/twins

@@ -37,7 +37,8 @@ BEGINS_AT = datetime(2026, 3, 10, 12, tzinfo=UTC)
 START = BEGINS_AT - timedelta(days=60)
 STREAM = SESSION_RECORDINGS.name
 HANG = {"hang": True}
-_LONGEST_RUN_S = 60.0
+# Also on a machine that is busy with other things.
+_LONGEST_RUN_S = 300.0
 _POLL_S = 0.001
 _LAST_ANSWERS_S = 0.08
 _BOOKS = (

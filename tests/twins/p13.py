@@ -5,6 +5,10 @@ from tests.twins.twin import Twin
 _TESTS = "tests/acceptance/test_verify.py::"
 _TAMPERED = _TESTS + "test_whatever_was_done_to_the_copy_is_found_and_repaired[{}]"
 _TROUBLE = "tests/acceptance/test_verify_trouble.py::"
+_BARE = (
+    "tests/adversary/test_bare_answers.py::"
+    "test_a_repair_loads_what_the_list_shows_if_an_answer_by_ids_leaves_it_null[{}]"
+)
 _COMPARING = "etl/loaders/comparing.py"
 _DIFFERENCES = "etl/loaders/differences.py"
 _RUNS = "etl/runs/comparing.py"
@@ -38,6 +42,33 @@ TWINS = [
         find="{} if self._deep else rows, batch_of",
         replace="rows, batch_of",
         caught_by=_TAMPERED.format("a value altered-cloud"),
+    ),
+    Twin(
+        name="a repair leaves null what an answer by ids leaves null",
+        promise="P13",
+        file="etl/runs/verify.py",
+        find="        reports += await _read_again(given, "
+        "await _days_of_unfilled(given, request, found))\n",
+        replace="",
+        caught_by=_BARE.format("rows"),
+    ),
+    Twin(
+        name="a repair that was unsure is none, whatever the comparison after it says",
+        promise="P13",
+        file="etl/runs/verify.py",
+        find="        found.repaired = not after.found.differences\n",
+        replace="        found.repaired = not after.found.differences and not any("
+        "each.reason for each in endings)\n",
+        caught_by="tests/adversary/test_unsure_repair.py::"
+        "test_a_repair_that_was_unsure_of_the_list_is_judged_by_the_comparison_after_it",
+    ),
+    Twin(
+        name="an answer that leaves a field null counts as equal",
+        promise="P13",
+        file=_DIFFERENCES,
+        find=' AND NOT m.lacks" if compared.deep',
+        replace='" if compared.deep',
+        caught_by=_BARE.format("values"),
     ),
     Twin(
         name="a repair believes the list about what is gone",
