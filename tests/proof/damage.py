@@ -21,6 +21,9 @@ STATEMENTS = {
         f"_first_seen_at, _updated_at, _xid FROM posthog.{RECORDINGS} WHERE id = ANY ($1)"
     ),
 }
+REMOVE_INVENTED = f"DELETE FROM posthog.{RECORDINGS} WHERE id LIKE 'not-%'"
+# The guard counts what the sequence lost before, too, so it may withhold what is surplus.
+WITHHELD = "have vanished within a day"
 _EVERY = 7
 
 
