@@ -62,26 +62,32 @@ class Forgotten:
         key_id = await driver.fetchval(f"SELECT key_id FROM {self._table} LIMIT 1")
         return None if key_id is None else await self._key(connection, key_id)
 
+    async def anybody(self, connection: AsyncConnection, project_id: int) -> str | None:
+        """Return the id of the key if anybody of the project was forgotten, else None.
+
+        It holds up `lock` until this transaction ends, so it must come before anything is locked.
+        """
+        driver = await driver_of(connection)
+        # A row has to be locked, so that the table is locked against `lock`.
+        found: str | None = await driver.fetchval(
+            f"SELECT key_id FROM {self._table} WHERE project_id = $1 LIMIT 1 FOR KEY SHARE",
+            project_id,
+        )
+        return found
+
     async def keep_away(
         self,
         connection: AsyncConnection,
         project_id: int,
+        key_id: str,
         tables: Sequence[TableSpec],
         batch: Batch,
     ) -> Batch:
         """Return the batch without what belongs to persons who were forgotten.
 
-        A further name of such a person is kept, and what is stored under it is deleted. Must come
-        before anything is locked. Raises ConfigurationError.
+        A further name of such a person is kept, and what is stored under it is deleted. key_id:
+        what `anybody` has returned. Raises ConfigurationError.
         """
-        driver = await driver_of(connection)
-        # Locks the table against `lock`; a row of it has to be locked for that.
-        key_id = await driver.fetchval(
-            f"SELECT key_id FROM {self._table} WHERE project_id = $1 LIMIT 1 FOR KEY SHARE",
-            project_id,
-        )
-        if key_id is None:
-            return batch
         key = await self._key(connection, key_id)
         named = {
             spec.name: [spec.identifiers_of(row) for row in batch.rows.get(spec.name, ())]

@@ -115,9 +115,10 @@ class PostgresLoader:
         batch, commit = batch_of(stored)
         project_id = lease.unit.project_id
         async with self._database.transaction(PLAN_SETTINGS) as connection:
-            batch = await self._forgotten.keep_away(
-                connection, project_id, self._resource.tables, batch
-            )
+            if key_id := await self._forgotten.anybody(connection, project_id):
+                batch = await self._forgotten.keep_away(
+                    connection, project_id, key_id, self._resource.tables, batch
+                )
             written = await self._write(connection, lease, batch, commit, met_others=others)
             rejected = [*batch.rejected, *written.refused]
             new = await self._rejects.set_aside(connection, project_id, rejected)

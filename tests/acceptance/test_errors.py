@@ -500,7 +500,7 @@ USAGE: dict[str, Trouble] = {
     "a command that is none": Trouble(
         settings(),
         2,
-        r"No such command 'snyc'\. Did you mean 'sync'\? See posthog-etl --help",
+        r"No such command 'snyc'\. Did you mean 'sync', 'resync'\? See posthog-etl --help",
         calling("snyc"),
     ),
     "an option that is none": Trouble(
