@@ -44,8 +44,8 @@ TWINS = [
         name="a reject of a forgotten person is kept",
         promise="P11",
         file="etl/loaders/forgotten.py",
-        find="rejected=[item for item in batch.rejected if texts.isdisjoint(_named_by(item))]",
-        replace="rejected=list(batch.rejected)",
+        find="            if not is_owned(item.key, item.payload, gone)\n",
+        replace="",
         caught_by=_TESTS + "test_a_record_of_a_forgotten_person_is_not_kept_as_a_reject",
     ),
     Twin(
