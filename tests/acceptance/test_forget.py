@@ -28,6 +28,11 @@ SOMEBODY = (
 )
 
 
+# What a load does first, and how one that waits for it shows.
+LOOKS = "SELECT key_id FROM posthog_etl.forgotten LIMIT 1 FOR KEY SHARE"
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ExclusiveLock'"
+
+
 async def everything(dsn: str) -> dict[str, list[str]]:
     """Every row of every table of ours, as text."""
     tables = await select(
@@ -320,7 +325,7 @@ async def test_a_batch_that_is_being_loaded_cannot_bring_the_person_back(
     loading = connection.transaction()
     await loading.start()
     # What every load does first; then it writes.
-    await connection.fetch("SELECT key_id FROM posthog_etl.forgotten LIMIT 1 FOR KEY SHARE")
+    await connection.fetch(LOOKS)
     await connection.execute(
         "INSERT INTO posthog.session_recordings (project_id, id, distinct_id, person_uuid, "
         "_observed_at, _first_seen_at, _updated_at, _xid) "
@@ -328,8 +333,7 @@ async def test_a_batch_that_is_being_loaded_cannot_bring_the_person_back(
         uuid,
     )
     forgotten = asyncio.ensure_future(forgetting(pipeline, uuid))
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ExclusiveLock'"
-    while not await value(dsn, waiting):
+    while not await value(dsn, WAITING):
         assert not forgotten.done()
     await loading.commit()
     await forgotten

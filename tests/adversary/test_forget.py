@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
+
+import asyncpg
 
 from etl.loaders.address import parse_database_url
 from etl.loaders.database import Database, Timeouts
 from etl.loaders.project_rows import ProjectRows
 from etl.loaders.tables import Tables
-from tests.acceptance.test_forget import forgetting, traces
+from tests.acceptance.test_forget import LOOKS, WAITING, forgetting, traces
 from tests.adversary.rows import recording
 from tests.adversary.server import Adversary
 from tests.support.pipeline import Pipeline
@@ -47,23 +50,29 @@ def reading_all(adversary: Adversary, dsn: str, **more: Any) -> Pipeline:
     return Pipeline(adversary, dsn, lookback="1000h", **more)
 
 
-async def test_a_load_beside_the_one_that_learns_a_name_writes_nothing_of_it(
+async def test_a_load_that_learns_a_name_waits_for_the_loads_in_hand(
     adversary: Adversary, dsn: str
 ) -> None:
-    """Of each distinct id one page shows no person, and the next one the person who was forgotten.
-
-    The pages are loaded side by side.
-    """
-    pipeline = reading_all(adversary, dsn, page_size_records=100)
+    """They did not know the name when they looked, and their rows are not to be seen yet."""
+    pipeline, phone = reading_all(adversary, dsn), "phone-000001"
     await forgetting(pipeline, uuid_of(1))
-    for number in range(1000):
-        page, place = divmod(number, 100)
-        name = f"distinct-{page // 2:03}-{place:03}"
-        who = person(1, name) if page % 2 else nobody(name)
-        begun = adversary.now - timedelta(minutes=number + 1)
-        adversary.add(recording(f"rec-{number:05}", begun, person=who))
-    assert (await pipeline.sync()).ending.exit_code == 0
-    assert await value(dsn, RECORDINGS) == 0
+    connection = await asyncpg.connect(dsn)
+    loading = connection.transaction()
+    await loading.start()
+    await connection.fetch(LOOKS)
+    await connection.execute(
+        "INSERT INTO posthog.session_recordings (project_id, id, distinct_id, _observed_at, "
+        "_first_seen_at, _updated_at, _xid) VALUES (1, 'late', $1, now(), now(), now(), 1)",
+        phone,
+    )
+    adversary.add(recording("rec-anna-1", adversary.now - HOUR, person=person(1, ANNA, phone)))
+    syncing = asyncio.ensure_future(pipeline.sync())
+    while not await value(dsn, WAITING):
+        assert not syncing.done()
+    await loading.commit()
+    await connection.close()
+    assert (await syncing).ending.exit_code == 0
+    assert await traces(dsn, [phone]) == []
 
 
 async def test_names_that_stored_rows_connect_are_followed_to_the_end(

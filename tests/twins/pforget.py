@@ -70,7 +70,7 @@ TWINS = [
         file="etl/loaders/forgotten.py",
         find="            await self.lock(connection)\n            gone = await self._learn",
         replace="            gone = await self._learn",
-        caught_by=_ADVERSARY + "test_a_load_beside_the_one_that_learns_a_name_writes_nothing_of_it",
+        caught_by=_ADVERSARY + "test_a_load_that_learns_a_name_waits_for_the_loads_in_hand",
     ),
     Twin(
         name="names are followed by one step",
