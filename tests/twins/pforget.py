@@ -17,14 +17,6 @@ TWINS = [
         caught_by=_NOTHING_LEFT,
     ),
     Twin(
-        name="rows are found by one step from the name that was given",
-        promise="P11",
-        file="etl/loaders/erasing.py",
-        find="            reached |= new\n",
-        replace="            reached, new = reached | new, set()\n",
-        caught_by=_TESTS + "test_nothing_of_a_forgotten_person_is_left_or_comes_back[distinct id]",
-    ),
-    Twin(
         name="what is learned of a person is not kept",
         promise="P11",
         file="etl/loaders/forgotten.py",
