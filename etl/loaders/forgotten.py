@@ -261,17 +261,17 @@ def _texts(tables: Sequence[TableSpec], batch: Batch) -> Iterator[str]:
         yield item.key
         payload = item.payload
         yield from texts_in(payload) if isinstance(payload, str) else telling_texts(payload)
-    for _, document in _documents(tables, batch):
+    for document in _documents(tables, batch):
         yield from texts_in(document)
 
 
-def _documents(tables: Sequence[TableSpec], batch: Batch) -> Iterator[tuple[str, str]]:
+def _documents(tables: Sequence[TableSpec], batch: Batch) -> Iterator[str]:
     for spec in tables:
         places = [spec.columns.index(name) for name in spec.documents]
         for row in batch.rows.get(spec.name, ()):
             for place in places:
                 if row[place] is not None:
-                    yield spec.name, _as_text(row[place])
+                    yield _as_text(row[place])
 
 
 def _as_text(document: str | bytes) -> str:

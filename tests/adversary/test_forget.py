@@ -100,6 +100,28 @@ async def test_names_that_stored_rows_connect_are_followed_to_the_end(
     assert noted == 3, "what loads have deleted is in the audit, too"
 
 
+async def test_a_person_is_found_by_each_of_several_distinct_ids(
+    adversary: Adversary, dsn: str
+) -> None:
+    """One leads to the uuid, that to a recording under another, and that to an earlier uuid."""
+    anna, before = person(1, "telephone-1", ANNA), person(2, "telephone-1")
+    adversary.add(
+        recording("rec-telephone", adversary.now - HOUR, person=anna),
+        recording("rec-old", adversary.now - 2 * HOUR, person=before),
+    )
+    pipeline = reading_all(adversary, dsn)
+    await pipeline.sync()
+    await select(
+        dsn,
+        "INSERT INTO posthog.sharing_configurations (project_id, resource_type, resource_id, "
+        "_observed_at, _first_seen_at, _updated_at, _xid) "
+        "VALUES (1, 'recording', 'rec-telephone', now(), now(), now(), 1)",
+    )
+    await forgetting(pipeline, ANNA)
+    names = ["rec-telephone", "rec-old", "telephone-1", ANNA, uuid_of(1), uuid_of(2)]
+    assert await traces(dsn, names) == []
+
+
 async def test_a_comparison_that_learns_a_name_deletes_what_is_stored_under_it(
     adversary: Adversary, dsn: str
 ) -> None:

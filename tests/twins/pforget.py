@@ -9,6 +9,14 @@ _MERGED = _TESTS + "test_a_new_distinct_id_of_a_forgotten_person_takes_its_rows_
 
 TWINS = [
     Twin(
+        name="stored rows are followed by one step from the name that was given",
+        promise="P11",
+        file="etl/loaders/erasing.py",
+        find="            reached |= new\n",
+        replace="            reached, new = reached | new, set()\n",
+        caught_by=_ADVERSARY + "test_a_person_is_found_by_each_of_several_distinct_ids",
+    ),
+    Twin(
         name="a person who was forgotten is loaded again",
         promise="P11",
         file="etl/loaders/forgotten.py",
