@@ -46,6 +46,10 @@ WITNESSES = 3
 ONE_ANSWER_ROWS = 4_000
 # The next page repeats rows that tie at the end of a page, up to this many.
 MOST_TIES = 1_000
+# How far a pass may reach into a list: so many times the different rows it met, and some more.
+# An honest pass reaches as far as it met rows, plus what was added or torn out of sight meanwhile.
+FARTHEST_TIMES = 4
+FARTHEST_MORE = 100
 
 
 class Ask(Struct, frozen=True):
@@ -203,6 +207,8 @@ class OffsetWalk(Struct):
     digest, counted: see `PassEnd`.
     rows: how many rows it met, settled or not.
     interrupted: another process read a part of this pass, so its distinct keys are not known.
+    distinct_from: how far the pass had come when `distinct` began to be filled.
+    weighed_at: how far it has to come until it is asked again whether it meets anything new.
     """
 
     accepted: int = 0
@@ -237,6 +243,8 @@ class OffsetWalk(Struct):
     cycle: CycleDetector = field(default_factory=CycleDetector)
     distinct: DistinctKeys = field(default_factory=DistinctKeys)
     distinct_of_all: DistinctKeys | None = None
+    distinct_from: int = 0
+    weighed_at: int = 0
 
     @property
     def tail(self) -> list[str]:
@@ -297,6 +305,7 @@ class OffsetWalk(Struct):
             shift, among_ties = None, shift == 0
         self._note_seam(shift, listing.count, among_ties=among_ties)
         self._note_rows(keys, settled)
+        self._refuse_endless()
         if more and len(keys) < ask.limit:
             self.may_enlarge, self.clamped = False, True
         self.page_rows = max(self.page_rows, len(keys))
@@ -397,10 +406,19 @@ class OffsetWalk(Struct):
                 if settled[key]:
                     self._add_to_digest(key)
         self.latest_page = frozenset(keys)
-        if self.count is not None:
-            self.distinct.add(keys)
-            if self.distinct_of_all is not None:
-                self.distinct_of_all.add(keys)
+        self.distinct.add(keys)
+        if self.distinct_of_all is not None:
+            self.distinct_of_all.add(keys)
+
+    def _refuse_endless(self) -> None:
+        """Refuse a list that goes on and on with rows that were met before."""
+        reached = self.seen - self.distinct_from
+        if reached < max(self.weighed_at, FARTHEST_MORE):
+            return
+        # Counting may read a file, so it is done seldom.
+        self.weighed_at = 2 * reached
+        if reached > FARTHEST_TIMES * self.distinct.count() + FARTHEST_MORE:
+            raise ListingBroken("The server sends the same rows again and again at new offsets")
 
     def _take_nothing(self, *, more: bool, asked_from: int) -> Step:
         if self.tail:
@@ -509,6 +527,7 @@ class OffsetWalk(Struct):
 
     def _begin_pass(self) -> None:
         self.seen, self.first_key = 0, None
+        self.distinct_from = self.weighed_at = 0
         self.groups, self.open_group = [], []
         self.first_count, self.moved, self.appeared = None, 0, 0
         self.nothing_moved &= self.steady
@@ -528,7 +547,7 @@ class OffsetWalk(Struct):
 
 
 # A position leaves these out: they grow with the page or with the list.
-_NOT_KEPT = frozenset({"latest_page", "distinct", "distinct_of_all"})
+_NOT_KEPT = frozenset({"latest_page", "distinct", "distinct_of_all", "distinct_from", "weighed_at"})
 # The share of a page with which each further pass begins.
 _FIRST_PAGES = (0.75, 0.4, 0.5, 0.25, 0.6)
 
@@ -550,6 +569,7 @@ def resume_walk(position: Mapping[str, Any]) -> CursorWalk | OffsetWalk:
         raise ValueError(f"not the position of a walk: {exc}") from exc
     if isinstance(walk, OffsetWalk) and walk.rows:
         walk.interrupted = walk.ever_interrupted = True
+        walk.distinct_from = walk.seen
     return walk
 
 

@@ -39,6 +39,15 @@ TWINS = [
         + "test_a_row_that_moves_to_the_middle_of_what_was_read_is_not_taken_for_a_new_one",
     ),
     Twin(
+        name="a list that shows the same rows at new offsets is read on and on",
+        promise="P2",
+        file=_WALK,
+        find="        self._refuse_endless()\n",
+        replace="",
+        caught_by=_UNIT
+        + "test_a_server_that_answers_other_offsets_than_asked_for_is_not_read_for_ever",
+    ),
+    Twin(
         name="rows that tie at the end of a page are not shown again",
         promise="P2",
         file=_WALK,

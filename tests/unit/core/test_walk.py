@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Sequence
@@ -9,11 +10,13 @@ from dataclasses import replace
 from math import ceil
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etl.core.distinct import DistinctKeys
 from etl.core.walk import (
+    FARTHEST_MORE,
+    FARTHEST_TIMES,
     MAX_EMPTY_PAGES,
     MAX_PASSES,
     ONE_ANSWER_ROWS,
@@ -344,6 +347,34 @@ def test_the_same_page_for_different_offsets_stops_the_walk() -> None:
     walk.take(walk.ask(4), listing)
     with pytest.raises(ListingBroken, match="same page"):
         walk.take(walk.ask(4), listing)
+
+
+@given(
+    st.integers(0, 60),
+    st.integers(1, 20),
+    st.lists(st.sampled_from(["asked", "first", "any", "none"]), min_size=1, max_size=4),
+    st.booleans(),
+    RANDOM,
+)
+@example(23, 7, ["first", "asked"], True, random.Random(0))
+def test_a_server_that_answers_other_offsets_than_asked_for_is_not_read_for_ever(
+    rows: int, page: int, answers: list[str], counts: bool, chance: random.Random
+) -> None:
+    """Each of its pages may look as if rows had moved, so that the place moves on and on."""
+    walk = OffsetWalk()
+    # Twice for pages that are asked for again, twice for the seldom look at what is new.
+    most = MAX_PASSES * 4 * (FARTHEST_TIMES * rows + FARTHEST_MORE)
+    for answer, _ in zip(itertools.cycle(answers), range(most), strict=False):
+        ask = walk.ask(50)
+        begin = {"asked": ask.offset or 0, "first": 0, "any": chance.randint(0, rows), "none": rows}
+        keys = [f"k{number}" for number in range(begin[answer], rows)][:page]
+        listing = Listing(keys, [True] * len(keys), more=True, count=rows if counts else None)
+        try:
+            if walk.take(ask, listing).last:
+                return
+        except ListingBroken:
+            return
+    pytest.fail("it went on and on")
 
 
 def test_the_same_page_as_the_last_one_stops_the_walk() -> None:
