@@ -363,7 +363,7 @@ async def test_a_list_that_takes_longer_than_a_turn_comes_to_its_end(
     async with workers(command, 1, log) as running:
         await queue_is_empty(dsn, within_s=60)
         assert await running.stop() == [0]
-    assert Path(log.name).read_bytes().count(b"others wait") >= 2
+    assert b"others wait" in Path(log.name).read_bytes()
     ended = "SELECT project_id FROM posthog_etl.runs WHERE status = 'succeeded' ORDER BY 1"
     assert await select(dsn, ended) == [{"project_id": 1}, {"project_id": 2}]
 
