@@ -33,6 +33,7 @@ from etl.loaders.leases import Leases
 from etl.loaders.parents import ParentRows
 from etl.loaders.postgres import PostgresLoader
 from etl.loaders.run_files import RunFiles
+from etl.loaders.slots import PostgresSlots
 from etl.loaders.tables import Tables, tables_of
 from etl.loaders.verified import Looks
 from etl.loaders.version import is_current
@@ -234,6 +235,8 @@ async def open_tools(
             parents=ParentRows(database, tables),
             looks=Looks(database, tables),
             loader=_loader_of(settings, destination),
+            slots=PostgresSlots(database, tables),
+            tables=tables,
         )
 
 
@@ -243,7 +246,10 @@ def _loader_of(
     forgotten = Forgotten(destination.tables, settings.forget_key_text)
 
     def loader(stream: str, resource: Resource) -> PostgresLoader:
-        return PostgresLoader(destination.database, destination.tables, stream, resource, forgotten)
+        tables = destination.tables
+        if resource.tables[0].queried:
+            tables = tables.queried
+        return PostgresLoader(destination.database, tables, stream, resource, forgotten)
 
     return loader
 

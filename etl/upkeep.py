@@ -20,6 +20,7 @@ from etl.app import (
     streams_at_once,
 )
 from etl.core.stream import Resource, Stream
+from etl.errors import ConfigurationError
 from etl.extractors.capped import SHARE, Cap
 from etl.loaders.forgotten import Forgotten
 from etl.runs.projects import for_each
@@ -47,6 +48,17 @@ class Verification(Struct, frozen=True):
     requests: int | None = None
 
 
+def _comparable(streams: Sequence[Stream]) -> list[Stream]:
+    """Return the streams that are compared. Raises ConfigurationError if only queries are named."""
+    found = [stream for stream in streams if stream.query is None]
+    if streams and not found:
+        raise ConfigurationError(
+            f"{streams[0].name} is a query, and there is no list to compare it with",
+            remedy=f"`posthog-etl resync {streams[0].name}` reads all of it anew",
+        )
+    return found
+
+
 async def verify(
     settings: Settings,
     streams: Sequence[Stream],
@@ -61,6 +73,7 @@ async def verify(
     """
     from etl.runs.verify import verify_stream
 
+    streams = _comparable(streams)
     at_once = streams_at_once(settings, streams)
     options = run_options_of(settings)
     async with open_source_for(settings, at_once, cap=Cap(asked.requests)) as (destination, tools):

@@ -1,4 +1,4 @@
--- Revision 0015. Written by migrations/record.py.
+-- Revision 0016. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -1271,3 +1271,19 @@ COMMENT ON COLUMN {book}.suspects.unit IS '`tail`: recordings up to now; SINCE/U
 COMMENT ON COLUMN {book}.runs.command IS 'sync, backfill, resync, verify or rejects retry.';
 ALTER TABLE {book}.differences ADD COLUMN filled TEXT[] DEFAULT '{}' NOT NULL;
 COMMENT ON COLUMN {book}.differences.filled IS 'Fields that the list fills and the answer for one record may leave null.';
+CREATE TABLE {book}.query_slots (
+	project_id BIGINT NOT NULL, 
+	place BIGINT NOT NULL, 
+	holder UUID, 
+	expires_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT query_slots_pkey PRIMARY KEY (project_id, place)
+);
+COMMENT ON TABLE {book}.query_slots IS 'The queries of a project that run now, for all processes of this database.';
+COMMENT ON COLUMN {book}.query_slots.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.query_slots.place IS 'Number of the place, from 1.';
+COMMENT ON COLUMN {book}.query_slots.holder IS 'The query that holds it; null when free.';
+COMMENT ON COLUMN {book}.query_slots.expires_at IS 'When another query may take it over.';
+ALTER TABLE {book}.runs ADD COLUMN query_bytes_read BIGINT;
+COMMENT ON COLUMN {book}.runs.query_bytes_read IS 'Bytes the server read for queries; null: none.';
+ALTER TABLE {book}.runs ADD COLUMN query_bytes_left BIGINT;
+COMMENT ON COLUMN {book}.runs.query_bytes_left IS 'Bytes that the server''s budget for queries had left; null where it does not say.';

@@ -313,15 +313,15 @@ def chosen_streams(names: list[str] | None, settings: Any, *, windowed: bool = F
     """
     from etl.errors import ConfigurationError
     from etl.settings import nearest
-    from etl.streams import STREAMS
 
+    known = settings.catalogue
     for name in names or ():
-        if name not in STREAMS:
+        if name not in known:
             raise ConfigurationError(
-                f"There is no stream {name!r}{nearest(name, STREAMS)}",
-                remedy=f"Streams: {', '.join(STREAMS)}",
+                f"There is no stream {name!r}{nearest(name, known)}",
+                remedy=f"Streams: {', '.join(known)}",
             )
-        if windowed and STREAMS[name].started is None:
+        if windowed and known[name].started is None:
             raise ConfigurationError(
                 f"{name} is not read in windows of time, so it has no past to load",
                 remedy=f"A sync reads all of it: `posthog-etl sync {name}`",

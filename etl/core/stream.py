@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from msgspec import Struct, field
@@ -17,6 +17,9 @@ from msgspec import Struct, field
 from etl.core.budget import CRUD
 from etl.core.identity import Identifier, Identity, identifiers_of
 from etl.core.page import Batch, Page, RecordReader, Row
+
+if TYPE_CHECKING:
+    from etl.core.query import QuerySpec
 
 
 class Kind(Enum):
@@ -30,6 +33,8 @@ class Kind(Enum):
     UUID = "uuid"
     JSON = "jsonb"
     TEXTS = "text[]"
+    NUMERIC = "numeric"
+    DATE = "date"
 
     @property
     def json_type(self) -> str | None:
@@ -45,6 +50,8 @@ _JSON_TYPES = {
     Kind.INSTANT: "string",
     Kind.UUID: "string",
     Kind.TEXTS: "array",
+    Kind.NUMERIC: "number",
+    Kind.DATE: "string",
 }
 
 
@@ -102,6 +109,7 @@ class TableSpec(Struct, frozen=True, dict=True):
     hashed: whether the column `_hash` holds a hash of what became of a row, so that a record that
     did not change is recognised without being typed.
     identities: the columns that name a person, a distinct id or a recording.
+    queried: whether it is filled by a configured query, and so in the schema of these tables.
     """
 
     name: str
@@ -113,6 +121,7 @@ class TableSpec(Struct, frozen=True, dict=True):
     expiry: Expiry | None = None
     hashed: bool = False
     identities: tuple[Identity, ...] = ()
+    queried: bool = False
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
@@ -176,11 +185,13 @@ class Mode(Enum):
     WINDOWS: a sync reads a window of time, with a lookback.
     SNAPSHOT: a sync reads the whole list, because the list does not say what changed.
     ROTATION: a sync reads some resources, each by a request of its own.
+    QUERY: a sync asks a configured query, by its cursor or as a whole.
     """
 
     WINDOWS = "windows"
     SNAPSHOT = "snapshot"
     ROTATION = "rotation"
+    QUERY = "query"
 
 
 def key_text(values: Sequence[Any]) -> str:
@@ -332,6 +343,7 @@ class Stream(Struct, frozen=True):
     scope: the scope that the key needs.
     started: the field by which windows are cut.
     off: whether it is read only if it is named or enabled.
+    query: the configured query; None for a stream of the catalogue.
     """
 
     name: str
@@ -341,6 +353,7 @@ class Stream(Struct, frozen=True):
     resources: tuple[Resource, ...]
     started: str | None = None
     off: bool = False
+    query: QuerySpec | None = None
 
     def __post_init__(self) -> None:
         if not self.resources:

@@ -37,7 +37,11 @@ FIRST_CONTACT_ATTEMPTS = 3
 # Longer waits that a server names are shown as this, in seconds.
 _LONGEST_NAMED_S = 1e9
 
+# How long a request may take whose answer nobody needs, in seconds.
+TELL_S = 2.0
+
 LARGEST_BODY_BYTES = 64 * 1024 * 1024
+_JSON = {"Content-Type": "application/json"}
 
 
 class Budget(Protocol):
@@ -144,7 +148,7 @@ class Client:
     async def fetch(
         self, request: Request, *, shrinkable: bool = False, attempts: int | None = None
     ) -> Answer:
-        """Return an answer of status 200. Waits and repeats as the policy and the server say.
+        """Return an answer. Waits and repeats as the policy and the server say.
 
         shrinkable: raise SourceOverloaded at once, so that the caller can ask for less.
         attempts: replaces the policy's number.
@@ -172,6 +176,18 @@ class Client:
                 if wait_s is None:
                     raise
                 await self._wait(request, exc, wait_s, failures[kind])
+
+    async def tell(self, request: Request) -> None:
+        """Send a request whose answer nobody needs, also while the run is cancelled.
+
+        Waits neither for the budget nor long for the server, and raises nothing.
+        """
+        sending = asyncio.ensure_future(self._send(request))
+        await asyncio.wait({sending}, timeout=TELL_S)
+        if not sending.done():
+            sending.cancel()
+        elif not sending.cancelled() and (error := sending.exception()) is not None:
+            _log.debug("request.untold", path=request.path, reason=str(error))
 
     async def _wait(
         self, request: Request, error: SourceError, wait_s: float, attempt: int
@@ -207,16 +223,26 @@ class Client:
         self.requests += 1
         try:
             # No redirects: they would send the key to another host.
-            async with self._session.get(url, allow_redirects=False) as response:
+            async with self._session.request(
+                request.method,
+                url,
+                data=request.body,
+                headers=_JSON if request.body is not None else None,
+                allow_redirects=False,
+            ) as response:
                 body = await self._read(response)
                 status, headers = response.status, response.headers
         except (aiohttp.ClientError, TimeoutError) as exc:
             self._reached = self._reached or not isinstance(exc, NOT_REACHED)
-            raise connection_error(exc, self._host) from exc
+            error = connection_error(exc, self._host)
+            if request.body is not None and _took_too_long(exc):
+                # A query that was too slow is never sent again unchanged.
+                raise SourceOverloaded(error.message, remedy=error.remedy) from exc
+            raise error from exc
         self.bytes_read += len(body)
         self._note_clock(headers)
-        if status != 200:
-            error = self._error_of(status, headers, body)
+        if status not in request.answers:
+            error = self._error_of(request, status, headers, body)
             # An answer of a proxy does not show that the address is PostHog's.
             self._reached = self._reached or not isinstance(error, ForeignAnswer)
             raise error
@@ -227,7 +253,7 @@ class Client:
             size_bytes=len(body),
             seconds=round(time.monotonic() - started_s, 3),
         )
-        return Answer(body, requested_at, self.clocks.agreed)
+        return Answer(body, requested_at, self.clocks.agreed, status, headers)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Read the body up to a limit: a server that ignores `limit` must not fill our memory."""
@@ -242,14 +268,21 @@ class Client:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def _error_of(self, status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
+    def _error_of(
+        self, request: Request, status: int, headers: Mapping[str, str], body: bytes
+    ) -> SourceError:
         """Return the error without our key: a server may quote it, and errors are stored."""
         said = CIMultiDict((k, v.replace(self._secret, HIDDEN)) for k, v in headers.items())
-        return error_of(status, said, body.replace(self._secret.encode(), HIDDEN.encode()))
+        read_error = request.read_error or error_of
+        return read_error(status, said, body.replace(self._secret.encode(), HIDDEN.encode()))
 
     def _note_clock(self, headers: Mapping[str, str]) -> None:
         if (source_at := source_clock(headers)) is not None:
             self.source_ahead_s = (source_at - self._clock.now()).total_seconds()
+
+
+def _took_too_long(exc: Exception) -> bool:
+    return isinstance(exc, TimeoutError) and not isinstance(exc, aiohttp.ConnectionTimeoutError)
 
 
 def _named_wait_s(error: SourceError) -> float | None:

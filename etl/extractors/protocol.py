@@ -67,17 +67,27 @@ LONGEST_WAIT_S = 3_600.0
 LONGEST_IDS_BYTES = 6_000
 GROUPS_CURSOR = "cursor"
 
+ReadError = Callable[[int, Mapping[str, str], bytes], SourceError]
+
 
 class Request(Struct, frozen=True):
-    """A GET: the path below the host with its last slash, parameters, budget classes."""
+    """A request: the path below the host with its last slash, parameters, budget classes.
+
+    method, body: of a query, which is JSON sent by POST. answers: the statuses that answer it; any
+    other is an error. read_error: returns what that error means; None: `error_of`.
+    """
 
     path: str
     params: Sequence[tuple[str, str]]
     budget_classes: Sequence[str]
+    method: str = "GET"
+    body: bytes | None = None
+    answers: Sequence[int] = (200,)
+    read_error: ReadError | None = None
 
 
 class Answer(Struct, frozen=True):
-    """An answer of status 200, not decoded, and when its request was sent.
+    """An answer, not decoded, and when its request was sent.
 
     source_at: the time on which the clocks agreed when it arrived; None if no two agreed.
     """
@@ -85,6 +95,8 @@ class Answer(Struct, frozen=True):
     body: bytes
     requested_at: datetime
     source_at: datetime | None
+    status: int = 200
+    headers: Mapping[str, str] = {}
 
 
 class RecordList(Struct, frozen=True):
@@ -324,7 +336,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceErro
     stream or the key counts only in PostHog's own form, because proxies and firewalls send the same
     ones.
     """
-    said, code = _said(body), _code(body)
+    said, code = said_in(body), _code(body)
     told = f"The API answered {status}" + (f": {said}" if said else "")
     named_s = _named_wait_s(headers, said if status == 429 else "")
     wait_s = None if named_s is None else min(named_s, LONGEST_WAIT_S)
@@ -386,7 +398,7 @@ def _is_web_page(body: bytes) -> bool:
     return body[:200].lstrip().lower().startswith((b"<!doctype", b"<html"))
 
 
-def _said(body: bytes) -> str:
+def said_in(body: bytes) -> str:
     """Return the reason in an error body as one line; empty if there is none."""
     try:
         document, _ = decode(body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -23,9 +23,9 @@ from etl.core.identity import (
 from etl.core.stream import TableSpec
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import count_of, driver_of
+from etl.loaders.query_tables import all_specs
 from etl.loaders.statements import XID, literal, quoted
 from etl.loaders.tables import Tables
-from etl.streams import TABLE_SPECS
 
 # The tables of the bookkeeping that name rows: their columns with keys, and whether they say of
 # which table.
@@ -44,7 +44,6 @@ _PARAMETERS = {
 }
 # Gives the types of parameters that the rest of a statement does not use.
 _GIVEN = f"WITH given AS (SELECT {', '.join(_PARAMETERS.values())})"
-_ABOUT_PERSONS = [spec for spec in TABLE_SPECS.values() if spec.identities]
 
 
 class Stored(Struct, frozen=True):
@@ -66,22 +65,25 @@ class PersonRows:
     """
 
     def __init__(self, tables: Tables) -> None:
-        self._data, self._book = quoted(tables.schema), quoted(tables.bookkeeping)
+        self._tables, self._book = tables, quoted(tables.bookkeeping)
 
     async def find(
         self, connection: AsyncConnection, project_id: int, start: Collection[Identifier]
     ) -> Stored:
         """Return what is stored of the person that these identifiers name."""
-        person = _Person(await self._reached(connection, project_id, start))
+        specs = await all_specs(connection, self._tables)
+        person = _Person(await self._reached(connection, project_id, start, specs))
         rows, driver = Counter[str](), await driver_of(connection)
-        for spec in _ABOUT_PERSONS:
+        for spec in specs:
+            if not spec.identities:
+                continue
             rows[spec.name] += await driver.fetchval(
                 f"{_GIVEN} SELECT count(*) FROM {self._table(spec)} AS t "
                 f"WHERE t.project_id = $1 AND ({person.owns(spec)})",
                 project_id,
                 *person.given,
             )
-        for spec in TABLE_SPECS.values():
+        for spec in specs:
             rows[spec.name] += await driver.fetchval(
                 f"SELECT count(*) FROM {self._table(spec)} AS t "
                 f"WHERE t.project_id = $1 AND ({_mentions(spec)})",
@@ -98,9 +100,12 @@ class PersonRows:
 
         Rows of others that mention the person stay, without the mention.
         """
-        person = _Person(await self._reached(connection, project_id, start))
+        specs = await all_specs(connection, self._tables)
+        person = _Person(await self._reached(connection, project_id, start, specs))
         rows, driver = Counter[str](), await driver_of(connection)
-        for spec in _ABOUT_PERSONS:
+        for spec in specs:
+            if not spec.identities:
+                continue
             tag = await driver.execute(
                 f"{_GIVEN} DELETE FROM {self._table(spec)} AS t "
                 f"WHERE t.project_id = $1 AND ({person.owns(spec)})",
@@ -109,22 +114,26 @@ class PersonRows:
             )
             rows[spec.name] += count_of(tag)
         if person.is_known:
-            for spec in TABLE_SPECS.values():
+            for spec in specs:
                 rows[spec.name] += await self._clean(driver, project_id, spec, person.telling)
             rows["rejects"] += await self._erase_rejects(driver, project_id, person)
-        await self._forget_keys(driver, project_id, person)
+        await self._forget_keys(driver, project_id, person, specs)
         return Stored(frozenset(person.identifiers), +rows)
 
     async def _reached(
-        self, connection: AsyncConnection, project_id: int, start: Collection[Identifier]
+        self,
+        connection: AsyncConnection,
+        project_id: int,
+        start: Collection[Identifier],
+        specs: Sequence[TableSpec],
     ) -> set[Identifier]:
         """Return all identifiers that stored rows connect with these."""
         driver = await driver_of(connection)
         reached, new = set(start), set(start)
         while new:
             person, found = _Person(new), set[Identifier]()
-            for spec in _ABOUT_PERSONS:
-                if len(spec.identities) == 1:
+            for spec in specs:
+                if len(spec.identities) <= 1:
                     continue
                 columns = [f"t.{quoted(each.column)}::text" for each in spec.identities]
                 rows = await driver.fetch(
@@ -206,7 +215,9 @@ class PersonRows:
             )
         return len(found)
 
-    async def _forget_keys(self, driver: Any, project_id: int, person: _Person) -> None:
+    async def _forget_keys(
+        self, driver: Any, project_id: int, person: _Person, specs: Sequence[TableSpec]
+    ) -> None:
         """Delete what the bookkeeping notes about single rows of the person."""
         for name, (columns, knows_table) in _KEYS.items():
             condition = " OR ".join(_is_key(f"t.{column}") for column in columns)
@@ -215,7 +226,7 @@ class PersonRows:
                 # Short distinct ids, too: of these tables a key can be nothing else.
                 own = " OR ".join(f"t.{column} = ANY ($4::text[])" for column in columns)
                 condition += f" OR (t.table_name = ANY ($5::text[]) AND ({own}))"
-                given += [person.distinct_ids, [spec.name for spec in _ABOUT_PERSONS]]
+                given += [person.distinct_ids, [spec.name for spec in specs if spec.identities]]
             await driver.execute(
                 f"DELETE FROM {self._book}.{name} AS t WHERE t.project_id = $1 AND ({condition})",
                 *given,
@@ -229,7 +240,8 @@ class PersonRows:
         )
 
     def _table(self, spec: TableSpec) -> str:
-        return f"{self._data}.{quoted(spec.name)}"
+        tables = self._tables.queried if spec.queried else self._tables
+        return f"{quoted(tables.schema)}.{quoted(spec.name)}"
 
 
 class _Person:

@@ -71,7 +71,7 @@ async def _make(database: Database, tables: Tables) -> str | None:
         driver = await driver_of(connection)
         if await driver.fetchval("SELECT to_regclass($1)", versions) is not None:
             return None
-        for name in names.values():
+        for name in (*names.values(), tables.queried.schema):
             if await driver.fetchval("SELECT to_regnamespace($1)", quoted(name)) is None:
                 await driver.execute(f"CREATE SCHEMA {quoted(name)}")
         await driver.execute(script)

@@ -33,6 +33,7 @@ from etl.loaders.database import Database
 from etl.loaders.drift import drift_by_stream
 from etl.loaders.driver import driver_of
 from etl.loaders.leases import Lease, Unit, new_run
+from etl.loaders.query_tables import is_there
 from etl.loaders.row_counts import COUNTED_ROWS, Count, estimate, large_tables
 from etl.loaders.statements import expires_by_rule, quoted
 from etl.loaders.tables import Tables
@@ -69,6 +70,8 @@ class RunEnd(Struct, frozen=True):
 
     requests, bytes_read: since the last commit.
     waited_s: for the whole run. paused_for_s: until it may go on, None if it is not paused.
+    query_bytes: how many bytes the server read for the run's queries, and how many its budget had
+    left; None if it asked no query.
     """
 
     status: str
@@ -78,6 +81,7 @@ class RunEnd(Struct, frozen=True):
     waited_s: float = 0.0
     paused_for_s: float | None = None
     forecast: Forecast | None = None
+    query_bytes: tuple[int, int | None] | None = None
 
 
 class History:
@@ -226,6 +230,7 @@ class History:
         Raises DestinationError.
         """
         runs = self._tables.runs
+        bytes_read, bytes_left = end.query_bytes or (None, None)
         paused_until = (
             None
             if end.paused_for_s is None
@@ -250,6 +255,8 @@ class History:
                     waited_s=end.waited_s,
                     forecast_requests=None if end.forecast is None else end.forecast.requests,
                     forecast_exact=None if end.forecast is None else end.forecast.exact,
+                    query_bytes_read=bytes_read,
+                    query_bytes_left=bytes_left,
                 )
             )
             found = await connection.execute(select(runs).where(runs.c.id == lease.run_id))
@@ -466,23 +473,30 @@ class History:
             return list(found.scalars())
 
     async def row_counts(
-        self, project_id: int, names: Sequence[str], counted_rows: int = COUNTED_ROWS
+        self, project_id: int, specs: Sequence[TableSpec], counted_rows: int = COUNTED_ROWS
     ) -> Mapping[str, Count]:
         """Return how many rows of the project each data table holds. Raises DestinationError.
 
-        For a table with over `counted_rows` rows it is the server's own estimate.
+        For a table with over `counted_rows` rows it is the server's own estimate. The table of a
+        query that has not run yet is left out.
         """
         counts = {}
         async with self._database.transaction() as connection:
-            large = await large_tables(connection, self._tables.schema, counted_rows)
-            for name in names:
-                table = self._tables.data[name]
+            large: dict[str, set[str]] = {}
+            for spec in specs:
+                tables = self._tables.queried if spec.queried else self._tables
+                schema = tables.schema
+                if schema not in large:
+                    large[schema] = await large_tables(connection, schema, counted_rows)
+                if spec.queried and not await is_there(connection, self._tables, spec.name):
+                    continue
+                table = tables.table(spec)
                 own = [table.c.project_id == project_id]
-                if name in large:
-                    counts[name] = await estimate(connection, table, own)
+                if spec.name in large[schema]:
+                    counts[spec.name] = await estimate(connection, table, own)
                     continue
                 found = await connection.execute(select(func.count()).where(*own, *alive(table)))
-                counts[name] = Count(found.scalar_one())
+                counts[spec.name] = Count(found.scalar_one())
         return counts
 
 

@@ -121,7 +121,7 @@ async def migrate(database: Database, tables: Tables, revision: str = "head") ->
         if revision == "base" or _is_older(config, _resolved(config, revision), before):
             command.downgrade(config, revision)
         elif before != _resolved(config, revision):
-            for schema in (tables.schema, tables.bookkeeping):
+            for schema in (tables.schema, tables.queried.schema, tables.bookkeeping):
                 if not inspect(connection).has_schema(schema):
                     connection.execute(CreateSchema(schema))
             command.upgrade(config, revision)

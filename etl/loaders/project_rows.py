@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from etl.core.query import PREFIX
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import count_of, driver_of
+from etl.loaders.query_tables import all_specs
 from etl.loaders.queue import entrypoint_of
 from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
-from etl.streams import TABLE_SPECS
 
 # Those of the bookkeeping that speak of a project. Whom `forget` keeps away stays known, for a
 # project that is loaded again; so does what was destroyed.
@@ -36,8 +37,8 @@ class ProjectRows:
     """The rows of one project. Runs in transactions that others open."""
 
     def __init__(self, tables: Tables, project_id: int) -> None:
-        data, book = quoted(tables.schema), quoted(tables.bookkeeping)
-        self._data = {name: f"{data}.{quoted(name)}" for name in TABLE_SPECS}
+        book = quoted(tables.bookkeeping)
+        self._tables = tables
         self._book = {name: f"{book}.{name}" for name in _BOOKKEEPING}
         self._queue = f"{book}.pgqueuer"
         self._project_id = project_id
@@ -45,7 +46,7 @@ class ProjectRows:
     async def count(self, connection: AsyncConnection) -> Mapping[str, int]:
         """Return how many rows each table has, those without rows left out."""
         driver, counts = await driver_of(connection), {}
-        for name, table in (*self._data.items(), *self._book.items()):
+        for name, table in (*(await self._data(connection)).items(), *self._book.items()):
             counts[name] = await driver.fetchval(
                 f"SELECT count(*) FROM {table} WHERE project_id = $1", self._project_id
             )
@@ -72,7 +73,7 @@ class ProjectRows:
             await driver.execute(
                 f"DELETE FROM {self._book[name]} WHERE project_id = $1", self._project_id
             )
-        for table in self._data.values():
+        for table in (await self._data(connection)).values():
             tag = await driver.execute(
                 f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} "
                 "WHERE project_id = $1 LIMIT $2))",
@@ -87,11 +88,21 @@ class ProjectRows:
         """Delete the bookkeeping, and what was loaded meanwhile."""
         driver = await driver_of(connection)
         first = [self._book[name] for name in _PROGRESS]
-        for table in (*first, *self._data.values(), *self._book.values()):
+        data = await self._data(connection)
+        for table in (*first, *data.values(), *self._book.values()):
             await driver.execute(f"DELETE FROM {table} WHERE project_id = $1", self._project_id)
         await driver.execute(
             f"DELETE FROM {self._queue} WHERE entrypoint = $1", entrypoint_of(self._project_id)
         )
+
+    async def _data(self, connection: AsyncConnection) -> Mapping[str, str]:
+        """Return each data table by a name for people: those of queries have the stream's."""
+        found = {}
+        for spec in await all_specs(connection, self._tables):
+            tables = self._tables.queried if spec.queried else self._tables
+            name = f"{PREFIX}{spec.name}" if spec.queried else spec.name
+            found[name] = f"{quoted(tables.schema)}.{quoted(spec.name)}"
+        return found
 
 
 async def known_projects(connection: AsyncConnection, tables: Tables) -> Sequence[int]:

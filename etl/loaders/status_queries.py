@@ -18,9 +18,10 @@ from sqlalchemy import (
     union_all,
 )
 
-from etl.core.stream import OF_VERIFY
+from etl.core.stream import OF_VERIFY, TableSpec
 from etl.loaders.database import Database
 from etl.loaders.history import alive
+from etl.loaders.query_tables import is_there
 from etl.loaders.row_counts import COUNTED_ROWS, Count, estimate, large_tables
 from etl.loaders.tables import Tables
 
@@ -33,7 +34,7 @@ class Share(Struct, frozen=True):
     """Which part of a table belongs to a stream. `projects`: the projects that have run it."""
 
     stream: str
-    table: str
+    table: TableSpec
     where: Mapping[str, str]
     projects: Sequence[int]
 
@@ -157,10 +158,15 @@ class StatusQueries:
         counts: dict[tuple[int, str], Count] = {}
         async with self._database.transaction() as connection:
             large = await large_tables(connection, self._tables.schema, counted_rows)
+            queried = self._tables.queried
+            large_of_queries = await large_tables(connection, queried.schema, counted_rows)
             for share in shares:
-                table = self._tables.data[share.table]
+                spec = share.table
+                if spec.queried and not await is_there(connection, self._tables, spec.name):
+                    continue
+                table = (queried if spec.queried else self._tables).table(spec)
                 own = [table.c[name] == value for name, value in share.where.items()]
-                if share.table in large:
+                if spec.name in (large_of_queries if spec.queried else large):
                     for project_id in share.projects:
                         mine = [*own, table.c.project_id == project_id]
                         counts[project_id, share.stream] = await estimate(connection, table, mine)

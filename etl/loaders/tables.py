@@ -1,7 +1,8 @@
 """The tables of the database, made from the catalogue. Alembic compares the database to them.
 
-The setting `schema` names two schemas: NAME holds the data, NAME_etl the bookkeeping and Alembic's
-version. So one database can hold several deployments.
+The setting `schema` names three schemas: NAME holds the data, NAME_queries the tables of configured
+queries, NAME_etl the bookkeeping and Alembic's version. So one database can hold several
+deployments.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Double,
     Index,
     LargeBinary,
     MetaData,
+    Numeric,
     PrimaryKeyConstraint,
     Table,
     Text,
@@ -44,6 +47,8 @@ COLUMN_TYPES: Mapping[Kind, TypeEngine[Any]] = {
     Kind.UUID: Uuid(as_uuid=False),
     Kind.JSON: JSONB(),
     Kind.TEXTS: ARRAY(Text()),
+    Kind.NUMERIC: Numeric(),
+    Kind.DATE: Date(),
 }
 
 _PROJECT = "PostHog's numeric project id."
@@ -142,6 +147,7 @@ class Tables:
     hosts: Table
     requests: Table
     request_blocks: Table
+    query_slots: Table
     schedules: Table
     differences: Table
     reconciliations: Table
@@ -151,8 +157,15 @@ class Tables:
 
     def __init__(self, schema: str) -> None:
         self.schema = schema
+        self.deployment = schema
         self._metadata = MetaData()
         self.data: Mapping[str, Table] = _DataTables(self._metadata, schema)
+
+    def table(self, spec: TableSpec) -> Table:
+        """Return the table of `spec`; that of a query is made anew each time."""
+        if spec.queried:
+            return data_table(spec, MetaData(), self.schema)
+        return self.data[spec.name]
 
     def __getattr__(self, name: str) -> Table:
         """Return a table of the bookkeeping that was not made yet."""
@@ -174,7 +187,17 @@ class Tables:
     @property
     def bookkeeping(self) -> str:
         """The schema of the bookkeeping tables."""
-        return f"{self.schema}_etl"
+        return f"{self.deployment}_etl"
+
+    @functools.cached_property
+    def queried(self) -> Tables:
+        """The same tables where `schema` holds the tables of configured queries.
+
+        They are made while it runs, so `data` does not know them.
+        """
+        other = Tables(self.deployment)
+        other.schema = f"{self.deployment}_queries"
+        return other
 
 
 @functools.cache
@@ -278,6 +301,12 @@ def _runs(metadata: MetaData, schema: str) -> Table:
             server_default=text("0"),
             comment="Records typed from their bytes, a count; 0 in streams whose records never "
             "are.",
+        ),
+        _column("query_bytes_read", BigInteger(), "Bytes the server read for queries; null: none."),
+        _column(
+            "query_bytes_left",
+            BigInteger(),
+            "Bytes that the server's budget for queries had left; null where it does not say.",
         ),
         PrimaryKeyConstraint("id", name="runs_pkey"),
         Index("runs_by_unit", "project_id", "stream", "unit", "started_at"),
@@ -428,6 +457,20 @@ def _request_blocks(metadata: MetaData, schema: str) -> Table:
         PrimaryKeyConstraint("class", name="request_blocks_pkey"),
         schema=schema,
         comment="How long the server's last 429 said to wait, for all processes of this database.",
+    )
+
+
+def _query_slots(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "query_slots",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT, False),
+        _column("place", BigInteger(), "Number of the place, from 1.", False),
+        _column("holder", Uuid(as_uuid=False), "The query that holds it; null when free."),
+        _column("expires_at", _INSTANT, "When another query may take it over.", False),
+        PrimaryKeyConstraint("project_id", "place", name="query_slots_pkey"),
+        schema=schema,
+        comment="The queries of a project that run now, for all processes of this database.",
     )
 
 
@@ -583,6 +626,7 @@ _BOOKKEEPING: Mapping[str, Callable[[MetaData, str], Table]] = {
     "hosts": _hosts,
     "requests": _requests,
     "request_blocks": _request_blocks,
+    "query_slots": _query_slots,
     "schedules": _schedules,
     "differences": _differences,
     "reconciliations": _reconciliations,

@@ -6,6 +6,7 @@ Writes nothing. Sends at most three requests per project and two per stream.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -39,6 +40,7 @@ from etl.extractors.protocol import (
     parse_list,
     parse_object,
 )
+from etl.extractors.query_protocol import Query, query_request
 from etl.loaders.database import Database
 from etl.loaders.history import History
 from etl.loaders.tables import Tables
@@ -196,7 +198,7 @@ async def examine_stream(
     if scopes is not None and not _covers(scopes, stream.scope):
         said = f"Add the scope {stream.scope} to the personal API key"
         return Finding(about, False, said, EXIT_PARTIAL, stream.scope)
-    look = _try_windows if stream.mode is Mode.WINDOWS else _try_each
+    look = _LOOKS.get(stream.mode, _try_each)
     try:
         said = await look(client, stream, project_id, prefix)
     except StreamUnavailable as exc:
@@ -269,3 +271,14 @@ async def _try_one(client: Client, resource: Resource, project_id: int, prefix: 
     except RequestRefused as exc:
         if parents is None or exc.status != 400:
             raise
+
+
+async def _try_query(client: Client, stream: Stream, project_id: int, prefix: str) -> str:
+    """Ask the smallest query. The configured one may read much, so it is not asked."""
+    path = f"/api/{prefix}/{project_id}/query/"
+    request = query_request(path, Query("SELECT 1"), uuid.uuid4().hex, in_background=False)
+    await client.fetch(request, attempts=ATTEMPTS)
+    return "queries are answered; this one is asked by the next sync"
+
+
+_LOOKS = {Mode.WINDOWS: _try_windows, Mode.QUERY: _try_query}

@@ -81,3 +81,8 @@ async def forecast_rotation(
     )
     # What the sync of the parents brings in before is due, too.
     return Forecast(min(turns.due, options.rotation_requests), exact=turns.resources > 0)
+
+
+def forecast_query(watermark: Watermark) -> Forecast:
+    """Return how many requests a query took the last time; one page and the end at first."""
+    return Forecast(int((watermark.traits or {}).get("pages", 2)), exact=False)

@@ -69,6 +69,11 @@ class Work(ABC):
         self._resource = resource
         self._loader = self._tools.loader(self.stream.name, resource)
 
+    @property
+    def query_bytes(self) -> tuple[int, int | None] | None:
+        """See `RunEnd`."""
+        return None
+
     @abstractmethod
     async def run(self) -> Ending:
         """Read and load until the unit is up to date. Raises EtlError."""

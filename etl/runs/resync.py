@@ -22,6 +22,7 @@ from etl.loaders.leases import Lease
 from etl.loaders.parents import Parent
 from etl.runs.judging import AT_ONCE, Accepted
 from etl.runs.load import Work
+from etl.runs.query import ResyncQuery
 from etl.runs.report import Ending, Report, ending_of_tally
 from etl.runs.rotation import RotationWork
 from etl.runs.snapshot import SnapshotWork
@@ -100,4 +101,5 @@ _WORK: Mapping[Mode, type[Work]] = {
     Mode.WINDOWS: ResyncWindows,
     Mode.SNAPSHOT: SnapshotWork,
     Mode.ROTATION: ResyncRotation,
+    Mode.QUERY: ResyncQuery,
 }

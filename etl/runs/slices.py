@@ -57,6 +57,8 @@ async def streams_due(
     now = await tools.history.database_now()
     by_day, lists = set[str](), dict[str, datetime | None]()
     for stream in streams:
+        if stream.query is not None:
+            continue  # no list shows its rows
         watermark = await tools.history.watermark(Unit(project_id, stream.name))
         if _is_read_by_day(stream, watermark):
             by_day.add(stream.name)

@@ -17,7 +17,7 @@ from etl.loaders.history import History
 from etl.loaders.parents import ParentRows
 from etl.loaders.queue import Jobs, count_jobs
 from etl.loaders.tables import Tables
-from etl.streams import STREAMS
+from etl.streams.queries import stream_named
 
 
 class StatusReport(Struct, frozen=True):
@@ -49,7 +49,7 @@ async def read_status(
     history, parents = History(database, tables), ParentRows(database, tables)
     rows = [dict(row) for row in await history.status()]
     for row in rows:
-        stream = STREAMS.get(row["stream"])
+        stream = stream_named(row["stream"])
         row["turns"], row["read_fast_share"] = None, read_fast_share(row)
         if stream is not None and stream.mode is Mode.ROTATION:
             asked_for = stream.resources[0].parents
@@ -59,9 +59,9 @@ async def read_status(
             )
     now = await history.database_now()
     for row in rows:
-        stream = STREAMS.get(row["stream"])
-        names = [table.name for table in stream.tables] if counts and stream is not None else []
-        row["rows"] = await history.row_counts(row["project_id"], names) if names else {}
+        stream = stream_named(row["stream"])
+        specs = stream.tables if counts and stream is not None else ()
+        row["rows"] = await history.row_counts(row["project_id"], specs) if specs else {}
         known_until = row["complete"].until or row["tail_until"]
         row["lag_s"] = None if known_until is None else (now - known_until).total_seconds()
     for row in rows:
@@ -83,7 +83,7 @@ def read_fast_share(run: Mapping[str, Any]) -> float | None:
 
     None if it read none, or for a stream whose records never are.
     """
-    stream = STREAMS.get(run["stream"])
+    stream = stream_named(run["stream"])
     is_typed = stream is not None and any(each.reader for each in stream.resources)
     if not is_typed or not run["records_read"]:
         return None

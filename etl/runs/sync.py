@@ -33,10 +33,18 @@ _log = structlog.get_logger(__name__)
 # Makes the work of a unit that is leased.
 MakeWork = Callable[[Assignment, Lease], Work]
 
+
+def _query_work(given: Assignment, lease: Lease) -> Work:
+    from etl.runs.query import QueryWork  # few deployments have queries
+
+    return QueryWork(given, lease)
+
+
 _WORK: Mapping[Mode, MakeWork] = {
     Mode.WINDOWS: WindowsWork,
     Mode.SNAPSHOT: SnapshotWork,
     Mode.ROTATION: RotationWork,
+    Mode.QUERY: _query_work,
 }
 _REPORTED = (
     "records_read",
@@ -152,6 +160,7 @@ async def _finish(tools: Tools, work: Work, report: Report) -> None:
         waited_s=report.waited_s,
         paused_for_s=report.ending.paused_for_s,
         forecast=work.forecast,
+        query_bytes=work.query_bytes,
     )
     waits_s = () if report.ending.status == FAILED else RETRY_WAITS_S
     try:

@@ -18,6 +18,7 @@ from etl.loaders.leases import Unit
 from etl.runs.backfill import BackfillRange, chained, windows_left
 from etl.runs.forecasts import (
     forecast_ahead,
+    forecast_query,
     forecast_rotation,
     forecast_snapshot,
     front_will_do,
@@ -77,6 +78,8 @@ async def unit_forecasts(
     if stream.mode is not Mode.WINDOWS:
         if stream.mode is Mode.SNAPSHOT:
             forecast = await forecast_snapshot(tools, stream, project_id, watermark)
+        elif stream.query is not None:
+            forecast = forecast_query(watermark)
         else:
             forecast = await forecast_rotation(tools, options, stream, project_id)
         spent = await tools.budget.spent(stream.budget_classes)

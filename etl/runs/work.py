@@ -23,6 +23,8 @@ from etl.loaders.leases import Leases, Unit
 from etl.loaders.loader import Loader
 from etl.loaders.parents import ParentRows
 from etl.loaders.row_counts import Count
+from etl.loaders.slots import PostgresSlots
+from etl.loaders.tables import Tables
 from etl.loaders.verified import Looks
 from etl.runs.prefetch import Room
 
@@ -57,6 +59,8 @@ class Tools(Struct, frozen=True):
     parents: ParentRows
     looks: Looks
     loader: Callable[[str, Resource], Loader]
+    slots: PostgresSlots
+    tables: Tables
 
 
 class RunOptions(Struct, frozen=True):
@@ -67,7 +71,8 @@ class RunOptions(Struct, frozen=True):
     confirm_requests: how many requests a run may send for single records that its reading did not
     show, a count. rotation_requests: how many resources a sync checks, a count;
     recheck_after: when one is due again. keep_fields: see `SingleReader`. believes_hashes: whether
-    a record is skipped whose rows are stored with its hashes.
+    a record is skipped whose rows are stored with its hashes. at_once: streams that are read though
+    they are not due.
     """
 
     start: datetime
@@ -83,6 +88,7 @@ class RunOptions(Struct, frozen=True):
     recheck_after: timedelta = timedelta(hours=6)
     keep_fields: Collection[str] = ()
     believes_hashes: bool = True
+    at_once: Collection[str] = ()
 
 
 class Assignment(Struct, frozen=True):
@@ -133,8 +139,7 @@ def text_of(at: datetime | None) -> str | None:
 
 async def rows_now(tools: Tools, stream: Stream, project_id: int) -> Mapping[str, Count]:
     """Return how many rows each of the stream's tables holds. Raises DestinationError."""
-    names = [table.name for table in stream.tables]
-    return await tools.history.row_counts(project_id, names)
+    return await tools.history.row_counts(project_id, stream.tables)
 
 
 def stopped() -> Stopped:

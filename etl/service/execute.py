@@ -30,7 +30,6 @@ from etl.service.queue import (
     with_short_waits,
 )
 from etl.settings import Settings
-from etl.streams import STREAMS
 from etl.tasks import beside, first_of, race
 from etl.upkeep import verify_slice_of
 
@@ -180,9 +179,9 @@ class Executor:
     async def _execute(
         self, queue: Queue, tools: Tools, job: QueuedWork, found: TakenJob, halt: asyncio.Event
     ) -> Again | None:
-        stream = STREAMS.get(job.stream)
+        stream = self._settings.catalogue.get(job.stream)
         if stream is None:
-            return Again(0.0, f"There is no stream {job.stream!r} in this release", failed=True)
+            return Again(0.0, f"There is no stream {job.stream!r}, or no more", failed=True)
         given = Assignment(tools, self._options, stream, job.project_id, halt, _unseen)
         if job.command == BACKFILL:
             reports = await _backfill(given, job, found.created)

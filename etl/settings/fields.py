@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,14 +26,18 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from etl.core.budget import PLANS, RECORDINGS_LIST, Limit, Limits, with_share
+from etl.core.budget import PLANS, QUERY, RECORDINGS_LIST, Limit, Limits, with_share
 from etl.core.lookback import Lookback, parse_duration
+from etl.core.query import QuerySpec
 from etl.core.schedule import Schedule, parse_jitter, read_zone
 from etl.core.source import is_own_machine
 from etl.core.stream import Stream
 from etl.errors import ConfigurationError
 from etl.settings import values
+from etl.settings.queries import read_presets, read_queries
 from etl.streams import STREAMS
+from etl.streams.presets import PRESETS
+from etl.streams.queries import query_stream
 
 PREFIX = "POSTHOG_ETL_"
 _OURS_WITHOUT_PREFIX = {
@@ -174,6 +178,22 @@ class Settings(BaseSettings):
     )
     list_requests_per_hour: int | None = Field(
         None, ge=1, description="Limit of recordings list requests, instead of the plan's."
+    )
+    query_requests_per_hour: int | None = Field(
+        None,
+        ge=1,
+        description="Limit of requests to the query endpoint, instead of 2,400; 120 on old plans.",
+    )
+    queries: Annotated[tuple[QuerySpec, ...], BeforeValidator(read_queries)] = Field(
+        (),
+        description="Queries whose rows become tables. In the file: `[[queries]]`, each with name, "
+        "query, key and, optionally, cursor, settle, lookback, every, reach, json and about. In "
+        "the environment: a JSON list of these.",
+    )
+    query_presets: Annotated[tuple[str, ...], BeforeValidator(read_presets)] = Field(
+        (),
+        description="Ready queries to switch on: events, sessions, groups_by_query, "
+        "person_distinct_ids, persons_by_query, cohort_people.",
     )
     page_size_records: int = Field(1000, ge=1, le=10_000, description="Records per page, a count.")
     streams_at_once: int = Field(
@@ -329,6 +349,21 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _queries_are_known(self) -> Settings:
+        """Streams are named before the queries are read, so names of queries are looked at here."""
+        own = [spec.name for spec in self.queries]
+        for name in self.query_presets:
+            if name in own:
+                raise ValueError(f"queries: the name {name!r} is that of a preset that is on")
+        known = self.catalogue
+        named = [*self.disabled_streams, *self.enabled_streams]
+        named += [name for each in self.schedules for name in each.streams]
+        for name in named:
+            if name not in known:
+                raise ValueError(f"there is no stream {name!r}{values.nearest(name, known)}")
+        return self
+
+    @model_validator(mode="after")
     def _something_to_do(self) -> Settings:
         for each in self.schedules:
             if each.streams and not self.choose(each.streams):
@@ -340,9 +375,17 @@ class Settings(BaseSettings):
 
     def choose(self, names: Sequence[str] | None) -> list[Stream]:
         """Return the streams of these names, or all that are on; without those switched off."""
-        on = [n for n, stream in STREAMS.items() if not stream.off or n in self.enabled_streams]
+        known = self.catalogue
+        on = [n for n, stream in known.items() if not stream.off or n in self.enabled_streams]
         chosen = list(dict.fromkeys(names)) if names else on
-        return [STREAMS[name] for name in chosen if name not in self.disabled_streams]
+        return [known[name] for name in chosen if name not in self.disabled_streams]
+
+    @property
+    def catalogue(self) -> Mapping[str, Stream]:
+        """Every stream by name: those of the API, then one for each configured query."""
+        presets = [PRESETS[name] for name in self.query_presets]
+        found = [query_stream(spec) for spec in (*self.queries, *presets)]
+        return {**STREAMS, **{stream.name: stream for stream in found}}
 
     def require_serve_token(self) -> str | None:
         """Return the token of `serve`, None if only this machine can reach it and none is set.
@@ -378,22 +421,15 @@ class Settings(BaseSettings):
     @property
     def limits(self) -> Limits:
         """The request limits: the plan's, unless set otherwise."""
-        limits = dict(PLANS[self.plan])
-        own = [
-            Limit(requests, window_s)
-            for requests, window_s in (
-                (self.list_requests_per_minute, 60),
-                (self.list_requests_per_hour, 3600),
-            )
-            if requests is not None
-        ]
-        if own:
-            kept = [
-                limit
-                for limit in limits.get(RECORDINGS_LIST, ())
-                if limit.window_s not in {one.window_s for one in own}
-            ]
-            limits[RECORDINGS_LIST] = (*kept, *own)
+        limits = {name: tuple(of_class) for name, of_class in PLANS[self.plan].items()}
+        for name, requests, window_s in (
+            (RECORDINGS_LIST, self.list_requests_per_minute, 60),
+            (RECORDINGS_LIST, self.list_requests_per_hour, 3600),
+            (QUERY, self.query_requests_per_hour, 3600),
+        ):
+            if requests is not None:
+                kept = [each for each in limits.get(name, ()) if each.window_s != window_s]
+                limits[name] = (*kept, Limit(requests, window_s))
         return limits
 
     @property

@@ -12,7 +12,8 @@ import math
 import re
 import reprlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -121,6 +122,25 @@ def to_texts(value: Any) -> list[str]:
     raise InvalidRecord(f"expected an array of text, got {_shown(value)}")
 
 
+def to_numeric(value: Any) -> Decimal:
+    """Return a number of any size exactly, given as a number or as text. Raises InvalidRecord."""
+    if type(value) in (int, float) or (type(value) is str and _NUMBER.fullmatch(value)):
+        number = Decimal(str(value))
+        if number.is_finite():
+            return number
+    raise InvalidRecord(f"expected a number, got {_shown(value)}")
+
+
+def to_date(value: Any) -> date:
+    """Return the day in ISO 8601 text. Raises InvalidRecord."""
+    if type(value) is str:
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
+    raise InvalidRecord(f"expected a date, got {_shown(value)}")
+
+
 _CONVERTERS: Mapping[Kind, Callable[[Any], Any]] = {
     Kind.TEXT: to_text,
     Kind.BIGINT: to_bigint,
@@ -130,6 +150,8 @@ _CONVERTERS: Mapping[Kind, Callable[[Any], Any]] = {
     Kind.UUID: to_uuid,
     Kind.JSON: to_json,
     Kind.TEXTS: to_texts,
+    Kind.NUMERIC: to_numeric,
+    Kind.DATE: to_date,
 }
 
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Annotated, Any
 
 import msgspec
@@ -51,6 +52,8 @@ _TYPES: Mapping[Kind, Any] = {
     Kind.UUID: str | None,
     Kind.JSON: Raw,
     Kind.TEXTS: list[str] | None,
+    Kind.NUMERIC: Decimal | None,
+    Kind.DATE: date | None,
 }
 
 

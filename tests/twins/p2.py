@@ -144,14 +144,14 @@ TWINS = [
         name="the next address is asked, whatever its host",
         promise="P2",
         file="etl/extractors/client.py",
-        find="        return Answer(body, requested_at, self.clocks.agreed)\n",
+        find="        return Answer(body, requested_at, self.clocks.agreed, status, headers)\n",
         replace="""        import json
 
         following = json.loads(body).get("next")
         if following:
             async with self._session.get(following) as response:
                 await response.read()
-        return Answer(body, requested_at, self.clocks.agreed)
+        return Answer(body, requested_at, self.clocks.agreed, status, headers)
 """,
         caught_by=_TESTS + "test_a_next_page_on_another_host_is_never_asked_for",
     ),

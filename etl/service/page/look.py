@@ -28,7 +28,6 @@ from etl.service.page.overview import (
     state_of,
 )
 from etl.settings import Settings
-from etl.streams import STREAMS
 
 SHOWN_RUNS = 30
 SHOWN_REJECTS = 50
@@ -67,7 +66,7 @@ class Look:
             start=settings.start,
             streams=tuple(
                 name
-                for name, stream in STREAMS.items()
+                for name, stream in settings.catalogue.items()
                 if name not in settings.disabled_streams
                 and (not stream.off or name in settings.enabled_streams)
             ),

@@ -23,6 +23,7 @@ from etl.service.page.calendar import Calendar, calendar
 from etl.service.page.pace import Pace, pace_of, span_of
 from etl.service.page.words import plural
 from etl.streams import STREAMS
+from etl.streams.queries import stream_named
 
 # The worst first. The page has the first state that occurs.
 STATES = (FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED)
@@ -233,14 +234,14 @@ def state_of(run: Row) -> str:
 
 def share_of(stream: str, projects: Sequence[int]) -> Share | None:
     """Return the rows counted for a stream, None if the stream is unknown."""
-    known = STREAMS.get(stream)
+    known = stream_named(stream)
     if known is None:
         return None
     table = next((each for each in known.tables if each.name == stream), known.tables[0])
     parents = known.resources[0].parents
     given = {} if parents is None else parents.constant
     where = {name: value for name, value in given.items() if name in table.key}
-    return Share(stream, table.name, where, projects)
+    return Share(stream, table, where, projects)
 
 
 def _line(

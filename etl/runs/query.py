@@ -1,0 +1,201 @@
+"""A configured query: read in increments by its cursor, or as a whole, into a table of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from msgspec.structs import replace
+
+from etl.core.forecast import Forecast
+from etl.core.query import QueryPlace, QuerySpec
+from etl.core.stream import Resource
+from etl.errors import RequestRefused
+from etl.extractors.protocol import id_batches
+from etl.extractors.queries import Queries
+from etl.extractors.query_reader import QueryPage, QueryReader
+from etl.loaders.history import Watermark
+from etl.loaders.leases import Lease
+from etl.loaders.loader import Closing
+from etl.loaders.query_tables import shaped
+from etl.runs.forecasts import forecast_query
+from etl.runs.judging import Accepted, Judging
+from etl.runs.load import Answers
+from etl.runs.report import Ending, ending_of_tally
+from etl.runs.work import Assignment, stopped
+from etl.streams.queries import resource_of
+from etl.tasks import race
+
+_log = structlog.get_logger(__name__)
+
+# So many rows that were not shown are asked for at once, a count.
+ASKED_AT_ONCE = 100
+
+
+class QueryWork(Judging):
+    """One execution of a query: what is left of a broken one, else what is due.
+
+    anew: all of it is read, whatever was read before.
+    """
+
+    anew = False
+
+    def __init__(self, given: Assignment, lease: Lease) -> None:
+        super().__init__(given, lease)
+        assert given.stream.query is not None
+        self._spec: QuerySpec = given.stream.query
+        self._queries = Queries(
+            given.tools.client, given.tools.slots, lease.unit.project_id, given.options.prefix
+        )
+        self._shape: Resource | None = None
+
+    @property
+    def query_bytes(self) -> tuple[int, int | None] | None:
+        """See `RunEnd`."""
+        return self._queries.bytes_scanned, self._queries.bytes_left
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the reading shows every row there is."""
+        return self.anew or self._spec.cursor is None
+
+    async def run(self) -> Ending:
+        """Read and load what is due. Raises EtlError."""
+        watermark = await self._watermark()
+        self.accepted = Accepted.of(watermark.traits)
+        traits = watermark.traits or {}
+        if not self._is_due(traits):
+            self._expect(Forecast(0, exact=True))
+            return ending_of_tally(self._tally, self.stream.name)
+        began_at = self._tools.client.source_now
+        choices = [self._spec, *self._spec.others]
+        first = min(int(traits.get("variant", 0)), len(choices) - 1)
+        for number, spec in enumerate(choices[first:], first):
+            place = QueryPlace.resume(self.lease.position, spec.fingerprint)
+            begins = place is None
+            place = place or self._begin(spec, watermark)
+            self._expect(forecast_query(watermark) if begins else Forecast(1, exact=False))
+            try:
+                place = await self._read(spec, place)
+            except RequestRefused as exc:
+                if number + 1 == len(choices) or not begins or self._records:
+                    raise
+                _log.warning("query.replaced", reason=exc.message)
+                continue
+            return await self._close_query(spec, place, watermark, began_at, number)
+        raise AssertionError("unreachable")
+
+    def _is_due(self, traits: Mapping[str, Any]) -> bool:
+        at = traits.get("queried_at")
+        if self.anew or at is None or self.lease.position is not None:
+            return True
+        if self.stream.name in self._options.at_once or not self._spec.every:
+            return True
+        passed = self._tools.client.now - datetime.fromisoformat(at)
+        # A time in the future came from a wrong clock.
+        return passed >= self._spec.every or passed < timedelta(0)
+
+    def _begin(self, spec: QuerySpec, watermark: Watermark) -> QueryPlace:
+        """Return the beginning of what is due."""
+        now = self._tools.client.source_now
+        first = QueryPlace(fingerprint=spec.fingerprint, began_at=now)
+        if spec.cursor is None:
+            return first
+        until, start = now - spec.settle, self._options.start
+        known = watermark.tail_until
+        same = (watermark.traits or {}).get("fingerprint") == spec.fingerprint
+        if self.anew or known is None or not same:
+            return replace(first, since=start, until=until, part=until)
+        since, reach = known, None
+        if spec.reach is not None:
+            age = spec.reach.due(watermark.swept, now)
+            reach = age.total_seconds()
+            since = watermark.swept.get(str(int(reach)), known)
+        since = max(start, since - spec.lookback)
+        until = max(until, known)
+        return replace(first, since=since, until=until, part=until, reach=reach)
+
+    async def _read(self, spec: QuerySpec, place: QueryPlace) -> QueryPlace:
+        """Read and load page by page, up to the end."""
+        reader = QueryReader(self._tools.client, self._queries, spec, whole=self._whole)
+        while not place.ended:
+            async with race(reader.page(place), self._stop.wait()) as (asking, _):
+                if not asking.done():
+                    raise stopped()
+                found = asking.result()
+            await self._fit(found)
+            place = found.place
+            await self._load([found.page], place)
+            if self._stop.is_set() and not place.ended:
+                raise stopped()
+        if self._whole:
+            await self._judge(reader, place)
+        return place
+
+    async def _fit(self, found: QueryPage) -> None:
+        """Make the table of the query, or widen it, where an answer has columns it lacks."""
+        held = None if self._shape is None else self._shape.tables[0]
+        known = set() if held is None else {field.name for field in held.fields}
+        if held is not None and {field.name for field in found.table.fields} <= known:
+            return
+        table = await shaped(self._tools.database, self._tools.tables, found.table)
+        self._shape = resource_of(table)
+        self._turn_to(self._shape)
+
+    async def _judge(self, reader: QueryReader, place: QueryPlace) -> None:
+        """Mark the rows that a whole reading did not show and that are not there when asked for."""
+        absence = await self._weigh()
+        if absence is None or not absence.suspects:
+            return
+        most = self._options.confirm_requests
+        async for keys in self._suspects():
+            for some in id_batches(keys):
+                if self._questions >= most:
+                    self._tally.unasked += len(some)
+                    continue
+                for few in _parts(some, ASKED_AT_ONCE):
+                    found = await reader.confirm(place, few)
+                    self._questions += 1
+                    await self._load([found.page], place, answers=Answers(gone=found.gone))
+
+    async def _close_query(
+        self,
+        spec: QuerySpec,
+        place: QueryPlace,
+        watermark: Watermark,
+        began_at: datetime,
+        variant: int,
+    ) -> Ending:
+        """Say as of when everything is known."""
+        known = not self._clocks_disagree()
+        await self._note_accepted()
+        swept = None
+        if spec.reach is not None and place.until is not None:
+            age = timedelta.max if place.reach is None else timedelta(seconds=place.reach)
+            swept = spec.reach.sweep(watermark.swept, age, place.until)
+        closing = Closing(
+            complete=[],
+            tail_until=(place.until or began_at) if known else None,
+            swept=swept if known else None,
+            traits={
+                "queried_at": began_at.isoformat(),
+                "fingerprint": spec.fingerprint,
+                "variant": variant,
+                "pages": self._tools.client.requests - self._sent,
+                **self.accepted.traits(),
+            },
+        )
+        await self._close(closing)
+        return ending_of_tally(self._tally, self.stream.name)
+
+
+class ResyncQuery(QueryWork):
+    """Reads all of a query anew."""
+
+    anew = True
+
+
+def _parts(keys: Sequence[str], most: int) -> list[Sequence[str]]:
+    return [keys[at : at + most] for at in range(0, len(keys), most)]
