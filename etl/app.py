@@ -285,11 +285,13 @@ class Acceptance(Struct, frozen=True):
     deletions: names of streams of which more may vanish at once than the guard allows.
     counts: names of streams whose server counts as many rows too many as in the last run.
     host: the host is another address of the source that the database knows.
+    at_once: names of queries that are read though they are not due.
     """
 
     deletions: Collection[str] = ()
     counts: Collection[str] = ()
     host: bool = False
+    at_once: Collection[str] = ()
 
 
 _NOTHING = Acceptance()
@@ -310,6 +312,7 @@ def run_options_of(settings: Settings, accepted: Acceptance = _NOTHING) -> RunOp
         rotation_requests=settings.sharing_requests,
         recheck_after=parse_duration(settings.sharing_recheck),
         keep_fields=settings.keep_fields,
+        at_once=accepted.at_once,
     )
 
 
