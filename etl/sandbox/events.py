@@ -3,7 +3,7 @@
 Events outlive their recording, and changes to a recording do not change them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import orjson
@@ -69,11 +69,9 @@ class Events:
         self._gone.discard(event.uuid)
         self.version += 1
 
-    def delete(self, uuid: str) -> None:
-        """Removes one. Raises ValueError if there is none."""
-        if all(each.uuid != uuid for each in self.all()):
-            raise ValueError(f"no event {uuid!r}")
-        self._gone.add(uuid)
+    def delete(self, uuids: Iterable[str]) -> None:
+        """Removes events, all copies of each."""
+        self._gone.update(uuids)
         self.version += 1
 
     def drawn(self, distinct_id: str) -> int | None:
