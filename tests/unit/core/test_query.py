@@ -142,7 +142,7 @@ def test_the_query_may_use_the_bounds_of_its_stretch() -> None:
         ("UUID", Kind.UUID, Kind.UUID),
         ("Nullable(Int64)", Kind.BIGINT, Kind.BIGINT),
         ("UInt32", Kind.BIGINT, Kind.BIGINT),
-        ("UInt64", Kind.NUMERIC, Kind.TEXT),
+        ("UInt64", Kind.BIGINT, Kind.TEXT),
         ("Decimal(18, 4)", Kind.NUMERIC, Kind.TEXT),
         ("Float64", Kind.DOUBLE, Kind.TEXT),
         ("Bool", Kind.BOOLEAN, Kind.TEXT),
