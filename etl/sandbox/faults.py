@@ -116,6 +116,8 @@ class Rule:
     path: str
     method: str | None
     parameter: str | None
+    body: bytes | None
+    """Text that the body must contain."""
     fault: Mapping[str, Any]
     spec: Mapping[str, Any]
     at: Sequence[int] | None = None
@@ -126,8 +128,12 @@ class Rule:
     matched: int = 0
     hits: int = 0
 
-    def strikes(self, method: str, path: str, parameters: Collection[str]) -> bool:
+    def strikes(
+        self, method: str, path: str, parameters: Collection[str], body: bytes = b""
+    ) -> bool:
         """Counts a request and tells whether the fault applies to it."""
+        if self.body is not None and self.body not in body:
+            return False
         if self.path not in path or (self.method and self.method != method):
             return False
         if self.parameter is not None and self.parameter not in parameters:
@@ -171,6 +177,7 @@ def parse_rule(spec: Mapping[str, Any]) -> Rule:
         path=match.get("path", ""),
         method=match.get("method"),
         parameter=match.get("parameter"),
+        body=None if "body" not in match else str(match["body"]).encode(),
         fault=fault,
         spec=spec,
         at=[at] if isinstance(at, int) else at,
@@ -206,11 +213,18 @@ class Faults:
         """The rules with how often they matched and hit."""
         return [{**r.spec, "matched": r.matched, "hits": r.hits} for r in self._rules]
 
-    def strike(self, method: str, path: str, parameters: Collection[str] = ()) -> Fault:
+    @property
+    def read_bodies(self) -> bool:
+        """Whether a rule asks what the body of a request is."""
+        return any(rule.body is not None for rule in self._rules)
+
+    def strike(
+        self, method: str, path: str, parameters: Collection[str] = (), body: bytes = b""
+    ) -> Fault:
         """Counts a request in every rule; returns all faults that apply to it as one."""
         together = NO_FAULT
         for rule in self._rules:
-            if rule.strikes(method, path, parameters):
+            if rule.strikes(method, path, parameters, body):
                 joined: dict[str, Any] = {
                     name: (*getattr(together, name), *value)
                     if name in ("mutate", "then")

@@ -194,6 +194,14 @@ async def test_a_fourth_query_at_once_is_refused_without_a_wait(reader: Reader) 
     assert all("Too many queries" in body["detail"] for body, _ in refused)
 
 
+async def test_a_rule_can_name_a_part_of_the_query(reader: Reader) -> None:
+    """By a text that the body of the request contains."""
+    rule = {"match": {"path": "/query/", "body": "from groups"}, "fault": {"status": 504}}
+    reader.sandbox.control.add_faults(rule)
+    assert (await _ask(reader, "select count() from groups"))[0] == 504
+    assert (await _ask(reader, EVENTS))[0] == 200
+
+
 async def test_a_fault_lowers_the_limit_without_a_word(reader: Reader) -> None:
     """As the cap of a server does."""
     _fault(reader, {"clamp_limit": 7})
