@@ -127,6 +127,9 @@ async def test_a_query_that_fails_in_the_background_says_so_in_its_status(reader
     await _ask(reader, EVENTS, "force_async", client_query_id="mute")
     status, body, _ = await reader.get(f"{QUERY}mute/")
     assert (status, body["query_status"]["error_message"]) == (500, None)
+    _fault(reader, {"polls": 1}, at=1)
+    await _ask(reader, EVENTS, "force_async", client_query_id="slow")
+    assert [(await reader.get(f"{QUERY}slow/"))[0] for _ in range(2)] == [202, 200]
     reader.sandbox.control.clear_faults()
     await _ask(reader, EVENTS, "force_async", client_query_id="lost")
     _fault(reader, {"lost": True}, at=1)
