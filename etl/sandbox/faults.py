@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
+TOO_MANY = "Too many queries are running right now — please try again in a moment."
+"""What a query beyond the concurrency of a project is told (PostHog source, api/query.py)."""
 PRESETS: Mapping[str, dict[str, Any]] = {
     "429_header": {"status": 429, "wait_s": 30},
     "429_text": {"status": 429, "wait_s": 30, "headers": {"Retry-After": None}},
@@ -22,7 +24,7 @@ PRESETS: Mapping[str, dict[str, Any]] = {
     },
     "429_queries": {
         "status": 429,
-        "detail": "Too many queries are running right now. Please try again in a few seconds.",
+        "detail": TOO_MANY,
     },
     "429_budget": {
         "status": 429,
@@ -87,10 +89,10 @@ class Fault:
     omit: Sequence[int] = ()
     """Places of rows that the page leaves out without a trace; -1 is the last one."""
     next_host: str | None = None
-    killed: bool = False
-    """The query is killed, and so is every equal one for a while."""
+    killed: Literal["time", "bytes"] | None = None
+    """The limit that the query hits: it is killed, and so is every equal one for a while."""
     killed_above_rows: int | None = None
-    """The same, if it reads more rows."""
+    """The query hits the time limit if it reads more rows."""
     failed: bool = False
     """The query fails without a message."""
     polls: int | None = None
@@ -170,6 +172,8 @@ def parse_rule(spec: Mapping[str, Any]) -> Rule:
         given = fault["mutate"]
         mutations = given if isinstance(given, list) else [given]
         fault["mutate"] = tuple(Mutation(**mutation) for mutation in mutations)
+    if fault.get("killed") not in (None, "time", "bytes"):
+        raise ValueError("killed must be time or bytes")
     if "then" in fault:
         fault["then"] = tuple(fault["then"])
     at = spec.get("at")

@@ -65,6 +65,7 @@ async def test_values_fill_placeholders_and_modifiers_choose_the_zone(reader: Re
     assert body["results"] == [["2026-05-04T12:00:00Z"]]
     status, body, _ = await _ask(reader, "select {y}", values={"x": 1})
     assert (status, body["code"]) == (400, "illegal_hogql")
+    assert body["detail"].endswith("You can use the following: x")
     assert (await _ask(reader, "select 1", values=[1]))[0] == 400
 
 
@@ -167,6 +168,10 @@ async def test_a_killed_query_is_refused_again_at_once(reader: Reader) -> None:
     _fault(reader, {"killed_above_rows": 20})
     narrow = f"{EVENTS} where timestamp > toDateTime64('2026-05-03 12:00:00', 6, 'UTC')"
     assert (await _ask(reader, narrow))[0] == 200
+    reader.sandbox.control.clear_faults()
+    _fault(reader, {"killed": "bytes"}, at=1)
+    answers = [await _ask(reader, "select count() from groups") for _ in range(2)]
+    assert [(status, body["code"]) for status, body, _ in answers] == [(400, "too_many_bytes")] * 2
     reader.sandbox.control.clear_faults()
     reader.sandbox.control.advance(3600)
     assert (await _ask(reader, EVENTS))[0] == 200
