@@ -58,7 +58,7 @@ class QueryTruth:
                 "timestamp": _text(event.timestamp_us),
                 "created_at": _text(event.created_us),
                 "distinct_id": event.distinct_id,
-                "person_id": self._project.event_person(event),
+                "person_id": self._project.person_of(event.distinct_id, event.drawn_person),
                 "person_mode": "full" if event.drawn_person is not None else "propertyless",
                 "session_id": event.session_id,
                 "window_id": event.session_id,
@@ -88,7 +88,7 @@ class QueryTruth:
         return {
             "session_id": session_id,
             "distinct_id": first.distinct_id,
-            "person_id": self._project.event_person(first),
+            "person_id": self._project.person_of(first.distinct_id, first.drawn_person),
             "start_timestamp": _text(begun_us),
             "end_timestamp": _text(ended_us),
             "max_inserted_at": _text(max(event.created_us for event in events)),

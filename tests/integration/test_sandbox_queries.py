@@ -65,6 +65,7 @@ async def test_values_fill_placeholders_and_modifiers_choose_the_zone(reader: Re
     assert body["results"] == [["2026-05-04T12:00:00Z"]]
     status, body, _ = await _ask(reader, "select {y}", values={"x": 1})
     assert (status, body["code"]) == (400, "illegal_hogql")
+    assert body["detail"].endswith("You can use the following: x")
     assert (await _ask(reader, "select 1", values=[1]))[0] == 400
 
 
@@ -127,6 +128,9 @@ async def test_a_query_that_fails_in_the_background_says_so_in_its_status(reader
     await _ask(reader, EVENTS, "force_async", client_query_id="mute")
     status, body, _ = await reader.get(f"{QUERY}mute/")
     assert (status, body["query_status"]["error_message"]) == (500, None)
+    _fault(reader, {"polls": 1}, at=1)
+    await _ask(reader, EVENTS, "force_async", client_query_id="slow")
+    assert [(await reader.get(f"{QUERY}slow/"))[0] for _ in range(2)] == [202, 200]
     reader.sandbox.control.clear_faults()
     await _ask(reader, EVENTS, "force_async", client_query_id="lost")
     _fault(reader, {"lost": True}, at=1)
@@ -165,6 +169,10 @@ async def test_a_killed_query_is_refused_again_at_once(reader: Reader) -> None:
     narrow = f"{EVENTS} where timestamp > toDateTime64('2026-05-03 12:00:00', 6, 'UTC')"
     assert (await _ask(reader, narrow))[0] == 200
     reader.sandbox.control.clear_faults()
+    _fault(reader, {"killed": "bytes"}, at=1)
+    answers = [await _ask(reader, "select count() from groups") for _ in range(2)]
+    assert [(status, body["code"]) for status, body, _ in answers] == [(400, "too_many_bytes")] * 2
+    reader.sandbox.control.clear_faults()
     reader.sandbox.control.advance(3600)
     assert (await _ask(reader, EVENTS))[0] == 200
 
@@ -192,6 +200,14 @@ async def test_a_fourth_query_at_once_is_refused_without_a_wait(reader: Reader) 
     assert sorted(status for status, *_ in answers) == [200, 200, 200, 429, 429]
     assert all("Retry-After" not in headers for _, headers in refused)
     assert all("Too many queries" in body["detail"] for body, _ in refused)
+
+
+async def test_a_rule_can_name_a_part_of_the_query(reader: Reader) -> None:
+    """By a text that the body of the request contains."""
+    rule = {"match": {"path": "/query/", "body": "from groups"}, "fault": {"status": 504}}
+    reader.sandbox.control.add_faults(rule)
+    assert (await _ask(reader, "select count() from groups"))[0] == 504
+    assert (await _ask(reader, EVENTS))[0] == 200
 
 
 async def test_a_fault_lowers_the_limit_without_a_word(reader: Reader) -> None:

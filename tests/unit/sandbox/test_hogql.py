@@ -90,7 +90,7 @@ def test_an_expression_has_the_value_and_the_type_of_clickhouse(
         ("select 1 from events limit 1 offset 1", "OFFSET is not supported on queries made with a "
                                                   "personal API key."),
         ("select * from session_replay_events", "Can't select *"),
-        ("select {missing}", "Placeholder {missing} is not available"),
+        ("select {missing}", "Unresolved placeholder: {missing}"),
         ("select event, uuid from events group by event", "Column `uuid` is not under aggregate"),
         ("select count(count()) from events", "cannot be nested"),
         ("select 1 +", "Syntax error"),

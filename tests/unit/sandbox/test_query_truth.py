@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.sandbox.truth import Truth
 from tests.unit.sandbox.hogql import Asking
 
 _TABLES: dict[str, tuple[str, dict[str, str]]] = {
@@ -135,6 +136,33 @@ def test_replays_know_recordings_that_the_list_hides() -> None:
     before = asking.value("select count() from session_replay_events")
     asking.world.clock.advance(3000 * 86_400)
     assert asking.value("select count() from session_replay_events") >= before
+
+
+def test_replays_agree_with_the_list_of_recordings() -> None:
+    """In all that both know, for every recording that the list shows."""
+    asking = Asking(recordings=300)
+    asking.change(op="start_session", id="added", duration_s=500)
+    listed = list(Truth(asking.project, asking.options, asking.world.clock.now_us()).recordings())
+    shared = ["distinct_id", "start_time", "end_time", "snapshot_source", "snapshot_library",
+              "retention_period_days", "click_count", "keypress_count", "mouse_activity_count",
+              "console_log_count", "console_warn_count", "console_error_count"]  # fmt: skip
+    columns = ", ".join(shared)
+    sql = f"select session_id, {columns} from session_replay_events limit 50000"
+    replays = {row[0]: row[1:] for row in asking.rows(sql)}
+    assert len(listed) > 250
+    for each in listed:
+        assert replays[each["id"]] == [each[name] for name in shared]
+    seconds = "select session_id, active_milliseconds from session_replay_events limit 50000"
+    active = dict(asking.rows(seconds))
+    assert all(active[each["id"]] // 1000 == each["active_seconds"] for each in listed)
+
+
+def test_a_sandbox_may_have_no_events() -> None:
+    """Nor sessions then; replays it has."""
+    asking = Asking(events_per_recording=0)
+    assert asking.value("select count() from events") == 0
+    assert asking.value("select count() from sessions") == 0
+    assert asking.value("select count() from session_replay_events") > 0
 
 
 def test_an_event_can_be_shown_twice_and_is_true_once() -> None:
