@@ -20,7 +20,7 @@ _ROUND = 0.85
 # What was verified within this part of the time allowed is fresh.
 _FRESH = 1 / 8
 # So much above a window is read with it, because the server cuts sessions at the dates asked for.
-_MARGIN_DAYS = 1 + 1 / 24
+_MARGIN = timedelta(hours=25)
 # Stands for no instant where instants are compared.
 _SOME_DAY = datetime.min.replace(tzinfo=UTC)
 
@@ -183,12 +183,14 @@ class _Slice:
         return rows / page_rows + margins
 
     def _margin(self, at: int) -> float:
-        """Return the rows in the margin above a cell."""
-        rows, left = 0.0, _MARGIN_DAYS
-        while left > 0 and at + 1 < len(self._cells) and self._adjoins(at):
-            at += 1
-            rows += self._cells[at].rows * min(1.0, left)
-            left -= 1.0
+        """Return the rows in the margin above a cell, beyond a hole, too."""
+        rows, end = 0.0, self._cells[at].span.until + _MARGIN
+        for above in range(at + 1, len(self._cells)):
+            cell = self._cells[above]
+            since, until = cell.span.since, min(cell.span.until, end)
+            if since >= until:
+                break
+            rows += cell.rows * ((until - since) / (cell.span.until - since))
         return rows
 
     def _adjoins(self, at: int) -> bool:
