@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from etl.errors import EXIT_SUCCEEDED
-from etl.loaders.leases import TAIL
 from etl.runs.report import Ending
 from tests.proof.claims import Copy, Truth
 from tests.proof.faults import RULES
