@@ -81,9 +81,7 @@ async def verify_slice(given: Assignment, request: Request, pace: Pace) -> list[
     try:
         watermark = await given.tools.history.watermark(Unit(given.project_id, given.stream.name))
         if not _is_read_by_day(given.stream, watermark):
-            if not await _is_affordable(given, watermark, pace):
-                return []
-            return [await verify_stream(given, request, repair=pace.repair)]
+            return await _verify_list(given, request, watermark, pace)
         left = await _interrupted(given, watermark)
         if left is not None:
             reports.append(await _verify(given, request, left, watermark, pace))
@@ -96,6 +94,21 @@ async def verify_slice(given: Assignment, request: Request, pace: Pace) -> list[
         unit = Report(given.project_id, given.stream.name, VERIFY_SLICE, ending_of(exc))
         return [*reports, unit]
     return reports
+
+
+async def _verify_list(
+    given: Assignment, request: Request, watermark: Watermark, pace: Pace
+) -> list[Report]:
+    """Verify all of a list; of recordings without dates all but what every sync reads again."""
+    if not await _is_affordable(given, watermark, pace):
+        return []
+    if given.stream.mode is not Mode.WINDOWS:
+        return [await verify_stream(given, request, repair=pace.repair)]
+    since, until = watermark.complete.since, _verified_until(given, watermark)
+    if since is None or until is None or since >= until:
+        return []
+    span = await _interrupted(given, watermark) or Span(since, until)
+    return [await _verify(given, request, span, watermark, pace)]
 
 
 async def _verify(
@@ -120,16 +133,13 @@ async def _interrupted(given: Assignment, watermark: Watermark) -> Span | None:
 
 
 async def _next_slice(given: Assignment, watermark: Watermark, pace: Pace) -> list[Span]:
-    """Return the stretches of time that have their turn now, within what is left of the share.
-
-    What every sync reads again is left out: it would differ from one sync to the next.
-    """
+    """Return the stretches of time that have their turn now, within what is left of the share."""
     tools, stream, options = given.tools, given.stream, given.options
     left = await _share_left(tools, stream, pace.limits)
-    complete, tail = watermark.complete, watermark.tail_until or watermark.complete.until
-    if left == 0 or tail is None:
+    until = _verified_until(given, watermark)
+    if left == 0 or until is None:
         return []
-    days = days_of(complete, tail - options.lookback.grades[0].age)
+    days = days_of(watermark.complete, until)
     table = stream.tables[0]
     rows = await tools.looks.rows_by_day(given.project_id, table.name, table.started or "", days)
     looks = latest_looks(await tools.looks.of(given.project_id, stream.name))
@@ -138,6 +148,15 @@ async def _next_slice(given: Assignment, watermark: Watermark, pace: Pace) -> li
     chosen = next_slice(cells, now, pace.every, Budget(left, options.page_size_records))
     _log.info("slice.chosen", stream=stream.name, spans=[str(span) for span in chosen])
     return chosen
+
+
+def _verified_until(given: Assignment, watermark: Watermark) -> datetime | None:
+    """Return up to which start recordings are verified; None: nothing was read yet.
+
+    What every sync reads again is left out: it would differ from one sync to the next.
+    """
+    tail = watermark.tail_until or watermark.complete.until
+    return None if tail is None else tail - given.options.lookback.grades[0].age
 
 
 async def _is_affordable(given: Assignment, watermark: Watermark, pace: Pace) -> bool:
