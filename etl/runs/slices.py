@@ -11,9 +11,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from etl.core.budget import Limits, share_of
-from etl.core.coverage import Span
+from etl.core.coverage import Span, joined
 from etl.core.forecast import by_offset
 from etl.core.slices import (
+    ABOUT_A_DAY,
     Budget,
     Cell,
     checked,
@@ -74,8 +75,9 @@ def _is_read_by_day(stream: Stream, watermark: Watermark) -> bool:
 async def verify_slice(given: Assignment, request: Request, pace: Pace) -> list[Report]:
     """Verify what of a stream has its turn now; one report for each stretch of time.
 
-    A slice that was interrupted comes first. A list without windows is verified as a whole, if the
-    share of the budget is enough for it. Never raises EtlError. Safe to repeat.
+    A slice that was interrupted comes first, then what was not repaired. A list without windows is
+    verified as a whole, if the share of the budget is enough for it. Never raises EtlError. Safe to
+    repeat.
     """
     reports: list[Report] = []
     try:
@@ -86,7 +88,8 @@ async def verify_slice(given: Assignment, request: Request, pace: Pace) -> list[
         if left is not None:
             reports.append(await _verify(given, request, left, watermark, pace))
         if not any(each.ending.cause for each in reports):
-            for span in await _next_slice(given, watermark, pace):
+            again = await _unrepaired(given, watermark, pace)
+            for span in [*again, *await _next_slice(given, watermark, pace)]:
                 reports.append(await _verify(given, request, span, watermark, pace))
                 if reports[-1].ending.cause:
                     break
@@ -130,6 +133,25 @@ async def _interrupted(given: Assignment, watermark: Watermark) -> Span | None:
         return None
     since = kept.since or watermark.complete.since
     return None if since is None or kept.until is None else Span(since, kept.until)
+
+
+async def _unrepaired(given: Assignment, watermark: Watermark, pace: Pace) -> list[Span]:
+    """Return the stretches of time with differences that an earlier slice did not repair.
+
+    Each has its turn again once a day: the repair was broken off, perhaps because the reading had
+    spent the share. They are short, so that something of the share is left for the repair.
+    """
+    tools, stream = given.tools, given.stream
+    until = _verified_until(given, watermark)
+    if not pace.repair or until is None or await _share_left(tools, stream, pace.limits) == 0:
+        return []
+    found = await tools.looks.differing(given.project_id, stream.name, ABOUT_A_DAY)
+    return [
+        part
+        for span in joined(found)
+        if span.since < until
+        for part in watermark.complete.within(Span(span.since, min(span.until, until)))
+    ]
 
 
 async def _next_slice(given: Assignment, watermark: Watermark, pace: Pace) -> list[Span]:

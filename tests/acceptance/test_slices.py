@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from etl.core.coverage import Span
 from etl.loaders.address import parse_database_url
 from etl.loaders.database import Database, Timeouts
 from etl.loaders.tables import Tables
@@ -85,10 +86,14 @@ async def standing(pipeline: Pipeline) -> int:
     return int((await pipeline.status())["verified"].differences)
 
 
+def windows(reports: list[Report]) -> list[Span]:
+    """The windows of the results of slices."""
+    return [span for report in reports for span in (report.found and report.found.windows) or ()]
+
+
 def covered(reports: list[Report]) -> timedelta:
     """How much time the slices took."""
-    windows = [span for report in reports for span in (report.found and report.found.windows) or ()]
-    return sum((span.until - span.since for span in windows), timedelta())
+    return sum((span.until - span.since for span in windows(reports)), timedelta())
 
 
 async def test_all_of_a_young_past_is_verified_at_once_and_then_a_part_of_it_a_day(
@@ -277,7 +282,7 @@ async def test_a_slice_repairs_what_differs_only_if_that_is_set(
     assert await standing(pipeline) == 1
     await pass_time(dsn, 40 * DAY)
     repairing = Pipeline(sandbox, dsn, verify_repair=True)
-    (report,) = await repairing.verify_slices()
+    report, *_ = await repairing.verify_slices()
     assert (report.ending.exit_code, found(report)) == (0, {"different": 1})
     assert await select(dsn, repaired) == [
         {"different": 1, "repaired": False},
@@ -298,6 +303,27 @@ async def untruths_of(dsn: str, sandbox: RunningSandbox) -> list[str]:
     """
     untrue = await differences_from_truth(dsn, await fetch_truth(sandbox.url))
     return [each for each in untrue if not each.endswith(" instead of None")]
+
+
+async def test_what_a_slice_did_not_repair_has_its_turn_again_the_next_night(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Its day alone, before anything else; once it is repaired, not again."""
+    sandbox = await start_sandbox(recordings=120, days=20.0)
+    pipeline = Pipeline(sandbox, dsn, verify_days=8, verify_repair=True)
+    await pipeline.sync()
+    await damage_on(dsn, midnight(sandbox, days_ago=12))
+    await Pipeline(sandbox, dsn).verify_slices()
+    assert await standing(pipeline) == 1
+    assert await pipeline.verify_slices() == []
+    await pass_time(dsn, DAY)
+    first, *others = await pipeline.verify_slices()
+    assert (found(first), first.found and first.found.repaired) == ({"different": 1}, True)
+    assert (covered([first]), len(others) > 0) == (DAY, True)
+    assert (await untruths_of(dsn, sandbox), await standing(pipeline)) == ([], 0)
+    await pass_time(dsn, DAY)
+    later = await pipeline.verify_slices()
+    assert windows([first])[0] not in windows(later)
 
 
 async def test_a_slice_gives_way_to_a_sync_and_then_goes_on(

@@ -253,4 +253,12 @@ TWINS = [
         replace="    return stream.mode is Mode.WINDOWS and (filters or bool(watermark.traits))\n",
         caught_by=_UNDATED.format("refused"),
     ),
+    Twin(
+        name="a repair that was broken off is not made up",
+        promise="P13",
+        file="etl/runs/slices.py",
+        find="            for span in [*again, *await _next_slice",
+        replace="            for span in [*again[:0], *await _next_slice",
+        caught_by=_SLICES + "test_what_a_slice_did_not_repair_has_its_turn_again_the_next_night",
+    ),
 ]
