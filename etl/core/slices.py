@@ -12,7 +12,7 @@ from etl.core.coverage import Coverage, Span, joined, split
 
 DAY = timedelta(days=1)
 # What has its turn once a day has it again after this, so that a schedule may vary a little.
-_ABOUT_A_DAY = timedelta(hours=20)
+ABOUT_A_DAY = timedelta(hours=20)
 # What would be late by the next day has its turn now.
 _AHEAD = timedelta(hours=26)
 # All has its turn in this part of the time allowed, so that little is late.
@@ -115,7 +115,7 @@ class _Slice:
         # Up to here nothing is new.
         self._known = max((at for _, at in done), default=len(cells))
         since_last = None if not done else now - max(done)[0]
-        self._is_turn = since_last is None or since_last >= _ABOUT_A_DAY
+        self._is_turn = since_last is None or since_last >= ABOUT_A_DAY
         self._late_before = late_before(now, every)
         self._fresh_since = now - every * _FRESH
         # How much has its turn although it is not late.
