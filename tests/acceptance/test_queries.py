@@ -117,7 +117,7 @@ async def test_a_sync_that_dies_anywhere_loses_nothing(
     assert report.records_read <= len(truth) - 20 * (nth - 1)
 
 
-@pytest.mark.parametrize("fault", [{"lost": True}, {"killed": True}, {"status": 504}])
+@pytest.mark.parametrize("fault", [{"killed": "time"}, {"killed": "bytes"}, {"status": 504}])
 async def test_a_query_that_is_stopped_asks_for_less_and_reads_everything(
     start_sandbox: StartSandbox, dsn: str, fault: dict[str, Any]
 ) -> None:
