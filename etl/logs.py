@@ -7,7 +7,7 @@ run.started, run.finished, run.interrupted (debug), run.broke, window.opened, wi
 snapshot.closed, snapshot.restarted, comparison.closed, slice.chosen,
 slice.postponed, page.fetched (debug), page.shrunk,
 page.unreadable,
-request.failed, list.restarted, parent.refused, clock.skewed, clocks.disagree,
+request.failed, request.untold (debug), query.lost, query.shortened, query.replaced, list.restarted, parent.refused, clock.skewed, clocks.disagree,
 window.shortened, cuts.asked, ahead.failed, recordings.omitted, probe.failed, confirmation.failed,
 confirmation.halved, list.miscounted, watermark.cut_back, batch.loaded (debug), record.rejected,
 record.unanswered, drift.found, deletions.withheld, expiry.withheld, expiry.unconfirmed,
@@ -51,6 +51,9 @@ ABOUT_A_REQUEST = frozenset(
         "confirmation.distrusted",
         "confirmation.failed",
         "confirmation.halved",
+        "query.lost",
+        "query.shortened",
+        "request.untold",
         "window.shortened",
     }
 )
