@@ -507,6 +507,7 @@ async def reject(settings: Settings, key: str) -> list[dict[str, Any]]:
 
 async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
     """Load the rejects of every project again, without the API. Raises DestinationError."""
+    from etl.runs.query import with_its_table
     from etl.runs.rejects import retry_rejects
 
     async with open_destination(settings, Schema.MIGRATED) as destination:
@@ -518,7 +519,7 @@ async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
                 leases,
                 history,
                 _loader_of(settings, destination),
-                stream,
+                await with_its_table(database, tables, stream),
                 project_id,
             )
             for stream in streams
