@@ -83,6 +83,6 @@ async def forecast_rotation(
     return Forecast(min(turns.due, options.rotation_requests), exact=turns.resources > 0)
 
 
-def forecast_query(watermark: Watermark) -> Forecast:
-    """Return how many requests a query took the last time; one page and the end at first."""
-    return Forecast(int((watermark.traits or {}).get("pages", 2)), exact=False)
+def forecast_query() -> Forecast:
+    """Return what a query takes at least: how many pages there are shows only at its end."""
+    return Forecast(1, exact=False)

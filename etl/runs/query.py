@@ -78,7 +78,7 @@ class QueryWork(Judging):
             place = QueryPlace.resume(self.lease.position, spec.fingerprint)
             begins = place is None
             place = place or self._begin(spec, watermark)
-            self._expect(forecast_query(watermark) if begins else Forecast(1, exact=False))
+            self._expect(forecast_query())
             try:
                 place = await self._read(spec, place)
             except RequestRefused as exc:
@@ -185,7 +185,6 @@ class QueryWork(Judging):
                 "queried_at": began_at.isoformat(),
                 "fingerprint": spec.fingerprint,
                 "variant": variant,
-                "pages": self._tools.client.requests - self._sent,
                 **self.accepted.traits(),
             },
         )

@@ -79,7 +79,7 @@ async def unit_forecasts(
         if stream.mode is Mode.SNAPSHOT:
             forecast = await forecast_snapshot(tools, stream, project_id, watermark)
         elif stream.query is not None:
-            forecast = forecast_query(watermark)
+            forecast = forecast_query()
         else:
             forecast = await forecast_rotation(tools, options, stream, project_id)
         spent = await tools.budget.spent(stream.budget_classes)

@@ -37,6 +37,7 @@ _COUNTED = (
     ("rejected", "records_rejected", "Records newly rejected."),
     ("requests", "requests", "Requests sent to the API."),
     ("bytes_read", "received_bytes", "Size of the answers."),
+    ("query_bytes_read", "query_bytes", "Bytes that the server read for queries."),
     ("waited_s", "budget_wait_seconds", "Time waited for the request budget."),
 )
 # `ended_at` is set before the commit, so other processes see it a moment later.
@@ -92,6 +93,11 @@ class Metrics:
             "Rows that differed in the latest comparison and are not repaired.",
             _STREAM,
         )
+        self._bytes_left = gauge(
+            "query_bytes_left",
+            "Bytes that the server's budget for queries had left after the latest run.",
+            _STREAM,
+        )
         self._failures = gauge(
             "failures_unresolved",
             "Units that failed and have not succeeded since.",
@@ -101,7 +107,7 @@ class Metrics:
         self._jobs = gauge("queue_jobs", "Jobs on the queue.", ("project", "state"))
         self._of_the_database = (
             *(self._freshness, self._rejects, self._drift, self._failures, self._held, self._jobs),
-            *(self._verified, self._differences),
+            *(self._verified, self._differences, self._bytes_left),
         )
 
     def begin(self, runs: Sequence[Row], now: datetime) -> None:
@@ -124,7 +130,7 @@ class Metrics:
             before = self._counted.get(run["id"], {})
             labels = (str(run["project_id"]), run["stream"])
             for column, counter in self._counters.items():
-                counter.labels(*labels).inc(run[column] - before.get(column, 0))
+                counter.labels(*labels).inc((run[column] or 0) - (before.get(column) or 0))
             if run["ended_at"] is not None and before.get("ended_at") is None:
                 self._runs.labels(*labels, run["status"]).inc()
                 seconds = (run["ended_at"] - run["started_at"]).total_seconds()
@@ -162,6 +168,8 @@ class Metrics:
             if row["verified"] is not None:
                 self._verified.labels(*labels).set(row["verified"].checked_at.timestamp())
                 self._differences.labels(*labels).set(row["verified"].differences)
+            if row["query_bytes_left"] is not None:
+                self._bytes_left.labels(*labels).set(row["query_bytes_left"])
             self._held.labels(*labels).set(held.get((row["project_id"], row["stream"]), 0))
         for project_id, of_project in jobs.items():
             for state, number in asdict(of_project).items():

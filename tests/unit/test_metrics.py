@@ -24,7 +24,7 @@ def run(name: str, read: int, ended_at: datetime | None = None) -> dict[str, Any
         "ended_at": ended_at,
         "status": "running" if ended_at is None else "succeeded",
         "records_read": read,
-        **dict.fromkeys([*counts, "bytes_read", "waited_s"], 0),
+        **dict.fromkeys([*counts, "bytes_read", "query_bytes_read", "waited_s"], 0),
     }
 
 
