@@ -138,7 +138,9 @@ class Sequence(RuleBasedStateMachine, metaclass=AbstractMachineMeta):
         (report,) = self.rig.sync(settings) or ()
         self.counts["syncs"] += 1
         found = self._conclude([report], before, marks, before.at)
-        if "have vanished" in (report.ending.reason or ""):  # at once, or within a day
+        reason = report.ending.reason or ""
+        # At once, or within a day; or nothing is left by which the server could be tried.
+        if "have vanished" in reason or ("not find even" in reason and not self.truth.recordings):
             (report,) = self.rig.sync(settings, accept=[STREAM]) or ()
             self._say(f"  accepted: {report.ending}")
             self.counts["syncs"] += 1
