@@ -133,7 +133,7 @@ class QueryPlace(Place, frozen=True, kw_only=True):
     reading has no stretch. part: where the part in hand ends. reach: how old rows may be by the
     query's other time, in seconds; None: any age.
     after: the order columns of the last row; None before the first. types: their ClickHouse types.
-    rows: how many the next page asks for. read: how many were read, a count.
+    rows: how many the next page asks for. begun: whether a page was read.
     """
 
     since: Instant | None = None
@@ -143,7 +143,7 @@ class QueryPlace(Place, frozen=True, kw_only=True):
     after: Sequence[Any] | None = None
     types: Mapping[str, str] = {}
     rows: int = FIRST_ROWS
-    read: int = 0
+    begun: bool = False
 
     @property
     def shortens(self) -> bool:
@@ -172,7 +172,7 @@ class QueryPlace(Place, frozen=True, kw_only=True):
         """
         fit = int(0.8 * ANSWER_BYTES * rows / max(1, size))
         most = min(MOST_ROWS, 4 * self.rows, max(FEWEST_ROWS, fit))
-        return replace(self, after=list(last), types=dict(types), rows=most, read=self.read + rows)
+        return replace(self, after=list(last), types=dict(types), rows=most, begun=True)
 
     def past_part(self) -> QueryPlace | None:
         """Return the beginning of what follows the part in hand; None if nothing does."""
@@ -180,7 +180,7 @@ class QueryPlace(Place, frozen=True, kw_only=True):
             return None
         longest = self.part - (self.since or self.part)
         following = min(self.until, self.part + max(longest, SHORTEST_STRETCH))
-        return replace(self, since=self.part, part=following, after=None)
+        return replace(self, since=self.part, part=following, after=None, begun=True)
 
 
 def page_query(spec: QuerySpec, place: QueryPlace) -> tuple[str, dict[str, Any]]:

@@ -86,10 +86,8 @@ class QueryReader:
         records, dirty = self._records(answered)
         keys = [self._key(record) for record in records]
         self._refuse_doubles(keys, records)
-        evidence = None
-        if self._whole:
-            begins = place.after is None and place.read == 0 and place.part in (None, place.until)
-            evidence = Evidence(keys, begins=begins)
+        # A whole reading doubts every stored row at its first page.
+        evidence = Evidence(keys, begins=not place.begun) if self._whole else None
         if rows.rows:
             places = [rows.columns.index(name) for name in self._spec.order]
             last = [rows.rows[-1][at] for at in places]
@@ -100,7 +98,7 @@ class QueryReader:
             place = place.past(last, kinds, len(rows.rows), size)
         else:
             # LIMIT may be lowered without a word, so a page that is not full is no end.
-            place = place.past_part() or replace(place, ended=True)
+            place = place.past_part() or replace(place, ended=True, begun=True)
         return QueryPage(self._page(answered, records, place, evidence, dirty=dirty), table, place)
 
     def _page(

@@ -370,6 +370,7 @@ async def test_resync_reads_all_of_a_query_and_marks_what_is_gone(
     flow = queries(sandbox, dsn, events_query())
     assert not endings(await flow.sync_each())
     await select(dsn, "UPDATE posthog_queries.mine SET event = 'spoilt'")
+    sandbox.control.add_faults({"match": QUERY, "at": 1, "fault": {"killed": "time"}})
     sandbox.control.change({"op": "delete_events", "uuids": uuids[:2]})
     assert not endings(await flow.resync_each())
     truth = sorted((row["uuid"], row["event"]) for row in sandbox.control.truth_rows("events", 1))
