@@ -78,11 +78,14 @@ def sync(
     """
     with without_rich(), without_certificates():
         from etl import app as wiring
-        from etl.runs.report import code_of_slice
+        from etl.runs.report import code_of_slice, codes_of_sync
     from etl.console import progress_display, show_comparisons, show_reports
+
+    named = set[str]()
 
     def run(settings: Any) -> Coroutine[Any, Any, tuple[list[Any], list[Any]]]:
         streams = chosen_streams(stream, settings)
+        named.update([*(stream or ()), *settings.enabled_streams])
         accepted = wiring.Acceptance(
             [s.name for s in chosen_streams(accept_deletions, settings) if accept_deletions],
             [s.name for s in chosen_streams(accept_count, settings) if accept_count],
@@ -111,7 +114,7 @@ def sync(
         show_reports(reports)
         if slices:
             show_comparisons(slices)
-    codes = [report.ending.exit_code for report in reports]
+    codes = codes_of_sync(reports, named)
     raise typer.Exit(exit_code_of([*codes, *(code_of_slice(each) for each in slices)]))
 
 

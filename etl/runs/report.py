@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -138,6 +138,23 @@ def ending_of(exc: EtlError) -> Ending:
     elif isinstance(exc, StreamUnavailable | ListingBroken | Stopped):
         status = PARTIAL
     return Ending(status, exc.exit_code, str(exc), paused_for_s, type(exc))
+
+
+def codes_of_sync(reports: Sequence[Report], named: Collection[str]) -> list[int]:
+    """Return the exit codes that the streams of a sync add to that of the command.
+
+    named: the streams that the user asked for by name. A stream that nobody named and that was
+    never available adds none, unless nothing else is available either.
+    """
+    available = {
+        each.stream
+        for each in reports
+        if each.ending.cause is not StreamUnavailable or each.complete_until is not None
+    }
+    excused = {each.stream for each in reports} - available - set(named)
+    if not available:
+        excused = set()
+    return [each.ending.exit_code for each in reports if each.stream not in excused]
 
 
 def code_of_slice(report: Report) -> int:

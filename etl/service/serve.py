@@ -16,7 +16,7 @@ from etl.loaders.history import History
 from etl.loaders.prune import prune
 from etl.loaders.schedules import Schedules
 from etl.loaders.version import is_current
-from etl.runs.report import code_of_slice
+from etl.runs.report import code_of_slice, codes_of_sync
 from etl.runs.work import Progress
 from etl.service import page
 from etl.service.clock import Clock, WallClock
@@ -105,7 +105,8 @@ async def _tick(
 
         async def bring_up(stop: asyncio.Event) -> int:
             reports = await sync(settings, streams, stop, _unwatched)
-            return exit_code_of([report.ending.exit_code for report in reports])
+            named = {*settings.enabled_streams, *schedule.streams}
+            return exit_code_of(codes_of_sync(reports, named))
 
         async def leave_to_workers(_stop: asyncio.Event) -> int:
             put = await enqueue_sync(settings, streams)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from etl import app
-from etl.errors import EXIT_SUCCEEDED
+from etl.errors import EXIT_PARTIAL, EXIT_SUCCEEDED
 from tests.conftest import StartSandbox
 from tests.support.command import Command
 from tests.support.pipeline import Pipeline
@@ -99,3 +99,15 @@ async def test_a_rejected_row_of_a_query_is_loaded_again_into_its_own_columns(
         dsn, "SELECT event, extra FROM posthog_queries.events WHERE uuid = $1::uuid", uuid
     )
     assert row == {"event": "odd", "extra": None}
+
+
+async def test_a_refused_endpoint_makes_a_sync_partial_only_if_it_was_asked_for_by_name(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """A project may come to refuse it at any time."""
+    sandbox = await start_sandbox(**SMALL, query_access="forbidden")
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_QUERY_PRESETS="events")
+    done = await command.run("sync")
+    assert done.code == EXIT_SUCCEEDED
+    assert "Add the scope query:read" in done.out
+    assert (await command.run("sync", "query:events")).code == EXIT_PARTIAL

@@ -35,7 +35,15 @@ from etl.errors import (
     exit_code_of,
 )
 from etl.loaders.row_counts import Count
-from etl.runs.report import Ending, Report, Tally, defect_ending, ending_of, ending_of_tally
+from etl.runs.report import (
+    Ending,
+    Report,
+    Tally,
+    codes_of_sync,
+    defect_ending,
+    ending_of,
+    ending_of_tally,
+)
 
 ENDINGS: list[tuple[EtlError, str, int]] = [
     (KeyRefused("no"), "failed", EXIT_KEY_REFUSED),
@@ -141,3 +149,29 @@ def test_a_report_is_a_json_document() -> None:
         "rows": {"persons": 3, "groups": 9},
         "rows_estimated": ["groups"],
     }
+
+
+REFUSED = ending_of(StreamUnavailable("not in your plan"))
+WELL = ending_of_tally(Tally())
+ONCE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("endings", "named", "codes"),
+    [
+        ({"a": (WELL, ONCE), "b": (REFUSED, None)}, set(), [0]),
+        ({"a": (WELL, ONCE), "b": (REFUSED, None)}, {"b"}, [0, EXIT_PARTIAL]),
+        ({"a": (WELL, ONCE), "b": (REFUSED, ONCE)}, set(), [0, EXIT_PARTIAL]),
+        ({"a": (REFUSED, None), "b": (REFUSED, None)}, set(), [EXIT_PARTIAL, EXIT_PARTIAL]),
+    ],
+    ids=["nobody named it", "it was named", "it was there once", "nothing is there"],
+)
+def test_a_stream_that_nobody_named_and_that_never_was_is_no_reason_for_partial(
+    endings: dict[str, tuple[Ending, datetime | None]], named: set[str], codes: list[int]
+) -> None:
+    """Else a plan without groups would make every sync partial."""
+    reports = [
+        Report(1, stream, "tail", ending, complete_until=until)
+        for stream, (ending, until) in endings.items()
+    ]
+    assert codes_of_sync(reports, named) == codes
