@@ -91,7 +91,10 @@ class Control:
 
     def answer_as(self, **changes: Any) -> dict[str, Any]:
         """Becomes another server over the same data: flavour, server_version, date_filter, …"""
-        allowed = {"flavour", "server_version", "date_filter", "page_version"}
+        allowed = {
+            "flavour", "server_version", "date_filter", "page_version", "timezone",
+            "sessions_version", *(name for name in vars(self._state.options) if "query_" in name),
+        }  # fmt: skip
         if unknown := changes.keys() - allowed:
             raise ValueError(
                 f"only how it answers can be changed, not {', '.join(sorted(unknown))}"

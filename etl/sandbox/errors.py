@@ -29,7 +29,7 @@ class ApiError(Exception):
         """`type` and `code` are PostHog's words for the kind of error."""
         super().__init__(detail)
         self.status = status
-        self.body: dict[str, str | None] = {
+        self.body: dict[str, Any] = {
             "type": type,
             "code": code,
             "detail": detail,

@@ -16,6 +16,24 @@ PRESETS: Mapping[str, dict[str, Any]] = {
         "detail": "API key missing required scope 'session_recording:read'",
     },
     "403_project": {"status": 403, "detail": "You don't have access to the project."},
+    "403_query": {
+        "status": 403,
+        "detail": "API key missing required scope 'query:read'",
+    },
+    "429_queries": {
+        "status": 429,
+        "detail": "Too many queries are running right now. Please try again in a few seconds.",
+    },
+    "429_budget": {
+        "status": 429,
+        "body": {
+            "type": "throttled_error",
+            "code": "api_queries_budget_exceeded",
+            "detail": "The budget of bytes that queries of this project may read is used up.",
+            "attr": None,
+        },
+        "headers": {"Retry-After": "30"},
+    },
     "404_project": {"status": 404, "detail": "Project not found."},
     "401": {"status": 401},
     "500_error_body": {
@@ -69,6 +87,18 @@ class Fault:
     omit: Sequence[int] = ()
     """Places of rows that the page leaves out without a trace; -1 is the last one."""
     next_host: str | None = None
+    killed: bool = False
+    """The query is killed, and so is every equal one for a while."""
+    killed_above_rows: int | None = None
+    """The same, if it reads more rows."""
+    failed: bool = False
+    """The query fails without a message."""
+    polls: int | None = None
+    """How often the query that begins is still running when it is asked for."""
+    lost: bool = False
+    """The query that is asked for is forgotten first."""
+    query_s: float = 0
+    """How long a query takes, in seconds of real time; it counts as running meanwhile."""
     mutate: tuple[Mutation, ...] = ()
     then: tuple[Mapping[str, Any], ...] = ()
     """Data operations carried out after this answer."""

@@ -2,13 +2,12 @@
 
 from datetime import datetime
 from typing import Any, Literal
-from uuid import UUID, uuid5
 
 import orjson
 
 from etl.sandbox.clock import to_datetime
 from etl.sandbox.generate import NO_PERSON
-from etl.sandbox.people import Person
+from etl.sandbox.people import Person, missing_uuid
 from etl.sandbox.world import ADDED, Project
 
 PersonShape = Literal["list", "full", "A", "C", "D"]
@@ -16,8 +15,6 @@ PersonShape = Literal["list", "full", "A", "C", "D"]
 
 MOST_DISTINCT_IDS = 10
 CACHE_BYTES = 96 * 1024 * 1024
-# PostHog computes the UUID of a person that does not exist from this namespace.
-_MISSING_NAMESPACE = UUID("932979b4-65c3-4424-8467-0b66ec27bc22")
 
 
 class Fragments:
@@ -90,7 +87,7 @@ def _missing(project: int, distinct_id: str, shape: PersonShape) -> dict[str, An
         "distinct_ids": _distinct_ids((distinct_id,), distinct_id, shape),
         "properties": None if shape == "A" else {},
         "created_at": None,
-        "uuid": str(uuid5(_MISSING_NAMESPACE, f"{project}:{distinct_id}")),
+        "uuid": missing_uuid(project, distinct_id),
     }
     return _seen(body, None, shape)
 

@@ -101,6 +101,7 @@ def _set(call: Call, group: Group, key: str, value: Any) -> None:
 
 
 def _log(call: Call, group: Group, activity: str, name: str, change: dict[str, Any]) -> None:
+    group.updated_at = call.now
     call.store.add(
         GroupActivity(
             id=call.store.new_id(),

@@ -78,6 +78,8 @@ class Group:
     group_properties: dict[str, Any] = field(default_factory=dict)
     created_at: Instant = None
     notebook: str | None = None
+    updated_at: Instant = None
+    """When it last changed, which only queries tell; None: when it was made."""
 
 
 @dataclass(slots=True)
@@ -117,6 +119,25 @@ class Insight:
     created_by: int | None = 1
     last_modified_at: Instant = None
     last_modified_by: int | None = 1
+
+
+@dataclass(slots=True)
+class Cohort:
+    """A set of persons, as it was last calculated. `persons`: their UUIDs."""
+
+    id: int
+    name: str | None = ""
+    description: str = ""
+    groups: list[Any] = field(default_factory=list)
+    filters: dict[str, Any] = field(default_factory=dict)
+    query: dict[str, Any] | None = None
+    deleted: bool = False
+    is_static: bool = False
+    created_at: Instant = None
+    created_by: int | None = 1
+    last_calculation: Instant = None
+    version: int | None = 1
+    persons: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,17 @@ Flavour = Literal["docs", "cloud"]
 DateFilter = Literal["honoured", "ignored", "refused"]
 PageVersion = Literal["A", "C", "D", "mixed"]
 ServerVersion = Literal["current", "offset_only"]
+QueryAccess = Literal["open", "forbidden", "paid", "missing"]
 Plan = Literal["off", "free", "paid", "enterprise"]
+
+
+_LEAST = {
+    **dict.fromkeys(
+        ("recordings", "subscriptions", "groups", "insights", "playlists", "secret_keys",
+         "cohorts", "events_per_recording", "query_polls", "query_budget_bytes"), 0
+    ),
+    **dict.fromkeys(("start_ties", "event_ties", "query_cap_rows", "query_concurrency"), 1),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,13 +66,31 @@ class SandboxOptions:
     groups: int = 250
     """Over three types: six, three and one tenth of them."""
     insights: int = 30
+    cohorts: int = 4
     playlists: int = 8
     secret_keys: int = 3
+    events_per_recording: int = 3
+    """How many events each generated recording has; added recordings have none."""
+    event_ties: int = 1
+    """Every so many neighbouring events share one created_at."""
+    timezone: str = "UTC"
+    """The project's, in which queries show instants."""
+    sessions_version: Literal[2, 3] = 3
+    """Of the sessions table: 2 has no max_inserted_at."""
+    query_access: QueryAccess = "open"
+    """Otherwise the query endpoint refuses every request: 403, 402 or 404."""
+    query_cap_rows: int = 50_000
+    """A greater LIMIT is lowered to it without a word."""
+    query_polls: int = 0
+    """How often a query in the background is still running when it is asked for."""
+    query_concurrency: int = 3
+    """How many queries of a project may be carried out at once."""
+    query_budget_bytes: int = 20_000_000_000
+    """What queries of a project may read an hour; 0: they are not counted."""
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the option, for a value that makes no sense."""
-        counted = ("recordings", "subscriptions", "groups", "insights", "playlists", "secret_keys")
-        for name, lowest in (*((name, 0) for name in counted), ("start_ties", 1)):
+        for name, lowest in _LEAST.items():
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} must be at least {lowest}")
         if self.persons is not None and self.persons < 1:

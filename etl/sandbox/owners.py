@@ -1,5 +1,6 @@
 """Which person owns which distinct id now: the generated persons and later changes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,6 +39,31 @@ class Owners:
         while number in self._merged:
             number = self._merged[number]
         return None if number in self._deleted else number
+
+    def of_event(self, distinct_id: str, drawn: int | None) -> int | None:
+        """Whom an event that was stored for person `drawn` shows now: merges count, deletions not.
+
+        PostHog source, hogql/database/schema/events.py: overrides of the stored person.
+        """
+        number = self._moved.get(distinct_id, drawn)
+        return None if number is None else self._heir(number)
+
+    def numbers(self) -> Iterator[int]:
+        """All persons that there are now."""
+        gone = self._deleted | self._merged.keys()
+        return (number for number in range(self._people.size) if number not in gone)
+
+    def lost(self) -> list[int]:
+        """All persons that were deleted or merged away."""
+        return sorted(self._deleted | self._merged.keys())
+
+    def names(self) -> Iterator[tuple[str, int]]:
+        """Every distinct id that a person owns now, with the person."""
+        drawn = (each for n in range(self._people.size) for each in self._people.distinct_ids(n))
+        for distinct_id in dict.fromkeys((*drawn, *self._moved)):
+            owner = self.owner_of(distinct_id)
+            if owner is not None:
+                yield distinct_id, owner
 
     def owner_of(self, distinct_id: str) -> int | None:
         """The owner of any distinct id; None if nobody."""

@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID, uuid5
 
 from etl.sandbox.clock import DAY_US, SECOND_US
 
@@ -24,6 +25,15 @@ _SYSTEMS = ("Mac OS X", "Windows", "iOS", "Android", "Linux")
 _PLANS = ("free", "team", "enterprise", None)
 _ID_COUNTS = bytes([1] * 180 + [2] * 48 + [3] * 12 + [4] * 8 + [5] * 5 + [12] * 3)
 _WORD = 0xFFFFFFFFFFFFFFFF
+
+
+# PostHog computes the UUID of a person that does not exist from this namespace.
+_MISSING_NAMESPACE = UUID("932979b4-65c3-4424-8467-0b66ec27bc22")
+
+
+def missing_uuid(project: int, distinct_id: str) -> str:
+    """The UUID by which a distinct id without a person is shown."""
+    return str(uuid5(_MISSING_NAMESPACE, f"{project}:{distinct_id}"))
 
 
 def ids_of_generated(number: int) -> int:

@@ -13,21 +13,21 @@ from etl.sandbox.traits import OWNER_EMAIL
 _ORGANIZATION = "018f0000-0000-7000-8000-000000000001"
 
 
-def _described(tenant: Tenant) -> dict[str, Any]:
+def _described(call: Call, tenant: Tenant) -> dict[str, Any]:
     return {
         "id": tenant.id,
         "uuid": f"018f0000-0000-7000-8000-{tenant.id:012x}",
         "organization": _ORGANIZATION,
         "api_token": tenant.token,
         "name": f"Sandbox {tenant.id}",
-        "timezone": "UTC",
+        "timezone": call.state.options.timezone,
         "is_demo": False,
     }
 
 
 async def _list(call: Call) -> web.Response:
     visible = [
-        _described(tenant)
+        _described(call, tenant)
         for number, tenant in call.state.tenants.items()
         if call.key.projects is None or number in call.key.projects
     ]
@@ -36,7 +36,7 @@ async def _list(call: Call) -> web.Response:
 
 
 async def _retrieve(call: Call) -> web.Response:
-    return json_response(_described(call.project))
+    return json_response(_described(call, call.project))
 
 
 async def _current_key(call: Call) -> web.Response:

@@ -11,6 +11,7 @@ from typing import Any
 from etl.sandbox.clock import to_datetime
 from etl.sandbox.dates import read_date
 from etl.sandbox.kinds import (
+    Cohort,
     Group,
     GroupActivity,
     GroupType,
@@ -42,6 +43,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "group_type": Kind("group_types", GroupType, ("group_type_index",)),
         "group": Kind("groups", Group, ("group_type_index", "group_key")),
         "group_activity": Kind("group_activity", GroupActivity, ("id",)),
+        "cohort": Kind("cohorts", Cohort, ("id",)),
         "insight": Kind("insights", Insight, ("id",)),
         "playlist": Kind("playlists", Playlist, ("short_id",)),
         "playlist_item": Kind("playlist_items", PlaylistItem, ("short_id", "recording_id")),
@@ -69,6 +71,7 @@ class Store:
         self.group_types: dict[int, GroupType] = {}
         self.groups: dict[tuple[int, str], Group] = {}
         self.group_activity: dict[int, GroupActivity] = {}
+        self.cohorts: dict[int, Cohort] = {}
         self.insights: dict[int, Insight] = {}
         self.playlists: dict[str, Playlist] = {}
         self.playlist_items: dict[tuple[str, str], PlaylistItem] = {}
@@ -103,6 +106,8 @@ class Store:
         }
         if name in ("sharing", "share_password"):
             values = _with_resource(values)
+        if name == "group":
+            values.setdefault("updated_at", to_datetime(now_us))
         self._fill_key(kind, values)
         found = getattr(self, kind.place).get(_key_of(kind, values))
         if found is not None:

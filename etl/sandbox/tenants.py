@@ -1,8 +1,11 @@
 """One project with everything needed to answer for it."""
 
 from etl.sandbox.clock import Clock
+from etl.sandbox.hogql_database import Database
 from etl.sandbox.jobs import Job
 from etl.sandbox.operations import Operations
+from etl.sandbox.query_answers import Answers
+from etl.sandbox.query_budget import Budget
 from etl.sandbox.shapes import Shapes
 from etl.sandbox.views import Views, Window
 from etl.sandbox.world import Project
@@ -21,6 +24,11 @@ class Tenant:
         self.shapes = Shapes(project)
         self.operations = Operations(project, clock)
         self.lists_answered = 0
+        self.database = Database(project)
+        self.answers = Answers()
+        self.budget = Budget(clock.started_us)
+        self.running = 0
+        """How many queries are carried out now."""
         self.jobs: dict[str, Job] = {}
         """Queries in the background, by id."""
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from etl.sandbox.clock import DAY_US, MINUTE_US, Clock
+from etl.sandbox.events import Event, Events
 from etl.sandbox.furnish import furnish
+from etl.sandbox.furnish_cohorts import furnish_cohorts
 from etl.sandbox.generate import LONGEST_MS, NO_PERSON, RETENTIONS_DAYS, Columns
 from etl.sandbox.ids import find_generated, generated_id
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.owners import Owners
-from etl.sandbox.people import People
+from etl.sandbox.people import People, missing_uuid
 from etl.sandbox.pieces import SLOWEST_US, Piece, all_arrived_us, generated_pieces
 from etl.sandbox.store import Store
 from etl.sandbox.traits import OWNER_EMAIL, PLAIN, Traits, generated_traits
@@ -67,7 +69,24 @@ class Project:
         # The youngest at the clock's start have the highest numbers.
         newest = range(self._options.recordings - 1, -1, -1)[:FURNISHED]
         ids = [generated_id(self.columns, number) for number in newest]
-        return furnish(self._options, self.id, self.started_us, ids)
+        store = furnish(self._options, self.id, self.started_us, ids)
+        furnish_cohorts(store, self._options, self.id, self.started_us, self.owners.uuid)
+        return store
+
+    @cached_property
+    def events(self) -> Events:
+        """What persons did; generated whenever it is read."""
+        options = self._options
+        return Events(
+            self.columns, self.owners, options.events_per_recording, options.event_ties
+        )  # fmt: skip
+
+    def event_person(self, event: Event) -> str:
+        """The UUID of the person whom an event shows now."""
+        number = self.owners.of_event(event.distinct_id, event.drawn_person)
+        if number is None:
+            return missing_uuid(self.id, event.distinct_id)
+        return self.owners.uuid(number)
 
     def by_start(self) -> "array[int]":
         """All generated recordings, future ones too, by true start and then id."""

@@ -63,9 +63,10 @@ async def test_every_preset_answers_with_its_status(reader: Reader, preset: str)
     status, body, headers = await reader.get(LIST)
     assert status == PRESETS[preset]["status"]
     if status == 429:
-        assert ("Retry-After" in headers) is (preset == "429_header")
+        assert ("Retry-After" in headers) is (preset in ("429_header", "429_budget"))
         assert ("30 seconds" in body["detail"]) is (preset in ("429_header", "429_text"))
-        assert body["code"] == "throttled"
+        code = "api_queries_budget_exceeded" if preset == "429_budget" else "throttled"
+        assert body["code"] == code
     if preset in ("502_html", "login_page"):
         assert body.startswith("<!doctype html>")
     elif preset == "500_error_body":

@@ -189,7 +189,13 @@ async def test_a_query_answers_at_once_or_later(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize(
-    "sql", ["select 1 offset 5", "select * from events", "select count() from nowhere", "drop"]
+    "sql",
+    [
+        "select 1 offset 5",
+        "select * from session_replay_events",
+        "select count() from nowhere",
+        "drop",
+    ],
 )
 async def test_what_the_sandbox_cannot_answer_is_refused_with_a_reason(
     reader: Reader, sql: str
