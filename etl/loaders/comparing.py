@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from etl.core.coverage import Span
-from etl.core.digest import Doubtful
+from etl.core.digest import NO_IDS, Doubtful
 from etl.core.hashes import Rows
 from etl.core.page import Batch
 from etl.core.reconciling import Found
@@ -19,7 +19,7 @@ from etl.loaders.absence import AbsentRecords
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import Database, translated
 from etl.loaders.differences import Compared, DifferencesTable
-from etl.loaders.digest import ExplainedDays
+from etl.loaders.digest import ExplainedDays, StoredDays
 from etl.loaders.driver import driver_of
 from etl.loaders.forgotten import Forgotten
 from etl.loaders.leases import Lease, Unit
@@ -46,14 +46,16 @@ from etl.transformers.transformer import reject
 class Reconciling(Closing, frozen=True, kw_only=True):
     """What becomes true when a comparison ends.
 
-    at: the time of the comparison, by the database's clock. persons: the table of recordings and
-    that of persons, if some of these cannot be verified. before: what was found before it was
-    repaired; None if nothing was repaired yet. same: the days that have the same digest at the
-    source and here; doubtful: those that have not, and that the list was to decide.
+    at: the time of the comparison, by the database's clock; now: that on which the clocks agree.
+    persons: the table of recordings and that of persons, if some of these cannot be verified.
+    before: what was found before it was repaired; None if nothing was repaired yet. same: the days
+    that have the same digest at the source and here; doubtful: those that have not, and that the
+    list was to decide.
     """
 
     compared: Comparison
     at: datetime
+    now: datetime
     persons: tuple[TableSpec, TableSpec] | None = None
     before: Found | None = None
     same: Sequence[Span] = ()
@@ -87,7 +89,7 @@ class ComparingLoader(PostgresLoader):
             tables, resource, self.differences, deep=deep, patience_s=database.patience_s
         )
         self._reconciliations = Reconciliations(tables)
-        self._explained = ExplainedDays(tables)
+        self._stored, self._explained = StoredDays(tables), ExplainedDays(tables)
         self._deep = deep
         self.found: Found | None = None
 
@@ -165,13 +167,21 @@ class ComparingLoader(PostgresLoader):
     async def _note_explained(
         self, connection: AsyncConnection, unit: Unit, found: Found, closing: Reconciling
     ) -> None:
-        """Keep of which days the list shows what is stored, though the digests differ."""
+        """Keep of which days the list shows what is stored, though the digests differ.
+
+        What is stored must be what it was when the digests were compared: else the list has
+        explained another difference.
+        """
         if closing.same:
             await self._explained.forget(connection, unit, closing.same)
         differing = {span for (_, span), each in found.counts.items() if each.differences}
-        explained = {day: of for day, of in closing.doubtful.items() if day not in differing}
-        if explained and not found.on_their_way:
-            await self._explained.keep(connection, unit, explained, closing.at)
+        settled = {day: of for day, of in closing.doubtful.items() if day not in differing}
+        if not settled or found.on_their_way:
+            return
+        spec, project_id = self._resource.tables[0], unit.project_id
+        now = await self._stored.of(connection, project_id, spec, sorted(settled), closing.now)
+        explained = {day: of for day, of in settled.items() if now.get(day, NO_IDS) == of.here}
+        await self._explained.keep(connection, unit, explained, closing.at)
 
     async def withhold(self, lease: Lease) -> None:
         """Do nothing: the next comparison removes what is left of the suspects."""

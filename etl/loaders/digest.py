@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from etl.core.coverage import Span
 from etl.core.digest import Digest, Doubtful
@@ -24,16 +23,47 @@ class DayDigests:
 
     def __init__(self, database: Database, tables: Tables) -> None:
         self._database = database
-        self._schema = quoted(tables.schema)
+        self._stored = StoredDays(tables)
         self._explained = ExplainedDays(tables)
 
     async def stored(
         self, project_id: int, spec: TableSpec, days: Sequence[Span], now: datetime
     ) -> dict[Span, Digest]:
-        """Return the digest of each day that has records. Raises DestinationError.
+        """Return the digest of each day that has records; see `StoredDays`.
+
+        Raises DestinationError.
+        """
+        for attempt in self._database.attempts():
+            async with attempt, self._database.transaction() as connection:
+                found = await self._stored.of(connection, project_id, spec, days, now)
+        return found
+
+    async def explained(self, unit: Unit) -> dict[Span, Doubtful]:
+        """Return the days that the list has explained. Raises DestinationError."""
+        for attempt in self._database.attempts():
+            async with attempt, self._database.transaction() as connection:
+                found = await self._explained.of(connection, unit)
+        return found
+
+
+class StoredDays:
+    """The digests of what is stored. Runs in transactions that others open."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._schema = quoted(tables.schema)
+
+    async def of(
+        self,
+        connection: AsyncConnection,
+        project_id: int,
+        spec: TableSpec,
+        days: Sequence[Span],
+        now: datetime,
+    ) -> dict[Span, Digest]:
+        """Return the digest of each day that has records.
 
         Records that are marked as gone do not count, nor those that have expired by `now`.
-        days: the earliest first.
+        days: the earliest first; at least one.
         """
         started, key = f"t.{quoted(spec.started or '')}", f"t.{quoted(spec.key[0])}"
         alive = is_alive(spec, "t")
@@ -48,33 +78,23 @@ class DayDigests:
         halves = ", ".join(
             f"bit_xor(('x' || substr(id_hash, {first}, 16))::bit(64)::bigint)" for first in (1, 17)
         )
-        statement = (
+        driver = await driver_of(connection)
+        found = await driver.fetch(
             f"SELECT place, count(*), {halves} FROM (SELECT {bucket} AS place, {hashed} "
             f"FROM {self._schema}.{quoted(spec.name)} AS t WHERE t.project_id = $1::bigint "
             f"AND {started} >= $5::timestamptz AND {started} < $6::timestamptz "
-            f"AND {started} < ($3::timestamptz[])[{bucket}] AND {alive}) AS hashed GROUP BY 1"
+            f"AND {started} < ($3::timestamptz[])[{bucket}] AND {alive}) AS hashed GROUP BY 1",
+            project_id,
+            [day.since for day in days],
+            [day.until for day in days],
+            now,
+            days[0].since,
+            days[-1].until,
         )
-        since, until = [day.since for day in days], [day.until for day in days]
-        given = (project_id, since, until, now, since[0], until[-1])
-        found = await self._fetch(statement, *given)
         return {
             days[place - 1]: Digest(count, high % _UNSIGNED, low % _UNSIGNED)
             for place, count, high, low in found
         }
-
-    async def explained(self, unit: Unit) -> dict[Span, Doubtful]:
-        """Return the days that the list has explained. Raises DestinationError."""
-        for attempt in self._database.attempts():
-            async with attempt, self._database.transaction() as connection:
-                found = await self._explained.of(connection, unit)
-        return found
-
-    async def _fetch(self, statement: str, *given: object) -> Sequence[Any]:
-        for attempt in self._database.attempts():
-            async with attempt, self._database.transaction() as connection:
-                driver = await driver_of(connection)
-                found: Sequence[Any] = await driver.fetch(statement, *given)
-        return found
 
 
 class ExplainedDays:

@@ -201,6 +201,7 @@ class Comparing(Work):
             traits={},
             compared=compared,
             at=await self._tools.history.database_now(),
+            now=self._tools.client.source_now,
             persons=persons,
             before=self._request.before,
             same=() if days is None else days.same,

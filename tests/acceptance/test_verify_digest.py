@@ -222,6 +222,31 @@ async def test_what_the_list_explains_is_looked_into_once(
     assert ended(await pipeline.verify(deep=False)) == (3, {"missing": 1}, "digest")
 
 
+async def test_a_row_that_comes_before_the_list_is_read_explains_nothing(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """If it goes again, it is missing: the digests of then are no explanation."""
+    sandbox, pipeline = await loaded(start_sandbox, dsn)
+    (gone,) = await on_day(dsn, day(sandbox, 4))
+    await select(dsn, f"CREATE TABLE public.kept AS SELECT * FROM {RECORDINGS} WHERE id = '{gone}'")
+    await select(dsn, f"DELETE FROM {RECORDINGS} WHERE id = $1", gone)
+    # Another run loads it as soon as the list has shown that it is missing.
+    await select(
+        dsn,
+        "CREATE FUNCTION load_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"INSERT INTO {RECORDINGS} SELECT * FROM public.kept ON CONFLICT DO NOTHING; "
+        "DELETE FROM public.kept; RETURN NULL; END $$",
+    )
+    await select(
+        dsn,
+        "CREATE TRIGGER load_it AFTER INSERT ON posthog_etl.differences "
+        "FOR EACH ROW EXECUTE FUNCTION public.load_it()",
+    )
+    assert ended(await pipeline.verify(deep=False)) == (0, {}, "digest")
+    await select(dsn, f"DELETE FROM {RECORDINGS} WHERE id = $1", gone)
+    assert ended(await pipeline.verify(deep=False)) == (3, {"missing": 1}, "digest")
+
+
 async def test_what_has_expired_is_explained_once(start_sandbox: StartSandbox, dsn: str) -> None:
     """The source still has its pieces; its list does not show them."""
     sandbox = await start_sandbox(recordings=200, days=20.0)
