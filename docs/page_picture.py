@@ -29,8 +29,8 @@ from tests.support.page import served_page  # noqa: E402
 from tests.support.postgres import run_databases  # noqa: E402
 
 PICTURE = ROOT / "docs" / "status-page.png"
-WIDTH, HEIGHT = 1080, 1210
-SYNCS = 9
+WIDTH, HEIGHT = 1200, 1300
+SYNCS = 10
 BLIND_FOR = "subscriptions"
 
 

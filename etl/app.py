@@ -285,11 +285,13 @@ class Acceptance(Struct, frozen=True):
     deletions: names of streams of which more may vanish at once than the guard allows.
     counts: names of streams whose server counts as many rows too many as in the last run.
     host: the host is another address of the source that the database knows.
+    at_once: names of queries that are read though they are not due.
     """
 
     deletions: Collection[str] = ()
     counts: Collection[str] = ()
     host: bool = False
+    at_once: Collection[str] = ()
 
 
 _NOTHING = Acceptance()
@@ -310,6 +312,7 @@ def run_options_of(settings: Settings, accepted: Acceptance = _NOTHING) -> RunOp
         rotation_requests=settings.sharing_requests,
         recheck_after=parse_duration(settings.sharing_recheck),
         keep_fields=settings.keep_fields,
+        at_once=accepted.at_once,
     )
 
 
@@ -504,6 +507,7 @@ async def reject(settings: Settings, key: str) -> list[dict[str, Any]]:
 
 async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
     """Load the rejects of every project again, without the API. Raises DestinationError."""
+    from etl.runs.query import with_its_table
     from etl.runs.rejects import retry_rejects
 
     async with open_destination(settings, Schema.MIGRATED) as destination:
@@ -515,7 +519,7 @@ async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
                 leases,
                 history,
                 _loader_of(settings, destination),
-                stream,
+                await with_its_table(database, tables, stream),
                 project_id,
             )
             for stream in streams

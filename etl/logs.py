@@ -4,10 +4,12 @@ An event is named after what happened; docs/logs.md describes its fields. Events
 id and its unit, events about a request carry the id of the request. They are:
 
 run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
-snapshot.closed, snapshot.restarted, comparison.closed, slice.chosen,
+snapshot.closed, snapshot.restarted, comparison.closed, digest.compared, digest.unavailable,
+slice.chosen,
 slice.postponed, page.fetched (debug), page.shrunk,
 page.unreadable,
-request.failed, list.restarted, parent.refused, clock.skewed, clocks.disagree,
+request.failed, request.untold (debug), query.lost, query.shortened, query.replaced,
+list.restarted, parent.refused, clock.skewed, clocks.disagree,
 window.shortened, cuts.asked, ahead.failed, recordings.omitted, probe.failed, confirmation.failed,
 confirmation.halved, list.miscounted, watermark.cut_back, batch.loaded (debug), record.rejected,
 record.unanswered, drift.found, deletions.withheld, expiry.withheld, expiry.unconfirmed,
@@ -51,6 +53,9 @@ ABOUT_A_REQUEST = frozenset(
         "confirmation.distrusted",
         "confirmation.failed",
         "confirmation.halved",
+        "query.lost",
+        "query.shortened",
+        "request.untold",
         "window.shortened",
     }
 )

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from etl import __version__
-from etl.cli import destroy, look, play, service, work
+from etl.cli import destroy, look, play, queries, service, work
 from etl.cli.shared import print_line
 from etl.errors import EXIT_PARTIAL, EXIT_USAGE
 
@@ -70,6 +70,28 @@ def _bare_rejects(context: typer.Context) -> None:
 rejects.command(name="list")(look.list_rejects)
 rejects.command(name="show")(look.show_reject)
 rejects.command(name="retry")(work.retry_rejects)
+query = typer.Typer(
+    cls=_Group,
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@query.callback()
+def _bare_query(context: typer.Context) -> None:
+    """List the configured queries, or read one now.
+
+    Without a command it lists them.
+
+    Example: posthog-etl query
+    """
+    if context.invoked_subcommand is None:
+        queries.list_queries()
+
+
+query.command(name="list")(queries.list_queries)
+query.command(name="run")(queries.run_query)
 for command in (
     play.demo,
     look.check,
@@ -90,6 +112,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(rejects, name="rejects")
+app.add_typer(query, name="query")
 
 
 def main() -> NoReturn:

@@ -37,7 +37,7 @@ _NAME = re.compile("[a-z][a-z0-9_]{0,47}")
 _WRAPPED = re.compile(r"(?:Nullable|LowCardinality)\((.*)\)", re.DOTALL)
 _PRECISION = re.compile(r"DateTime64\((\d+)")
 _PLACEHOLDER = re.compile(r"\{\s*(since|until|reach)\s*\}")
-_SMALL_INTEGER = re.compile(r"U?Int(8|16|32)|Int64")
+_INTEGER = re.compile(r"U?Int(8|16|32|64)")
 _BY_TYPE: Mapping[str, Kind] = {
     "UUID": Kind.UUID,
     "Bool": Kind.BOOLEAN,
@@ -332,13 +332,15 @@ def kind_of(kind: str, *, is_key: bool = False) -> Kind:
 
     is_key: it is a column of the key, which holds only few types and else text.
     """
+    bare = _bare(kind)
     if is_key:
         found = kind_of(kind)
-        return found if found in _KEY_KINDS else Kind.TEXT
-    bare = _bare(kind)
+        # A hash may be larger than a bigint; in other columns such a number goes to `extra`.
+        fits = found in _KEY_KINDS and bare != "UInt64"
+        return found if fits else Kind.TEXT
     if bare.startswith("DateTime"):
         return Kind.INSTANT
-    if _SMALL_INTEGER.fullmatch(bare):
+    if _INTEGER.fullmatch(bare):
         return Kind.BIGINT
     if bare.startswith(("UInt", "Int", "Decimal")):
         return Kind.NUMERIC

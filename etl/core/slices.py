@@ -12,7 +12,7 @@ from etl.core.coverage import Coverage, Span, joined, split
 
 DAY = timedelta(days=1)
 # What has its turn once a day has it again after this, so that a schedule may vary a little.
-_ABOUT_A_DAY = timedelta(hours=20)
+ABOUT_A_DAY = timedelta(hours=20)
 # What would be late by the next day has its turn now.
 _AHEAD = timedelta(hours=26)
 # All has its turn in this part of the time allowed, so that little is late.
@@ -20,7 +20,7 @@ _ROUND = 0.85
 # What was verified within this part of the time allowed is fresh.
 _FRESH = 1 / 8
 # So much above a window is read with it, because the server cuts sessions at the dates asked for.
-_MARGIN_DAYS = 1 + 1 / 24
+_MARGIN = timedelta(hours=25)
 # Stands for no instant where instants are compared.
 _SOME_DAY = datetime.min.replace(tzinfo=UTC)
 
@@ -115,7 +115,7 @@ class _Slice:
         # Up to here nothing is new.
         self._known = max((at for _, at in done), default=len(cells))
         since_last = None if not done else now - max(done)[0]
-        self._is_turn = since_last is None or since_last >= _ABOUT_A_DAY
+        self._is_turn = since_last is None or since_last >= ABOUT_A_DAY
         self._late_before = late_before(now, every)
         self._fresh_since = now - every * _FRESH
         # How much has its turn although it is not late.
@@ -183,12 +183,14 @@ class _Slice:
         return rows / page_rows + margins
 
     def _margin(self, at: int) -> float:
-        """Return the rows in the margin above a cell."""
-        rows, left = 0.0, _MARGIN_DAYS
-        while left > 0 and at + 1 < len(self._cells) and self._adjoins(at):
-            at += 1
-            rows += self._cells[at].rows * min(1.0, left)
-            left -= 1.0
+        """Return the rows in the margin above a cell, beyond a hole, too."""
+        rows, end = 0.0, self._cells[at].span.until + _MARGIN
+        for above in range(at + 1, len(self._cells)):
+            cell = self._cells[above]
+            since, until = cell.span.since, min(cell.span.until, end)
+            if since >= until:
+                break
+            rows += cell.rows * ((until - since) / (cell.span.until - since))
         return rows
 
     def _adjoins(self, at: int) -> bool:

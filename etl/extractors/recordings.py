@@ -291,7 +291,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
             self._traits = replace(self._traits, envelope=envelope)
             walk = choose_walk(listed, self._accepted, may_enlarge=self._traits.clamp is None)
         starts, keys = self._starts(listed), self._keys(listed.records)
-        filters = self._judge_filter(place, starts, by_cursor=listed.by_cursor)
+        filters = self._judge_filter(place, starts, listed)
         if place.window.is_ahead and not filters:
             raise DatesIgnored("The server lists everything, whatever dates it is asked for")
         if place.filters and not filters and not begins:
@@ -367,16 +367,18 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         return [started_at(record, self._stream.started or "") for record in listed.records]
 
     def _judge_filter(
-        self, place: RecordingsPlace, starts: Sequence[datetime | None], *, by_cursor: bool
+        self, place: RecordingsPlace, starts: Sequence[datetime | None], listed: RecordList
     ) -> bool:
         """Tell whether the server filters: it does not if it shows rows outside the dates we sent.
 
-        Raises ListingBroken if the server is of a kind that filters: it answered another question.
+        Raises ListingBroken if the server is of a kind that filters, or if its count does filter:
+        it answered another question, and what it shows is not all there is.
         """
         if place.asked is None or not place.filters:
             return place.filters
         filters = not _outside(starts, place.asked)
-        if by_cursor and not filters:
+        counts_less = listed.count is not None and listed.count < len(starts)
+        if not filters and (listed.by_cursor or counts_less):
             raise ListingBroken("The server answered with other dates than it was asked for")
         self._traits = replace(self._traits, date_filter="honoured" if filters else "ignored")
         return filters

@@ -60,7 +60,13 @@ async def latest_verified(
         if since is not None:
             look = Look(Span(since, until), checked_at)
             looks.setdefault((project_id, stream), []).append(look)
-    standing = {(row[0], row[1]): int(row[2]) for row in await driver.fetch(_standing(book))}
+    standing = {
+        (project_id, stream): int(count)
+        for project_id, stream, count in await driver.fetch(
+            "SELECT project_id, stream, sum(standing) "
+            f"FROM ({_standing(book)}) AS each GROUP BY 1, 2"
+        )
+    }
     verified = {}
     for key, (checked_at, how) in latest.items():
         span, oldest_at = _latest_stretch(looks.get(key, ()))
@@ -85,16 +91,17 @@ def _latest_stretch(looks: Sequence[Look]) -> tuple[Span | None, datetime | None
 
 
 def _standing(book: str) -> str:
-    """Return the query of the differences that stand, by project and stream.
+    """Return the query of the results that are not repaired, each with its differences that stand.
 
     Keys alone do not show that contents are equal.
     """
     return (
-        "SELECT project_id, stream, sum(CASE WHEN keys_again THEN 0 ELSE missing + surplus END "
-        "+ CASE WHEN contents_again THEN 0 ELSE different END) FROM (SELECT r.*, "
+        "SELECT project_id, stream, since, until, checked_at, "
+        "CASE WHEN keys_again THEN 0 ELSE missing + surplus END "
+        "+ CASE WHEN contents_again THEN 0 ELSE different END AS standing FROM (SELECT r.*, "
         f"{_seen_again(book, '')} AS keys_again, {_seen_again(book, _DEEP)} AS contents_again "
         f"FROM {book}.reconciliations AS r WHERE r.repaired_at IS NULL "
-        "AND r.missing + r.surplus + r.different > 0) AS found GROUP BY 1, 2"
+        "AND r.missing + r.surplus + r.different > 0) AS found"
     )
 
 
@@ -154,6 +161,18 @@ class Looks:
             project_id,
         )
         return {stream: at for stream, at in found}
+
+    async def differing(self, project_id: int, stream: str, age: timedelta) -> list[Span]:
+        """Return the stretches of time with differences that stand and were found so long ago."""
+        found = await self._fetch(
+            f"SELECT DISTINCT since, until FROM ({_standing(self._book)}) AS each "
+            "WHERE project_id = $1::bigint AND stream = $2::text AND standing > 0 "
+            "AND since IS NOT NULL AND checked_at < now() - $3::interval",
+            project_id,
+            stream,
+            age,
+        )
+        return [Span(since, until) for since, until in found]
 
     async def position(self, unit: Unit) -> Any:
         """Return where an unfinished run of the unit goes on, None if there is none."""

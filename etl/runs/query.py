@@ -11,15 +11,17 @@ from msgspec.structs import replace
 
 from etl.core.forecast import Forecast
 from etl.core.query import QueryPlace, QuerySpec
-from etl.core.stream import Resource
+from etl.core.stream import Resource, Stream
 from etl.errors import RequestRefused
 from etl.extractors.protocol import id_batches
 from etl.extractors.queries import Queries
 from etl.extractors.query_reader import QueryPage, QueryReader
+from etl.loaders.database import Database
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Lease
 from etl.loaders.loader import Closing
-from etl.loaders.query_tables import shaped
+from etl.loaders.query_tables import shaped, tables_there
+from etl.loaders.tables import Tables
 from etl.runs.forecasts import forecast_query
 from etl.runs.judging import Accepted, Judging
 from etl.runs.load import Answers
@@ -195,6 +197,18 @@ class ResyncQuery(QueryWork):
     """Reads all of a query anew."""
 
     anew = True
+
+
+async def with_its_table(database: Database, tables: Tables, stream: Stream) -> Stream:
+    """Return the stream with its table as it is; a query's columns are not in the configuration.
+
+    Raises DestinationError.
+    """
+    if stream.query is None:
+        return stream
+    async with database.transaction() as connection:
+        there = await tables_there(connection, tables, stream.query.name)
+    return replace(stream, resources=tuple(map(resource_of, there))) if there else stream
 
 
 def _parts(keys: Sequence[str], most: int) -> list[Sequence[str]]:

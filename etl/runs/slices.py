@@ -11,9 +11,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from etl.core.budget import Limits, share_of
-from etl.core.coverage import Span
+from etl.core.coverage import Span, joined
 from etl.core.forecast import by_offset
 from etl.core.slices import (
+    ABOUT_A_DAY,
     Budget,
     Cell,
     checked,
@@ -76,21 +77,21 @@ def _is_read_by_day(stream: Stream, watermark: Watermark) -> bool:
 async def verify_slice(given: Assignment, request: Request, pace: Pace) -> list[Report]:
     """Verify what of a stream has its turn now; one report for each stretch of time.
 
-    A slice that was interrupted comes first. A list without windows is verified as a whole, if the
-    share of the budget is enough for it. Never raises EtlError. Safe to repeat.
+    A slice that was interrupted comes first, then what was not repaired. A list without windows is
+    verified as a whole, if the share of the budget is enough for it. Never raises EtlError. Safe to
+    repeat.
     """
     reports: list[Report] = []
     try:
         watermark = await given.tools.history.watermark(Unit(given.project_id, given.stream.name))
         if not _is_read_by_day(given.stream, watermark):
-            if not await _is_affordable(given, watermark, pace):
-                return []
-            return [await verify_stream(given, request, repair=pace.repair)]
+            return await _verify_list(given, request, watermark, pace)
         left = await _interrupted(given, watermark)
         if left is not None:
             reports.append(await _verify(given, request, left, watermark, pace))
         if not any(each.ending.cause for each in reports):
-            for span in await _next_slice(given, watermark, pace):
+            again = await _unrepaired(given, watermark, pace)
+            for span in [*again, *await _next_slice(given, watermark, pace)]:
                 reports.append(await _verify(given, request, span, watermark, pace))
                 if reports[-1].ending.cause:
                     break
@@ -98,6 +99,21 @@ async def verify_slice(given: Assignment, request: Request, pace: Pace) -> list[
         unit = Report(given.project_id, given.stream.name, VERIFY_SLICE, ending_of(exc))
         return [*reports, unit]
     return reports
+
+
+async def _verify_list(
+    given: Assignment, request: Request, watermark: Watermark, pace: Pace
+) -> list[Report]:
+    """Verify all of a list; of recordings without dates all but what every sync reads again."""
+    if not await _is_affordable(given, watermark, pace):
+        return []
+    if given.stream.mode is not Mode.WINDOWS:
+        return [await verify_stream(given, request, repair=pace.repair)]
+    since, until = watermark.complete.since, _verified_until(given, watermark)
+    if since is None or until is None or since >= until:
+        return []
+    span = await _interrupted(given, watermark) or Span(since, until)
+    return [await _verify(given, request, span, watermark, pace)]
 
 
 async def _verify(
@@ -121,17 +137,33 @@ async def _interrupted(given: Assignment, watermark: Watermark) -> Span | None:
     return None if since is None or kept.until is None else Span(since, kept.until)
 
 
-async def _next_slice(given: Assignment, watermark: Watermark, pace: Pace) -> list[Span]:
-    """Return the stretches of time that have their turn now, within what is left of the share.
+async def _unrepaired(given: Assignment, watermark: Watermark, pace: Pace) -> list[Span]:
+    """Return the stretches of time with differences that an earlier slice did not repair.
 
-    What every sync reads again is left out: it would differ from one sync to the next.
+    Each has its turn again once a day: the repair was broken off, perhaps because the reading had
+    spent the share. They are short, so that something of the share is left for the repair.
     """
+    tools, stream = given.tools, given.stream
+    until = _verified_until(given, watermark)
+    if not pace.repair or until is None or await _share_left(tools, stream, pace.limits) == 0:
+        return []
+    found = await tools.looks.differing(given.project_id, stream.name, ABOUT_A_DAY)
+    return [
+        part
+        for span in joined(found)
+        if span.since < until
+        for part in watermark.complete.within(Span(span.since, min(span.until, until)))
+    ]
+
+
+async def _next_slice(given: Assignment, watermark: Watermark, pace: Pace) -> list[Span]:
+    """Return the stretches of time that have their turn now, within what is left of the share."""
     tools, stream, options = given.tools, given.stream, given.options
     left = await _share_left(tools, stream, pace.limits)
-    complete, tail = watermark.complete, watermark.tail_until or watermark.complete.until
-    if left == 0 or tail is None:
+    until = _verified_until(given, watermark)
+    if left == 0 or until is None:
         return []
-    days = days_of(complete, tail - options.lookback.grades[0].age)
+    days = days_of(watermark.complete, until)
     table = stream.tables[0]
     rows = await tools.looks.rows_by_day(given.project_id, table.name, table.started or "", days)
     looks = latest_looks(await tools.looks.of(given.project_id, stream.name))
@@ -140,6 +172,15 @@ async def _next_slice(given: Assignment, watermark: Watermark, pace: Pace) -> li
     chosen = next_slice(cells, now, pace.every, Budget(left, options.page_size_records))
     _log.info("slice.chosen", stream=stream.name, spans=[str(span) for span in chosen])
     return chosen
+
+
+def _verified_until(given: Assignment, watermark: Watermark) -> datetime | None:
+    """Return up to which start recordings are verified; None: nothing was read yet.
+
+    What every sync reads again is left out: it would differ from one sync to the next.
+    """
+    tail = watermark.tail_until or watermark.complete.until
+    return None if tail is None else tail - given.options.lookback.grades[0].age
 
 
 async def _is_affordable(given: Assignment, watermark: Watermark, pace: Pace) -> bool:

@@ -9,6 +9,7 @@ from etl.sandbox.auth import Key
 from etl.sandbox.clock import ClockMode, to_text, to_us
 from etl.sandbox.state import State
 from etl.sandbox.truth import STREAMS, Truth
+from etl.sandbox.truth_queries import QUERY_STREAMS, QueryTruth
 
 
 class Control:
@@ -116,13 +117,16 @@ class Control:
 
     def truth_rows(self, stream: str, project: int | None = None) -> Iterator[dict[str, Any]]:
         """What a perfect reader has of one stream now, in the order of keys."""
-        if stream not in STREAMS:
-            raise ValueError(f"unknown stream {stream!r}; there are {', '.join(STREAMS)}")
+        if stream not in (*STREAMS, *QUERY_STREAMS):
+            known = ", ".join((*STREAMS, *QUERY_STREAMS))
+            raise ValueError(f"unknown stream {stream!r}; there are {known}")
         data = self._state.tenant(project).data
+        if stream in QUERY_STREAMS:
+            return QueryTruth(data, self._state.clock.now_us()).rows(stream)
         return Truth(data, self._state.options, self._state.clock.now_us()).rows(stream)
 
     def truth(self, project: int | None = None) -> dict[str, Any]:
-        """What a perfect reader has of all streams now."""
+        """What a perfect reader has of all streams now, but for those of the query endpoint."""
         now_us = self._state.clock.now_us()
         truth = Truth(self._state.tenant(project).data, self._state.options, now_us)
         return {"now": to_text(now_us), **{name: list(truth.rows(name)) for name in STREAMS}}

@@ -3,7 +3,7 @@
 Events outlive their recording, and changes to a recording do not change them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import orjson
@@ -57,8 +57,7 @@ class Events:
     def all(self) -> Iterator[Event]:
         """Every event of the recordings that are drawn, those of the future too."""
         for number in range(len(self._columns)):
-            for nth in range(self._per_recording):
-                event = self._generated(number, nth)
+            for event in self._of_recording(number):
                 if not self._gone or event.uuid not in self._gone:
                     yield event
         yield from (each for each in self._added if each.uuid not in self._gone)
@@ -69,11 +68,9 @@ class Events:
         self._gone.discard(event.uuid)
         self.version += 1
 
-    def delete(self, uuid: str) -> None:
-        """Removes one. Raises ValueError if there is none."""
-        if all(each.uuid != uuid for each in self.all()):
-            raise ValueError(f"no event {uuid!r}")
-        self._gone.add(uuid)
+    def delete(self, uuids: Iterable[str]) -> None:
+        """Removes events, all copies of each."""
+        self._gone.update(uuids)
         self.version += 1
 
     def drawn(self, distinct_id: str) -> int | None:
@@ -104,31 +101,33 @@ class Events:
         length_us = self._columns.duration_ms[number] * 1000
         return self._columns.start_us[number] + length_us * nth // max(1, self._per_recording - 1)
 
-    def _generated(self, number: int, nth: int) -> Event:
-        columns, index = self._columns, number * self._per_recording + nth
-        created_us = self._created_us(index) if self._ties == 1 else self._shared_us(index)
-        bits = mix(columns.id_bits[number] + nth + 1)
-        timestamp_us, slot = self._timestamp_us(number, nth), columns.slot[number]
+    def _of_recording(self, number: int) -> Iterator[Event]:
+        columns, slot = self._columns, self._columns.slot[number]
         person = None if slot == NO_PERSON else columns.person[number]
         if person is None:
             distinct_id = f"anon-{columns.id_bits[number]:x}"
         else:
             distinct_id = self._owners.drawn_ids(person)[slot]
         session_id = generated_id(columns, number)
-        ms = f"{timestamp_us // 1000:012x}"
-        return Event(
-            uuid=f"{ms[:8]}-{ms[8:]}-7{bits & 0xFFF:03x}-{0x8000 | bits >> 12 & 0x3FFF:04x}"
-            f"-{bits >> 16:012x}",
-            event=_NAMES[(bits >> 3) % len(_NAMES)] if nth else "$pageview",
-            properties=_properties(session_id, page_url(columns.url[number], nth), bits),
-            timestamp_us=timestamp_us,
-            created_us=created_us,
-            # Stored first, and seen a moment later.
-            visible_us=created_us + (bits >> 20) % (2 * SECOND_US),
-            distinct_id=distinct_id,
-            drawn_person=person,
-            session_id=session_id,
-        )
+        for nth in range(self._per_recording):
+            index = number * self._per_recording + nth
+            created_us = self._created_us(index) if self._ties == 1 else self._shared_us(index)
+            timestamp_us = self._timestamp_us(number, nth)
+            bits = mix(columns.id_bits[number] + nth + 1)
+            ms = f"{timestamp_us // 1000:012x}"
+            yield Event(
+                uuid=f"{ms[:8]}-{ms[8:]}-7{bits & 0xFFF:03x}-{0x8000 | bits >> 12 & 0x3FFF:04x}"
+                f"-{bits >> 16:012x}",
+                event=_NAMES[(bits >> 3) % len(_NAMES)] if nth else "$pageview",
+                properties=_properties(session_id, page_url(columns.url[number], nth), bits),
+                timestamp_us=timestamp_us,
+                created_us=created_us,
+                # Stored first, and seen a moment later.
+                visible_us=created_us + (bits >> 20) % (2 * SECOND_US),
+                distinct_id=distinct_id,
+                drawn_person=person,
+                session_id=session_id,
+            )
 
 
 def _properties(session_id: str, url: str | None, bits: int) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
+TOO_MANY = "Too many queries are running right now — please try again in a moment."
+"""What a query beyond the concurrency of a project is told (PostHog source, api/query.py)."""
 PRESETS: Mapping[str, dict[str, Any]] = {
     "429_header": {"status": 429, "wait_s": 30},
     "429_text": {"status": 429, "wait_s": 30, "headers": {"Retry-After": None}},
@@ -22,7 +24,7 @@ PRESETS: Mapping[str, dict[str, Any]] = {
     },
     "429_queries": {
         "status": 429,
-        "detail": "Too many queries are running right now. Please try again in a few seconds.",
+        "detail": TOO_MANY,
     },
     "429_budget": {
         "status": 429,
@@ -87,10 +89,10 @@ class Fault:
     omit: Sequence[int] = ()
     """Places of rows that the page leaves out without a trace; -1 is the last one."""
     next_host: str | None = None
-    killed: bool = False
-    """The query is killed, and so is every equal one for a while."""
+    killed: Literal["time", "bytes"] | None = None
+    """The limit that the query hits: it is killed, and so is every equal one for a while."""
     killed_above_rows: int | None = None
-    """The same, if it reads more rows."""
+    """The query hits the time limit if it reads more rows."""
     failed: bool = False
     """The query fails without a message."""
     polls: int | None = None
@@ -116,6 +118,8 @@ class Rule:
     path: str
     method: str | None
     parameter: str | None
+    body: bytes | None
+    """Text that the body must contain."""
     fault: Mapping[str, Any]
     spec: Mapping[str, Any]
     at: Sequence[int] | None = None
@@ -126,8 +130,12 @@ class Rule:
     matched: int = 0
     hits: int = 0
 
-    def strikes(self, method: str, path: str, parameters: Collection[str]) -> bool:
+    def strikes(
+        self, method: str, path: str, parameters: Collection[str], body: bytes = b""
+    ) -> bool:
         """Counts a request and tells whether the fault applies to it."""
+        if self.body is not None and self.body not in body:
+            return False
         if self.path not in path or (self.method and self.method != method):
             return False
         if self.parameter is not None and self.parameter not in parameters:
@@ -164,6 +172,8 @@ def parse_rule(spec: Mapping[str, Any]) -> Rule:
         given = fault["mutate"]
         mutations = given if isinstance(given, list) else [given]
         fault["mutate"] = tuple(Mutation(**mutation) for mutation in mutations)
+    if fault.get("killed") not in (None, "time", "bytes"):
+        raise ValueError("killed must be time or bytes")
     if "then" in fault:
         fault["then"] = tuple(fault["then"])
     at = spec.get("at")
@@ -171,6 +181,7 @@ def parse_rule(spec: Mapping[str, Any]) -> Rule:
         path=match.get("path", ""),
         method=match.get("method"),
         parameter=match.get("parameter"),
+        body=None if "body" not in match else str(match["body"]).encode(),
         fault=fault,
         spec=spec,
         at=[at] if isinstance(at, int) else at,
@@ -206,11 +217,18 @@ class Faults:
         """The rules with how often they matched and hit."""
         return [{**r.spec, "matched": r.matched, "hits": r.hits} for r in self._rules]
 
-    def strike(self, method: str, path: str, parameters: Collection[str] = ()) -> Fault:
+    @property
+    def read_bodies(self) -> bool:
+        """Whether a rule asks what the body of a request is."""
+        return any(rule.body is not None for rule in self._rules)
+
+    def strike(
+        self, method: str, path: str, parameters: Collection[str] = (), body: bytes = b""
+    ) -> Fault:
         """Counts a request in every rule; returns all faults that apply to it as one."""
         together = NO_FAULT
         for rule in self._rules:
-            if rule.strikes(method, path, parameters):
+            if rule.strikes(method, path, parameters, body):
                 joined: dict[str, Any] = {
                     name: (*getattr(together, name), *value)
                     if name in ("mutate", "then")

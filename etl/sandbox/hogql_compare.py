@@ -21,13 +21,12 @@ def matched(left: Code, right: Code, zone: str) -> Pair:
     conversion of a literal).
     """
     kinds = bare(left.type), bare(right.type)
-    if kinds[0] == "String" and kinds[1] != "String":
-        other, mine = matched(right, left, zone)
-        return mine, other
     if "Nothing" in kinds:
         return left, right
-    if kinds[1] == "String":
-        return left, _read_as(right, kinds[0], zone)
+    if kinds[1] == "String" and (read := _read_as(right, kinds[0], zone)):
+        return left, read
+    if kinds[0] == "String" and (read := _read_as(left, kinds[1], zone)):
+        return read, right
     if is_instant(kinds[0]) and kinds[1] == "Date":
         return left, _changed(right, f"ch_midnight({right.sql}, {quoted(zone)})", left.type)
     if kinds[0] == "Date" and is_instant(kinds[1]):
@@ -40,14 +39,15 @@ def matched(left: Code, right: Code, zone: str) -> Pair:
     return left, right
 
 
-def _read_as(code: Code, kind: str, zone: str) -> Code:
+def _read_as(code: Code, kind: str, zone: str) -> Code | None:
+    """Text as a value of a type; None if there is no way to read it so."""
     if is_instant(kind):
         return _changed(code, f"ch_basic({code.sql}, {digits_of(kind)}, {quoted(zone)})", kind)
     if kind == "UUID":
         return _changed(code, f"ch_uuid({code.sql})", kind)
     if kind in ("Date", "String", "FixedString(16)"):
         return code
-    raise refused(f"There is no supertype for types {kind}, String", "no_common_type")
+    return None
 
 
 def _changed(code: Code, sql: str, kind: str) -> Code:
@@ -58,15 +58,24 @@ def comparison(name: str, left: Code, right: Code, zone: str) -> Code:
     """`=` and `!=` take null as a value, the others are false for it (PostHog source, printer)."""
     a, b = matched(left, right, zone)
     loose = union_of(left, right)
+    wide = [bare(each.type) == "UInt64" for each in (a, b)]
+    if any(bare(each.type).startswith("Float") for each in (a, b)):
+        wide = [False, False]
+    if any(wide) and (name not in ("=", "!=") or not all(wide)):
+        # What is kept does not tell the sign, so the values are compared by what they mean.
+        left_sql, right_sql = (
+            f"ch_wide({each.sql}, {int(unsigned)})"
+            for each, unsigned in zip((a, b), wide, strict=True)
+        )
+    elif name in ("=", "!="):
+        left_sql, right_sql = a.sql, b.sql
+    else:
+        left_sql, right_sql = ordered_sql(a), ordered_sql(b)
     if name in ("=", "!="):
         null = is_nullable(a.type) or is_nullable(b.type)
         sign = {"=": "IS", "!=": "IS NOT"}[name] if null else name
-        return Code(f"({a.sql} {sign} {b.sql})", "UInt8", loose)
-    if "UInt64" in (bare(a.type), bare(b.type)):
-        # Literals and small numbers are kept as signed ones too, so both sides are moved alike.
-        sql = f"(ch_ordered({a.sql}) {name} ch_ordered({b.sql}))"
-    else:
-        sql = f"({ordered_sql(a)} {name} {ordered_sql(b)})"
+        return Code(f"({left_sql} {sign} {right_sql})", "UInt8", loose)
+    sql = f"({left_sql} {name} {right_sql})"
     return Code(f"coalesce({sql}, 0)", "UInt8", loose)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from etl.sandbox.hogql import Compiled, compile_hogql
-from etl.sandbox.hogql_rows import Rows
+from etl.sandbox.hogql_rows import WITH_FUTURE, Rows
 from etl.sandbox.hogql_schema import schema_of
 from etl.sandbox.hogql_tokens import refused
 from etl.sandbox.hogql_types import shown
@@ -16,6 +16,8 @@ from etl.sandbox.world import Project
 
 _ROW_BYTES = {"events": 700, "persons": 400, "sessions": 300}
 _OTHER_ROW_BYTES = 200
+_SEEN = "seen_us"
+"""From when on a row can be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Database:
         query = compile_hogql(text, values, schema, zone, cap)
         for table, _ in query.reads:
             self._fill(table, options, now_us)
+        self._open().execute("UPDATE clock SET now_us = ?", (now_us,))
         bound = {**query.bound, "now": now_us}
         found = self._fetch(query.sql, bound)
         rows = [
@@ -76,6 +79,7 @@ class Database:
             self._connection = sqlite3.connect(
                 ":memory:", check_same_thread=False, isolation_level=None
             )
+            self._connection.execute("CREATE TABLE clock AS SELECT 0 AS now_us")
             register(self._connection, self._raised)
         return self._connection
 
@@ -91,20 +95,27 @@ class Database:
 
     def _fill(self, table: str, options: SandboxOptions, now_us: int) -> None:
         """Fills a table anew if its data has changed, or if more has become visible."""
+        self._project.columns.grow_to(now_us)
         state = self._state(table)
         state_before, from_us, until_us = self._filled.get(table, (None, 0, 0))
         if state is not None and state == state_before and from_us <= now_us < until_us:
             return
         connection = self._open()
-        columns = schema_of(3)[table]
-        name = f'"{table}"'
-        listed = ", ".join(f'"{column}"' for column in columns)
-        connection.execute(f"DROP TABLE IF EXISTS {name}")
-        connection.execute(f"CREATE TABLE {name} ({listed})")
+        columns = [f'"{column}"' for column in schema_of(3)[table]]
+        held = table
+        if table in WITH_FUTURE:
+            held, shown_ones = f"{table} with future", ", ".join(columns)
+            columns.append(_SEEN)
+            connection.execute(
+                f'CREATE VIEW IF NOT EXISTS "{table}" AS SELECT {shown_ones} FROM "{held}" '
+                f"WHERE {_SEEN} <= (SELECT now_us FROM clock)"
+            )
+        connection.execute(f'DROP TABLE IF EXISTS "{held}"')
+        connection.execute(f'CREATE TABLE "{held}" ({", ".join(columns)})')
         rows = Rows(self._project, now_us, options.timezone)
         marks = ", ".join("?" * len(columns))
         connection.execute("BEGIN")
-        connection.executemany(f"INSERT INTO {name} VALUES ({marks})", map(tuple, rows.of(table)))
+        connection.executemany(f'INSERT INTO "{held}" VALUES ({marks})', map(tuple, rows.of(table)))
         connection.execute("COMMIT")
         self._filled[table] = (state, now_us, rows.until_us)
 
@@ -112,7 +123,7 @@ class Database:
         """What a table depends on; None for small ones, which are filled each time."""
         project = self._project
         if table in ("events", "sessions"):
-            return project.events.version, project.owners.version
+            return project.events.version, project.owners.version, len(project.columns)
         if table in ("persons", "raw_persons", "person_distinct_ids"):
             return project.owners.version
         if table.endswith("session_replay_events"):

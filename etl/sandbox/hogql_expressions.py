@@ -104,6 +104,8 @@ class Expressions:
     def _value(self, name: str) -> Any:
         if name not in self._values:
             known = ", ".join(self._values)
+            if not known:
+                raise refused(f"Unresolved placeholder: {{{name}}}")
             raise refused(
                 f"Placeholder {{{name}}} is not available in this context. "
                 f"You can use the following: {known}"

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from etl.sandbox.pieces import Piece
 from etl.sandbox.world import ADDED, Project
 
 Row = Iterable[Any]
+WITH_FUTURE = ("events",)
 
 
 def _us(instant: datetime | None) -> int | None:
@@ -33,10 +35,13 @@ class Rows:
         """Nothing is read yet."""
         project.columns.grow_to(now_us)
         self._project, self._now_us, self._timezone = project, now_us, timezone
-        self.until_us = now_us + HOUR_US
+        self.until_us = now_us + (1 << 62)
 
     def of(self, table: str) -> Iterator[Row]:
-        """All rows of a table."""
+        """All rows of a table. Those of `WITH_FUTURE` end with the instant from which on they show.
+
+        They are so many that they are not read again whenever one more shows.
+        """
         return _READERS[table](self)
 
     def _has_come(self, at_us: int) -> bool:
@@ -46,15 +51,15 @@ class Rows:
 
     def _events(self) -> Iterator[Row]:
         project = self._project
+        person_of = lru_cache(maxsize=4096)(project.person_of)
         for each in project.events.all():
-            if self._has_come(each.visible_us):
-                person = project.event_person(each)
-                mode = "propertyless" if each.drawn_person is None else "full"
-                yield (
-                    each.uuid, each.event, each.properties, each.timestamp_us, project.id,
-                    each.distinct_id, "", each.created_us, each.session_id, each.session_id,
-                    mode, person, "", "", "", "", "",
-                )  # fmt: skip
+            person = person_of(each.distinct_id, each.drawn_person)
+            mode = "propertyless" if each.drawn_person is None else "full"
+            yield (
+                each.uuid, each.event, each.properties, each.timestamp_us, project.id,
+                each.distinct_id, "", each.created_us, each.session_id, each.session_id,
+                mode, person, "", "", "", "", "", each.visible_us,
+            )  # fmt: skip
 
     def _sessions(self) -> Iterator[Row]:
         seen = (e for e in self._project.events.all() if self._has_come(e.visible_us))

@@ -49,7 +49,8 @@ def _row(project: Project, session_id: str, events: list[Event]) -> tuple[Any, .
     entry, end = (urls[0], urls[-1]) if urls else (None, None)
     return (
         session_id, project.id, begun_us(session_id), first.distinct_id,
-        project.event_person(first), first.timestamp_us, last.timestamp_us,
+        project.person_of(first.distinct_id, first.drawn_person),
+        first.timestamp_us, last.timestamp_us,
         max(each.created_us for each in events),
         orjson.dumps(list(dict.fromkeys(urls))).decode(), len(set(urls)),
         entry, *_parts(entry), "$direct", end, *_parts(end), *counts, "Direct", length_s,

@@ -157,6 +157,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "cut": _rounded,
     "day": day_of,
     "midnight": midnight_us,
+    # Texts of equal length order as their numbers do: 2^63 more than each, in hexadecimal.
+    "wide": lambda value, wide: f"{(unsigned(value) if wide else value) + (1 << 63):017x}",
     "ordered": lambda value: value ^ -(1 << 63),
     "bitxor": lambda left, right: left ^ right,
     "concat": lambda *values: _string(b"".join(_bytes(v) for v in values if v is not None)),

@@ -6,6 +6,7 @@ from typing import Any
 
 from etl.sandbox.clock import SECOND_US, Clock, to_text
 from etl.sandbox.dates import read_date
+from etl.sandbox.event_operations import EventOperations
 from etl.sandbox.people import mix
 from etl.sandbox.pieces import Activity, Piece, count_pieces, piece_start_us
 from etl.sandbox.world import Project
@@ -22,6 +23,7 @@ class Operations:
         """Changes nothing yet."""
         self._project = project
         self._clock = clock
+        self._events = EventOperations(project, clock)
         self._named = 0
 
     def apply(self, spec: Spec) -> dict[str, Any]:
@@ -44,6 +46,7 @@ class Operations:
             "set_retention": self._set_retention,
             "put": self._put,
             "remove": self._remove,
+            **self._events.kinds,
         }
         name = spec.get("op")
         if name not in kinds:

@@ -18,6 +18,8 @@ _IN_BACKGROUND = ("async", "lazy_async", "force_async")
 _REFRESH = (
     "blocking", "force_blocking", "force_cache", "async_except_on_cache_miss", *_IN_BACKGROUND,
 )  # fmt: skip
+_MOST_JOBS = 100
+"""More are not kept, because each may hold a large result."""
 _FORCED = ("force_blocking", "force_async")
 
 
@@ -37,7 +39,10 @@ async def _create(call: Call) -> web.Response:
         polls, fault = call.state.options.query_polls, replace(call.fault, query_s=0)
         polls = polls if fault.polls is None else fault.polls
         job = Job(job_id, asked, forced, call.now_us, secrets.token_hex(16), polls, fault)
-        call.project.jobs[job_id] = job
+        jobs = call.project.jobs
+        jobs[job_id] = job
+        while len(jobs) > _MOST_JOBS:
+            del jobs[next(iter(jobs))]
     return _about(call, job)
 
 

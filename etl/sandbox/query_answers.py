@@ -11,6 +11,7 @@ from etl.sandbox.clock import DAY_US, HOUR_US
 from etl.sandbox.errors import ApiError
 
 _FAILURES_KEPT_US = HOUR_US
+_MOST_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Answers:
     def __init__(self) -> None:
         """Nothing at first."""
         self._results: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._rows = 0
         self._failures: dict[str, tuple[int, ApiError]] = {}
 
     def result(self, key: str, now_us: int) -> dict[str, Any] | None:
@@ -45,8 +47,14 @@ class Answers:
         return {**found[1], "is_cached": True}
 
     def keep(self, key: str, result: dict[str, Any], now_us: int) -> None:
-        """Keeps a result."""
+        """Keeps a result; the oldest are dropped while there are too many rows."""
+        replaced = self._results.pop(key, None)
+        self._rows += len(result["results"])
+        self._rows -= len(replaced[1]["results"]) if replaced else 0
         self._results[key] = (now_us, result)
+        while self._rows > _MOST_ROWS and len(self._results) > 1:
+            _, oldest = self._results.pop(next(iter(self._results)))
+            self._rows -= len(oldest["results"])
 
     def check(self, key: str, now_us: int) -> None:
         """Raises the error of an equal query that was killed (PostHog source, query_runner.py)."""

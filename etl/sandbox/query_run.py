@@ -6,11 +6,20 @@ from typing import Any, NoReturn
 
 from etl.sandbox.endpoints import Call
 from etl.sandbox.errors import ApiError
-from etl.sandbox.faults import Fault
+from etl.sandbox.faults import TOO_MANY, Fault
 from etl.sandbox.hogql import DEFAULT_LIMIT
 from etl.sandbox.hogql_database import Outcome
 from etl.sandbox.query_answers import Asked
 
+_KILLED = {
+    # PostHog source, exceptions.py: the first has no code of its own, the second is a
+    # validation error.
+    "time": (504, "server_error", "error", "Query has hit the max execution time before "
+             "completing. See our docs for how to improve your query performance. You may need "
+             "to materialize."),
+    "bytes": (400, "validation_error", "too_many_bytes", "Limit for rows or bytes to read "
+              "exceeded."),
+}  # fmt: skip
 Result = tuple[dict[str, Any], int]
 """The body of the answer, and how many bytes were read for it."""
 
@@ -28,8 +37,7 @@ async def run_query(call: Call, asked: Asked, fault: Fault, *, forced: bool) -> 
     project.budget.check(options.query_budget_bytes, call.now_us)
     if project.running >= options.query_concurrency:
         # A real server lets it wait for up to 30 s first (PostHog source, clickhouse/limit.py).
-        detail = "Too many queries are running right now. Please try again in a few seconds."
-        raise ApiError(429, "throttled_error", "throttled", detail)
+        raise ApiError(429, "throttled_error", "throttled", TOO_MANY)
     project.running += 1
     try:
         await asyncio.sleep(fault.query_s)
@@ -60,16 +68,15 @@ def _calculated(call: Call, asked: Asked, fault: Fault, key: str) -> Result:
     project.budget.take(found.bytes_read, options.query_budget_bytes, call.now_us)
     most = fault.killed_above_rows
     if fault.killed or (most is not None and found.rows_read > most):
-        _kill(call, key, found)
+        _kill(call, key, found, fault.killed or "time")
     result = _body(call, asked, found, key)
     project.answers.keep(key, result, call.now_us)
     return result, found.bytes_read
 
 
-def _kill(call: Call, key: str, found: Outcome) -> NoReturn:
-    """Raises the error of a query that read too much; an equal one gets it at once."""
-    detail = "Query has hit the max execution time before completing."
-    error = ApiError(504, "server_error", "query_timeout", detail)
+def _kill(call: Call, key: str, found: Outcome, limit: str) -> NoReturn:
+    """Raises the error of a query that hit a limit; an equal one gets it at once."""
+    error = ApiError(*_KILLED[limit])
     scan = {"rows_read": found.rows_read, "duration_ms": 10_000, "killed": True}
     error.body["extra"] = {"cache_key": key, "query_scan": scan}
     call.project.answers.keep_failure(key, error, call.now_us)

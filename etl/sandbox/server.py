@@ -77,7 +77,8 @@ async def _watch(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.path.startswith(PREFIX):
         return await handler(request)
     state = request.app[STATE]
-    fault = state.faults.strike(request.method, request.path, request.query.keys())
+    body = await request.read() if state.faults.read_bodies else b""
+    fault = state.faults.strike(request.method, request.path, request.query.keys(), body)
     request[FAULT] = fault
     sent = await sent_key(request)
     at = to_text(state.clock.now_us())

@@ -110,6 +110,10 @@ class Store:
             values.setdefault("updated_at", to_datetime(now_us))
         self._fill_key(kind, values)
         found = getattr(self, kind.place).get(_key_of(kind, values))
+        if name == "cohort" and "persons" in values:
+            # Other members mean that the cohort was calculated again.
+            values.setdefault("last_calculation", to_datetime(now_us))
+            values.setdefault("version", 1 + ((found.version if found else 0) or 0))
         if found is not None:
             for field, value in values.items():
                 setattr(found, field, value)

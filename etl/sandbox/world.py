@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from etl.sandbox.clock import DAY_US, MINUTE_US, Clock
-from etl.sandbox.events import Event, Events
+from etl.sandbox.events import Events
 from etl.sandbox.furnish import furnish
 from etl.sandbox.furnish_cohorts import furnish_cohorts
 from etl.sandbox.generate import LONGEST_MS, NO_PERSON, RETENTIONS_DAYS, Columns
@@ -81,12 +81,10 @@ class Project:
             self.columns, self.owners, options.events_per_recording, options.event_ties
         )  # fmt: skip
 
-    def event_person(self, event: Event) -> str:
-        """The UUID of the person whom an event shows now."""
-        number = self.owners.of_event(event.distinct_id, event.drawn_person)
-        if number is None:
-            return missing_uuid(self.id, event.distinct_id)
-        return self.owners.uuid(number)
+    def person_of(self, distinct_id: str, drawn: int | None) -> str:
+        """The UUID of the person whom an event shows now that was stored for person `drawn`."""
+        number = self.owners.of_event(distinct_id, drawn)
+        return missing_uuid(self.id, distinct_id) if number is None else self.owners.uuid(number)
 
     def by_start(self) -> "array[int]":
         """All generated recordings, future ones too, by true start and then id."""

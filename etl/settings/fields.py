@@ -387,6 +387,13 @@ class Settings(BaseSettings):
         return [known[name] for name in chosen if name not in self.disabled_streams]
 
     @property
+    def all_queries(self) -> list[tuple[QuerySpec, bool]]:
+        """The configured queries and the ready ones, each with whether it is read."""
+        ready = [(spec, name in self.query_presets) for name, spec in PRESETS.items()]
+        found = [(spec, True) for spec in self.queries] + ready
+        return [(spec, on and spec.stream not in self.disabled_streams) for spec, on in found]
+
+    @property
     def catalogue(self) -> Mapping[str, Stream]:
         """Every stream by name: those of the API, then one for each configured query."""
         presets = [PRESETS[name] for name in self.query_presets]

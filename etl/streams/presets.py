@@ -90,7 +90,11 @@ PERSONS = QuerySpec(
 COHORT_PEOPLE = QuerySpec(
     name="cohort_people",
     about="Which persons are in which cohort.",
-    text="SELECT cohort_id, person_id FROM cohort_people",
+    # Lists that people uploaded are in a table of their own.
+    text="""
+SELECT cohort_id, person_id FROM cohort_people
+UNION ALL SELECT cohort_id, person_id FROM static_cohort_people
+""",
     key=("cohort_id", "person_id"),
     every=_DAY,
 )

@@ -89,6 +89,16 @@ async def list_of_recordings(sandbox: RunningSandbox) -> list[dict[str, Any]]:
         return list((await answer.json())["results"])
 
 
+async def synced(sandbox: RunningSandbox, dsn: str) -> tuple[Pipeline, str]:
+    """Sync the recordings in one page; the pipeline, which reads all of them again, and somebody.
+
+    The person is named by its uuid.
+    """
+    pipeline = Pipeline(sandbox, dsn, lookback="1000h", page_size_records=1000)
+    await pipeline.sync()
+    return pipeline, await value(dsn, SOMEBODY)
+
+
 def forgetting(pipeline: Pipeline, person: str) -> Any:
     """Forget a person without being asked."""
     return upkeep.forget(pipeline.settings, person, None, lambda _: None)
@@ -154,9 +164,7 @@ async def test_a_new_distinct_id_of_a_forgotten_person_takes_its_rows_along(
 
     From then on the distinct id itself stays away, whoever the source gives it to.
     """
-    pipeline = Pipeline(sandbox, dsn, lookback="1000h")
-    await pipeline.sync()
-    uuid = await value(dsn, SOMEBODY)
+    pipeline, uuid = await synced(sandbox, dsn)
     stranger = await value(
         dsn, f"SELECT max(uuid::text) FROM posthog.persons WHERE uuid::text <> ({SOMEBODY})"
     )
@@ -183,9 +191,7 @@ async def test_a_record_of_a_forgotten_person_is_not_kept_as_a_reject(
     sandbox: RunningSandbox, dsn: str
 ) -> None:
     """Neither the one that was rejected before, nor one that is rejected later."""
-    pipeline = Pipeline(sandbox, dsn, lookback="1000h", page_size_records=1000)
-    await pipeline.sync()
-    uuid = await value(dsn, SOMEBODY)
+    pipeline, uuid = await synced(sandbox, dsn)
     names = await names_of(dsn, uuid)
     recording = await value(
         dsn, "SELECT min(id) FROM posthog.session_recordings WHERE person_uuid = $1", uuid
@@ -214,9 +220,7 @@ async def test_an_unknown_field_that_names_the_person_is_cleared(
     sandbox: RunningSandbox, dsn: str
 ) -> None:
     """In the row of another, which stays; and when the source sends it again."""
-    pipeline = Pipeline(sandbox, dsn, lookback="1000h", page_size_records=1000)
-    await pipeline.sync()
-    uuid = await value(dsn, SOMEBODY)
+    pipeline, uuid = await synced(sandbox, dsn)
     other = await value(
         dsn, "SELECT max(id) FROM posthog.session_recordings WHERE person_uuid <> $1", uuid
     )
@@ -318,9 +322,7 @@ async def test_a_batch_that_is_being_loaded_cannot_bring_the_person_back(
     sandbox: RunningSandbox, dsn: str
 ) -> None:
     """`forget` waits for it, and what it loaded is deleted."""
-    pipeline = Pipeline(sandbox, dsn)
-    await pipeline.sync()
-    uuid = await value(dsn, SOMEBODY)
+    pipeline, uuid = await synced(sandbox, dsn)
     connection = await asyncpg.connect(dsn)
     loading = connection.transaction()
     await loading.start()

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror=alert(1)>" + "long" * 60
-WIDTHS = (320, 390, 768, 1280)
+WIDTHS = (320, 390, 768, 1000, 1160, 1280)
 # Enough for text of any size (WCAG 2.2, 1.4.3).
 CONTRAST = 4.5
 

@@ -6,22 +6,29 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
+from etl.core.coverage import Span
 from etl.loaders.address import parse_database_url
 from etl.loaders.database import Database, Timeouts
 from etl.loaders.tables import Tables
 from etl.loaders.verified import prune_results
 from etl.runs.report import Report
 from etl.sandbox.server import RunningSandbox
+from etl.service.queue import enqueue_sync, enqueue_verification
 from etl.service.serve import serve
-from tests.acceptance.test_verify import RECORDINGS, TAMPERED, found
+from etl.service.worker import work
+from etl.streams import STREAMS
+from tests.acceptance.test_verify import RECORDINGS, TAMPERED, found, rows
 from tests.conftest import StartSandbox
+from tests.support.books import until
 from tests.support.clock import JumpingClock
 from tests.support.command import ALL_BUT_RECORDINGS, Command
-from tests.support.pipeline import Pipeline, lists, midnight
+from tests.support.pipeline import LIST, Pipeline, lists, midnight
 from tests.support.sql import select, value
 from tests.support.streams import SMALL
+from tests.support.truth import differences_from_truth, fetch_truth
 from tests.support.workers import queue_is_empty, workers
 
 LISTS = ("subscriptions", "groups", "insights", "playlists")
@@ -36,12 +43,32 @@ async def pass_time(dsn: str, length: timedelta) -> None:
     await select(dsn, "UPDATE posthog_etl.requests SET at = at - $1::interval", length)
 
 
+async def let_a_minute_pass(dsn: str) -> None:
+    """Let the jobs on the queue be so much older."""
+    await select(
+        dsn,
+        "UPDATE posthog_etl.pgqueuer SET execute_after = execute_after - interval '1 minute' "
+        "WHERE status = 'queued'",
+    )
+
+
 async def delete_on(dsn: str, day: datetime) -> str:
     """Take the first recording of a day away."""
     (row,) = await select(
         dsn,
         f"DELETE FROM {RECORDINGS} WHERE id = (SELECT id FROM {RECORDINGS} WHERE start_time >= $1 "
         "ORDER BY start_time LIMIT 1) RETURNING id",
+        day,
+    )
+    return str(row["id"])
+
+
+async def damage_on(dsn: str, day: datetime) -> str:
+    """Alter a value of the first recording of a day."""
+    (row,) = await select(
+        dsn,
+        f"UPDATE {RECORDINGS} SET click_count = click_count + 1 WHERE id = (SELECT id FROM "
+        f"{RECORDINGS} WHERE start_time >= $1 ORDER BY start_time LIMIT 1) RETURNING id",
         day,
     )
     return str(row["id"])
@@ -59,10 +86,14 @@ async def standing(pipeline: Pipeline) -> int:
     return int((await pipeline.status())["verified"].differences)
 
 
+def windows(reports: list[Report]) -> list[Span]:
+    """The windows of the results of slices."""
+    return [span for report in reports for span in (report.found and report.found.windows) or ()]
+
+
 def covered(reports: list[Report]) -> timedelta:
     """How much time the slices took."""
-    windows = [span for report in reports for span in (report.found and report.found.windows) or ()]
-    return sum((span.until - span.since for span in windows), timedelta())
+    return sum((span.until - span.since for span in windows(reports)), timedelta())
 
 
 async def test_all_of_a_young_past_is_verified_at_once_and_then_a_part_of_it_a_day(
@@ -182,6 +213,163 @@ async def test_each_list_without_windows_has_its_turn(
     small = Pipeline(sandbox, dsn, streams=LISTS, plan="free")
     await pass_time(dsn, 30 * DAY)
     assert "groups" not in {report.stream for report in await small.verify_slices()}
+
+
+@pytest.mark.parametrize("dates", ["ignored", "refused"])
+async def test_a_server_without_dates_has_all_of_its_past_verified_by_one_reading(
+    start_sandbox: StartSandbox, dsn: str, dates: str
+) -> None:
+    """Once in the time allowed, and without what every sync reads again."""
+    sandbox = await start_sandbox(recordings=120, days=20.0, flavour="docs", date_filter=dates)
+    start = midnight(sandbox, days_ago=30)
+    pipeline = Pipeline(sandbox, dsn, start=start, lookback="26h", verify_days=8)
+    sandbox.control.change(
+        {"op": "start_session", "id": "goes on", "start_time": "-10m", "duration_s": 7200}
+    )
+    await pipeline.sync()
+    tail_until = await value(dsn, "SELECT tail_until FROM posthog_etl.watermarks")
+    sandbox.control.advance(3600)
+    await damage_on(dsn, midnight(sandbox, days_ago=12))
+    oldest = await delete_on(dsn, start)
+    sandbox.control.reset_requests()
+    (report,) = await pipeline.verify_slices()
+    assert found(report) == {"missing": 1, "different": 1}
+    assert report.found is not None
+    assert (oldest, "missing") in {(each.key, each.kind) for each in report.found.sample}
+    read = len(lists(sandbox))
+    verified = (await pipeline.status())["verified"]
+    assert (verified.since, verified.until) == (start, tail_until - timedelta(hours=26))
+    nights = []
+    for _ in range(8):
+        await pass_time(dsn, DAY)
+        nights.append(len(await pipeline.verify_slices()))
+    assert sum(nights) == 1
+    sandbox.control.reset_requests()
+    await pipeline.verify(deep=False)
+    assert len(lists(sandbox)) == read
+
+
+async def test_a_past_that_every_sync_reads_again_is_not_verified(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Not even where dates are ignored; and that is no finding."""
+    sandbox = await start_sandbox(recordings=30, days=1.0, flavour="docs")
+    pipeline = Pipeline(sandbox, dsn, start=midnight(sandbox), lookback="26h")
+    await pipeline.sync()
+    assert await pipeline.verify_slices() == []
+
+
+@pytest.mark.parametrize("flavour", ["cloud", "docs"])
+async def test_a_slice_repairs_what_differs_only_if_that_is_set(
+    start_sandbox: StartSandbox, dsn: str, flavour: str
+) -> None:
+    """Otherwise it stays as it is, and is recorded. A repair writes no other row."""
+    sandbox = await start_sandbox(recordings=120, days=20.0, flavour=flavour)
+    pipeline = Pipeline(sandbox, dsn)
+    await pipeline.sync()
+    loaded = await rows(dsn)
+    damaged = await damage_on(dsn, midnight(sandbox, days_ago=12))
+    (report,) = await pipeline.verify_slices()
+    assert (report.ending.exit_code, found(report)) == (3, {"different": 1})
+    untrue = [each for each in await untruths_of(dsn, sandbox) if damaged in each]
+    assert len(untrue) == 1
+    assert await rows(dsn) == loaded
+    repaired = (
+        "SELECT different, repaired_at IS NOT NULL AS repaired FROM posthog_etl.reconciliations "
+        "WHERE different > 0 ORDER BY checked_at"
+    )
+    assert await select(dsn, repaired) == [{"different": 1, "repaired": False}]
+    assert await standing(pipeline) == 1
+    await pass_time(dsn, 40 * DAY)
+    repairing = Pipeline(sandbox, dsn, verify_repair=True)
+    report, *_ = await repairing.verify_slices()
+    assert (report.ending.exit_code, found(report)) == (0, {"different": 1})
+    assert await select(dsn, repaired) == [
+        {"different": 1, "repaired": False},
+        {"different": 1, "repaired": True},
+    ]
+    assert await untruths_of(dsn, sandbox) == []
+    after = await rows(dsn)
+    assert [key for key in after if after[key] != loaded.get(key)] == [
+        ("session_recordings", damaged)
+    ]
+    assert await standing(pipeline) == 0
+
+
+async def untruths_of(dsn: str, sandbox: RunningSandbox) -> list[str]:
+    """How the copy differs from the truth, without fields that the documented list does not have.
+
+    The answer for one recording has them.
+    """
+    untrue = await differences_from_truth(dsn, await fetch_truth(sandbox.url))
+    return [each for each in untrue if not each.endswith(" instead of None")]
+
+
+async def test_what_a_slice_did_not_repair_has_its_turn_again_the_next_night(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Its day alone, before anything else; once it is repaired, not again."""
+    sandbox = await start_sandbox(recordings=120, days=20.0)
+    pipeline = Pipeline(sandbox, dsn, verify_days=8, verify_repair=True)
+    await pipeline.sync()
+    await damage_on(dsn, midnight(sandbox, days_ago=12))
+    await Pipeline(sandbox, dsn).verify_slices()
+    assert await standing(pipeline) == 1
+    assert await pipeline.verify_slices() == []
+    await pass_time(dsn, DAY)
+    first, *others = await pipeline.verify_slices()
+    assert (found(first), first.found and first.found.repaired) == ({"different": 1}, True)
+    assert (covered([first]), len(others) > 0) == (DAY, True)
+    assert (await untruths_of(dsn, sandbox), await standing(pipeline)) == ([], 0)
+    await pass_time(dsn, DAY)
+    later = await pipeline.verify_slices()
+    assert windows([first])[0] not in windows(later)
+
+
+async def test_a_slice_gives_way_to_a_sync_and_then_goes_on(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """One worker for both: what the slice has compared before is not read again."""
+    sandbox = await start_sandbox(recordings=200, days=20.0)
+    pipeline = Pipeline(sandbox, dsn, page_size_records=5, buffer_bytes=1, queue_turn_s=0.1)
+    recordings = [STREAMS["session_recordings"]]
+    await pipeline.sync()
+    (undisturbed,) = await pipeline.verify_slices()
+    await pass_time(dsn, 40 * DAY)
+    await select(dsn, "DELETE FROM posthog_etl.runs")
+    await delete_on(dsn, midnight(sandbox, days_ago=12))
+    sandbox.control.reset_requests()
+    sandbox.control.add_faults({"match": LIST, "fault": {"latency_s": 0.1}})
+    await enqueue_verification(pipeline.settings, recordings)
+
+    async def some_pages_are_compared() -> bool:
+        return len(lists(sandbox)) > 3
+
+    async def the_sync_is_through() -> bool:
+        ended = "SELECT count(*) FROM posthog_etl.runs WHERE unit = 'tail' AND status = 'succeeded'"
+        return bool(await value(dsn, ended))
+
+    stop = asyncio.Event()
+    with capture_logs():
+        working = asyncio.create_task(work(pipeline.settings, 1, stop))
+        await until(some_pages_are_compared, "the slice is under way")
+        sandbox.control.advance(5)  # so that the next slice would be another
+        await enqueue_sync(pipeline.settings, recordings)
+        await let_a_minute_pass(dsn)
+        await until(the_sync_is_through, "the sync is through")
+        sandbox.control.clear_faults()
+        await let_a_minute_pass(dsn)
+        await queue_is_empty(dsn)
+        stop.set()
+        await working
+    runs = await select(
+        dsn, "SELECT unit, requests, reason FROM posthog_etl.runs ORDER BY started_at"
+    )
+    assert [row["unit"] for row in runs] == ["verify slice", "tail", "verify slice"]
+    first, _, second = runs
+    assert 0 < first["requests"] < undisturbed.requests
+    assert first["requests"] + second["requests"] <= undisturbed.requests + 3
+    assert await standing(pipeline) == 1
 
 
 async def test_a_sync_can_verify_a_slice_after_its_work(sandbox: RunningSandbox, dsn: str) -> None:

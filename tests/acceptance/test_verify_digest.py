@@ -272,7 +272,7 @@ async def test_what_has_expired_is_explained_once(start_sandbox: StartSandbox, d
         {"status": 404, "detail": "Endpoint not found."},
         {"preset": "429_budget"},
         {"status": 400, "detail": "Unable to resolve field: is_deleted"},
-        {"killed": True},
+        {"killed": "time"},
         {"body": {"results": [["never", 1, "0", "0"]], "columns": [], "types": []}, "status": 200},
     ],
     ids=["403", "402", "404", "budget of bytes", "unknown column", "killed", "another answer"],
@@ -293,7 +293,7 @@ async def test_if_the_endpoint_refuses_the_lists_are_used(
 async def test_a_query_that_is_too_much_is_halved(start_sandbox: StartSandbox, dsn: str) -> None:
     """Each half is a query of its own."""
     sandbox, pipeline = await loaded(start_sandbox, dsn)
-    sandbox.control.add_faults({"match": QUERY, "at": 1, "fault": {"killed": True}})
+    sandbox.control.add_faults({"match": QUERY, "at": 1, "fault": {"killed": "time"}})
     assert ended(await pipeline.verify(deep=False)) == (0, {}, "digest")
     queries, pages = asked(sandbox)
     assert (3 <= queries <= 5, pages) == (True, 0)

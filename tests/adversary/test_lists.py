@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from etl.errors import EXIT_PARTIAL
+from tests.adversary import foreign
 from tests.adversary.conftest import StartAdversary
 from tests.adversary.rows import person_of, playlist, recording, recordings
-from tests.adversary.server import Adversary
+from tests.adversary.server import Adversary, Asked
 from tests.support.pipeline import Pipeline
 from tests.support.sql import count_earlier, select, value
 
@@ -222,3 +226,28 @@ async def test_two_persons_of_tied_recordings_are_both_there(
         server.add(recording(f"r{number}", start, person=person_of(number)))
     assert (await Pipeline(server, dsn, page_size_records=20).sync()).ending.exit_code == 0
     assert await value(dsn, "SELECT count(*) FROM posthog.persons") == 60
+
+
+async def test_an_answer_to_another_question_is_not_taken_for_all_there_is(
+    start_adversary: StartAdversary, dsn: str
+) -> None:
+    """The count is that of the dates asked for, the rows are of others: a cache was mixed up.
+
+    A server that ignores dates counts what it lists.
+    """
+    server = await start_adversary(**COUNTED)
+    server.add(*recordings(40, server.now - HOUR, 6 * HOUR))
+    some = [each.row(server.now) for each in recordings(5, server.now - HOUR, 6 * HOUR)]
+
+    async def mix_up(_asked: Asked, proceed: foreign.Proceed) -> web.StreamResponse:
+        body = json.loads(proceed().text or "")
+        return web.json_response({**body, "results": some})
+
+    server.when("session_recordings/", mix_up)
+    past = server.now - 100 * DAY
+    (report,) = await Pipeline(server, dsn).backfill(past, past + DAY)
+
+    assert report.ending.exit_code == EXIT_PARTIAL
+    assert not await value(
+        dsn, "SELECT count(*) FROM posthog_etl.watermarks WHERE complete <> '{}'"
+    )

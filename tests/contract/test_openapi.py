@@ -67,7 +67,14 @@ def _known() -> dict[str, list[Any]]:
         "?key": ["plan", "industry", "$channel_type"],
         "!query": [
             {"kind": "HogQLQuery", "query": sql}
-            for sql in ("SELECT 1", "select count() from groups", "select now()")
+            for sql in (
+                "SELECT 1",
+                "select count() from groups",
+                "select now(), toString(now()), null, tuple(1, 'a')",
+                "select uuid, timestamp, properties from events order by timestamp limit 3",
+                "select * from sessions limit 2",
+                "select nothing",
+            )
         ],
     }
 

@@ -1,4 +1,4 @@
-"""What people make in the sandbox: subscriptions, secret keys, insights, playlists, queries."""
+"""What people make in the sandbox: subscriptions, secret keys, insights, playlists."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,7 +12,7 @@ from tests.unit.sandbox.reader import LIST, Reader, small
 
 ROOT = "/api/projects/1/"
 SUBSCRIPTIONS, KEYS = ROOT + "subscriptions/", ROOT + "project_secret_api_keys/"
-PLAYLISTS, QUERY = ROOT + "session_recording_playlists/", ROOT + "query/"
+PLAYLISTS = ROOT + "session_recording_playlists/"
 _WEEKLY = {
     "target_type": "email", "target_value": "a@example.com", "frequency": "weekly",
     "start_date": "2026-05-01T09:00:00", "insight": 10_001,
@@ -166,47 +166,6 @@ async def test_a_recording_is_marked_viewed_and_deleted(reader: Reader) -> None:
     assert (await reader.get(one))[1]["viewed"] is True
     assert [(await reader.send("DELETE", one))[0] for _ in range(2)] == [204, 204]
     assert (await reader.get(one))[0] == 404
-
-
-async def test_a_query_answers_at_once_or_later(reader: Reader) -> None:
-    """In the background 202, then 200 until twenty minutes have passed; cancelled is 404."""
-    sql = {"query": {"kind": "HogQLQuery", "query": "select count() from groups"}}
-    status, body = await reader.send("POST", QUERY, sql)
-    assert (status, body["results"], body["columns"]) == (200, [[250]], ["count()"])
-    for ending in ("cancelled", "forgotten"):
-        asked = {**sql, "refresh": "async", "client_query_id": ending}
-        status, body = await reader.send("POST", QUERY, asked)
-        assert (status, body["query_status"]["complete"]) == (202, False)
-        status, body, _ = await reader.get(f"{QUERY}{ending}/")
-        assert (status, body["query_status"]["results"]["results"]) == (200, [[250]])
-        assert (await reader.send("POST", QUERY, asked))[0] == 200
-        if ending == "cancelled":
-            answer = await reader.send("DELETE", f"{QUERY}{ending}/")
-            assert answer == (200, {"message": "Query already complete"})
-        else:
-            reader.sandbox.control.advance(1200)
-        assert (await reader.get(f"{QUERY}{ending}/"))[0] == 404
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "select 1 offset 5",
-        "select * from session_replay_events",
-        "select count() from nowhere",
-        "drop",
-    ],
-)
-async def test_what_the_sandbox_cannot_answer_is_refused_with_a_reason(
-    reader: Reader, sql: str
-) -> None:
-    """400 at once; in the background the status says so."""
-    body: dict[str, Any] = {"query": {"kind": "HogQLQuery", "query": sql}}
-    status, answer = await reader.send("POST", QUERY, body)
-    assert (status, bool(answer["detail"])) == (400, True)
-    await reader.send("POST", QUERY, {**body, "async": True, "client_query_id": "bad"})
-    status, later, _ = await reader.get(f"{QUERY}bad/")
-    assert (status, later["query_status"]["error_message"]) == (400, answer["detail"])
 
 
 async def test_every_address_asks_for_its_scope_or_is_closed(reader: Reader) -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from etl.errors import EXIT_SUCCEEDED
-from etl.loaders.leases import TAIL
 from etl.runs.report import Ending
 from tests.proof.claims import Copy, Truth
 from tests.proof.faults import RULES
@@ -207,7 +206,7 @@ class Machine(Sequence):
         before = self._prepare(faults)
         past = self._past(since_d, None, 72, newest_first, True)
         self._say(f"side_by_side page={page} {past} faults={faults}")
-        marks, began_at = self._watermark(), self._oldest_reading(but=TAIL)
+        marks, began_at = self._watermark(), self._oldest_reading("unit <> $1")
         settings = self.rig.settings(self._page(page), EVERYTHING)
         synced, filled = self.rig.both(settings, past)
         self.counts["syncs"] += 1

@@ -103,16 +103,18 @@ class Sequence(RuleBasedStateMachine, metaclass=AbstractMachineMeta):
         settings = self.rig.settings(self._page(page), lookback)
         marks = self._watermark()
         began_at = self.rig.now
+        oldest = self._oldest_reading("unit = $1")
+        unfinished = oldest if oldest < before.at else None
         reports = self.rig.sync(settings, kill=kill)
         self.counts["syncs"] += 1
         found = self._conclude(reports, before, marks, began_at)
         for report in reports or ():
             if report.ending.exit_code == EXIT_SUCCEEDED:
-                self._compare_tail(found, before, lookback, marks)
+                self._compare_tail(found, before, lookback, marks["tail_until"] or unfinished)
         self._judge(found)
 
     def _backfill(self, before: Truth, page: int, past: BackfillRange, kill: Kill | None) -> None:
-        marks, began_at = self._watermark(), self._oldest_reading(but=TAIL)
+        marks, began_at = self._watermark(), self._oldest_reading("unit <> $1")
         resumes = began_at < before.at
         reports = self.rig.backfill(
             self.rig.settings(self._page(page), EVERYTHING), past, kill=kill
@@ -259,12 +261,16 @@ class Sequence(RuleBasedStateMachine, metaclass=AbstractMachineMeta):
                     found.lost.append(f"{key} starts within {part}, which is called complete")
 
     def _compare_tail(
-        self, found: Found, before: Truth, lookback: str, marks: Mapping[str, Any]
+        self, found: Found, before: Truth, lookback: str, known_until: datetime | None
     ) -> None:
+        """Compare what a sync reads again: what is known until then, back by the lookback.
+
+        A first sync that goes on after an interruption does not read again what it has read.
+        """
         since = self.rig.start
-        if marks["tail_until"] is not None:
+        if known_until is not None:
             age = Lookback.parse(lookback).grades[0].age
-            since = max(self.rig.start, marks["tail_until"] - age)
+            since = max(self.rig.start, known_until - age)
         self._compare(found, before, lambda at: at >= since, whole=lookback == EVERYTHING)
 
     def _compare(
@@ -309,12 +315,15 @@ class Sequence(RuleBasedStateMachine, metaclass=AbstractMachineMeta):
         rows = self.rig.select("SELECT complete, tail_until FROM posthog_etl.watermarks")
         return rows[0] if rows else {"complete": None, "tail_until": None}
 
-    def _oldest_reading(self, *, but: str) -> datetime:
-        """Return when the oldest unfinished reading began; now if there is none."""
+    def _oldest_reading(self, where: str) -> datetime:
+        """Return when the oldest unfinished reading began; now if there is none.
+
+        where: a condition on its unit; $1 is the tail.
+        """
         rows = self.rig.select(
             "SELECT position ->> 'began_at' AS at FROM posthog_etl.checkpoints "
-            "WHERE position ->> 'began_at' IS NOT NULL AND unit <> $1",
-            but,
+            f"WHERE position ->> 'began_at' IS NOT NULL AND {where}",
+            TAIL,
         )
         return min([self.rig.now, *(datetime.fromisoformat(row["at"]) for row in rows)])
 

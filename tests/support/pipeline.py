@@ -46,7 +46,6 @@ class Pipeline:
         streams: Sequence[str] = ("session_recordings",),
         **settings: Any,
     ) -> None:
-        self._streams = [STREAMS[name] for name in streams]
         chosen = {
             "host": source.url,
             "api_key": "phx_sandbox",
@@ -59,6 +58,8 @@ class Pipeline:
             **settings,
         }
         self.settings = Settings(**chosen)
+        known = self.settings.catalogue
+        self._streams = [known[name] for name in streams]
 
     async def sync(
         self, *, accept_deletions: Collection[str] = (), accept_counts: Collection[str] = ()

@@ -17,6 +17,8 @@ _IN_TIME = "tests/unit/core/test_slices.py::test_all_of_the_past_is_verified_in_
 _SLICES = "tests/acceptance/test_slices.py::"
 _DIGEST = "tests/acceptance/test_verify_digest.py::"
 _OVERLAP = _SLICES + "test_slices_that_overlap_neither_hide_a_difference_nor_leave_it_standing"
+_REPAIRED = _SLICES + "test_a_slice_repairs_what_differs_only_if_that_is_set[{}]"
+_UNDATED = _SLICES + "test_a_server_without_dates_has_all_of_its_past_verified_by_one_reading[{}]"
 
 TWINS = [
     Twin(
@@ -299,5 +301,61 @@ TWINS = [
         find="[*classes, *map(share_of, classes)]",
         replace="[*classes]",
         caught_by=_SLICES + "test_slices_take_no_more_than_their_share_and_go_on_in_the_next_hour",
+    ),
+    Twin(
+        name="a slice keeps its worker while a sync is due",
+        promise="P13",
+        file="etl/service/execute.py",
+        find="                job.command == VERIFICATION\n                and await",
+        replace="                job.command == BACKFILL\n                and await",
+        caught_by=_SLICES + "test_a_slice_gives_way_to_a_sync_and_then_goes_on",
+    ),
+    Twin(
+        name="a slice that gave way begins anew",
+        promise="P13",
+        file="etl/runs/slices.py",
+        find="if since is None or kept.until is None else Span(since, kept.until)",
+        replace="if since is None or kept.until is None else None",
+        caught_by=_SLICES + "test_a_slice_gives_way_to_a_sync_and_then_goes_on",
+    ),
+    Twin(
+        name="a slice repairs nothing, whatever is set",
+        promise="P13",
+        file="etl/upkeep.py",
+        find="settings.limits_with_share, settings.verify_repair)",
+        replace="settings.limits_with_share, False)",
+        caught_by=_REPAIRED.format("cloud"),
+    ),
+    Twin(
+        name="a slice repairs unasked",
+        promise="P13",
+        file="etl/upkeep.py",
+        find="settings.limits_with_share, settings.verify_repair)",
+        replace="settings.limits_with_share, True)",
+        caught_by=_REPAIRED.format("docs"),
+    ),
+    Twin(
+        name="where dates are ignored, what every sync reads again is verified",
+        promise="P13",
+        file="etl/runs/slices.py",
+        find="    if given.stream.mode is not Mode.WINDOWS:\n        return [await",
+        replace="    if given.stream.mode is not Mode.ROTATION:\n        return [await",
+        caught_by=_UNDATED.format("ignored"),
+    ),
+    Twin(
+        name="where dates are refused, the whole list is read for each day",
+        promise="P13",
+        file="etl/runs/slices.py",
+        find="    return stream.mode is Mode.WINDOWS and filters\n",
+        replace="    return stream.mode is Mode.WINDOWS and (filters or bool(watermark.traits))\n",
+        caught_by=_UNDATED.format("refused"),
+    ),
+    Twin(
+        name="a repair that was broken off is not made up",
+        promise="P13",
+        file="etl/runs/slices.py",
+        find="            for span in [*again, *await _next_slice",
+        replace="            for span in [*again[:0], *await _next_slice",
+        caught_by=_SLICES + "test_what_a_slice_did_not_repair_has_its_turn_again_the_next_night",
     ),
 ]
