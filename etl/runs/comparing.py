@@ -324,7 +324,8 @@ class CompareWindows(Comparing, WindowsWork):
             ahead = [Span(ahead[-1].since, ahead[0].until)]  # it shows everything at once
         for span in ahead:
             if self._tally.complete:
-                await self._compare(reader, Window(*span), watermark, None)
+                window = Window(*span, starts_only=self._days is not None)
+                await self._compare(reader, window, watermark, None)
         if not self._spans:
             await self._judge_without_start(reader)
         by_digest = {} if self._days is None else self._days.equal
