@@ -82,8 +82,9 @@ class Window(Struct, frozen=True):
     def asked(self, source_now: datetime) -> Span:
         """Return the (date_from, date_to) to ask for, so that every loaded session comes whole.
 
-        A session starts with its first piece, so true starts need no later ones. A window ahead has no margins. The tail has just shown what begins before it, so the stored
-        row shows when a session was cut there.
+        A session starts with its first piece, so true starts need no later ones. A window ahead
+        has no margins. The tail has just shown what begins before it, so the stored row shows when
+        a session was cut there.
         """
         if self.is_ahead:
             return Span(self.since, FAR_AHEAD)
