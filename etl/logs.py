@@ -4,7 +4,8 @@ An event is named after what happened; docs/logs.md describes its fields. Events
 id and its unit, events about a request carry the id of the request. They are:
 
 run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
-snapshot.closed, snapshot.restarted, comparison.closed, slice.chosen,
+snapshot.closed, snapshot.restarted, comparison.closed, digest.compared, digest.unavailable,
+slice.chosen,
 slice.postponed, page.fetched (debug), page.shrunk,
 page.unreadable,
 request.failed, request.untold (debug), query.lost, query.shortened, query.replaced,

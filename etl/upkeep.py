@@ -101,7 +101,14 @@ def _request_of(
     def comparer(stream: str, resource: Resource) -> ComparingLoader:
         return ComparingLoader(database, tables, stream, resource, forgotten, deep=asked.deep)
 
-    return Request(comparer, asked.deep, asked.since, asked.until, slice=slice)
+    return Request(
+        comparer,
+        asked.deep,
+        asked.since,
+        asked.until,
+        slice=slice,
+        by_query=settings.verify_by_query,
+    )
 
 
 def pace_of(settings: Settings) -> Pace:

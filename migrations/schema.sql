@@ -1,4 +1,4 @@
--- Revision 0016. Written by migrations/record.py.
+-- Revision 0017. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -1208,7 +1208,6 @@ COMMENT ON COLUMN {book}.reconciliations.stream IS 'Name of the stream, as `post
 COMMENT ON COLUMN {book}.reconciliations.table_name IS 'Data table that was compared.';
 COMMENT ON COLUMN {book}.reconciliations.since IS 'Start of the window; null if the stream has no windows.';
 COMMENT ON COLUMN {book}.reconciliations.until IS 'End of the window; null if the stream has no windows.';
-COMMENT ON COLUMN {book}.reconciliations.how IS 'ids: keys were compared; contents: rows; sample: some rows.';
 COMMENT ON COLUMN {book}.reconciliations.source_count IS 'Records that the source showed; null for a table that it does not count.';
 COMMENT ON COLUMN {book}.reconciliations.destination_count IS 'Records stored and not gone; null likewise.';
 COMMENT ON COLUMN {book}.reconciliations.missing IS 'Rows at the source that were not stored.';
@@ -1287,3 +1286,26 @@ ALTER TABLE {book}.runs ADD COLUMN query_bytes_read BIGINT;
 COMMENT ON COLUMN {book}.runs.query_bytes_read IS 'Bytes the server read for queries; null: none.';
 ALTER TABLE {book}.runs ADD COLUMN query_bytes_left BIGINT;
 COMMENT ON COLUMN {book}.runs.query_bytes_left IS 'Bytes that the server''s budget for queries had left; null where it does not say.';
+CREATE TABLE {book}.explained_days (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	since TIMESTAMP WITH TIME ZONE NOT NULL, 
+	until TIMESTAMP WITH TIME ZONE NOT NULL, 
+	source_count BIGINT NOT NULL, 
+	source_digest TEXT NOT NULL, 
+	destination_count BIGINT NOT NULL, 
+	destination_digest TEXT NOT NULL, 
+	explained_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT explained_days_pkey PRIMARY KEY (project_id, stream, since)
+);
+COMMENT ON TABLE {book}.explained_days IS 'Days of which the list shows what is stored, though a query of the source counts what the list hides. Not looked into again as long as both digests stay the same.';
+COMMENT ON COLUMN {book}.explained_days.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.explained_days.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.explained_days.since IS 'Start of the day, or of the part of it that is known.';
+COMMENT ON COLUMN {book}.explained_days.until IS 'End of it.';
+COMMENT ON COLUMN {book}.explained_days.source_count IS 'Records at the source, hidden ones too.';
+COMMENT ON COLUMN {book}.explained_days.source_digest IS 'Digest of their ids.';
+COMMENT ON COLUMN {book}.explained_days.destination_count IS 'Records stored and not gone.';
+COMMENT ON COLUMN {book}.explained_days.destination_digest IS 'Digest of their ids.';
+COMMENT ON COLUMN {book}.explained_days.explained_at IS 'When the list showed what is stored.';
+COMMENT ON COLUMN {book}.reconciliations.how IS 'ids: keys were compared; digest: number and digest of the keys; contents: rows; sample: some rows.';

@@ -25,6 +25,7 @@ class How(StrEnum):
     """What is compared."""
 
     IDS = "ids"
+    DIGEST = "digest"
     CONTENTS = "contents"
     SAMPLE = "sample"
 
@@ -64,6 +65,7 @@ class Counts(Struct):
 class Found(Struct):
     """What a comparison has found.
 
+    hows: of the windows that were compared in another way than `how`.
     checked_at: names the comparison. counts: by table and window; the window is None if the stream
     has none. on_their_way: rows that differ where another run reads now; a count, not among the
     others. young: how many of the rows that differ the next sync reads again anyway. unconfirmed:
@@ -75,6 +77,7 @@ class Found(Struct):
     """
 
     how: How
+    hows: Mapping[Span, How] = {}
     checked_at: datetime | None = None
     counts: Mapping[tuple[str, Span | None], Counts] = {}
     on_their_way: int = 0
@@ -86,6 +89,10 @@ class Found(Struct):
     sample: Sequence[Difference] = ()
     drawn: tuple[int, int] | None = None
     repaired: bool = False
+
+    def how_of(self, window: Span | None) -> How:
+        """Return how a window was compared."""
+        return self.how if window is None else self.hows.get(window, self.how)
 
     def total(self, name: str, table: str | None = None) -> int:
         """Return the sum of one of the counts, of one table or of all."""

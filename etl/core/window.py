@@ -44,11 +44,13 @@ class Window(Struct, frozen=True):
 
     also_since: the reading goes on to older windows, down to this instant. Recordings from there
     are loaded too, so the next window need not ask for them again.
+    starts_only: sessions may come cut at the upper end, as long as their starts are true.
     """
 
     since: datetime
     until: datetime | None = None
     also_since: datetime | None = None
+    starts_only: bool = False
 
     def __post_init__(self) -> None:
         if self.since.tzinfo is None or (self.until is not None and self.until.tzinfo is None):
@@ -80,12 +82,14 @@ class Window(Struct, frozen=True):
     def asked(self, source_now: datetime) -> Span:
         """Return the (date_from, date_to) to ask for, so that every loaded session comes whole.
 
-        A window ahead has no margins. The tail has just shown what begins before it, so the stored
-        row shows when a session was cut there.
+        A session starts with its first piece, so true starts need no later ones. A window ahead
+        has no margins. The tail has just shown what begins before it, so the stored row shows when
+        a session was cut there.
         """
         if self.is_ahead:
             return Span(self.since, FAR_AHEAD)
-        until = source_now + AHEAD if self.until is None else self.until + MARGIN
+        margin = timedelta() if self.starts_only else MARGIN
+        until = source_now + AHEAD if self.until is None else self.until + margin
         # No session begins before 1970, and some servers cannot compare such dates.
         since = min(self.reach, max(self.reach - MARGIN, LONG_AGO))
         return Span(since, until)

@@ -146,12 +146,18 @@ class Client:
         return read.agreed or read.earliest
 
     async def fetch(
-        self, request: Request, *, shrinkable: bool = False, attempts: int | None = None
+        self,
+        request: Request,
+        *,
+        shrinkable: bool = False,
+        attempts: int | None = None,
+        waits: bool = True,
     ) -> Answer:
         """Return an answer. Waits and repeats as the policy and the server say.
 
         shrinkable: raise SourceOverloaded at once, so that the caller can ask for less.
-        attempts: replaces the policy's number.
+        attempts: replaces the policy's number. waits: whether to wait when the server says so; else
+        Throttled is raised.
 
         Raises a SourceError if it is final, BudgetSpent if a wait would be too long, and
         DestinationError if the budget cannot be counted.
@@ -173,7 +179,7 @@ class Client:
                 if allowed is not None and kind is SourceError and failures[kind] >= allowed:
                     raise
                 wait_s = retry_wait_s(exc, failures[kind], self._policy, random.random())
-                if wait_s is None:
+                if wait_s is None or (kind is Throttled and not waits):
                     raise
                 await self._wait(request, exc, wait_s, failures[kind])
 

@@ -77,17 +77,19 @@ class Queries:
         self.bytes_scanned = 0
         self.bytes_left: int | None = None
 
-    async def ask(self, query: Query, *, attempts: int | None = None) -> Answered:
+    async def ask(
+        self, query: Query, *, attempts: int | None = None, waits: bool = True
+    ) -> Answered:
         """Return the rows of a query. One that is not waited for any more is cancelled.
 
-        attempts: replaces the policy's number. Raises SourceOverloaded if less has to be asked for,
+        attempts, waits: see `Client.fetch`. Raises SourceOverloaded if less has to be asked for,
         RequestRefused if the query is wrong, another SourceError, and what `Client.fetch` raises.
         """
         async with self._slots.held(self._project_id):
             for attempt in range(ATTEMPTS):
                 began_s = time.monotonic()
                 try:
-                    found = await self._ask(query, attempts)
+                    found = await self._ask(query, attempts, waits=waits)
                 except SourceOverloaded:
                     self._in_background = True
                     raise
@@ -102,13 +104,14 @@ class Queries:
                 return found
         raise AssertionError("unreachable")
 
-    async def _ask(self, query: Query, attempts: int | None) -> Answered:
+    async def _ask(self, query: Query, attempts: int | None, *, waits: bool) -> Answered:
         query_id, ended = uuid.uuid4().hex, False
         try:
             answer = await self._client.fetch(
                 query_request(self._path, query, query_id, in_background=self._in_background),
                 shrinkable=True,
                 attempts=attempts,
+                waits=waits,
             )
             state, waited_s, polls = self._state(answer), 0.0, iter(POLLS_S)
             while state.rows is None:

@@ -6,9 +6,11 @@ cursors, checkpoints and questions about single records. It writes to the bookke
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
+from etl.core.coverage import Span
+from etl.core.digest import NO_IDS, Doubtful
 from etl.core.hashes import Rows
 from etl.core.page import Batch
 from etl.core.reconciling import Found
@@ -17,6 +19,7 @@ from etl.loaders.absence import AbsentRecords
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import Database, translated
 from etl.loaders.differences import Compared, DifferencesTable
+from etl.loaders.digest import ExplainedDays, StoredDays
 from etl.loaders.driver import driver_of
 from etl.loaders.forgotten import Forgotten
 from etl.loaders.leases import Lease, Unit
@@ -32,7 +35,7 @@ from etl.loaders.loader import (
     UnseenCounts,
 )
 from etl.loaders.postgres import PostgresLoader
-from etl.loaders.reconciliations import Comparison, Reconciliations
+from etl.loaders.reconciliations import Comparison, Reconciliations, with_long_windows
 from etl.loaders.rows import HeldUp, StagedRows, Written
 from etl.loaders.tables import Tables
 from etl.loaders.unchanged import StoredKeys
@@ -43,15 +46,20 @@ from etl.transformers.transformer import reject
 class Reconciling(Closing, frozen=True, kw_only=True):
     """What becomes true when a comparison ends.
 
-    at: the time of the comparison, by the database's clock. persons: the table of recordings and
-    that of persons, if some of these cannot be verified. before: what was found before it was
-    repaired; None if nothing was repaired yet.
+    at: the time of the comparison, by the database's clock; now: that on which the clocks agree.
+    persons: the table of recordings and that of persons, if some of these cannot be verified.
+    before: what was found before it was repaired; None if nothing was repaired yet. same: the days
+    that have the same digest at the source and here; doubtful: those that have not, and that the
+    list was to decide.
     """
 
     compared: Comparison
     at: datetime
+    now: datetime
     persons: tuple[TableSpec, TableSpec] | None = None
     before: Found | None = None
+    same: Sequence[Span] = ()
+    doubtful: Mapping[Span, Doubtful] = {}
 
 
 class ComparingLoader(PostgresLoader):
@@ -81,6 +89,7 @@ class ComparingLoader(PostgresLoader):
             tables, resource, self.differences, deep=deep, patience_s=database.patience_s
         )
         self._reconciliations = Reconciliations(tables)
+        self._stored, self._explained = StoredDays(tables), ExplainedDays(tables)
         self._deep = deep
         self.found: Found | None = None
 
@@ -90,7 +99,12 @@ class ComparingLoader(PostgresLoader):
         Hashes are not believed: a row may have been changed here since it was loaded. Where only
         keys are compared, a record whose rows are all stored need not be typed.
         """
-        return await self._repeat(lease, {} if self._deep else rows, batch_of, [])
+        all_typed = self._deep or self._rows.starts
+        return await self._repeat(lease, {} if all_typed else rows, batch_of, [])
+
+    def compare_starts(self) -> None:
+        """Compare when each record starts, too: it decides to which day a record belongs."""
+        self._rows.starts = True
 
     def expect(self, *, answers: bool, confirming: bool) -> None:
         """Say what the next batches are.
@@ -137,6 +151,8 @@ class ComparingLoader(PostgresLoader):
         assert isinstance(closing, Reconciling)
         found = await self._reconciliations.count(connection, lease.unit, closing.compared)
         found.checked_at = closing.at
+        await self._note_explained(connection, lease.unit, found, closing)
+        with_long_windows(found, closing.compared.by_digest)
         self.found = found
         if closing.persons is not None:
             found.unverifiable = await self._reconciliations.unverifiable(
@@ -147,6 +163,25 @@ class ComparingLoader(PostgresLoader):
         else:
             before = closing.before
             await self._reconciliations.note_repaired(connection, lease.unit, before, found)
+
+    async def _note_explained(
+        self, connection: AsyncConnection, unit: Unit, found: Found, closing: Reconciling
+    ) -> None:
+        """Keep of which days the list shows what is stored, though the digests differ.
+
+        What is stored must be what it was when the digests were compared: else the list has
+        explained another difference.
+        """
+        if closing.same:
+            await self._explained.forget(connection, unit, closing.same)
+        differing = {span for (_, span), each in found.counts.items() if each.differences}
+        settled = {day: of for day, of in closing.doubtful.items() if day not in differing}
+        if not settled or found.on_their_way:
+            return
+        spec, project_id = self._resource.tables[0], unit.project_id
+        now = await self._stored.of(connection, project_id, spec, sorted(settled), closing.now)
+        explained = {day: of for day, of in settled.items() if now.get(day, NO_IDS) == of.here}
+        await self._explained.keep(connection, unit, explained, closing.at)
 
     async def withhold(self, lease: Lease) -> None:
         """Do nothing: the next comparison removes what is left of the suspects."""
@@ -218,7 +253,7 @@ class RowComparer(StagedRows):
         self._stored = StoredKeys(resource.tables, tables.schema)
         self._deep = deep
         self._patience_s = patience_s
-        self.answers = self.confirming = False
+        self.answers = self.confirming = self.starts = False
 
     async def compare(
         self, connection: AsyncConnection, lease: Lease, rows: Rows
@@ -252,6 +287,7 @@ class RowComparer(StagedRows):
                 table.statements.staging,
                 [names[origin] for origin in origins],
                 deep=self._deep,
+                starts=self.starts,
                 answers=self.answers,
                 confirming=self.confirming,
                 source_at=commit.source_at,

@@ -30,7 +30,8 @@ class Compared(Struct, frozen=True):
     """Staged rows that are compared with those stored.
 
     record_keys: for each row, by its place, the key of the record that it comes from.
-    deep: whether contents are compared. answers: whether the records were asked for by key;
+    deep: whether contents are compared. starts: whether only the start is, of all contents.
+    answers: whether the records were asked for by key;
     confirming: because they were found to differ. source_at: see `Commit`.
     """
 
@@ -38,6 +39,7 @@ class Compared(Struct, frozen=True):
     staging: str
     record_keys: Sequence[str]
     deep: bool
+    starts: bool
     answers: bool
     confirming: bool
     source_at: datetime | None
@@ -79,6 +81,9 @@ class DifferencesTable:
         if compared.deep:
             changed = differs(spec, "s", "$5::timestamptz")
             only_fills = f"NOT ({differs(spec, 's', '$5::timestamptz', fills=False)})"
+        elif compared.starts and spec.started is not None:
+            moved = f"t.{quoted(spec.started)} IS DISTINCT FROM s.{quoted(spec.started)}"
+            changed = f"{moved} AND {differs(spec, 's', '$5::timestamptz')}"
         started = "NULL::timestamptz"
         if spec.started is not None:
             started = f"coalesce(t.{quoted(spec.started)}, s.{quoted(spec.started)})"

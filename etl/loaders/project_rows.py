@@ -27,6 +27,7 @@ _BOOKKEEPING = (
     "checks",
     "differences",
     "reconciliations",
+    "explained_days",
 )
 # Those that say how far the project is read, and who reads it.
 _PROGRESS = ("leases", "checkpoints", "watermarks")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,6 +32,8 @@ class Comparison(Struct, frozen=True):
     that was read, the earliest first; None if the stream has no windows. held: what other runs
     read now, as half-open ranges of starts; None: without an end on that side. young_since: what
     starts later is read again by the next sync; None if the stream has no windows.
+    by_digest: how many records each of those windows has that a digest has shown to be equal; of
+    other tables nothing is known there.
     """
 
     how: How
@@ -40,6 +42,7 @@ class Comparison(Struct, frozen=True):
     windows: Sequence[Span] | None
     held: Sequence[tuple[datetime | None, datetime | None]] = ()
     young_since: datetime | None = None
+    by_digest: Mapping[Span, int] = {}
 
 
 class Reconciliations:
@@ -72,6 +75,8 @@ class Reconciliations:
             ):
                 of = found.counts[spec.name, span]
                 of.source = of.destination = count
+                if span is not None and span in compared.by_digest:
+                    of.source = of.destination = compared.by_digest[span]
         for table, kind, place, on_way, count, young, unconfirmed in noted:
             # A row without a start, or that starts outside, counts in the oldest window.
             of = found.counts[table, spans[0 if place is None else place - 1]]
@@ -110,7 +115,12 @@ class Reconciliations:
             *_bounds(windows),
             *_held(compared),
         )
-        found.counts = _with_long_windows(found.counts)
+        counted_tables = {spec.name for spec in compared.counted}
+        found.counts = {
+            (table, span): each
+            for (table, span), each in found.counts.items()
+            if span not in compared.by_digest or table in counted_tables or each.differences
+        }
         return found
 
     def _noted(self, compared: Comparison) -> str:
@@ -180,7 +190,7 @@ class Reconciliations:
                 table,
                 None if span is None else span.since,
                 None if span is None else span.until,
-                str(found.how),
+                str(found.how_of(span)),
                 each.source,
                 each.destination,
                 each.missing,
@@ -227,27 +237,31 @@ class Reconciliations:
         return int(found)
 
 
-def _with_long_windows(
-    counts: Mapping[tuple[str, Span | None], Counts],
-) -> Mapping[tuple[str, Span | None], Counts]:
-    """Return the counts with windows of up to `PART`; those with a difference stay as they are.
+def with_long_windows(found: Found, by_digest: Collection[Span]) -> None:
+    """Count by windows of up to `PART`; those with a difference stay as they are.
 
     So a later comparison that begins or ends elsewhere replaces what was found in its own time.
+    by_digest: the windows that were compared so; they are kept apart.
     """
-    spans = {span for _, span in counts if span is not None}
-    kept = {span for (_, span), each in counts.items() if span and each.differences}
-    long = [*kept, *(part for span in joined([*(spans - kept)]) for part in split(span, PART))]
+    spans = {span for _, span in found.counts if span is not None}
     if not spans:
-        return counts
+        return
+    kept = {span for (_, span), each in found.counts.items() if span and each.differences}
+    digested = spans.intersection(by_digest)
+    long = {span: span in digested for span in kept}
+    for group in (digested, spans - digested):
+        parts = (part for span in joined([*(group - kept)]) for part in split(span, PART))
+        long |= dict.fromkeys(parts, group is digested)
     starts = sorted(long)
     merged: dict[tuple[str, Span | None], Counts] = {}
-    for table in dict.fromkeys(name for name, _ in counts):
-        merged |= {(table, span): Counts() for span in starts}
-    for (table, span), each in counts.items():
+    for (table, span), each in found.counts.items():
         assert span is not None
         window = starts[bisect_right(starts, span.since, key=lambda of: of.since) - 1]
-        merged[table, window].add(each)
-    return merged
+        merged.setdefault((table, window), Counts()).add(each)
+    found.counts = merged
+    if digested:
+        found.hows = {span: found.how for span, is_digested in long.items() if not is_digested}
+        found.how = How.DIGEST
 
 
 def _overlap(one: Span | None, other: Span | None) -> bool:

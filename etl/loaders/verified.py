@@ -22,9 +22,9 @@ from etl.loaders.leases import Unit
 from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
 
-_IDS = f"'{How.IDS}'"
+_KEYS = f"('{How.IDS}', '{How.DIGEST}')"
 # Of a later comparison `l`: it compared contents.
-_DEEP = f"AND l.how <> {_IDS}"
+_DEEP = f"AND l.how NOT IN {_KEYS}"
 
 
 class Verified(Struct, frozen=True):
@@ -51,7 +51,7 @@ async def latest_verified(
     driver, book = await driver_of(connection), quoted(tables.bookkeeping)
     found = await driver.fetch(
         "SELECT DISTINCT project_id, stream, since, until, checked_at, how "
-        f"FROM {book}.reconciliations ORDER BY project_id, stream, checked_at"
+        f"FROM {book}.reconciliations ORDER BY project_id, stream, checked_at, how DESC"
     )
     looks: dict[tuple[int, str], list[Look]] = {}
     latest: dict[tuple[int, str], tuple[datetime, str]] = {}
@@ -147,7 +147,7 @@ class Looks:
         found = await self._fetch(
             "SELECT DISTINCT since, until, checked_at "
             f"FROM {self._book}.reconciliations WHERE project_id = $1::bigint "
-            f"AND stream = $2::text AND how <> {_IDS} AND since IS NOT NULL",
+            f"AND stream = $2::text AND how NOT IN {_KEYS} AND since IS NOT NULL",
             project_id,
             stream,
         )
@@ -157,7 +157,7 @@ class Looks:
         """Return when contents were last compared, by stream."""
         found = await self._fetch(
             f"SELECT stream, max(checked_at) FROM {self._book}.reconciliations "
-            f"WHERE project_id = $1::bigint AND how <> {_IDS} GROUP BY 1",
+            f"WHERE project_id = $1::bigint AND how NOT IN {_KEYS} GROUP BY 1",
             project_id,
         )
         return {stream: at for stream, at in found}

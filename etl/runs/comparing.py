@@ -18,7 +18,8 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from etl.core.coverage import Coverage, Span, split
+from etl.core.coverage import Coverage, Span, joined, split
+from etl.core.digest import Doubtful, Outcome
 from etl.core.expected import lacking_after
 from etl.core.forecast import Forecast
 from etl.core.page import Page, Record
@@ -45,8 +46,10 @@ from etl.extractors.snapshot import SnapshotReader
 from etl.loaders.comparing import ComparingLoader, Reconciling
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Lease
+from etl.loaders.loader import ExpiryQuery
 from etl.loaders.parents import Parent
 from etl.loaders.reconciliations import Comparison
+from etl.runs.digest import DayComparer
 from etl.runs.judging import AT_ONCE, WITNESSES, Accepted, Ask
 from etl.runs.load import Answers, Work
 from etl.runs.report import PARTIAL, Ending, ending_of_comparison
@@ -74,7 +77,8 @@ class Request(Struct, frozen=True):
     deep: contents, too. since, until: the time of recordings; None: from where, and up to where, it
     is known complete. before: what was found before it was repaired, None if nothing was. by_id:
     whether then only the records are asked for that differed, by their ids. slice: whether it is a
-    slice of the past, whose checkpoint is not that of a command.
+    slice of the past, whose checkpoint is not that of a command. by_query: whether a query may find
+    which days are equal.
     comparer: makes the loader that compares.
     """
 
@@ -85,6 +89,7 @@ class Request(Struct, frozen=True):
     before: Found | None = None
     by_id: bool = False
     slice: bool = False
+    by_query: bool = False
 
     @property
     def unit(self) -> str:
@@ -103,6 +108,7 @@ class Comparing(Work):
     """A way of reading that compares instead of loading."""
 
     def __init__(self, given: Assignment, lease: Lease, request: Request) -> None:
+        self._given = given
         self._request = request
         super().__init__(given, lease)
         self.found: Found | None = None
@@ -160,9 +166,13 @@ class Comparing(Work):
         return await super()._load(pages, place, after, answers or Answers())
 
     async def _conclude(
-        self, counted: Sequence[TableSpec], windows: Sequence[Span] | None, how: How
+        self,
+        counted: Sequence[TableSpec],
+        windows: Sequence[Span] | None,
+        how: How,
+        days: Outcome | None = None,
     ) -> Ending:
-        """Count what was found, and keep the result."""
+        """Count what was found, and keep the result. days: what digests say of days."""
         unit, leases = self.lease.unit, self._tools.leases
         differences = self._comparer.differences
         await differences.drop_settled(unit, self.stream.tables)
@@ -181,6 +191,7 @@ class Comparing(Work):
             windows,
             held=[self._range_of(name, watermark) for name in held if name not in COMPARISONS],
             young_since=young,
+            by_digest={} if days is None else days.equal,
         )
         persons = (self.stream.tables[0], PERSONS) if PERSONS in self.stream.tables else None
         closing = Reconciling(
@@ -190,8 +201,11 @@ class Comparing(Work):
             traits={},
             compared=compared,
             at=await self._tools.history.database_now(),
+            now=self._tools.client.source_now,
             persons=persons,
             before=self._request.before,
+            same=() if days is None else days.same,
+            doubtful={} if days is None or self._tally.rejected else days.doubtful,
         )
         await self._close(closing)
         self.found = self._comparer.found
@@ -225,22 +239,56 @@ class Comparing(Work):
         return self._young(watermark, self._options.lookback.grades[-1].age), None
 
 
+class KeptDays(Struct, frozen=True):
+    """What a checkpoint keeps of an `Outcome`."""
+
+    equal: Sequence[tuple[Span, int]]
+    same: Sequence[Span]
+    doubtful: Sequence[tuple[Span, Doubtful]]
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> KeptDays:
+        """Return what is to be kept."""
+        return cls([*outcome.equal.items()], outcome.same, [*outcome.doubtful.items()])
+
+    @property
+    def outcome(self) -> Outcome:
+        """What was kept."""
+        return Outcome(dict(self.equal), self.same, dict(self.doubtful))
+
+
 class CompareCheckpoint(Struct, frozen=True):
     """What a checkpoint keeps of a comparison of recordings.
 
-    spans: what is compared, the newest first. since, until: as they were asked for.
+    spans: what is compared by the list, the newest first. since, until: as they were asked for.
+    days: what the digests say of days, in those parts of an `Outcome` that are needed later.
     """
 
     spans: Sequence[tuple[datetime, datetime]]
     since: datetime | None
     until: datetime | None
     place: Mapping[str, Any]
+    days: KeptDays | None = None
 
 
 class CompareWindows(Comparing, WindowsWork):
-    """Compares recordings, in the stretches of time that are known complete."""
+    """Compares recordings, in the stretches of time that are known complete.
 
+    Where it may, a query finds which days are equal, and the list has to show only the others.
+    """
+
+    # What the list has to show, the newest first.
     _spans: Sequence[Span] = ()
+    # What the digests say of the other days, and of these.
+    _days: Outcome | None = None
+    _day_comparer: DayComparer | None = None
+
+    @property
+    def query_bytes(self) -> tuple[int, int | None] | None:
+        """See `RunEnd`."""
+        if self._day_comparer is None:
+            return None
+        return self._day_comparer.queries.bytes_scanned, self._day_comparer.queries.bytes_left
 
     async def run(self) -> Ending:
         """Read and compare, on from where an earlier run was interrupted. Raises EtlError."""
@@ -254,6 +302,8 @@ class CompareWindows(Comparing, WindowsWork):
         left = None if kept is None else reader.resume(kept.place)
         if kept is not None and left is not None:
             self._spans = [Span(*span) for span in kept.spans]
+            if kept.days is not None:
+                self._believe(kept.days.outcome)
             ahead = [span for span in self._spans if span.until <= left.window.since]
         else:
             left = None
@@ -261,6 +311,11 @@ class CompareWindows(Comparing, WindowsWork):
             if not ahead:
                 return NOTHING_KNOWN
             await self._begin()
+            if self._may_query():
+                self._day_comparer = DayComparer(self._given, self.lease.unit)
+                if (outcome := await self._day_comparer.compare(ahead)) is not None:
+                    self._believe(outcome)
+                    self._spans = ahead = outcome.left
         if left is not None:
             # What was found before may have been loaded since.
             await self._comparer.differences.doubt(self.lease.unit)
@@ -269,20 +324,28 @@ class CompareWindows(Comparing, WindowsWork):
             ahead = [Span(ahead[-1].since, ahead[0].until)]  # it shows everything at once
         for span in ahead:
             if self._tally.complete:
-                await self._compare(reader, Window(*span), watermark, None)
+                window = Window(*span, starts_only=self._days is not None)
+                await self._compare(reader, window, watermark, None)
+        if not self._spans:
+            await self._judge_without_start(reader)
+        by_digest = {} if self._days is None else self._days.equal
         windows = [part for span in self._spans for part in split(span, DAY)]
+        windows += by_digest
         if not self._tally.complete or self._clocks_disagree():
             await self._leave()
             return self._ending_of(None)
-        ending = await self._conclude(self.stream.tables[:1], sorted(windows), self._request.how)
+        ending = await self._conclude(
+            self.stream.tables[:1], sorted(windows), self._request.how, self._days
+        )
         return self._with_holes(ending)
 
     def _with_holes(self, ending: Ending) -> Ending:
         """Say if a part of the time that was asked for is not known complete."""
-        since, until = self._request.since, self._request.until
-        oldest, newest = self._spans[-1].since, self._spans[0].until
-        asked = Span(since or oldest, until or newest)
-        if not Coverage(tuple(sorted(self._spans))).holes(asked):
+        compared = joined([*self._spans, *(self._days.equal if self._days else ())])
+        asked = Span(
+            self._request.since or compared[0].since, self._request.until or compared[-1].until
+        )
+        if not Coverage(compared).holes(asked):
             return ending
         said = (
             "A part of this time is not known complete, so it was not compared. See "
@@ -309,9 +372,33 @@ class CompareWindows(Comparing, WindowsWork):
 
     def _position(self, place: Place | None) -> Mapping[str, Any]:
         kept = CompareCheckpoint(
-            self._spans, self._request.since, self._request.until, super()._position(place)
+            self._spans,
+            self._request.since,
+            self._request.until,
+            super()._position(place),
+            None if self._days is None else KeptDays.of(self._days),
         )
         return dict(msgspec.to_builtins(kept))
+
+    def _may_query(self) -> bool:
+        """Tell whether a query may find the days that are equal: it compares ids of days."""
+        ignored = self._traits.get("date_filter") in ("refused", "ignored")
+        request = self._request
+        return request.by_query and not (request.deep or request.slice or ignored)
+
+    def _believe(self, days: Outcome) -> None:
+        """Go by what the digests say; of the other days the starts are compared, too."""
+        self._days = days
+        self._comparer.compare_starts()
+
+    async def _judge_without_start(self, reader: RecordingsReader) -> None:
+        """Ask for the records that have no start, where no list is read: they are on no day."""
+        await self._loader.expire(self.lease, ExpiryQuery(self._tools.client.source_now), None)
+        absence = await self._weigh()
+        if absence is not None and absence.suspects:
+            known = await self._loader.known(self.lease, WITNESSES)
+            place = place_of(reader, [*self._days.equal] if self._days else [], known)
+            await self._ask_for(absence, AT_ONCE, partial(reader.confirm, place), None)
 
     async def _compare(
         self,
@@ -352,6 +439,8 @@ class CompareWindows(Comparing, WindowsWork):
     async def _once_more(self, reader: RecordingsReader, before: Found) -> Ending:
         """Ask for all that differed once more, after it was repaired."""
         windows = before.windows
+        if before.how is How.DIGEST:
+            self._comparer.compare_starts()
         await self._comparer.differences.doubt(self.lease.unit)
         known = await self._loader.known(self.lease, WITNESSES)
         await self._confirm(partial(reader.confirm, place_of(reader, windows, known)), None)

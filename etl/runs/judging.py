@@ -148,7 +148,9 @@ class Judging(Work):
             return None
         return absence
 
-    async def _ask_for(self, absence: UnseenCounts, at_once: int, ask: Ask, place: Place) -> None:
+    async def _ask_for(
+        self, absence: UnseenCounts, at_once: int, ask: Ask, place: Place | None
+    ) -> None:
         """Ask for the suspects by their keys, as many as one run may, and mark those gone.
 
         What is left is asked for by the next runs, before what was asked for already.

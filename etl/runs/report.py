@@ -121,6 +121,7 @@ def _found_as_json(found: Found) -> dict[str, Any]:
                 "missing": each.missing,
                 "surplus": each.surplus,
                 "different": each.different,
+                "how": str(found.how_of(span)),
             }
             for (table, span), each in found.counts.items()
         ],

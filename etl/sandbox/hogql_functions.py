@@ -186,6 +186,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "hex": _call("hex", "String"),
     "unhex": _call("unhex", "String"),
     "MD5": _call("md5", "FixedString(16)"),
+    "md5": _call("hex_md5", "String"),
     "reverse": _call("reverse", "String"),
     "substring": Function(2, 3, _substring),
     "reinterpretAsUInt64": _reinterpret(8, "UInt64"),

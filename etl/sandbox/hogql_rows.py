@@ -158,7 +158,7 @@ class Rows:
                 yield (
                     name, project.id, maker, each.start_us, each.end_us, clicks, keys, mouse,
                     logs, warns, errors, active_ms, sum(each.activity[1:]),
-                    each.arrives_us // SECOND_US * SECOND_US,
+                    each.arrives_us // SECOND_US * SECOND_US, project.is_deleted(number),
                 )  # fmt: skip
 
     def _recordings(self) -> Iterator[Row]:

@@ -103,6 +103,7 @@ _PIECES = {
     "active_milliseconds": "Int64",
     "event_count": "Int64",
     "_timestamp": _SECOND,
+    "is_deleted": "UInt8",
 }
 _STAMPS = {
     "created_at": f"Nullable({_MICRO})",

@@ -137,6 +137,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "hex": _hex,
     "unhex": _unhex,
     "md5": lambda value: hashlib.md5(_bytes(value), usedforsecurity=False).digest(),
+    "hex_md5": lambda value: hashlib.md5(_bytes(value), usedforsecurity=False).hexdigest().upper(),
     "substring": _substring,
     "reverse": lambda value: _string(_bytes(value)[::-1]),
     "reinterpret": _reinterpret,

@@ -261,6 +261,12 @@ class Settings(BaseSettings):
     verify_repair: bool = Field(
         False, description="Whether what differs then is loaded again, as by `verify --repair`."
     )
+    verify_by_query: bool = Field(
+        True,
+        description="Whether `verify` without --deep may ask the query endpoint which days are "
+        "equal, so that lists are read only for the others. It needs the scope query:read; without "
+        "it the lists are read.",
+    )
     verify_schedule: Annotated[str, values.accepted_by(values.read_verify_schedule)] = Field(
         "30 3 * * *",
         description="When `serve` verifies a part of the past: a cron expression; off: never.",

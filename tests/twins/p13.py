@@ -15,11 +15,117 @@ _RUNS = "etl/runs/comparing.py"
 _CHOICE = "etl/core/slices.py"
 _IN_TIME = "tests/unit/core/test_slices.py::test_all_of_the_past_is_verified_in_time"
 _SLICES = "tests/acceptance/test_slices.py::"
+_DIGEST = "tests/acceptance/test_verify_digest.py::"
 _OVERLAP = _SLICES + "test_slices_that_overlap_neither_hide_a_difference_nor_leave_it_standing"
 _REPAIRED = _SLICES + "test_a_slice_repairs_what_differs_only_if_that_is_set[{}]"
 _UNDATED = _SLICES + "test_a_server_without_dates_has_all_of_its_past_verified_by_one_reading[{}]"
 
 TWINS = [
+    Twin(
+        name="the digest of a day ignores the ids",
+        promise="P13",
+        file="etl/core/digest.py",
+        find="        if both.source == both.here:\n",
+        replace="        if both.source.records == both.here.records:\n",
+        caught_by=_DIGEST + "test_ids_that_are_exchanged_between_days_are_found",
+    ),
+    Twin(
+        name="a difference that the list has explained is looked into again each time",
+        promise="P13",
+        file="etl/core/digest.py",
+        find="        elif explained.get(day) != both:\n",
+        replace="        elif both:\n",
+        caught_by=_DIGEST + "test_what_the_list_explains_is_looked_into_once",
+    ),
+    Twin(
+        name="a day that was explained once is never looked into again",
+        promise="P13",
+        file="etl/core/digest.py",
+        find="        elif explained.get(day) != both:\n",
+        replace="        elif day not in explained:\n",
+        caught_by=_DIGEST + "test_what_the_list_explains_is_looked_into_once",
+    ),
+    Twin(
+        name="where a query counts more than is stored, it is believed that the list hides that",
+        promise="P13",
+        file="etl/core/digest.py",
+        find="        elif explained.get(day) != both:\n",
+        replace="        elif explained.get(day) != both and both.source < both.here:\n",
+        caught_by=_DIGEST + "test_a_row_that_is_not_stored_costs_the_list_of_its_day_only",
+    ),
+    Twin(
+        name="a query counts what was deleted at the source",
+        promise="P13",
+        file="etl/core/digest.py",
+        find='f"WHERE gone = 0 AND (',
+        replace='f"WHERE gone >= 0 AND (',
+        caught_by=_DIGEST + "test_what_was_deleted_at_the_source_is_surplus",
+    ),
+    Twin(
+        name="a difference that stands is kept as explained",
+        promise="P13",
+        file=_COMPARING,
+        find="for day, of in closing.doubtful.items() if day not in differing}",
+        replace="for day, of in closing.doubtful.items()}",
+        caught_by=_DIGEST + "test_a_difference_that_stands_is_found_each_time",
+    ),
+    Twin(
+        name="what the list explained is kept though the rows are others by then",
+        promise="P13",
+        file=_COMPARING,
+        find="for day, of in settled.items() if now.get(day, NO_IDS) == of.here}",
+        replace="for day, of in settled.items()}",
+        caught_by=_DIGEST + "test_a_row_that_comes_before_the_list_is_read_explains_nothing",
+    ),
+    Twin(
+        name="what an answer by query does not show counts as none",
+        promise="P13",
+        file="etl/core/digest.py",
+        find=" if last is not None and day <= last}",
+        replace="}",
+        caught_by=_DIGEST + "test_a_limit_that_is_lowered_in_silence_hides_no_day",
+    ),
+    Twin(
+        name="a query that is refused ends the comparison",
+        promise="P13",
+        file="etl/runs/digest.py",
+        find="        except (SourceError, BudgetSpent, ValueError) as exc:\n",
+        replace="        except ValueError as exc:\n",
+        caught_by=_DIGEST + "test_if_the_endpoint_refuses_the_lists_are_used[403]",
+    ),
+    Twin(
+        name="a comparison that goes on forgets which days were equal by query",
+        promise="P13",
+        file=_RUNS,
+        find="                self._believe(kept.days.outcome)\n",
+        replace="                pass\n",
+        caught_by=_DIGEST + "test_an_interrupted_comparison_goes_on_with_what_the_digests_said",
+    ),
+    Twin(
+        name="the list of a day that differs is read with the day above it",
+        promise="P13",
+        file="etl/core/window.py",
+        find="        margin = timedelta() if self.starts_only else MARGIN\n",
+        replace="        margin = MARGIN\n",
+        caught_by="tests/unit/core/test_window.py::test_every_session_is_loaded_whole_by_the_window_"
+        "it_starts_in_and_by_no_other_window",
+    ),
+    Twin(
+        name="where digests differ, the list compares no starts",
+        promise="P13",
+        file=_RUNS,
+        find="        self._days = days\n        self._comparer.compare_starts()\n",
+        replace="        self._days = days\n",
+        caught_by=_DIGEST + "test_ids_that_are_exchanged_between_days_are_found",
+    ),
+    Twin(
+        name="where no list is read, rows without a start are not looked for",
+        promise="P13",
+        file=_RUNS,
+        find="        if not self._spans:\n            await self._judge_without_start(reader)\n",
+        replace="",
+        caught_by=_DIGEST + "test_a_row_without_a_start_is_asked_for_by_its_key",
+    ),
     Twin(
         name="what belongs to a row that is not stored is not looked for",
         promise="P13",

@@ -67,7 +67,8 @@ def test_every_session_is_loaded_whole_by_the_window_it_starts_in_and_by_no_othe
 ) -> None:
     """The server adds up only pieces that start within the dates asked for, both included.
 
-    Also if a reading goes on to older windows: what it loads of them is whole too.
+    Also if a reading goes on to older windows: what it loads of them is whole too. If only starts
+    have to be true, nothing is asked for above the window.
     """
     minute = timedelta(minutes=1)
     sessions = [
@@ -85,6 +86,14 @@ def test_every_session_is_loaded_whole_by_the_window_it_starts_in_and_by_no_othe
             assert loaded == (window.reach <= pieces[0] < until)
             if loaded:
                 assert shown == pieces
+        of_starts = Window(since, until, starts_only=True)
+        asked = of_starts.asked(NOW)
+        assert asked.until == until
+        for pieces in sessions:
+            shown = [at for at in pieces if asked.since <= at <= asked.until]
+            loaded = bool(shown) and of_starts.loads(shown[0])
+            assert loaded == (since <= pieces[0] < until)
+            assert not loaded or shown[0] == pieces[0]
 
 
 def test_the_moving_end_asks_beyond_now() -> None:
