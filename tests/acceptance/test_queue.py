@@ -450,7 +450,7 @@ async def test_a_job_that_cannot_be_taken_off_keeps_no_other_waiting(
         return not holes
 
     async with workers(command, 1, log) as running:
-        await until(nothing_is_missing, "every job was done", within_s=300)
+        await until(nothing_is_missing, "every job was done", within_s=90)
         await select(dsn, "DROP TRIGGER refuse ON posthog_etl.pgqueuer")
         await queue_is_empty(dsn)
         assert await running.stop() == [0]
