@@ -8,12 +8,14 @@ does). The server may lower LIMIT without a word, so only an empty page is the e
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Self
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -37,6 +39,8 @@ _NAME = re.compile("[a-z][a-z0-9_]{0,47}")
 _WRAPPED = re.compile(r"(?:Nullable|LowCardinality)\((.*)\)", re.DOTALL)
 _PRECISION = re.compile(r"DateTime64\((\d+)")
 _PLACEHOLDER = re.compile(r"\{\s*(since|until|reach)\s*\}")
+# A semicolon at the end, and comments after it.
+_LAST_MARKS = re.compile(r";[;\s]*((?:--[^\n']*\s*)*)\Z")
 _INTEGER = re.compile(r"U?Int(8|16|32|64)")
 _BY_TYPE: Mapping[str, Kind] = {
     "UUID": Kind.UUID,
@@ -58,6 +62,8 @@ OURS = frozenset(
     {"project_id", "extra", "_repaired", "_observed_at", "_first_seen_at", "_updated_at", "_xid"}
     | {"_deleted_at"}
 )
+# Names that Postgres keeps for itself, and those of the staging of a batch.
+_TAKEN = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "_place", "_hash"})
 # Of Postgres, in bytes.
 _LONGEST_COLUMN = 63
 # Columns of these names and kinds say whose a row is, so `forget` finds it.
@@ -145,6 +151,21 @@ class QueryPlace(Place, frozen=True, kw_only=True):
     rows: int = FIRST_ROWS
     read: int = 0
 
+    def position(self) -> Mapping[str, Any]:
+        """Return the place as JSON. `after` is text: a key may hold what Postgres cannot."""
+        found = dict(msgspec.to_builtins(self))
+        if self.after is not None:
+            found["after"] = json.dumps(list(self.after))
+        return found
+
+    @classmethod
+    def resume(cls, position: Mapping[str, Any] | None, fingerprint: str) -> Self | None:
+        """See `Place.resume`."""
+        after = (position or {}).get("after")
+        if isinstance(after, str):
+            position = {**(position or {}), "after": json.loads(after)}
+        return super().resume(position, fingerprint)
+
     @property
     def shortens(self) -> bool:
         """Whether less can be asked for than at this place."""
@@ -178,7 +199,8 @@ class QueryPlace(Place, frozen=True, kw_only=True):
         """Return the beginning of what follows the part in hand; None if nothing does."""
         if self.part is None or self.until is None or self.part >= self.until:
             return None
-        longest = self.part - (self.since or self.part)
+        # Longer again: what stopped the query before may have been a moment's trouble.
+        longest = 2 * (self.part - (self.since or self.part))
         following = min(self.until, self.part + max(longest, SHORTEST_STRETCH))
         return replace(self, since=self.part, part=following, after=None)
 
@@ -222,7 +244,10 @@ def keys_query(
         for column, value in zip(spec.key, key, strict=True):
             name = f"key_{number}_{len(parts)}"
             kind = place.types.get(column, "String")
-            values[name] = int(value) if "Int" in kind and isinstance(value, str) else value
+            bare = _bare(kind)
+            if bare.startswith("DateTime"):
+                value = in_utc(value)
+            values[name] = int(value) if "Int" in bare and isinstance(value, str) else value
             parts.append(_constant(name, kind))
         tuples.append(parts[0] if len(parts) == 1 else f"({', '.join(parts)})")
     columns = ", ".join(quoted(column) for column in spec.key)
@@ -241,7 +266,7 @@ def _wrapped(
     values: dict[str, Any],
     limit: str,
 ) -> tuple[str, dict[str, Any]]:
-    text = spec.text.strip().rstrip(";").rstrip()
+    text = _LAST_MARKS.sub(r"\1", spec.text.strip())
     for name in set(_PLACEHOLDER.findall(text)):
         values[name] = in_utc(_bound(place, name))
     where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
@@ -278,7 +303,11 @@ def in_utc(value: Any) -> str:
     if plain is not None:
         return f"{plain[1]} {plain[2]}"
     found = instant_of(value)
-    return text if found is None else in_utc(found)
+    if found is None:
+        return text
+    # Digits after the microsecond are lost on the way through Python's own type.
+    more = re.search(r"\.\d{6}(\d+)", text)
+    return in_utc(found) + (more[1] if more else "")
 
 
 def instant_of(value: Any) -> datetime | None:
@@ -302,6 +331,12 @@ def _instant(name: str, kind: str | None) -> str:
     digits = max(6, int(found[1])) if found else 6
     # A literal without a zone would be read in the project's.
     return f"toDateTime64({{{name}}}, {digits}, 'UTC')"
+
+
+def digits_of(kind: str) -> int:
+    """Return how many digits of a second the values of a ClickHouse type have."""
+    found = _PRECISION.search(kind)
+    return int(found[1]) if found else 0
 
 
 def _constant(name: str, kind: str) -> str:
@@ -364,7 +399,8 @@ def table_of(spec: QuerySpec, types: Mapping[str, str]) -> TableSpec:
                 "be lost; write assumeNotNull(…) or ifNull(…, …) in the query"
             )
     for column in types:
-        if column in OURS or len(column.encode()) > _LONGEST_COLUMN:
+        length = len(column.encode("utf-8", "surrogatepass"))
+        if column in OURS | _TAKEN or not 0 < length <= _LONGEST_COLUMN:
             raise ValueError(f"a column cannot be named {column!r} here; write AS … in the query")
     fields = []
     for column, kind in types.items():

@@ -19,6 +19,8 @@ from etl.loaders.statements import literal, quoted
 from etl.loaders.tables import Tables, data_table
 from etl.streams import TABLE_SPECS
 
+_KINDS = {kind.value for kind in Kind}
+
 _COLUMNS = """
 SELECT c.relname, coalesce(obj_description(c.oid, 'pg_class'), '') AS about, a.attname,
   format_type(a.atttypid, a.atttypmod) AS kind,
@@ -45,12 +47,15 @@ async def tables_there(
     fields: dict[str, list[Field]] = {}
     keys: dict[str, list[tuple[int, str]]] = {}
     abouts: dict[str, str] = {}
+    ours = set()
     for table, about, column, kind, said, place in found:
         abouts[table] = about
         fields.setdefault(table, [])
         keys.setdefault(table, [])
-        if column in OURS:
-            continue
+        if column == "project_id" and place == 1:
+            ours.add(table)
+        if column in OURS or kind not in _KINDS:
+            continue  # one that people added has any type
         if place is not None:
             keys[table].append((place, column))
         fields[table].append(
@@ -59,7 +64,7 @@ async def tables_there(
     return [
         query_table(table, abouts[table], [name for _, name in sorted(keys[table])], fields[table])
         for table in fields
-        if keys[table]
+        if keys[table] and table in ours
     ]
 
 

@@ -19,7 +19,7 @@ from etl.extractors.query_reader import QueryPage, QueryReader
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Lease
 from etl.loaders.loader import Closing
-from etl.loaders.query_tables import shaped
+from etl.loaders.query_tables import shaped, tables_there
 from etl.runs.forecasts import forecast_query
 from etl.runs.judging import Accepted, Judging
 from etl.runs.load import Answers
@@ -120,6 +120,8 @@ class QueryWork(Judging):
     async def _read(self, spec: QuerySpec, place: QueryPlace) -> QueryPlace:
         """Read and load page by page, up to the end."""
         reader = QueryReader(self._tools.client, self._queries, spec, whole=self._whole)
+        if place.ended and self._shape is None:
+            await self._know(spec)
         while not place.ended:
             async with race(reader.page(place), self._stop.wait()) as (asking, _):
                 if not asking.done():
@@ -133,6 +135,14 @@ class QueryWork(Judging):
         if self._whole:
             await self._judge(reader, place)
         return place
+
+    async def _know(self, spec: QuerySpec) -> None:
+        """Take the table as it is: an earlier run has read everything, so no answer shows it."""
+        async with self._tools.database.transaction() as connection:
+            there = await tables_there(connection, self._tools.tables, spec.name)
+        for table in there:
+            self._shape = resource_of(table)
+            self._turn_to(self._shape)
 
     async def _fit(self, found: QueryPage) -> None:
         """Make the table of the query, or widen it, where an answer has columns it lacks."""
@@ -156,9 +166,21 @@ class QueryWork(Judging):
                     self._tally.unasked += len(some)
                     continue
                 for few in _parts(some, ASKED_AT_ONCE):
-                    found = await reader.confirm(place, few)
-                    self._questions += 1
-                    await self._load([found.page], place, answers=Answers(gone=found.gone))
+                    await self._ask_until_known(reader, place, few)
+
+    async def _ask_until_known(
+        self, reader: QueryReader, place: QueryPlace, keys: Sequence[str]
+    ) -> None:
+        """Ask for rows by their keys, and again for those that an answer had no room for."""
+        left = set(keys)
+        while left:
+            if self._stop.is_set():
+                raise stopped()
+            found = await reader.confirm(place, sorted(left))
+            self._questions += 1
+            await self._load([found.page], place, answers=Answers(gone=found.gone))
+            shown = found.page.evidence.keys if found.page.evidence else ()
+            left -= {*found.gone, *shown}
 
     async def _close_query(
         self,
