@@ -6,6 +6,7 @@ What there is, is read from the database itself, so a table whose query was remo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import MetaData, text
 
@@ -96,6 +97,13 @@ async def shaped(database: Database, tables: Tables, wanted: TableSpec) -> Table
             there = await tables_there(connection, tables, wanted.name)
             driver = await driver_of(connection)
             if not there:
+                await _require(
+                    driver,
+                    "SELECT has_schema_privilege($1, 'CREATE')",
+                    schema,
+                    f"make the table {schema}.{wanted.name}",
+                    f"GRANT CREATE ON SCHEMA {quoted(schema)}",
+                )
                 table = data_table(wanted, MetaData(), schema)
                 await connection.run_sync(table.metadata.create_all)
                 there = [wanted]
@@ -108,9 +116,28 @@ async def shaped(database: Database, tables: Tables, wanted: TableSpec) -> Table
                 )
             known = {field.name for field in found.fields}
             new = [field for field in wanted.fields if field.name not in known]
+            if new:
+                await _require(
+                    driver,
+                    "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class "
+                    "WHERE oid = to_regclass($1)",
+                    f"{quoted(schema)}.{quoted(wanted.name)}",
+                    f"add columns to the table {schema}.{wanted.name}",
+                    f"ALTER TABLE {quoted(schema)}.{quoted(wanted.name)} OWNER",
+                )
             for field in new:
                 name = f"{quoted(schema)}.{quoted(wanted.name)}"
                 column = quoted(field.name)
                 await driver.execute(f"ALTER TABLE {name} ADD COLUMN {column} {field.kind.value}")
                 await driver.execute(f"COMMENT ON COLUMN {name}.{column} IS {literal(field.about)}")
     return query_table(found.name, found.about, found.key, [*found.fields, *new])
+
+
+async def _require(driver: Any, question: str, name: str, what: str, grant: str) -> None:
+    """Raise DestinationError with the statement that helps if the role may not do something."""
+    if await driver.fetchval(question, name):
+        return
+    role = await driver.fetchval("SELECT quote_ident(current_user)")
+    raise DestinationError(
+        f"The database role may not {what}", remedy=f"Let its owner run: {grant} TO {role}"
+    )

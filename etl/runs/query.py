@@ -19,7 +19,7 @@ from etl.extractors.query_reader import QueryPage, QueryReader
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Lease
 from etl.loaders.loader import Closing
-from etl.loaders.query_tables import shaped, tables_there
+from etl.loaders.query_tables import is_there, shaped, tables_there
 from etl.runs.forecasts import forecast_query
 from etl.runs.judging import Accepted, Judging
 from etl.runs.load import Answers
@@ -70,12 +70,14 @@ class QueryWork(Judging):
             self._expect(Forecast(0, exact=True))
             return ending_of_tally(self._tally, self.stream.name)
         began_at = self._tools.client.source_now
+        # Somebody may have dropped the table. What was read into it is then read anew.
+        lost = not await self._has_table()
         choices = [self._spec, *self._spec.others]
         first = min(int(traits.get("variant", 0)), len(choices) - 1)
         for number, spec in enumerate(choices[first:], first):
-            place = QueryPlace.resume(self.lease.position, spec.fingerprint)
-            begins = place is None
-            place = place or self._begin(spec, watermark)
+            left = QueryPlace.resume(self.lease.position, spec.fingerprint)
+            begins = left is None or lost
+            place = self._begin(spec, watermark, anew=lost) if left is None or lost else left
             self._expect(forecast_query(watermark) if begins else Forecast(1, exact=False))
             try:
                 place = await self._read(spec, place)
@@ -97,8 +99,14 @@ class QueryWork(Judging):
         # A time in the future came from a wrong clock.
         return passed >= self._spec.every or passed < timedelta(0)
 
-    def _begin(self, spec: QuerySpec, watermark: Watermark) -> QueryPlace:
-        """Return the beginning of what is due."""
+    async def _has_table(self) -> bool:
+        for attempt in self._tools.database.attempts():
+            async with attempt, self._tools.database.transaction() as connection:
+                there = await is_there(connection, self._tools.tables, self._spec.name)
+        return there
+
+    def _begin(self, spec: QuerySpec, watermark: Watermark, *, anew: bool) -> QueryPlace:
+        """Return the beginning of what is due. anew: whatever was read before."""
         now = self._tools.client.source_now
         first = QueryPlace(fingerprint=spec.fingerprint, began_at=now)
         if spec.cursor is None:
@@ -106,7 +114,7 @@ class QueryWork(Judging):
         until, start = now - spec.settle, self._options.start
         known = watermark.tail_until
         same = (watermark.traits or {}).get("fingerprint") == spec.fingerprint
-        if self.anew or known is None or not same:
+        if self.anew or anew or known is None or not same:
             return replace(first, since=start, until=until, part=until)
         since, reach = known, None
         if spec.reach is not None:
