@@ -41,6 +41,8 @@ _PRECISION = re.compile(r"DateTime64\((\d+)")
 _PLACEHOLDER = re.compile(r"\{\s*(since|until|reach)\s*\}")
 # A semicolon at the end, and comments after it.
 _LAST_MARKS = re.compile(r";[;\s]*((?:--[^\n']*\s*)*)\Z")
+# Types that are compared with instants; toDate knows no day before 1970.
+_TIMES = ("DateTime", "Date32")
 _INTEGER = re.compile(r"U?Int(8|16|32|64)")
 _BY_TYPE: Mapping[str, Kind] = {
     "UUID": Kind.UUID,
@@ -224,7 +226,7 @@ def page_query(spec: QuerySpec, place: QueryPlace) -> tuple[str, dict[str, Any]]
             for name, column in zip(names, spec.order, strict=True)
         ]
         for name, column, value in zip(names, spec.order, place.after, strict=True):
-            is_time = _bare(place.types.get(column, "")).startswith("DateTime")
+            is_time = _bare(place.types.get(column, "")).startswith(_TIMES)
             values[name] = in_utc(value) if is_time else value
         if len(constants) == 1:
             conditions.append(f"{columns} > {constants[0]}")
@@ -244,10 +246,7 @@ def keys_query(
         for column, value in zip(spec.key, key, strict=True):
             name = f"key_{number}_{len(parts)}"
             kind = place.types.get(column, "String")
-            bare = _bare(kind)
-            if bare.startswith("DateTime"):
-                value = in_utc(value)
-            values[name] = int(value) if "Int" in bare and isinstance(value, str) else value
+            values[name] = _from_text(value, _bare(kind)) if isinstance(value, str) else value
             parts.append(_constant(name, kind))
         tuples.append(parts[0] if len(parts) == 1 else f"({', '.join(parts)})")
     columns = ", ".join(quoted(column) for column in spec.key)
@@ -257,6 +256,17 @@ def keys_query(
     return _wrapped(
         replace(spec, cursor=None), place, [condition], values, f"LIMIT {2 * len(keys)}"
     )
+
+
+def _from_text(value: str, bare: str) -> Any:
+    """Return the value of a ClickHouse type that is stored as this text in a key."""
+    if bare.startswith(_TIMES):
+        return in_utc(value)
+    if bare.startswith("Bool"):
+        return value == "True"
+    if bare.startswith("Float"):
+        return float(value)
+    return int(value) if bare.startswith(("Int", "UInt")) else value
 
 
 def _wrapped(
@@ -341,7 +351,7 @@ def digits_of(kind: str) -> int:
 
 def _constant(name: str, kind: str) -> str:
     bare = _bare(kind)
-    if bare.startswith("DateTime"):
+    if bare.startswith(_TIMES):
         return _instant(name, bare)
     if bare == "UUID":
         return f"toUUID({{{name}}})"

@@ -81,8 +81,7 @@ class QueryReader:
         records, dirty = self._records(answered)
         shown = [self._key(record) for record in records]
         page = self._page(answered, records, place, Evidence(shown), dirty=dirty)
-        there = set(shown) & set(keys)
-        return Confirmation(page, [] if there else list(keys), [], [])
+        return Confirmation(page, [] if shown else list(keys), [], [])
 
     def _taken(self, place: QueryPlace, answered: Answered) -> QueryPage:
         rows = answered.rows

@@ -188,7 +188,11 @@ class QueryWork(Judging):
             self._questions += 1
             await self._load([found.page], place, answers=Answers(gone=found.gone))
             shown = found.page.evidence.keys if found.page.evidence else ()
-            left -= {*found.gone, *shown}
+            answered = left & {*found.gone, *shown}
+            if not answered:
+                self._skip(left, "the server shows other rows than those that were asked for")
+                break
+            left -= answered
 
     async def _close_query(
         self,

@@ -333,6 +333,8 @@ def _value(constant: str, types: Mapping[str, str], name: str, values: Mapping[s
         if not kind.startswith("Date"):
             raise Refused(f"There is no supertype for types {kind}, DateTime64")
         at = datetime.strptime(plain[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+        if kind == "Date32":
+            return at.date()
         part = (plain[2] or "").ljust(9, "0")[: int(found[2])].ljust(9, "0")
         return nanos(at, int(part))
     cast = _CAST.fullmatch(constant)
@@ -346,8 +348,8 @@ def _value(constant: str, types: Mapping[str, str], name: str, values: Mapping[s
             return uuid.UUID(str(value))
         except ValueError:
             raise Refused(f"Cannot parse uuid {value}") from None
-    if kind == "Date":
-        return date.fromisoformat(str(value))
+    if kind.startswith("Date"):
+        return max(date(1970, 1, 1), date.fromisoformat(str(value)))
     if kind == "String" and not isinstance(value, str):
         raise Refused("There is no supertype for types String, UInt64")
     if "Int" in kind and isinstance(value, str):

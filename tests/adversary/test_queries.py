@@ -530,6 +530,46 @@ async def test_a_key_with_an_instant_can_be_asked_for(
     await assert_equal(dsn, adversary)
 
 
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("Float64", [0.1, 1.0, 2.5, 1e300]),
+        ("Bool", [False, True]),
+        ("Date", [date(1970, 1, 1), date(2026, 2, 3), date(2026, 2, 4)]),
+        ("Date32", [date(1930, 1, 1), date(2026, 2, 3)]),
+        ("Int64", [-(2**63), -1, 0, 2**53 + 1, 2**63 - 1]),
+        ("LowCardinality(String)", ["a", "b'c", 'd"e', "f\\g", "ü", "{since}"]),
+        ("DateTime64(9, 'UTC')", [1_700_000_000_000_000_001 + n for n in range(3)]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_keys_of_every_type_are_paged_by_and_asked_for(
+    adversary: Adversary, dsn: str, kind: str, values: list[Any], together: bool
+) -> None:
+    """One is gone, one is only not shown in passing, the others stay."""
+    rows = [event(adversary, part=part, event="x") for part in values for _ in range(1 + together)]
+    table = serve(adversary, rows, part=kind)
+    query = {
+        "name": "mine",
+        "query": "SELECT part, uuid, event FROM events",
+        "key": ["part", "uuid"] if together else ["part"],
+    }
+    adversary.hogql.cap = 1
+    flow = flow_of(adversary, dsn, query)
+    await succeeds(flow)
+    assert len(await stored(dsn)) == len(rows)
+    hidden = table.rows[-1]
+    del table.rows[0]
+
+    def hide(query: Query) -> None:
+        hidden["visible_at"] = 0 if " IN (" in query.text else nanos(adversary.now + HOUR)
+
+    adversary.hogql.before.append(hide)
+    await succeeds(flow)
+    await assert_equal(dsn, adversary)
+
+
 async def test_a_table_that_is_empty_now_is_emptied_once_that_is_accepted(
     adversary: Adversary, dsn: str
 ) -> None:

@@ -65,8 +65,8 @@ TWINS = [
         name="a row for which an answer had no room is gone",
         promise="P6",
         file=_READER,
-        find="[] if there else list(keys), [], [])",
-        replace="[key for key in keys if key not in there], [], [])",
+        find="[] if shown else list(keys), [], [])",
+        replace="[key for key in keys if key not in shown], [], [])",
         caught_by=_TESTS + "test_only_what_is_gone_is_marked_where_limit_is_lowered[3]",
     ),
     Twin(
