@@ -41,6 +41,8 @@ _PRECISION = re.compile(r"DateTime64\((\d+)")
 _PLACEHOLDER = re.compile(r"\{\s*(since|until|reach)\s*\}")
 # A semicolon at the end, and comments after it.
 _LAST_MARKS = re.compile(r";[;\s]*((?:--[^\n']*\s*)*)\Z")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_ESCAPED = "escaped"
 # Types that are compared with instants; toDate knows no day before 1970.
 _TIMES = ("DateTime", "Date32")
 _INTEGER = re.compile(r"U?Int(8|16|32|64)")
@@ -154,18 +156,28 @@ class QueryPlace(Place, frozen=True, kw_only=True):
     read: int = 0
 
     def position(self) -> Mapping[str, Any]:
-        """Return the place as JSON. `after` is text: a key may hold what Postgres cannot."""
+        """Return the place as JSON. A key that Postgres cannot hold is escaped in it."""
         found = dict(msgspec.to_builtins(self))
         if self.after is not None:
-            found["after"] = json.dumps(list(self.after))
+            # All others stay as they are, so that `forget` finds them.
+            found["after"] = [
+                {_ESCAPED: json.dumps(value)}
+                if isinstance(value, str) and _UNSTORABLE.search(value)
+                else value
+                for value in self.after
+            ]
         return found
 
     @classmethod
     def resume(cls, position: Mapping[str, Any] | None, fingerprint: str) -> Self | None:
         """See `Place.resume`."""
         after = (position or {}).get("after")
-        if isinstance(after, str):
-            position = {**(position or {}), "after": json.loads(after)}
+        if isinstance(after, list):
+            plain = [
+                json.loads(each[_ESCAPED]) if isinstance(each, dict) and _ESCAPED in each else each
+                for each in after
+            ]
+            position = {**(position or {}), "after": plain}
         return super().resume(position, fingerprint)
 
     @property

@@ -928,6 +928,30 @@ async def test_a_query_that_is_no_longer_configured_keeps_its_table_and_its_duti
     assert await stored(dsn, "distinct_id") == []
 
 
+async def test_a_place_that_names_a_person_is_forgotten_with_the_person(
+    adversary: Adversary, dsn: str
+) -> None:
+    """A reading that was interrupted keeps the key of its last row."""
+    anna = "anna@example.com"
+    names = ["aa", anna, "bert", "carl"]
+    rows = [event(adversary, distinct_id=name) for name in names]
+    serve(adversary, rows, distinct_id="String")
+    query = {"name": "mine", "query": "SELECT distinct_id FROM events", "key": ["distinct_id"]}
+    adversary.hogql.cap = 1
+    adversary.when(lambda _each: len(adversary.hogql.asked) > 1, page(500))
+    (report,) = await flow_of(adversary, dsn, query).sync_each()
+    assert report.ending.exit_code == 1
+    place = "SELECT position::text FROM posthog_etl.checkpoints"
+    assert anna in await value(dsn, place)
+    command = command_of(adversary, dsn, query, POSTHOG_ETL_FORGET_KEY="k" * 40)
+    result = await command.run("forget", anna, "--yes")
+    assert result.code == 0, result.err
+    assert anna not in str(await value(dsn, place))
+    adversary.rules.clear()
+    assert (await command.run("sync")).code == 0
+    assert sorted(await stored(dsn, "distinct_id")) == ["aa", "bert", "carl"]
+
+
 async def test_a_table_that_somebody_dropped_is_filled_anew(adversary: Adversary, dsn: str) -> None:
     """Its watermark tells of rows that are no more."""
     serve(adversary, events(adversary, 12, 5 * HOUR))
