@@ -952,6 +952,26 @@ async def test_a_place_that_names_a_person_is_forgotten_with_the_person(
     assert sorted(await stored(dsn, "distinct_id")) == ["aa", "bert", "carl"]
 
 
+async def test_a_query_with_the_name_of_another_table_leaves_its_notes_alone(
+    adversary: Adversary, dsn: str
+) -> None:
+    """Two runs of the other stream keep there what they have seen; keys may be equal."""
+    rows = [event(adversary, id=number) for number in (1, 2)]
+    serve(adversary, rows, id="Int64")
+    query = {"name": "insights", "query": "SELECT id, event FROM events", "key": ["id"]}
+    flow = flow_of(adversary, dsn, query)
+    await succeeds(flow)
+    await select(
+        dsn,
+        "INSERT INTO posthog_etl.sightings (project_id, table_name, row_key, observed_at) "
+        "VALUES (1, 'insights', '1', now() + interval '1 hour')",
+    )
+    rows[0]["event"] = "changed"
+    await succeeds(flow)
+    assert sorted(await stored(dsn, "event", table="insights")) == ["changed", "seen"]
+    assert await value(dsn, "SELECT count(*) FROM posthog_etl.sightings") == 1
+
+
 async def test_a_table_that_somebody_dropped_is_filled_anew(adversary: Adversary, dsn: str) -> None:
     """Its watermark tells of rows that are no more."""
     serve(adversary, events(adversary, 12, 5 * HOUR))
