@@ -22,7 +22,7 @@ def list_queries(config: Config = None, as_json: Json = False, debug: Debug = Fa
     from etl.console import show_rows
 
     async def work(settings: Any) -> list[dict[str, Any]]:
-        return [_described(spec, on=on) for spec, on in settings.all_queries]
+        return [_described(spec, settings.schema_name, on=on) for spec, on in settings.all_queries]
 
     rows = run_with_settings(work, config, {}, debug)
     if as_json:
@@ -42,7 +42,7 @@ def list_queries(config: Config = None, as_json: Json = False, debug: Debug = Fa
     )
 
 
-def _described(spec: Any, *, on: bool) -> dict[str, Any]:
+def _described(spec: Any, schema: str, *, on: bool) -> dict[str, Any]:
     return {
         "query": spec.name,
         "on": on,
@@ -50,7 +50,7 @@ def _described(spec: Any, *, on: bool) -> dict[str, Any]:
         "cursor": spec.cursor,
         "key": list(spec.key),
         "every_s": int(spec.every.total_seconds()),
-        "table": f"posthog_queries.{spec.name}",
+        "table": f"{schema}_queries.{spec.name}",
         "configured": spec.place,
         "about": spec.about,
     }

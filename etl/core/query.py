@@ -8,12 +8,14 @@ does). The server may lower LIMIT without a word, so only an empty page is the e
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Self
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -32,11 +34,19 @@ FEWEST_ROWS = 50
 ANSWER_BYTES = 8 * 1024 * 1024
 # A stretch is not halved below this.
 SHORTEST_STRETCH = timedelta(minutes=1)
+# After so many parts without trouble they grow again.
+_CALM_PARTS = 3
 
 _NAME = re.compile("[a-z][a-z0-9_]{0,47}")
 _WRAPPED = re.compile(r"(?:Nullable|LowCardinality)\((.*)\)", re.DOTALL)
 _PRECISION = re.compile(r"DateTime64\((\d+)")
 _PLACEHOLDER = re.compile(r"\{\s*(since|until|reach)\s*\}")
+# A semicolon at the end, and comments after it.
+_LAST_MARKS = re.compile(r";[;\s]*((?:--[^\n']*\s*)*)\Z")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_ESCAPED = "escaped"
+# Types that are compared with instants; toDate knows no day before 1970.
+_TIMES = ("DateTime", "Date32")
 _INTEGER = re.compile(r"U?Int(8|16|32|64)")
 _BY_TYPE: Mapping[str, Kind] = {
     "UUID": Kind.UUID,
@@ -58,6 +68,8 @@ OURS = frozenset(
     {"project_id", "extra", "_repaired", "_observed_at", "_first_seen_at", "_updated_at", "_xid"}
     | {"_deleted_at"}
 )
+# Names that Postgres keeps for itself, and those of the staging of a batch.
+_TAKEN = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "_place", "_hash"})
 # Of Postgres, in bytes.
 _LONGEST_COLUMN = 63
 # Columns of these names and kinds say whose a row is, so `forget` finds it.
@@ -133,7 +145,8 @@ class QueryPlace(Place, frozen=True, kw_only=True):
     reading has no stretch. part: where the part in hand ends. reach: how old rows may be by the
     query's other time, in seconds; None: any age.
     after: the order columns of the last row; None before the first. types: their ClickHouse types.
-    rows: how many the next page asks for. begun: whether a page was read.
+    rows: how many the next page asks for. begun: whether a page was read. calm: how many parts were
+    read since a query was last stopped, or a part last grew.
     """
 
     since: Instant | None = None
@@ -144,6 +157,32 @@ class QueryPlace(Place, frozen=True, kw_only=True):
     types: Mapping[str, str] = {}
     rows: int = FIRST_ROWS
     begun: bool = False
+    calm: int = 0
+
+    def position(self) -> Mapping[str, Any]:
+        """Return the place as JSON. A key that Postgres cannot hold is escaped in it."""
+        found = dict(msgspec.to_builtins(self))
+        if self.after is not None:
+            # All others stay as they are, so that `forget` finds them.
+            found["after"] = [
+                {_ESCAPED: json.dumps(value)}
+                if isinstance(value, str) and _UNSTORABLE.search(value)
+                else value
+                for value in self.after
+            ]
+        return found
+
+    @classmethod
+    def resume(cls, position: Mapping[str, Any] | None, fingerprint: str) -> Self | None:
+        """See `Place.resume`."""
+        after = (position or {}).get("after")
+        if isinstance(after, list):
+            plain = [
+                json.loads(each[_ESCAPED]) if isinstance(each, dict) and _ESCAPED in each else each
+                for each in after
+            ]
+            position = {**(position or {}), "after": plain}
+        return super().resume(position, fingerprint)
 
     @property
     def shortens(self) -> bool:
@@ -153,7 +192,7 @@ class QueryPlace(Place, frozen=True, kw_only=True):
     def shortened(self) -> QueryPlace:
         """Return the place that asks for half as much: fewer rows, of a shorter stretch."""
         return replace(
-            self, rows=max(FEWEST_ROWS, self.rows // 2), part=self._middle() or self.part
+            self, rows=max(FEWEST_ROWS, self.rows // 2), part=self._middle() or self.part, calm=0
         )
 
     def _middle(self) -> datetime | None:
@@ -178,9 +217,12 @@ class QueryPlace(Place, frozen=True, kw_only=True):
         """Return the beginning of what follows the part in hand; None if nothing does."""
         if self.part is None or self.until is None or self.part >= self.until:
             return None
-        longest = self.part - (self.since or self.part)
+        # Longer again after a while: what stopped the query may have been a moment's trouble.
+        longest, calm = self.part - (self.since or self.part), self.calm + 1
+        if calm >= _CALM_PARTS:
+            longest, calm = 2 * longest, 0
         following = min(self.until, self.part + max(longest, SHORTEST_STRETCH))
-        return replace(self, since=self.part, part=following, after=None, begun=True)
+        return replace(self, since=self.part, part=following, after=None, begun=True, calm=calm)
 
 
 def page_query(spec: QuerySpec, place: QueryPlace) -> tuple[str, dict[str, Any]]:
@@ -202,7 +244,7 @@ def page_query(spec: QuerySpec, place: QueryPlace) -> tuple[str, dict[str, Any]]
             for name, column in zip(names, spec.order, strict=True)
         ]
         for name, column, value in zip(names, spec.order, place.after, strict=True):
-            is_time = _bare(place.types.get(column, "")).startswith("DateTime")
+            is_time = _bare(place.types.get(column, "")).startswith(_TIMES)
             values[name] = in_utc(value) if is_time else value
         if len(constants) == 1:
             conditions.append(f"{columns} > {constants[0]}")
@@ -222,7 +264,7 @@ def keys_query(
         for column, value in zip(spec.key, key, strict=True):
             name = f"key_{number}_{len(parts)}"
             kind = place.types.get(column, "String")
-            values[name] = int(value) if "Int" in kind and isinstance(value, str) else value
+            values[name] = _from_text(value, _bare(kind)) if isinstance(value, str) else value
             parts.append(_constant(name, kind))
         tuples.append(parts[0] if len(parts) == 1 else f"({', '.join(parts)})")
     columns = ", ".join(quoted(column) for column in spec.key)
@@ -234,6 +276,17 @@ def keys_query(
     )
 
 
+def _from_text(value: str, bare: str) -> Any:
+    """Return the value of a ClickHouse type that is stored as this text in a key."""
+    if bare.startswith(_TIMES):
+        return in_utc(value)
+    if bare.startswith("Bool"):
+        return value == "True"
+    if bare.startswith("Float"):
+        return float(value)
+    return int(value) if bare.startswith(("Int", "UInt")) else value
+
+
 def _wrapped(
     spec: QuerySpec,
     place: QueryPlace,
@@ -241,7 +294,7 @@ def _wrapped(
     values: dict[str, Any],
     limit: str,
 ) -> tuple[str, dict[str, Any]]:
-    text = spec.text.strip().rstrip(";").rstrip()
+    text = _LAST_MARKS.sub(r"\1", spec.text.strip())
     for name in set(_PLACEHOLDER.findall(text)):
         values[name] = in_utc(_bound(place, name))
     where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
@@ -278,7 +331,11 @@ def in_utc(value: Any) -> str:
     if plain is not None:
         return f"{plain[1]} {plain[2]}"
     found = instant_of(value)
-    return text if found is None else in_utc(found)
+    if found is None:
+        return text
+    # Digits after the microsecond are lost on the way through Python's own type.
+    more = re.search(r"\.\d{6}(\d+)", text)
+    return in_utc(found) + (more[1] if more else "")
 
 
 def instant_of(value: Any) -> datetime | None:
@@ -304,9 +361,15 @@ def _instant(name: str, kind: str | None) -> str:
     return f"toDateTime64({{{name}}}, {digits}, 'UTC')"
 
 
+def digits_of(kind: str) -> int:
+    """Return how many digits of a second the values of a ClickHouse type have."""
+    found = _PRECISION.search(kind)
+    return int(found[1]) if found else 0
+
+
 def _constant(name: str, kind: str) -> str:
     bare = _bare(kind)
-    if bare.startswith("DateTime"):
+    if bare.startswith(_TIMES):
         return _instant(name, bare)
     if bare == "UUID":
         return f"toUUID({{{name}}})"
@@ -364,7 +427,8 @@ def table_of(spec: QuerySpec, types: Mapping[str, str]) -> TableSpec:
                 "be lost; write assumeNotNull(…) or ifNull(…, …) in the query"
             )
     for column in types:
-        if column in OURS or len(column.encode()) > _LONGEST_COLUMN:
+        length = len(column.encode("utf-8", "surrogatepass"))
+        if column in OURS | _TAKEN or not 0 < length <= _LONGEST_COLUMN:
             raise ValueError(f"a column cannot be named {column!r} here; write AS … in the query")
     fields = []
     for column, kind in types.items():

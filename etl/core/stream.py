@@ -140,6 +140,11 @@ class TableSpec(Struct, frozen=True, dict=True):
         if not self.about or not all(field.about for field in self.fields):
             raise ValueError(f"{self.name}: every table and field says what it is")
 
+    @property
+    def noted(self) -> str:
+        """Its name in notes about rows. A query may have the name of another table."""
+        return f"query:{self.name}" if self.queried else self.name
+
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns of a row as a transformer makes it, in order."""

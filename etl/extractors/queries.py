@@ -38,6 +38,8 @@ PATIENCE_S = 300.0
 QUICK_S = 5.0
 # Waits between two questions after a query; the last one is repeated. In seconds.
 POLLS_S = (0.25, 0.5, 1.0, 2.0, 4.0)
+# Of bytes, in digits.
+_LONGEST_NUMBER = 18
 # How often a query is begun again whose status the server lost.
 ATTEMPTS = 3
 
@@ -110,7 +112,8 @@ class Queries:
             answer = await self._client.fetch(
                 query_request(self._path, query, query_id, in_background=self._in_background),
                 shrinkable=True,
-                attempts=attempts,
+                # A 500 is also the answer to some mistakes of users.
+                attempts=attempts or ATTEMPTS,
                 waits=waits,
             )
             state, waited_s, polls = self._state(answer), 0.0, iter(POLLS_S)
@@ -133,6 +136,8 @@ class Queries:
                     # Kept for 20 minutes, in older versions 10; cancelled by somebody, too.
                     raise QueryLost(f"The server lost a query: {exc.message}", status=404) from exc
                 state = self._state(answer)
+                if state.id not in ("", query_id):
+                    raise QueryLost("The server answered with another query", status=404)
             ended = True
             return Answered(state.rows, answer)
         except SourceError as exc:
@@ -152,5 +157,7 @@ class Queries:
 
 
 def _whole(text: str | None) -> int | None:
-    """Return the number in a header, None if there is none."""
-    return int(text) if text and text.removeprefix("-").isdecimal() else None
+    """Return the number in a header, None if there is none, or a larger one than can be kept."""
+    if not text or len(text) > _LONGEST_NUMBER or not text.removeprefix("-").isdecimal():
+        return None
+    return int(text)

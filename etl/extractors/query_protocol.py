@@ -6,6 +6,7 @@ of PostHog's source: posthog/api/query.py, execute_async.py, hogql_queries/query
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,6 +33,12 @@ BYTES_LEFT = "X-PostHog-Query-Budget-Remaining-Bytes"
 _TOO_MUCH = re.compile(
     "killed|cancelled|timeout|timed out|execution time|too slow|still running|estimated"
     "|memory limit|too many (rows|bytes)|TOO_MANY_(ROWS|BYTES)|query size|query scope",
+    re.IGNORECASE,
+)
+# A query that is wrong, whatever the name is that it does not resolve.
+_WRONG = re.compile(
+    r"(unable to resolve|unresolved|unknown|field not found|unsupported|syntax error|mismatched"
+    "|no viable|extraneous|can't )",
     re.IGNORECASE,
 )
 _ASK_LESS = "Run it again later, or let the query read less"
@@ -83,7 +90,7 @@ def query_request(path: str, query: Query, query_id: str, *, in_background: bool
         (),
         (QUERY,),
         method="POST",
-        body=orjson.dumps(body),
+        body=_json(body),
         answers=(200, 202),
         read_error=query_error,
     )
@@ -139,7 +146,7 @@ def query_error(status: int, headers: Mapping[str, str], body: bytes) -> SourceE
     if isinstance(error, StreamUnavailable):
         return error
     said = said_in(body)
-    if killed or (status in (400, 500) and _TOO_MUCH.search(said)):
+    if killed or (status in (400, 500) and _is_too_much(said)):
         return SourceOverloaded(
             f"The server stopped the query: {said}", remedy=_ASK_LESS, status=status
         )
@@ -155,12 +162,23 @@ def _failure_of(status: int, found: Mapping[str, Any]) -> SourceError | None:
     said = said_in(orjson.dumps({"detail": found.get("error_message") or late or ""}))
     scan = found.get("query_scan")
     killed = isinstance(scan, dict) and bool(scan.get("killed"))
-    if killed or not said or _TOO_MUCH.search(said):
+    if killed or not said or _is_too_much(said):
         why = said or "it did not say why"
         return SourceOverloaded(
             f"The query failed: {why}", remedy=_ASK_LESS, status=status, code="query_failed"
         )
     return RequestRefused(f"The query failed: {said}", status=status, code="query_failed")
+
+
+def _is_too_much(said: str) -> bool:
+    return _TOO_MUCH.search(said) is not None and _WRONG.match(said) is None
+
+
+def _json(body: Any) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # a half surrogate in a key, or an integer beyond 64 bits
+        return json.dumps(body).encode()
 
 
 def _rows_of(found: Mapping[str, Any], dirty: bool) -> QueryRows:

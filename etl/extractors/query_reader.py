@@ -15,6 +15,7 @@ from etl.core.place import Evidence
 from etl.core.query import (
     QueryPlace,
     QuerySpec,
+    digits_of,
     keys_query,
     kind_of,
     page_query,
@@ -25,6 +26,11 @@ from etl.errors import RequestRefused, SourceOverloaded
 from etl.extractors.client import Client
 from etl.extractors.queries import Answered, Queries
 from etl.extractors.query_protocol import Query
+from etl.transformers.fields import is_storable
+
+_FEW_COPIES = 8
+# Of a second, in Python and so in PostHog's answers.
+SHOWN_DIGITS = 6
 
 _log = structlog.get_logger(__name__)
 
@@ -65,14 +71,17 @@ class QueryReader:
         return self._taken(place, answered)
 
     async def confirm(self, place: QueryPlace, keys: Sequence[str]) -> Confirmation:
-        """Ask for the rows with these keys; those that do not come are gone. Raises SourceError."""
+        """Ask for the rows with these keys. Raises SourceError.
+
+        Those that do not come are gone only if none comes: LIMIT may be lowered without a word, and
+        copies of some rows may leave no room for others. So the caller asks for the rest again.
+        """
         parts = [_key_of(key, len(self._spec.key)) for key in keys]
         answered = await self._queries.ask(Query(*keys_query(self._spec, place, parts)))
         records, dirty = self._records(answered)
         shown = [self._key(record) for record in records]
         page = self._page(answered, records, place, Evidence(shown), dirty=dirty)
-        there = set(shown)
-        return Confirmation(page, [key for key in keys if key not in there], [], [])
+        return Confirmation(page, [] if shown else list(keys), [], [])
 
     def _taken(self, place: QueryPlace, answered: Answered) -> QueryPage:
         rows = answered.rows
@@ -85,12 +94,22 @@ class QueryReader:
             raise self._broken(str(exc)) from exc
         records, dirty = self._records(answered)
         keys = [self._key(record) for record in records]
-        self._refuse_doubles(keys, records)
-        # A whole reading doubts every stored row at its first page.
-        evidence = Evidence(keys, begins=not place.begun) if self._whole else None
+        pairs = list(zip(keys, records, strict=True))
+        self._refuse_doubles(pairs)
+        evidence = None
+        if self._whole:
+            # Keys that Postgres cannot hold are rejected, and would stop the evidence of others.
+            known = [key for key, record in pairs if self._is_storable(record)]
+            # A whole reading doubts every stored row at its first page.
+            evidence = Evidence(known, begins=not place.begun)
         if rows.rows:
             places = [rows.columns.index(name) for name in self._spec.order]
             last = [rows.rows[-1][at] for at in places]
+            if last == place.after and (column := self._shortened(types)) is not None:
+                raise self._broken(
+                    f"the answer shows fewer digits of its column {column!r} than it has; write "
+                    f"toDateTime64({column}, 6, 'UTC') AS {column} in the query"
+                )
             if any(value is None for value in last) or last == place.after:
                 raise self._broken("it does not come in the order that was asked for")
             kinds = {name: types[name] for name in self._spec.order}
@@ -98,6 +117,8 @@ class QueryReader:
             place = place.past(last, kinds, len(rows.rows), size)
         else:
             # LIMIT may be lowered without a word, so a page that is not full is no end.
+            kinds = {name: types[name] for name in self._spec.order}
+            place = replace(place, types=kinds)
             place = place.past_part() or replace(place, ended=True, begun=True)
         return QueryPage(self._page(answered, records, place, evidence, dirty=dirty), table, place)
 
@@ -143,11 +164,30 @@ class QueryReader:
     def _key(self, record: Mapping[str, Any]) -> str:
         return key_text([record[name] for name in self._spec.key])
 
-    def _refuse_doubles(self, keys: Sequence[str], records: Sequence[Any]) -> None:
-        """Refuse a key that names two rows. The same row twice is harmless (events may be so)."""
-        seen: dict[str, Any] = {}
-        for key, record in zip(keys, records, strict=True):
-            if seen.setdefault(key, record) != record:
+    def _is_storable(self, record: Mapping[str, Any]) -> bool:
+        return all(is_storable(str(record[name])) for name in self._spec.key)
+
+    def _shortened(self, types: Mapping[str, str]) -> str | None:
+        """Return the first column by which is ordered that may have more digits than are shown."""
+        return next((c for c in self._spec.order if digits_of(types[c]) > SHOWN_DIGITS), None)
+
+    def _refuse_doubles(self, pairs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Refuse a key that names two rows.
+
+        The same row twice is harmless, and so is an earlier copy of it: an event that was sent
+        twice has two times of processing until the server merges them. The later one stays. Where
+        most rows are such copies, the key is no key.
+        """
+        seen: dict[str, Mapping[str, Any]] = {}
+        copies, cursor = 0, self._spec.cursor
+        for key, record in pairs:
+            earlier = seen.get(key)
+            seen[key] = record
+            if earlier is None or earlier == record:
+                continue
+            copies += 1
+            is_copy = cursor is not None and earlier[cursor] != record[cursor]
+            if not is_copy or copies > max(_FEW_COPIES, len(pairs) // 2):
                 named = ", ".join(self._spec.key)
                 raise self._broken(f"its key ({named}) names two different rows: {key[:100]}")
 

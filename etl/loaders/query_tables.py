@@ -6,6 +6,7 @@ What there is, is read from the database itself, so a table whose query was remo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import MetaData, text
 
@@ -18,6 +19,8 @@ from etl.loaders.driver import driver_of
 from etl.loaders.statements import literal, quoted
 from etl.loaders.tables import Tables, data_table
 from etl.streams import TABLE_SPECS
+
+_KINDS = {kind.value for kind in Kind}
 
 _COLUMNS = """
 SELECT c.relname, coalesce(obj_description(c.oid, 'pg_class'), '') AS about, a.attname,
@@ -45,12 +48,15 @@ async def tables_there(
     fields: dict[str, list[Field]] = {}
     keys: dict[str, list[tuple[int, str]]] = {}
     abouts: dict[str, str] = {}
+    ours = set()
     for table, about, column, kind, said, place in found:
         abouts[table] = about
         fields.setdefault(table, [])
         keys.setdefault(table, [])
-        if column in OURS:
-            continue
+        if column == "project_id" and place == 1:
+            ours.add(table)
+        if column in OURS or kind not in _KINDS:
+            continue  # one that people added has any type
         if place is not None:
             keys[table].append((place, column))
         fields[table].append(
@@ -59,7 +65,7 @@ async def tables_there(
     return [
         query_table(table, abouts[table], [name for _, name in sorted(keys[table])], fields[table])
         for table in fields
-        if keys[table]
+        if keys[table] and table in ours
     ]
 
 
@@ -91,6 +97,13 @@ async def shaped(database: Database, tables: Tables, wanted: TableSpec) -> Table
             there = await tables_there(connection, tables, wanted.name)
             driver = await driver_of(connection)
             if not there:
+                await _require(
+                    driver,
+                    "SELECT has_schema_privilege($1, 'CREATE')",
+                    schema,
+                    f"make the table {schema}.{wanted.name}",
+                    f"GRANT CREATE ON SCHEMA {quoted(schema)}",
+                )
                 table = data_table(wanted, MetaData(), schema)
                 await connection.run_sync(table.metadata.create_all)
                 there = [wanted]
@@ -103,9 +116,28 @@ async def shaped(database: Database, tables: Tables, wanted: TableSpec) -> Table
                 )
             known = {field.name for field in found.fields}
             new = [field for field in wanted.fields if field.name not in known]
+            if new:
+                await _require(
+                    driver,
+                    "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class "
+                    "WHERE oid = to_regclass($1)",
+                    f"{quoted(schema)}.{quoted(wanted.name)}",
+                    f"add columns to the table {schema}.{wanted.name}",
+                    f"ALTER TABLE {quoted(schema)}.{quoted(wanted.name)} OWNER",
+                )
             for field in new:
                 name = f"{quoted(schema)}.{quoted(wanted.name)}"
                 column = quoted(field.name)
                 await driver.execute(f"ALTER TABLE {name} ADD COLUMN {column} {field.kind.value}")
                 await driver.execute(f"COMMENT ON COLUMN {name}.{column} IS {literal(field.about)}")
     return query_table(found.name, found.about, found.key, [*found.fields, *new])
+
+
+async def _require(driver: Any, question: str, name: str, what: str, grant: str) -> None:
+    """Raise DestinationError with the statement that helps if the role may not do something."""
+    if await driver.fetchval(question, name):
+        return
+    role = await driver.fetchval("SELECT quote_ident(current_user)")
+    raise DestinationError(
+        f"The database role may not {what}", remedy=f"Let its owner run: {grant} TO {role}"
+    )

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import structlog
 from sqlalchemy import func, or_, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -20,26 +21,31 @@ from etl.loaders.database import Database
 from etl.loaders.tables import Tables
 from etl.tasks import beside
 
+_log = structlog.get_logger(__name__)
+
 PLACES = 2
 TTL_S = 60.0
 _POLL_S = 0.5
+# A wait of so many polls is told.
+_LONG_POLLS = 20
 
 
 class PostgresSlots:
-    """Hands out the places. waited_s: how long was waited for them, in seconds; only grows."""
+    """Hands out the places."""
 
     def __init__(self, database: Database, tables: Tables) -> None:
         self._database = database
         self._slots = tables.query_slots
-        self.waited_s = 0.0
 
     @asynccontextmanager
     async def held(self, project_id: int) -> AsyncIterator[None]:
         """Wait for a place and hold it. Raises DestinationError."""
-        holder = str(uuid.uuid4())
+        holder, polls = str(uuid.uuid4()), 0
         while not await self._take(project_id, holder):
+            polls += 1
+            if polls == _LONG_POLLS:
+                _log.info("query.waiting", reason=f"{PLACES} queries of this project are running")
             await asyncio.sleep(_POLL_S)
-            self.waited_s += _POLL_S
         try:
             async with beside(self._renew(project_id, holder)):
                 yield

@@ -20,7 +20,7 @@ from etl.loaders.database import Database
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Lease
 from etl.loaders.loader import Closing
-from etl.loaders.query_tables import shaped, tables_there
+from etl.loaders.query_tables import is_there, shaped, tables_there
 from etl.loaders.tables import Tables
 from etl.runs.forecasts import forecast_query
 from etl.runs.judging import Accepted, Judging
@@ -32,6 +32,8 @@ from etl.tasks import race
 
 _log = structlog.get_logger(__name__)
 
+# When a query that the server refused as wrong is tried again: it may be newer by then.
+_TRIED_AGAIN = timedelta(days=7)
 # So many rows that were not shown are asked for at once, a count.
 ASKED_AT_ONCE = 100
 
@@ -72,12 +74,14 @@ class QueryWork(Judging):
             self._expect(Forecast(0, exact=True))
             return ending_of_tally(self._tally, self.stream.name)
         began_at = self._tools.client.source_now
+        # Somebody may have dropped the table. What was read into it is then read anew.
+        lost = not await self._has_table()
         choices = [self._spec, *self._spec.others]
-        first = min(int(traits.get("variant", 0)), len(choices) - 1)
+        first = self._first_choice(traits, len(choices))
         for number, spec in enumerate(choices[first:], first):
-            place = QueryPlace.resume(self.lease.position, spec.fingerprint)
-            begins = place is None
-            place = place or self._begin(spec, watermark)
+            left = QueryPlace.resume(self.lease.position, spec.fingerprint)
+            begins = left is None or lost
+            place = self._begin(spec, watermark, anew=lost) if left is None or lost else left
             self._expect(forecast_query())
             try:
                 place = await self._read(spec, place)
@@ -86,8 +90,18 @@ class QueryWork(Judging):
                     raise
                 _log.warning("query.replaced", reason=exc.message)
                 continue
-            return await self._close_query(spec, place, watermark, began_at, number)
+            at = began_at.isoformat() if first == 0 else traits.get("chosen_at")
+            chosen = {"variant": number, "chosen_at": at}
+            return await self._close_query(spec, place, watermark, began_at, chosen)
         raise AssertionError("unreachable")
+
+    def _first_choice(self, traits: Mapping[str, Any], choices: int) -> int:
+        """Return which query to try first; once in a while the first one, for a newer server."""
+        at = traits.get("chosen_at")
+        if at is None or self.lease.position is not None:
+            return min(int(traits.get("variant", 0)), choices - 1)
+        passed = self._tools.client.now - datetime.fromisoformat(at)
+        return 0 if passed >= _TRIED_AGAIN else min(int(traits["variant"]), choices - 1)
 
     def _is_due(self, traits: Mapping[str, Any]) -> bool:
         at = traits.get("queried_at")
@@ -99,8 +113,14 @@ class QueryWork(Judging):
         # A time in the future came from a wrong clock.
         return passed >= self._spec.every or passed < timedelta(0)
 
-    def _begin(self, spec: QuerySpec, watermark: Watermark) -> QueryPlace:
-        """Return the beginning of what is due."""
+    async def _has_table(self) -> bool:
+        for attempt in self._tools.database.attempts():
+            async with attempt, self._tools.database.transaction() as connection:
+                there = await is_there(connection, self._tools.tables, self._spec.name)
+        return there
+
+    def _begin(self, spec: QuerySpec, watermark: Watermark, *, anew: bool) -> QueryPlace:
+        """Return the beginning of what is due. anew: whatever was read before."""
         now = self._tools.client.source_now
         first = QueryPlace(fingerprint=spec.fingerprint, began_at=now)
         if spec.cursor is None:
@@ -108,7 +128,7 @@ class QueryWork(Judging):
         until, start = now - spec.settle, self._options.start
         known = watermark.tail_until
         same = (watermark.traits or {}).get("fingerprint") == spec.fingerprint
-        if self.anew or known is None or not same:
+        if self.anew or anew or known is None or not same:
             return replace(first, since=start, until=until, part=until)
         since, reach = known, None
         if spec.reach is not None:
@@ -122,6 +142,8 @@ class QueryWork(Judging):
     async def _read(self, spec: QuerySpec, place: QueryPlace) -> QueryPlace:
         """Read and load page by page, up to the end."""
         reader = QueryReader(self._tools.client, self._queries, spec, whole=self._whole)
+        if place.ended and self._shape is None:
+            await self._know(spec)
         while not place.ended:
             async with race(reader.page(place), self._stop.wait()) as (asking, _):
                 if not asking.done():
@@ -135,6 +157,14 @@ class QueryWork(Judging):
         if self._whole:
             await self._judge(reader, place)
         return place
+
+    async def _know(self, spec: QuerySpec) -> None:
+        """Take the table as it is: an earlier run has read everything, so no answer shows it."""
+        async with self._tools.database.transaction() as connection:
+            there = await tables_there(connection, self._tools.tables, spec.name)
+        for table in there:
+            self._shape = resource_of(table)
+            self._turn_to(self._shape)
 
     async def _fit(self, found: QueryPage) -> None:
         """Make the table of the query, or widen it, where an answer has columns it lacks."""
@@ -158,9 +188,25 @@ class QueryWork(Judging):
                     self._tally.unasked += len(some)
                     continue
                 for few in _parts(some, ASKED_AT_ONCE):
-                    found = await reader.confirm(place, few)
-                    self._questions += 1
-                    await self._load([found.page], place, answers=Answers(gone=found.gone))
+                    await self._ask_until_known(reader, place, few)
+
+    async def _ask_until_known(
+        self, reader: QueryReader, place: QueryPlace, keys: Sequence[str]
+    ) -> None:
+        """Ask for rows by their keys, and again for those that an answer had no room for."""
+        left = set(keys)
+        while left:
+            if self._stop.is_set():
+                raise stopped()
+            found = await reader.confirm(place, sorted(left))
+            self._questions += 1
+            await self._load([found.page], place, answers=Answers(gone=found.gone))
+            shown = found.page.evidence.keys if found.page.evidence else ()
+            answered = left & {*found.gone, *shown}
+            if not answered:
+                self._skip(left, "the server shows other rows than those that were asked for")
+                break
+            left -= answered
 
     async def _close_query(
         self,
@@ -168,9 +214,9 @@ class QueryWork(Judging):
         place: QueryPlace,
         watermark: Watermark,
         began_at: datetime,
-        variant: int,
+        chosen: Mapping[str, Any],
     ) -> Ending:
-        """Say as of when everything is known."""
+        """Say as of when everything is known. chosen: which query it was, and since when."""
         known = not self._clocks_disagree()
         await self._note_accepted()
         swept = None
@@ -184,7 +230,7 @@ class QueryWork(Judging):
             traits={
                 "queried_at": began_at.isoformat(),
                 "fingerprint": spec.fingerprint,
-                "variant": variant,
+                **chosen,
                 **self.accepted.traits(),
             },
         )

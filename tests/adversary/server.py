@@ -20,6 +20,7 @@ from zlib import crc32
 from aiohttp import web
 
 from tests.adversary.foreign import Answer, Predicate, error
+from tests.adversary.hogql import HogQL
 from tests.adversary.rows import Piece, Recording, sharing
 
 JSON = dict[str, Any]
@@ -45,6 +46,7 @@ class Asked:
     path: str
     query: dict[str, str]
     http: web.Request = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass
@@ -116,8 +118,10 @@ class Adversary:
     answers: dict[str, Any] = field(default_factory=dict)
     requests: list[Asked] = field(default_factory=list)
     rules: list[list[Any]] = field(default_factory=list)
+    hogql: HogQL = field(default_factory=HogQL)
 
     def __post_init__(self) -> None:
+        self.hogql.clock = lambda: self.now
         self.lists = {
             "insights": self.insights,
             "subscriptions": self.subscriptions,
@@ -158,7 +162,8 @@ class Adversary:
 
     async def _handle(self, http: web.Request) -> web.StreamResponse:
         prefix, scope, project, path = _parts(http)
-        asked = Asked(len(self.requests) + 1, path, dict(http.query), http)
+        body = await http.read()
+        asked = Asked(len(self.requests) + 1, path, dict(http.query), http, body)
         self.requests.append(asked)
 
         def proceed() -> web.Response:
@@ -199,6 +204,10 @@ class Adversary:
             found = self.answers[asked.path]
             return found(asked) if callable(found) else found
         name, *rest = (unquote(each) for each in asked.path.strip("/").split("/"))
+        if name == "query":
+            return self.hogql.answer(asked, rest)
+        if asked.http.method != "GET":
+            return error(405, "method_not_allowed", "Method not allowed.")
         if name == "session_recordings" and len(rest) < 2:
             return self._recording(rest[0]) if rest else self._recordings(asked)
         if name in ("session_recordings", "insights") and rest[1:] == ["sharing"]:
@@ -386,7 +395,7 @@ async def listening(server: Adversary | None = None, **options: Any) -> AsyncIte
     """Listen on a free port until the block ends."""
     server = Adversary(**options) if server is None else server
     app = web.Application()
-    app.router.add_get("/{path:.*}", server._handle)
+    app.router.add_route("*", "/{path:.*}", server._handle)
     app.on_response_prepare.append(server._date)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
     await runner.setup()

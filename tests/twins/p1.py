@@ -114,12 +114,12 @@ TWINS = [
         name="the migration is not one transaction",
         promise="P1",
         file="etl/loaders/fresh.py",
-        find="        for name in names.values():\n",
+        find="        for name in (*names.values(), tables.queried.schema):\n",
         replace="        async with database.transaction() as early:\n"
         "            for name in names.values():\n"
         "                made = f'CREATE SCHEMA IF NOT EXISTS {quoted(name)}'\n"
         "                await (await driver_of(early)).execute(made)\n"
-        "        for name in names.values():\n",
+        "        for name in (*names.values(), tables.queried.schema):\n",
         caught_by=_CRASH
         + "test_a_run_killed_in_migration_leaves_nothing_of_it[between two tables]",
     ),

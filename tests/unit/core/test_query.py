@@ -108,14 +108,19 @@ def test_what_is_too_much_is_halved_until_nothing_less_can_be_asked_for(
 
 
 def test_after_the_part_that_was_shortened_the_rest_of_the_stretch_is_read() -> None:
-    """In parts as long as the one that the server could manage."""
-    here, ends = place().shortened().shortened(), []
+    """In parts as long as the one that the server could manage, and after a while in longer ones.
+
+    At once would be too soon: a query that really is too large would be stopped for every part.
+    """
+    here: QueryPlace | None = place().shortened().shortened().shortened()
+    lengths = []
     while here is not None:
-        ends.append(here.part)
+        assert here.since is not None
+        assert here.part is not None
+        lengths.append((here.part - here.since).total_seconds() / 60)
         here = here.past_part()
-    assert ends[-1] == NOON
-    assert all(end is not None for end in ends)
-    assert len(ends) == 4
+    assert lengths == [7.5, 7.5, 7.5, 15, 15, 7.5]
+    assert sum(lengths) == 60
 
 
 def test_the_query_may_use_the_bounds_of_its_stretch() -> None:

@@ -1,0 +1,88 @@
+"""Broken twins of configured queries: rows lost at edges of pages, in caches, by silent caps."""
+
+from tests.twins.twin import Twin
+
+_TESTS = "tests/adversary/test_queries.py::"
+_TIES = _TESTS + "test_ties_at_the_edges_of_pages_are_neither_lost_nor_doubled[utc-3]"
+_CORE = "etl/core/query.py"
+_READER = "etl/extractors/query_reader.py"
+
+TWINS = [
+    Twin(
+        name="a page begins after the time of the last row, whatever its key is",
+        promise="P2",
+        file=_CORE,
+        find="            conditions.append(f\"({columns}) > ({', '.join(constants)})\")\n",
+        replace='            conditions.append(f"{quoted(spec.order[0])} > {constants[0]}")\n',
+        caught_by=_TIES,
+    ),
+    Twin(
+        name="a page that is not full is the end of a query",
+        promise="P2",
+        file=_READER,
+        find="            place = place.past(last, kinds, len(rows.rows), size)\n",
+        replace="            is_full = len(rows.rows) >= place.rows\n"
+        "            place = place.past(last, kinds, len(rows.rows), size)\n"
+        "            place = place if is_full else replace(place, ended=True)\n",
+        caught_by=_TIES,
+    ),
+    Twin(
+        name="a query is read by OFFSET",
+        promise="P2",
+        file=_CORE,
+        find='values, f"LIMIT {place.rows}")',
+        replace='values, f"LIMIT {place.rows} OFFSET 0")',
+        caught_by=_TIES,
+    ),
+    Twin(
+        name="an answer of the query cache is taken",
+        promise="P5",
+        file="etl/extractors/query_protocol.py",
+        find='"force_async" if in_background else "force_blocking"',
+        replace='"async" if in_background else "blocking"',
+        caught_by=_TESTS + "test_an_answer_of_the_cache_is_never_taken",
+    ),
+    Twin(
+        name="the settle lag of a query is ignored",
+        promise="P5",
+        file="etl/runs/query.py",
+        find="until, start = now - spec.settle, self._options.start",
+        replace="until, start = now, self._options.start",
+        caught_by=_TESTS + "test_a_row_that_is_visible_late_is_read_within_the_settle_lag",
+    ),
+    Twin(
+        name="a query that was stopped is sent again unchanged",
+        promise="P8",
+        file="etl/extractors/queries.py",
+        find="                    self._in_background = True\n                    raise\n",
+        replace="                    self._in_background = True\n"
+        "                    if attempt:\n"
+        "                        raise\n"
+        "                    continue\n",
+        caught_by=_TESTS + "test_a_query_that_fails_is_never_sent_again_unchanged",
+    ),
+    Twin(
+        name="a row for which an answer had no room is gone",
+        promise="P6",
+        file=_READER,
+        find="[] if shown else list(keys), [], [])",
+        replace="[key for key in keys if key not in shown], [], [])",
+        caught_by=_TESTS + "test_only_what_is_gone_is_marked_where_limit_is_lowered[3]",
+    ),
+    Twin(
+        name="the rows of another query are taken",
+        promise="P2",
+        file="etl/extractors/queries.py",
+        find='if state.id not in ("", query_id):',
+        replace="if not state:",
+        caught_by=_TESTS + "test_a_status_of_another_query_is_not_taken",
+    ),
+    Twin(
+        name="a copy of an event before a merge makes the query wrong",
+        promise="P2",
+        file=_READER,
+        find="is_copy = cursor is not None and earlier[cursor] != record[cursor]",
+        replace="is_copy = cursor is None",
+        caught_by=_TESTS + "test_the_same_row_twice_and_an_older_copy_of_it_are_one_row",
+    ),
+]
