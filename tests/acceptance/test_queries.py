@@ -349,16 +349,37 @@ async def test_old_events_that_arrive_late_are_found_when_old_days_are_looked_th
     assert await untruths(dsn, sandbox, "events") == []
 
 
-async def test_an_older_server_gives_sessions_by_their_start(
+async def test_an_older_server_gives_sessions_by_their_start_until_it_is_newer(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """It does not know when a session arrived; the other query is asked, and remembered."""
+    """It does not know when a session arrived. The better query is tried again once a week."""
     sandbox = await start_sandbox(**FEW, sessions_version=2)
     flow = pipeline(sandbox, dsn, "sessions")
     assert not endings(await flow.sync_each())
     assert await untruths(dsn, sandbox, "sessions") == []
     (report,) = await flow.sync_each()
     assert report.requests <= 2
+    sandbox.control.answer_as(sessions_version=3)
+    assert not endings(await flow.sync_each())
+    arrived = "SELECT count(max_inserted_at) FROM posthog_queries.sessions"
+    assert "max_inserted_at" not in await columns(dsn, "sessions")
+    ago = (datetime.now(UTC) - timedelta(days=8)).isoformat()
+    earlier = "jsonb_set(traits, '{chosen_at}', to_jsonb($1::text))"
+    await select(dsn, f"UPDATE posthog_etl.watermarks SET traits = {earlier}", ago)
+    assert not endings(await flow.sync_each())
+    assert await untruths(dsn, sandbox, "sessions") == []
+    assert await value(dsn, arrived) > 0
+
+
+async def columns(dsn: str, table: str) -> set[str]:
+    """The columns of the table of a query."""
+    rows = await select(
+        dsn,
+        "SELECT column_name AS name FROM information_schema.columns "
+        "WHERE table_schema = 'posthog_queries' AND table_name = $1",
+        table,
+    )
+    return {row["name"] for row in rows}
 
 
 async def test_resync_reads_all_of_a_query_and_marks_what_is_gone(
