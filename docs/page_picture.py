@@ -29,7 +29,7 @@ from tests.support.page import served_page  # noqa: E402
 from tests.support.postgres import run_databases  # noqa: E402
 
 PICTURE = ROOT / "docs" / "status-page.png"
-WIDTH, HEIGHT = 1200, 1300
+WIDTH, HEIGHT = 1280, 1300
 SYNCS = 10
 BLIND_FOR = "subscriptions"
 
