@@ -53,8 +53,8 @@ TWINS = [
         name="no margin is read after the window, so that a session across its end is its half",
         promise="P5",
         file=_WINDOW,
-        find=" else self.until + MARGIN\n",
-        replace=" else self.until\n",
+        find="        margin = timedelta() if self.starts_only else MARGIN\n",
+        replace="        margin = timedelta()\n",
         caught_by=_WINDOWS + "[newest]",
     ),
     Twin(
