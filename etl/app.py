@@ -544,4 +544,11 @@ async def open_status(settings: Settings, *, counts: bool = False) -> AsyncItera
     recheck_after = parse_duration(settings.sharing_recheck)
     async with open_destination(settings, Schema.CURRENT) as destination:
         database, tables = destination.database, destination.tables
-        yield lambda: read_status(database, tables, settings.start, recheck_after, counts=counts)
+        yield lambda: read_status(
+            database,
+            tables,
+            settings.start,
+            recheck_after,
+            counts=counts,
+            removed=settings.is_removed,
+        )

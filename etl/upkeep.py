@@ -52,11 +52,18 @@ def _comparable(streams: Sequence[Stream]) -> list[Stream]:
     """Return the streams that are compared. Raises ConfigurationError if only queries are named."""
     found = [stream for stream in streams if stream.query is None]
     if streams and not found:
-        raise ConfigurationError(
-            f"{streams[0].name} is a query, and there is no list to compare it with",
-            remedy=f"`posthog-etl resync {streams[0].name}` reads all of it anew",
-        )
+        refuse_queries(streams)
     return found
+
+
+def refuse_queries(streams: Sequence[Stream]) -> None:
+    """Raise ConfigurationError if one of the streams is a query."""
+    for stream in streams:
+        if stream.query is not None:
+            raise ConfigurationError(
+                f"{stream.name} is a query, and there is no list to compare it with",
+                remedy=f"`posthog-etl resync {stream.name}` reads all of it anew",
+            )
 
 
 async def verify(

@@ -71,6 +71,9 @@ def forget(
         print_line(f"Project {each.project}: {_in_words(each.rows)}")
         away = ", ".join(_counted(each.kept_away[name], word) for name, word in _IN_LISTS)
         print_line(f"  kept away from later loads: {away}")
+    if removed and removed[0].unsearched:
+        names = ", ".join(removed[0].unsearched)
+        print_line(f"Not searched, as no column says whose a row is: {names}. See docs/queries.md")
     print_line("PostHog still has the person; delete it there, too.")
 
 

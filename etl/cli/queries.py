@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def list_queries(config: Config = None, as_json: Json = False, debug: Debug = False) -> None:
-    """List the configured queries, and the ready ones that can be switched on.
+    """List the configured queries and the ready ones.
 
     Example: posthog-etl query list
     """
@@ -34,12 +34,16 @@ def list_queries(config: Config = None, as_json: Json = False, debug: Debug = Fa
             (
                 row["query"],
                 "yes" if row["on"] else "no",
-                row["cursor"] or f"whole, every {row['every_s'] // 3600} h",
+                row["cursor"] or _whole(row["every_s"]),
                 ", ".join(row["key"]),
             )
             for row in rows
         ],
     )
+
+
+def _whole(every_s: int) -> str:
+    return f"whole, every {every_s / 3600:g} h" if every_s else "whole"
 
 
 def _described(spec: Any, schema: str, *, on: bool) -> dict[str, Any]:

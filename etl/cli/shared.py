@@ -316,6 +316,12 @@ def chosen_streams(names: list[str] | None, settings: Any, *, windowed: bool = F
 
     known = settings.catalogue
     for name in names or ():
+        if settings.is_ready_query(name):
+            preset = name.partition(":")[2]
+            raise ConfigurationError(
+                f"The query {preset} is not switched on",
+                remedy=f"Set POSTHOG_ETL_QUERY_PRESETS={preset}",
+            )
         if name not in known:
             raise ConfigurationError(
                 f"There is no stream {name!r}{nearest(name, known)}",

@@ -244,6 +244,8 @@ def verify(
 
     def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
         streams = chosen_streams(stream, settings)
+        if stream:
+            wiring.refuse_queries(streams)
         span = read_dates(since, until)
         asked = wiring.Verification(deep, *span, repair, budget)
 

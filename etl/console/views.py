@@ -104,6 +104,8 @@ def _about(found: Found) -> Iterable[str]:
     """Yield what is to be said of a comparison, in sentences."""
     if windows := found.windows:
         yield f"recordings from {_instant(windows[0].since)} to {_instant(windows[-1].until)}"
+    if found.by_query:
+        yield (f"{found.by_query:,} days were compared by query, without persons and distinct ids")
     if found.drawn is not None:
         drawn, of = found.drawn
         most = found.most_unseen

@@ -107,7 +107,8 @@ def digest_query(days: Sequence[Span], id_hash: str) -> tuple[str, dict[str, Any
     """Return text and values of the query for these days. id_hash: one of `HASHES`.
 
     It groups the pieces itself: the table with one row for each session has no index by its start,
-    so a server would read all there is.
+    so a server would read all there is. A deletion is a piece of its own, of the time at which it
+    was made (PostHog source, session-block-metadata.ts).
     """
     values: dict[str, Any] = {
         "lowest": in_utc(days[0].since - _MARGIN),
@@ -124,7 +125,7 @@ def digest_query(days: Sequence[Span], id_hash: str) -> tuple[str, dict[str, Any
         "SELECT session_id, min(min_first_timestamp) AS started, max(is_deleted) AS gone "
         "FROM raw_session_replay_events "
         f"WHERE min_first_timestamp >= {_instant('lowest')} "
-        f"AND min_first_timestamp < {_instant('highest')} GROUP BY session_id) "
+        f"AND (min_first_timestamp < {_instant('highest')} OR is_deleted = 1) GROUP BY session_id) "
         f"WHERE gone = 0 AND ({' OR '.join(within)})) "
         f"GROUP BY day ORDER BY day LIMIT {len(days) + 1}"
     )

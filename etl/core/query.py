@@ -91,7 +91,8 @@ class QuerySpec(Struct, frozen=True):
     settle: rows younger than this are left to the next reading. lookback: how much before the last
     reading is read again. every: how often it is read at most.
     reach: how old rows may be by a time other than the cursor ({reach} in the text), by grades.
-    documents: text columns that hold JSON.
+    documents: text columns that hold JSON. later_wins: rows with one key and different times are
+    copies of one row, of which the later one stays.
     place: where it is configured, for errors. others: queries to try if the server refuses this
     one as wrong.
     """
@@ -105,6 +106,7 @@ class QuerySpec(Struct, frozen=True):
     every: timedelta = timedelta(0)
     reach: Lookback | None = None
     documents: tuple[str, ...] = ()
+    later_wins: bool = False
     about: str = ""
     place: str = ""
     others: tuple[QuerySpec, ...] = ()
@@ -120,6 +122,11 @@ class QuerySpec(Struct, frozen=True):
             raise ValueError("a column name has no back-quotes")
         if len(set(self.key)) != len(self.key):
             raise ValueError("its key names a column twice")
+        named = set(_PLACEHOLDER.findall(self.text))
+        if "reach" in named and self.reach is None:
+            raise ValueError("it says {reach}, so it needs a reach")
+        if named and self.cursor is None:
+            raise ValueError(f"it says {{{min(named)}}}, so it needs a cursor")
 
     @property
     def stream(self) -> str:
@@ -225,6 +232,16 @@ class QueryPlace(Place, frozen=True, kw_only=True):
         return replace(self, since=self.part, part=following, after=None, begun=True, calm=calm)
 
 
+def is_due(spec: QuerySpec, traits: Mapping[str, Any], now: datetime) -> bool:
+    """Tell whether a query is to be read again. traits: what its last reading left."""
+    at = traits.get("queried_at")
+    if at is None or not spec.every:
+        return True
+    passed = now - datetime.fromisoformat(at)
+    # A time in the future came from a wrong clock.
+    return passed >= spec.every or passed < timedelta(0)
+
+
 def page_query(spec: QuerySpec, place: QueryPlace) -> tuple[str, dict[str, Any]]:
     """Return text and values of the query for the page at a place."""
     values: dict[str, Any] = {}
@@ -270,10 +287,16 @@ def keys_query(
     columns = ", ".join(quoted(column) for column in spec.key)
     if len(spec.key) > 1:
         columns = f"({columns})"
+    # A row may have changed since, and so have left the stretch that was read.
+    anywhere = replace(place, since=None, part=None, reach=None)
     condition = f"{columns} IN ({', '.join(tuples)})"
-    return _wrapped(
-        replace(spec, cursor=None), place, [condition], values, f"LIMIT {2 * len(keys)}"
-    )
+    return _wrapped(spec, anywhere, [condition], values, f"LIMIT {2 * len(keys)}")
+
+
+def no_rows_query(spec: QuerySpec, now: datetime) -> tuple[str, dict[str, Any]]:
+    """Return text and values of the query for none of its rows, to learn its columns."""
+    first = QueryPlace(fingerprint="", began_at=now, since=now, until=now, part=now)
+    return _wrapped(spec, first, [], {}, "LIMIT 0")
 
 
 def _from_text(value: str, bare: str) -> Any:
@@ -426,6 +449,8 @@ def table_of(spec: QuerySpec, types: Mapping[str, str]) -> TableSpec:
                 f"its column {column!r} may be null ({types[column]}), and rows without it would "
                 "be lost; write assumeNotNull(…) or ifNull(…, …) in the query"
             )
+    if odd := [column for column in spec.documents if column not in types]:
+        raise ValueError(f"its answer has no column {odd[0]!r}, which json names")
     for column in types:
         length = len(column.encode("utf-8", "surrogatepass"))
         if column in OURS | _TAKEN or not 0 < length <= _LONGEST_COLUMN:
@@ -441,15 +466,17 @@ def table_of(spec: QuerySpec, types: Mapping[str, str]) -> TableSpec:
 def query_table(name: str, about: str, key: Sequence[str], fields: Sequence[Field]) -> TableSpec:
     """Return the table of a query with these columns."""
     columns = {field.name: field.kind for field in fields}
+    whose = {
+        column: names for column, (names, kind) in _WHOSE.items() if columns.get(column) is kind
+    }
+    if set(whose.values()) != {Names.RECORDING}:
+        # Several persons may share a session: it does not say that they are one.
+        whose = {column: names for column, names in whose.items() if names is not Names.RECORDING}
     return TableSpec(
         name=name,
         about=about or f"Rows of the configured query {name}.",
         key=tuple(key),
         fields=tuple(fields),
-        identities=tuple(
-            Identity(column, names)
-            for column, (names, kind) in _WHOSE.items()
-            if columns.get(column) is kind
-        ),
+        identities=tuple(Identity(column, names) for column, names in whose.items()),
         queried=True,
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from math import ceil
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from etl.core.coverage import Span
+
+_DAY = timedelta(days=1)
 
 
 class Kind(StrEnum):
@@ -93,6 +96,12 @@ class Found(Struct):
     def how_of(self, window: Span | None) -> How:
         """Return how a window was compared."""
         return self.how if window is None else self.hows.get(window, self.how)
+
+    @property
+    def by_query(self) -> int:
+        """Over how many days the recordings were compared by query, rounded up."""
+        queried = {span for _, span in self.counts if span and self.how_of(span) is How.DIGEST}
+        return sum(ceil((span.until - span.since) / _DAY) for span in queried)
 
     def total(self, name: str, table: str | None = None) -> int:
         """Return the sum of one of the counts, of one table or of all."""

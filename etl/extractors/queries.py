@@ -137,7 +137,7 @@ class Queries:
                     raise QueryLost(f"The server lost a query: {exc.message}", status=404) from exc
                 state = self._state(answer)
                 if state.id not in ("", query_id):
-                    raise QueryLost("The server answered with another query", status=404)
+                    raise QueryLost("The server answered with another query")
             ended = True
             return Answered(state.rows, answer)
         except SourceError as exc:

@@ -41,6 +41,7 @@ _WRONG = re.compile(
     "|no viable|extraneous|can't )",
     re.IGNORECASE,
 )
+_SWITCH_OFF = "Take the query out of query_presets or [[queries]], or ask PostHog"
 _ASK_LESS = "Run it again later, or let the query read less"
 
 
@@ -144,6 +145,9 @@ def query_error(status: int, headers: Mapping[str, str], body: bytes) -> SourceE
     scan = extra.get("query_scan") if isinstance(extra, dict) else None
     killed = isinstance(scan, dict) and bool(scan.get("killed"))
     if isinstance(error, StreamUnavailable):
+        if "scope" not in error.remedy:
+            # PostHog may close the endpoint to a project; no other key opens it.
+            error.remedy = _SWITCH_OFF
         return error
     said = said_in(body)
     if killed or (status in (400, 500) and _is_too_much(said)):

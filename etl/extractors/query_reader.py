@@ -28,7 +28,6 @@ from etl.extractors.queries import Answered, Queries
 from etl.extractors.query_protocol import Query
 from etl.transformers.fields import is_storable
 
-_FEW_COPIES = 8
 # Of a second, in Python and so in PostHog's answers.
 SHOWN_DIGITS = 6
 
@@ -77,7 +76,10 @@ class QueryReader:
         copies of some rows may leave no room for others. So the caller asks for the rest again.
         """
         parts = [_key_of(key, len(self._spec.key)) for key in keys]
-        answered = await self._queries.ask(Query(*keys_query(self._spec, place, parts)))
+        try:
+            answered = await self._queries.ask(Query(*keys_query(self._spec, place, parts)))
+        except RequestRefused as exc:
+            raise self._broken(exc.message, exc) from exc
         records, dirty = self._records(answered)
         shown = [self._key(record) for record in records]
         page = self._page(answered, records, place, Evidence(shown), dirty=dirty)
@@ -174,20 +176,22 @@ class QueryReader:
     def _refuse_doubles(self, pairs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Refuse a key that names two rows.
 
-        The same row twice is harmless, and so is an earlier copy of it: an event that was sent
-        twice has two times of processing until the server merges them. The later one stays. Where
-        most rows are such copies, the key is no key.
+        The same row twice is harmless, and so is a copy of it with another time: an event that was
+        sent twice is there twice until the server merges them. The later one stays.
         """
+        cursor = self._spec.cursor
         seen: dict[str, Mapping[str, Any]] = {}
-        copies, cursor = 0, self._spec.cursor
         for key, record in pairs:
             earlier = seen.get(key)
             seen[key] = record
             if earlier is None or earlier == record:
                 continue
-            copies += 1
-            is_copy = cursor is not None and earlier[cursor] != record[cursor]
-            if not is_copy or copies > max(_FEW_COPIES, len(pairs) // 2):
+            is_copy = cursor is not None and (
+                earlier[cursor] != record[cursor]
+                if self._spec.later_wins
+                else {**earlier, cursor: None} == {**record, cursor: None}
+            )
+            if not is_copy:
                 named = ", ".join(self._spec.key)
                 raise self._broken(f"its key ({named}) names two different rows: {key[:100]}")
 

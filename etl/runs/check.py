@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from etl.core.budget import CRUD
 from etl.core.clocks import TOLERANCE
+from etl.core.query import no_rows_query, table_of
 from etl.core.source import refuse_other_source
 from etl.core.stream import Mode, Resource, Stream
 from etl.core.walk import Ask
@@ -40,7 +41,7 @@ from etl.extractors.protocol import (
     parse_list,
     parse_object,
 )
-from etl.extractors.query_protocol import Query, query_request
+from etl.extractors.query_protocol import Query, query_request, read_state
 from etl.loaders.database import Database
 from etl.loaders.history import History
 from etl.loaders.tables import Tables
@@ -274,11 +275,19 @@ async def _try_one(client: Client, resource: Resource, project_id: int, prefix: 
 
 
 async def _try_query(client: Client, stream: Stream, project_id: int, prefix: str) -> str:
-    """Ask the smallest query. The configured one may read much, so it is not asked."""
+    """Ask the configured query for no rows, so that the server reads it and answers its columns."""
+    assert stream.query is not None
+    text, values = no_rows_query(stream.query, client.source_now)
     path = f"/api/{prefix}/{project_id}/query/"
-    request = query_request(path, Query("SELECT 1"), uuid.uuid4().hex, in_background=False)
-    await client.fetch(request, attempts=ATTEMPTS)
-    return "queries are answered; this one is asked by the next sync"
+    request = query_request(path, Query(text, values), uuid.uuid4().hex, in_background=False)
+    rows = read_state(await client.fetch(request, attempts=ATTEMPTS)).rows
+    if rows is None:
+        return "available; the query itself was not answered at once"
+    try:
+        table_of(stream.query, dict(zip(rows.columns, rows.types, strict=True)))
+    except ValueError as exc:
+        raise RequestRefused(f"The query is wrong: {exc}") from exc
+    return f"available; {len(rows.columns)} columns"
 
 
 _LOOKS = {Mode.WINDOWS: _try_windows, Mode.QUERY: _try_query}

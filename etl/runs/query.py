@@ -10,9 +10,9 @@ import structlog
 from msgspec.structs import replace
 
 from etl.core.forecast import Forecast
-from etl.core.query import QueryPlace, QuerySpec
+from etl.core.query import QueryPlace, QuerySpec, is_due
 from etl.core.stream import Resource, Stream
-from etl.errors import RequestRefused
+from etl.errors import RequestRefused, SourceOverloaded
 from etl.extractors.protocol import id_batches
 from etl.extractors.queries import Queries
 from etl.extractors.query_reader import QueryPage, QueryReader
@@ -70,12 +70,11 @@ class QueryWork(Judging):
         watermark = await self._watermark()
         self.accepted = Accepted.of(watermark.traits)
         traits = watermark.traits or {}
-        if not self._is_due(traits):
-            self._expect(Forecast(0, exact=True))
-            return ending_of_tally(self._tally, self.stream.name)
-        began_at = self._tools.client.source_now
         # Somebody may have dropped the table. What was read into it is then read anew.
         lost = not await self._has_table()
+        if not (lost or self._is_due(traits)):
+            self._expect(Forecast(0, exact=True))
+            return ending_of_tally(self._tally, self.stream.name)
         choices = [self._spec, *self._spec.others]
         first = self._first_choice(traits, len(choices))
         for number, spec in enumerate(choices[first:], first):
@@ -90,9 +89,9 @@ class QueryWork(Judging):
                     raise
                 _log.warning("query.replaced", reason=exc.message)
                 continue
-            at = began_at.isoformat() if first == 0 else traits.get("chosen_at")
+            at = place.began_at.isoformat() if first == 0 else traits.get("chosen_at")
             chosen = {"variant": number, "chosen_at": at}
-            return await self._close_query(spec, place, watermark, began_at, chosen)
+            return await self._close_query(spec, place, watermark, chosen)
         raise AssertionError("unreachable")
 
     def _first_choice(self, traits: Mapping[str, Any], choices: int) -> int:
@@ -104,14 +103,12 @@ class QueryWork(Judging):
         return 0 if passed >= _TRIED_AGAIN else min(int(traits["variant"]), choices - 1)
 
     def _is_due(self, traits: Mapping[str, Any]) -> bool:
-        at = traits.get("queried_at")
-        if self.anew or at is None or self.lease.position is not None:
-            return True
-        if self.stream.name in self._options.at_once or not self._spec.every:
-            return True
-        passed = self._tools.client.now - datetime.fromisoformat(at)
-        # A time in the future came from a wrong clock.
-        return passed >= self._spec.every or passed < timedelta(0)
+        forced = self.anew or self.stream.name in self._options.at_once
+        going_on = self.lease.position is not None
+        specs = (self._spec, *self._spec.others)
+        changed = traits.get("fingerprint") not in {spec.fingerprint for spec in specs}
+        now = self._tools.client.now
+        return forced or going_on or changed or is_due(self._spec, traits, now)
 
     async def _has_table(self) -> bool:
         for attempt in self._tools.database.attempts():
@@ -134,7 +131,7 @@ class QueryWork(Judging):
         if spec.reach is not None:
             age = spec.reach.due(watermark.swept, now)
             reach = age.total_seconds()
-            since = watermark.swept.get(str(int(reach)), known)
+            since = watermark.swept.get(str(int(reach)), start)
         since = max(start, since - spec.lookback)
         until = max(until, known)
         return replace(first, since=since, until=until, part=until, reach=reach)
@@ -194,26 +191,34 @@ class QueryWork(Judging):
         self, reader: QueryReader, place: QueryPlace, keys: Sequence[str]
     ) -> None:
         """Ask for rows by their keys, and again for those that an answer had no room for."""
-        left = set(keys)
+        left = list(keys)
+        most = len(left)
         while left:
             if self._stop.is_set():
                 raise stopped()
-            found = await reader.confirm(place, sorted(left))
+            some = left[:most]
+            try:
+                found = await reader.confirm(place, some)
+            except SourceOverloaded as exc:
+                if most == 1:
+                    self._skip(left, exc.message)
+                    break
+                most = max(1, min(most, len(left)) // 2)
+                continue
             self._questions += 1
             await self._load([found.page], place, answers=Answers(gone=found.gone))
             shown = found.page.evidence.keys if found.page.evidence else ()
-            answered = left & {*found.gone, *shown}
+            answered = {*found.gone, *shown}.intersection(some)
             if not answered:
                 self._skip(left, "the server shows other rows than those that were asked for")
                 break
-            left -= answered
+            left = [key for key in left if key not in answered]
 
     async def _close_query(
         self,
         spec: QuerySpec,
         place: QueryPlace,
         watermark: Watermark,
-        began_at: datetime,
         chosen: Mapping[str, Any],
     ) -> Ending:
         """Say as of when everything is known. chosen: which query it was, and since when."""
@@ -225,10 +230,10 @@ class QueryWork(Judging):
             swept = spec.reach.sweep(watermark.swept, age, place.until)
         closing = Closing(
             complete=[],
-            tail_until=(place.until or began_at) if known else None,
+            tail_until=(place.until or place.began_at) if known else None,
             swept=swept if known else None,
             traits={
-                "queried_at": began_at.isoformat(),
+                "queried_at": place.began_at.isoformat(),
                 "fingerprint": spec.fingerprint,
                 **chosen,
                 **self.accepted.traits(),

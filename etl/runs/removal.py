@@ -6,7 +6,7 @@ Nothing is asked of PostHog, and nothing is deleted there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import UUID
 
 import structlog
@@ -20,6 +20,7 @@ from etl.loaders.erasing import PersonRows, Stored
 from etl.loaders.forgotten import Forgotten
 from etl.loaders.fresh import PATIENT
 from etl.loaders.project_rows import ProjectRows, known_projects
+from etl.loaders.query_tables import tables_there
 from etl.loaders.tables import Tables
 
 _log = structlog.get_logger(__name__)
@@ -33,12 +34,13 @@ class Removed(Struct, frozen=True):
     """What was removed of a project.
 
     rows: by table, a count. kept_away: by what they name, how many identifiers stay away from later
-    loads.
+    loads. unsearched: the tables of queries of which no column says whose a row is.
     """
 
     project: int
     rows: Mapping[str, int]
     kept_away: Mapping[str, int] = {}
+    unsearched: Sequence[str] = ()
 
 
 async def forget_person(
@@ -63,6 +65,8 @@ async def forget_person(
         known = await known_projects(connection, tables)
         chosen = sorted({*known, *configured} if only is None else only)
         found = [await rows.find(connection, each, start) for each in chosen]
+        queried = await tables_there(connection, tables)
+    unsearched = [f"{tables.queried.schema}.{t.name}" for t in queried if not t.identities]
     if not chosen:
         raise ConfigurationError(
             "No project was read yet, and none is configured by its id",
@@ -78,7 +82,8 @@ async def forget_person(
                 stored = await rows.erase(connection, project_id, before.identifiers)
                 await forgotten.add(connection, project_id, stored.identifiers, key)
                 await audit.note(connection, tables, "forget", project_id, stored.rows)
-                removed.append(Removed(project_id, stored.rows, _counts(stored.identifiers)))
+                counts = _counts(stored.identifiers)
+                removed.append(Removed(project_id, stored.rows, counts, unsearched))
     _log.info("person.forgotten", rows=sum(sum(each.rows.values()) for each in removed))
     return removed
 

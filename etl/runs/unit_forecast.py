@@ -10,6 +10,7 @@ from msgspec import Struct
 from etl.core.budget import Limits
 from etl.core.forecast import Forecast, by_cursor, by_offset, duration_s
 from etl.core.outliers import dates_before, is_ahead_due, is_look_before_due
+from etl.core.query import is_due
 from etl.core.stream import TAIL, Mode, Stream
 from etl.core.window import AHEAD, Window, tail_window
 from etl.extractors.recordings import RecordingsReader
@@ -79,7 +80,8 @@ async def unit_forecasts(
         if stream.mode is Mode.SNAPSHOT:
             forecast = await forecast_snapshot(tools, stream, project_id, watermark)
         elif stream.query is not None:
-            forecast = forecast_query()
+            due = is_due(stream.query, watermark.traits or {}, now)
+            forecast = forecast_query() if due else Forecast(0, exact=True)
         else:
             forecast = await forecast_rotation(tools, options, stream, project_id)
         spent = await tools.budget.spent(stream.budget_classes)

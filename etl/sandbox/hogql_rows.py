@@ -150,7 +150,11 @@ class Rows:
             )  # fmt: skip
 
     def _pieces(self) -> Iterator[Row]:
-        project = self._project
+        """Every piece. A deletion is a piece of its own, of the time at which it was made.
+
+        (PostHog source, session-block-metadata.ts.) The sandbox keeps no such time: it is now.
+        """
+        project, now_us = self._project, self._now_us
         for number, pieces in self._arrived():
             name, maker = project.recording_id(number), project.maker(number)[0]
             for each in pieces:
@@ -158,7 +162,12 @@ class Rows:
                 yield (
                     name, project.id, maker, each.start_us, each.end_us, clicks, keys, mouse,
                     logs, warns, errors, active_ms, sum(each.activity[1:]),
-                    each.arrives_us // SECOND_US * SECOND_US, project.is_deleted(number),
+                    each.arrives_us // SECOND_US * SECOND_US, False,
+                )  # fmt: skip
+            if project.is_deleted(number):
+                yield (
+                    name, project.id, maker, now_us, now_us, 0, 0, 0, 0, 0, 0, 0, 0,
+                    now_us // SECOND_US * SECOND_US, True,
                 )  # fmt: skip
 
     def _recordings(self) -> Iterator[Row]:

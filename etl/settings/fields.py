@@ -28,6 +28,7 @@ from pydantic_settings import (
 
 from etl.core.budget import PLANS, QUERY, RECORDINGS_LIST, Limit, Limits, with_share
 from etl.core.lookback import Lookback, parse_duration
+from etl.core.query import PREFIX as QUERY_PREFIX
 from etl.core.query import QuerySpec
 from etl.core.schedule import Schedule, parse_jitter, read_zone
 from etl.core.source import is_own_machine
@@ -385,6 +386,14 @@ class Settings(BaseSettings):
         on = [n for n, stream in known.items() if not stream.off or n in self.enabled_streams]
         chosen = list(dict.fromkeys(names)) if names else on
         return [known[name] for name in chosen if name not in self.disabled_streams]
+
+    def is_ready_query(self, stream: str) -> bool:
+        """Tell whether a stream is that of a ready query which is not switched on."""
+        return stream not in self.catalogue and stream in {s.stream for s in PRESETS.values()}
+
+    def is_removed(self, stream: str) -> bool:
+        """Tell whether a stream is that of a query which is no longer configured."""
+        return stream.startswith(QUERY_PREFIX) and stream not in self.catalogue
 
     @property
     def all_queries(self) -> list[tuple[QuerySpec, bool]]:

@@ -20,6 +20,7 @@ _FIELDS = (
     "every",
     "reach",
     "json",
+    "later_wins",
     "about",
 )
 _DURATIONS = ("settle", "lookback", "every")
@@ -73,6 +74,8 @@ def _query_of(written: Any, number: int) -> QuerySpec:
         }
         if "reach" in written:
             given["reach"] = Lookback.parse(_text(written, "reach"))
+        if "later_wins" in written:
+            given["later_wins"] = _flag(written, "later_wins")
         if "cursor" in written:
             given["cursor"] = _text(written, "cursor")
         return QuerySpec(
@@ -92,6 +95,13 @@ def _text(written: dict[str, Any], field: str) -> str:
     value = written.get(field, "")
     if not isinstance(value, str):
         raise ValueError(f"{field} must be text, in quotes")
+    return value
+
+
+def _flag(written: dict[str, Any], field: str) -> bool:
+    value = written[field]
+    if not isinstance(value, bool):
+        raise ValueError(f"{field} must be true or false")
     return value
 
 

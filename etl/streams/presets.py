@@ -34,18 +34,22 @@ WHERE timestamp >= toDateTime64({reach}, 6, 'UTC')
     lookback=timedelta(minutes=30),
     reach=Lookback.parse("3d, 30d every 1d, 3650d every 30d"),
     documents=("properties",),
+    # An event that was sent twice is there twice until the server merges both.
+    later_wins=True,
 )
 
+# Without a bound on the start inside of the query the server reads all sessions.
 _SESSION = """
 SELECT session_id, distinct_id, person_id, `$start_timestamp`, `$end_timestamp`,{arrival}
   `$session_duration`, `$is_bounce`, `$channel_type`, `$pageview_count`, `$autocapture_count`,
   `$screen_count`, `$num_uniq_urls`, `$entry_current_url`, `$end_current_url`
 FROM sessions
+WHERE `$start_timestamp` >= toDateTime64({bound}, 6, 'UTC')
 """
 _SESSIONS_BY_START = QuerySpec(
     name="sessions",
     about="Sessions, by their start: this server does not say when a session changed.",
-    text=_SESSION.replace("{arrival}", ""),
+    text=_SESSION.replace("{arrival}", "").replace("{bound}", "{since}"),
     key=("session_id",),
     cursor="$start_timestamp",
     settle=timedelta(minutes=5),
@@ -56,9 +60,10 @@ _SESSIONS_BY_START = QuerySpec(
 SESSIONS = replace(
     _SESSIONS_BY_START,
     about="Sessions, by the arrival of their latest event.",
-    text=_SESSION.replace("{arrival}", " max_inserted_at,"),
+    text=_SESSION.replace("{arrival}", " max_inserted_at,").replace("{bound}", "{reach}"),
     cursor="max_inserted_at",
     lookback=timedelta(hours=1),
+    reach=Lookback.parse("3d, 30d every 1d, 3650d every 30d"),
     others=(_SESSIONS_BY_START,),
 )
 

@@ -19,6 +19,7 @@ from tests.support.streams import SMALL, endings
 
 FEW = {**SMALL, "groups": 12}
 QUERY = {"path": "/query/"}
+WHOLE = {"name": "mine", "query": "SELECT uuid, event FROM events", "key": ["uuid"]}
 
 
 def queries(sandbox: RunningSandbox, dsn: str, *specs: dict[str, Any], **more: Any) -> Pipeline:
@@ -162,8 +163,7 @@ async def test_a_whole_reading_marks_what_is_gone_and_nothing_else(
     """Each row that was not shown is asked for by its key first; the guard holds more back."""
     sandbox = await start_sandbox(**FEW)
     uuids = add_events(sandbox, 60)
-    whole = {"name": "mine", "query": "SELECT uuid, event FROM events", "key": ["uuid"]}
-    flow = queries(sandbox, dsn, whole)
+    flow = queries(sandbox, dsn, WHOLE)
     assert not endings(await flow.sync_each())
     sandbox.control.change({"op": "delete_events", "uuids": uuids[:3]})
     assert not endings(await flow.sync_each())
@@ -229,8 +229,10 @@ async def test_a_query_that_changes_keeps_its_table(start_sandbox: StartSandbox,
         ({"query": "SELECT uuid, created_at, nothing FROM events"}, "nothing"),
         ({"query": "SELECT uuid, created_at FROM events LIMIT 5 OFFSET 2"}, "OFFSET"),
         ({"key": ["other"]}, "other"),
-        ({"query": "SELECT 1 AS uuid, uuid AS u, created_at FROM events"}, "two different rows"),
+        ({"query": "SELECT 1 AS uuid, event, created_at FROM events"}, "two different rows"),
         ({"query": "SELECT uuid, created_at, 1 AS project_id FROM events"}, "cannot be named"),
+        ({"query": "SELECT distinct_id AS uuid, event, created_at FROM events"}, "different rows"),
+        ({"json": ["nothing"]}, "which json names"),
     ],
 )  # fmt: skip
 async def test_a_wrong_query_is_one_line_with_the_words_of_the_server(
@@ -411,3 +413,77 @@ async def test_a_query_is_asked_no_more_often_than_configured(
     accepted = app.Acceptance(at_once=["query:mine"])
     (report,) = await app.sync(flow.settings, streams, asyncio.Event(), _unseen, accepted)
     assert report.requests > 0
+
+
+async def test_a_row_that_changes_while_all_is_read_anew_is_not_taken_for_gone(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """It has left the stretch that is read, and the query itself bounds that stretch."""
+    sandbox = await start_sandbox(**FEW)
+    since, until = (f"toDateTime64({{{name}}}, 6, 'UTC')" for name in ("since", "until"))
+    bounds = f"created_at >= {since} AND created_at < {until}"
+    spec = events_query(query=f"SELECT uuid, event, created_at FROM events WHERE {bounds}")
+    (uuid,) = add_events(sandbox, 1)
+    flow = queries(sandbox, dsn, spec)
+    assert not endings(await flow.sync_each())
+    sandbox.control.change({"op": "delete_events", "uuids": [uuid]})
+    now = sandbox.control.state()["now"]
+    sandbox.control.change({"op": "add_events", "uuid": uuid, "created_at": now})
+    assert not endings(await flow.resync_each())
+    assert (uuid,) in await stored(dsn, "mine", "uuid")
+
+
+async def test_a_longer_reach_brings_in_what_a_shorter_one_left_out(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Also what arrived before it was configured."""
+    sandbox = await start_sandbox(**FEW)
+    bound = "timestamp >= toDateTime64({reach}, 6, 'UTC')"
+    text = f"SELECT uuid, event, created_at FROM events WHERE {bound}"
+    short = events_query(query=text, reach="3d")
+    assert not endings(await queries(sandbox, dsn, short).sync_each())
+    old = (datetime.now(UTC) - timedelta(days=10)).isoformat()
+    sandbox.control.advance(3600)
+    (uuid,) = add_events(sandbox, 1, ago_s=1200, timestamp=old)
+    for _ in range(2):
+        assert not endings(await queries(sandbox, dsn, short).sync_each())
+        sandbox.control.advance(2 * 86_400)
+    assert (uuid,) not in await stored(dsn, "mine", "uuid")
+    long = events_query(query=text, reach="3d, 30d every 1d")
+    assert not endings(await queries(sandbox, dsn, long).sync_each())
+    assert (uuid,) in await stored(dsn, "mine", "uuid")
+
+
+async def test_rows_are_asked_for_in_halves_where_the_server_stops_that_query(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """It would be stopped again and again, at every sync."""
+    sandbox = await start_sandbox(**FEW)
+    uuids = add_events(sandbox, 60)
+    flow = queries(sandbox, dsn, WHOLE)
+    assert not endings(await flow.sync_each())
+    sandbox.control.change({"op": "delete_events", "uuids": uuids[:4]})
+    by_key = {"path": "/query/", "body": "key_3_0"}
+    sandbox.control.add_faults({"match": by_key, "from": 1, "fault": {"killed": "time"}})
+    assert not endings(await flow.sync_each())
+    truth = sorted(row["uuid"] for row in sandbox.control.truth_rows("events", 1))
+    assert sorted(uuid for (uuid,) in await stored(dsn, "mine", "uuid")) == truth
+
+
+async def test_a_whole_reading_that_goes_on_later_is_true_as_of_its_beginning(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """What was read before the interruption is older than what was read after it."""
+    sandbox = await start_sandbox(**FEW, query_cap_rows=20)
+    add_events(sandbox, 60)
+    flow = queries(sandbox, dsn, WHOLE)
+    began = datetime.fromisoformat(sandbox.control.state()["now"])
+    sandbox.control.add_faults({"match": QUERY, "at": 2, "fault": {"status": 400}})
+    (report,) = await flow.sync_each()
+    assert report.ending.exit_code == 1
+    sandbox.control.clear_faults()
+    sandbox.control.advance(3600)
+    (report,) = await flow.sync_each()
+    assert report.ending.exit_code == EXIT_SUCCEEDED
+    assert report.complete_until is not None
+    assert report.complete_until < began + timedelta(minutes=5)

@@ -52,11 +52,13 @@ async def test_remove_deletes_the_rows_of_queries(start_sandbox: StartSandbox, d
 
 
 async def test_status_knows_queries(start_sandbox: StartSandbox, dsn: str) -> None:
-    """With their rows; also of a query that is no longer configured."""
+    """With their rows, as long as they are configured: one that is not can no longer be mended."""
     sandbox = await start_sandbox(**SMALL)
     assert not endings(await pipeline(sandbox, dsn, "events").sync_each())
-    report = await app.status(Pipeline(sandbox, dsn).settings, counts=True)
-    (row,) = report.streams
+    without = await app.status(Pipeline(sandbox, dsn).settings, counts=True)
+    assert without.streams == []
+    flow = pipeline(sandbox, dsn, "events")
+    (row,) = (await app.status(flow.settings, counts=True)).streams
     assert row["rows"]["events"].rows == len(list(sandbox.control.truth_rows("events", 1)))
     assert row["lag_s"] is not None
 

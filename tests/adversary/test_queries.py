@@ -183,7 +183,7 @@ async def test_the_same_row_twice_and_an_older_copy_of_it_are_one_row(
     rows = events(adversary, 3)
     older = {**rows[0], "created_at": rows[0]["created_at"] - 10**9, "event": "older"}
     serve(adversary, [*rows, rows[1], older])
-    await succeeds(flow_of(adversary, dsn, spec()))
+    await succeeds(flow_of(adversary, dsn, spec(later_wins=True)))
     await assert_equal(dsn, adversary)
     assert set(await stored(dsn, "event")) == {"seen"}
 

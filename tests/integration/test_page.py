@@ -17,6 +17,7 @@ from etl.loaders.row_counts import Count
 from etl.loaders.status_queries import StatusQueries
 from etl.loaders.tables import Tables
 from etl.service.page.overview import share_of
+from etl.streams import TABLE_SPECS
 from tests.support.page import KEY, WINDOWS, books_of, put_trouble, served_page
 from tests.support.sql import select
 
@@ -162,8 +163,9 @@ async def test_large_tables_are_estimated_and_small_ones_counted(dsn: str) -> No
         exact = await glance.row_counts(wanted)
         rough = await glance.row_counts(wanted, counted_rows=1000)
         history = History(database, Tables("posthog"))
-        reported = await history.row_counts(1, ["insights"])
-        roughly_reported = await history.row_counts(1, ["insights"], counted_rows=1000)
+        insights = [TABLE_SPECS["insights"]]
+        reported = await history.row_counts(1, insights)
+        roughly_reported = await history.row_counts(1, insights, counted_rows=1000)
     finally:
         await database.close()
     assert exact == {
@@ -176,7 +178,11 @@ async def test_large_tables_are_estimated_and_small_ones_counted(dsn: str) -> No
     assert reported == {"insights": Count(800)}
     assert roughly_reported == {"insights": rough[1, "insights"]}
     assert 600 <= rough[1, "insights"].rows <= 1200
-    assert [share.table for share in wanted] == ["insights", "sharing_configurations", "groups"]
+    assert [share.table.name for share in wanted] == [
+        "insights",
+        "sharing_configurations",
+        "groups",
+    ]
 
 
 async def test_only_the_latest_runs_of_each_stream_are_read(dsn: str) -> None:

@@ -68,14 +68,6 @@ TWINS = [
         + "test_what_keeps_the_whole_stream_from_being_read_takes_no_job_off_the_queue[403]",
     ),
     Twin(
-        name="every turn is as long as the first",
-        promise="P3",
-        file=_EXECUTE,
-        find="self._settings.queue_turn_s * 2 ** min(found.attempts, LONGER_TURNS)",
-        replace="self._settings.queue_turn_s",
-        caught_by=_TESTS + "test_a_list_that_takes_longer_than_a_turn_comes_to_its_end",
-    ),
-    Twin(
         name="what was done and cannot be taken off holds its worker",
         promise="P12",
         file=_TAKING,

@@ -23,9 +23,10 @@ from etl.core.query import (
     kind_of,
     may_be_null,
     page_query,
+    query_table,
     table_of,
 )
-from etl.core.stream import Kind
+from etl.core.stream import Field, Kind
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 EVENTS = QuerySpec("events", "SELECT * FROM events", key=("uuid",), cursor="created_at")
@@ -186,3 +187,38 @@ def test_only_types_that_hold_null_may_be_null() -> None:
     """An array of values that may be null is itself no null."""
     assert may_be_null("LowCardinality(Nullable(String))")
     assert not may_be_null("Array(Nullable(String))")
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ({"person_id": Kind.UUID, "distinct_id": Kind.TEXT, "$session_id": Kind.TEXT},
+         {"person_id", "distinct_id"}),
+        ({"$session_id": Kind.TEXT}, {"$session_id"}),
+        ({"person_id": Kind.TEXT}, set()),
+    ],
+)  # fmt: skip
+def test_a_session_says_whose_a_row_is_only_where_nothing_else_does(
+    columns: dict[str, Kind], named: set[str]
+) -> None:
+    """Two persons may share a session; whoever forgets one of them must not forget the other."""
+    fields = [Field("k", Kind.TEXT, "k"), *(Field(name, k, "c") for name, k in columns.items())]
+    table = query_table("q", "", ["k"], fields)
+    assert {each.column for each in table.identities} == named
+
+
+def test_a_row_is_asked_for_by_its_key_wherever_it_is_by_now() -> None:
+    """It may have changed since, and left the stretch that was read."""
+    spec = QuerySpec(
+        "q", "SELECT k, t FROM x WHERE t >= {since} AND t < {until}", key=("k",), cursor="t"
+    )
+    _, values = keys_query(spec, place(), [["a"]])
+    assert values["since"] < "1971"
+    assert values["until"] > "2099"
+
+
+@pytest.mark.parametrize("name", ["since", "until", "reach"])
+def test_a_text_that_uses_what_is_not_configured_is_refused(name: str) -> None:
+    """It would be read without any bound."""
+    with pytest.raises(ValueError, match=name):
+        QuerySpec("q", f"SELECT k FROM x WHERE t >= {{{name}}}", key=("k",))
