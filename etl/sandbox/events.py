@@ -64,6 +64,8 @@ class Events:
 
     def add(self, event: Event) -> None:
         """Adds one, perhaps a second time: a server may show an event twice for a while."""
+        if event.uuid in self._gone:  # what was deleted does not come back with it
+            self._added = [each for each in self._added if each.uuid != event.uuid]
         self._added.append(event)
         self._gone.discard(event.uuid)
         self.version += 1

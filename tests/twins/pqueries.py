@@ -81,8 +81,8 @@ TWINS = [
         name="a copy of an event before a merge makes the query wrong",
         promise="P2",
         file=_READER,
-        find="is_copy = cursor is not None and earlier[cursor] != record[cursor]",
-        replace="is_copy = cursor is None",
+        find="                if self._spec.later_wins\n",
+        replace="                if False\n",
         caught_by=_TESTS + "test_the_same_row_twice_and_an_older_copy_of_it_are_one_row",
     ),
     Twin(
@@ -111,5 +111,41 @@ TWINS = [
         caught_by="tests/unit/test_report.py::"
         "test_a_stream_that_nobody_named_and_that_never_was_is_no_reason_for_partial"
         "[nobody named it]",
+    ),
+    Twin(
+        name="who shares a session with a forgotten person is forgotten, too",
+        promise="P11",
+        file="etl/core/query.py",
+        find="    if set(whose.values()) != {Names.RECORDING}:\n",
+        replace="    if False:\n",
+        caught_by="tests/unit/core/test_query.py::"
+        "test_a_session_says_whose_a_row_is_only_where_nothing_else_does[columns0-named0]",
+    ),
+    Twin(
+        name="a row is asked for only where the reading was",
+        promise="P6",
+        file="etl/core/query.py",
+        find="    anywhere = replace(place, since=None, part=None, reach=None)\n",
+        replace="    anywhere = place\n",
+        caught_by="tests/acceptance/test_queries.py::"
+        "test_a_row_that_changes_while_all_is_read_anew_is_not_taken_for_gone",
+    ),
+    Twin(
+        name="a deletion is looked for only where the recording was",
+        promise="P13",
+        file="etl/core/digest.py",
+        find=" OR is_deleted = 1) GROUP BY",
+        replace=") GROUP BY",
+        caught_by="tests/acceptance/test_verify_digest.py::"
+        "test_what_was_deleted_at_the_source_is_surplus[of the past]",
+    ),
+    Twin(
+        name="a longer reach begins where a shorter one has ended",
+        promise="P2",
+        file="etl/runs/query.py",
+        find="watermark.swept.get(str(int(reach)), start)",
+        replace="watermark.swept.get(str(int(reach)), known)",
+        caught_by="tests/acceptance/test_queries.py::"
+        "test_a_longer_reach_brings_in_what_a_shorter_one_left_out",
     ),
 ]
