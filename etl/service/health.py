@@ -20,11 +20,19 @@ _PATIENCE_S = 4.0
 
 
 class Health:
-    """Reports the state of the process and its database. `hidden` removes secrets from a text."""
+    """Reports the state of the process and its database.
+
+    hidden: removes secrets from a text. is_removed: tells which stream is no longer configured.
+    """
 
     def __init__(
-        self, destination: Destination, metrics: Metrics, hidden: Callable[[str], str]
+        self,
+        destination: Destination,
+        metrics: Metrics,
+        hidden: Callable[[str], str],
+        is_removed: Callable[[str], bool],
     ) -> None:
+        self._is_removed = is_removed
         self._destination = destination
         self._history = History(destination.database, destination.tables)
         self._metrics = metrics
@@ -73,7 +81,8 @@ class Health:
                     try:
                         now = await self._history.database_now()
                         runs = await self._history.runs_since(self._metrics.counted_until or now)
-                        rows = await self._history.status()
+                        found = await self._history.status()
+                        rows = [row for row in found if not self._is_removed(row["stream"])]
                         held = await self._history.leases_held()
                         database, tables = self._destination.database, self._destination.tables
                         jobs = await count_jobs(database, tables)

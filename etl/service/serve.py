@@ -53,7 +53,7 @@ async def serve(
     token = settings.require_serve_token()
     metrics, clock = Metrics(), clock or WallClock()
     async with open_destination(settings) as destination:
-        health = Health(destination, metrics, hidden)
+        health = Health(destination, metrics, hidden, settings.is_removed)
         app = build([*health.routes(), *page.routes(destination, settings)], token)
         async with listening(app, settings.serve_host, settings.serve_port) as url:
             _log.info("service.started", url=url, schedules=[s.name for s in settings.schedules])

@@ -113,3 +113,21 @@ async def test_a_refused_endpoint_makes_a_sync_partial_only_if_it_was_asked_for_
     assert done.code == EXIT_SUCCEEDED
     assert "Add the scope query:read" in done.out
     assert (await command.run("sync", "query:events")).code == EXIT_PARTIAL
+
+
+async def test_forget_names_the_tables_that_do_not_say_whose_their_rows_are(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """A query may have named its columns otherwise; then nothing can find the person there."""
+    sandbox = await start_sandbox(**SMALL)
+    spec = {
+        "name": "renamed",
+        "query": "SELECT uuid, distinct_id AS who FROM events",
+        "key": ["uuid"],
+    }
+    flow = Pipeline(sandbox, dsn, streams=["query:renamed"], queries=[spec])
+    assert not endings(await flow.sync_each())
+    done = await Command(sandbox.url, dsn).run("forget", "somebody@example.com", "--yes")
+    assert done.code == EXIT_SUCCEEDED
+    assert "Not searched" in done.out
+    assert "posthog_queries.renamed" in done.out

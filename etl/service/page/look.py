@@ -71,6 +71,7 @@ class Look:
                 and (not stream.off or name in settings.enabled_streams)
             ),
         )
+        self._is_removed = settings.is_removed
         self._one_at_a_time = asyncio.Lock()
         self._seen: tuple[float, Overview] | None = None
         self._counts: Mapping[tuple[int, str], Count] = {}
@@ -95,7 +96,8 @@ class Look:
 
     async def _overview(self) -> Overview:
         at, recent = await self._queries.recent_runs(SHOWN_RUNS)
-        status = await self._history.status()
+        found = await self._history.status()
+        status = [row for row in found if not self._is_removed(row["stream"])]
         backfilling = {
             (run["project_id"], run["stream"])
             for run in recent
