@@ -550,5 +550,5 @@ async def open_status(settings: Settings, *, counts: bool = False) -> AsyncItera
             settings.start,
             recheck_after,
             counts=counts,
-            removed=settings.is_removed,
+            is_removed=settings.is_removed,
         )

@@ -9,6 +9,7 @@ import gc
 import io
 import os
 import sys
+from functools import partial
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -47,12 +48,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-rejects = typer.Typer(
+# A command that has commands of its own, and does something without one, too.
+_subcommands = partial(
+    typer.Typer,
     cls=_Group,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+rejects = _subcommands()
+query = _subcommands()
 
 
 @rejects.callback()
@@ -70,12 +75,6 @@ def _bare_rejects(context: typer.Context) -> None:
 rejects.command(name="list")(look.list_rejects)
 rejects.command(name="show")(look.show_reject)
 rejects.command(name="retry")(work.retry_rejects)
-query = typer.Typer(
-    cls=_Group,
-    invoke_without_command=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 
 
 @query.callback()

@@ -47,10 +47,9 @@ def show_reports(reports: Sequence[Report]) -> None:
         )
     table.print()
     if len(reports) > 1:
-        say(
-            f"Total: {sum(each.records_read for each in reports):,} records read, "
-            f"{sum(each.requests for each in reports):,} requests"
-        )
+        records = _counted(sum(each.records_read for each in reports), "record")
+        requests = _counted(sum(each.requests for each in reports), "request")
+        say(f"Total: {records} read, {requests}")
     for report in reports:
         if report.ending.reason:
             say(f"{report.stream}: {report.ending.reason}")
@@ -83,7 +82,8 @@ def show_comparisons(reports: Sequence[Report]) -> None:
             table.add_row(*own, report.stream, name, rows, _result(found, name))
     table.print()
     seconds = max((report.seconds for report in reports), default=0.0)
-    say(f"{sum(each.requests for each in reports):,} requests in {seconds:.1f} s")
+    requests = sum(each.requests for each in reports)
+    say(f"{_counted(requests, 'request')} in {seconds:.1f} s")
     for report in reports:
         if report.ending.reason:
             say(f"{report.stream}: {report.ending.reason}")
@@ -105,7 +105,8 @@ def _about(found: Found) -> Iterable[str]:
     if windows := found.windows:
         yield f"recordings from {_instant(windows[0].since)} to {_instant(windows[-1].until)}"
     if found.by_query:
-        yield (f"{found.by_query:,} days were compared by query, without persons and distinct ids")
+        days = _counted(found.by_query, "day")
+        yield f"{days} compared by query, without persons and distinct ids"
     if found.drawn is not None:
         drawn, of = found.drawn
         most = found.most_unseen
@@ -313,6 +314,10 @@ def _checks(state: RotationState, now: datetime) -> str:
     if state.never_checked:
         said += f"; {state.never_checked:,} of {state.resources:,} resources were never checked"
     return f"{said}; {state.due:,} are due"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _forecast(requests: int | None, exact: bool | None) -> str:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from etl.core.coverage import Span, joined, split
-from etl.core.query import in_utc
+from etl.core.query import in_utc, instant
 from etl.core.slices import DAY
 
 # A query covers at most so many recordings and days; each day is a row of the answer.
@@ -117,24 +117,19 @@ def digest_query(days: Sequence[Span], id_hash: str) -> tuple[str, dict[str, Any
     within = []
     for number, span in enumerate(joined(days)):
         values |= {f"since_{number}": in_utc(span.since), f"until_{number}": in_utc(span.until)}
-        since, until = _instant(f"since_{number}"), _instant(f"until_{number}")
+        since, until = instant(f"since_{number}"), instant(f"until_{number}")
         within.append(f"(started >= {since} AND started < {until})")
     text = (
         f"SELECT toString(day) AS name, count() AS recordings, {_half(1)} AS high, "
         f"{_half(17)} AS low FROM (SELECT toDate(started) AS day, {id_hash} AS id_hash FROM ("
         "SELECT session_id, min(min_first_timestamp) AS started, max(is_deleted) AS gone "
         "FROM raw_session_replay_events "
-        f"WHERE min_first_timestamp >= {_instant('lowest')} "
-        f"AND (min_first_timestamp < {_instant('highest')} OR is_deleted = 1) GROUP BY session_id) "
+        f"WHERE min_first_timestamp >= {instant('lowest')} "
+        f"AND (min_first_timestamp < {instant('highest')} OR is_deleted = 1) GROUP BY session_id) "
         f"WHERE gone = 0 AND ({' OR '.join(within)})) "
         f"GROUP BY day ORDER BY day LIMIT {len(days) + 1}"
     )
     return text, values
-
-
-def _instant(name: str) -> str:
-    # A literal without a zone would be read in the project's.
-    return f"toDateTime64({{{name}}}, 6, 'UTC')"
 
 
 def _half(first: int) -> str:

@@ -250,8 +250,8 @@ def page_query(spec: QuerySpec, place: QueryPlace) -> tuple[str, dict[str, Any]]
         cursor = quoted(spec.cursor)
         low = place.since if place.after is None else place.after[0]
         # Beside the comparison of tuples, which uses no index of the server.
-        conditions.append(f"{cursor} >= {_instant('page_since', place.types.get(spec.cursor))}")
-        conditions.append(f"{cursor} < {_instant('page_until', None)}")
+        conditions.append(f"{cursor} >= {instant('page_since', place.types.get(spec.cursor, ''))}")
+        conditions.append(f"{cursor} < {instant('page_until')}")
         values |= {"page_since": in_utc(low), "page_until": in_utc(place.part)}
     if place.after is not None:
         names = [f"after_{number}" for number in range(len(spec.order))]
@@ -377,8 +377,9 @@ def instant_of(value: Any) -> datetime | None:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _instant(name: str, kind: str | None) -> str:
-    found = _PRECISION.search(kind or "")
+def instant(name: str, kind: str = "") -> str:
+    """Return the constant for a value that is an instant, as exact as the ClickHouse type."""
+    found = _PRECISION.search(kind)
     digits = max(6, int(found[1])) if found else 6
     # A literal without a zone would be read in the project's.
     return f"toDateTime64({{{name}}}, {digits}, 'UTC')"
@@ -393,7 +394,7 @@ def digits_of(kind: str) -> int:
 def _constant(name: str, kind: str) -> str:
     bare = _bare(kind)
     if bare.startswith(_TIMES):
-        return _instant(name, bare)
+        return instant(name, bare)
     if bare == "UUID":
         return f"toUUID({{{name}}})"
     return f"toDate({{{name}}})" if bare.startswith("Date") else f"{{{name}}}"

@@ -141,8 +141,8 @@ class TableSpec(Struct, frozen=True, dict=True):
             raise ValueError(f"{self.name}: every table and field says what it is")
 
     @property
-    def noted(self) -> str:
-        """Its name in notes about rows. A query may have the name of another table."""
+    def unique_name(self) -> str:
+        """Its name among all data tables: a query may have the name of another one."""
         return f"query:{self.name}" if self.queried else self.name
 
     @cached_property

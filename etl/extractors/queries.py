@@ -66,7 +66,7 @@ class Answered(Struct, frozen=True):
 class Queries:
     """The query endpoint of one project.
 
-    bytes_scanned: how many bytes the server read for our queries; bytes_left: how many its budget
+    bytes_read: how many bytes the server read for our queries; bytes_left: how many its budget
     still has, None if it did not say.
     """
 
@@ -76,8 +76,13 @@ class Queries:
         self._project_id = project_id
         self._path = f"/api/{prefix}/{project_id}/query/"
         self._in_background = False
-        self.bytes_scanned = 0
+        self.bytes_read = 0
         self.bytes_left: int | None = None
+
+    @property
+    def bytes(self) -> tuple[int, int | None]:
+        """How many bytes were read for these queries, and how many the budget had left."""
+        return self.bytes_read, self.bytes_left
 
     async def ask(
         self, query: Query, *, attempts: int | None = None, waits: bool = True
@@ -150,7 +155,7 @@ class Queries:
                 await self._client.tell(cancel_request(self._path, query_id))
 
     def _state(self, answer: Answer) -> QueryState:
-        self.bytes_scanned += _whole(answer.headers.get(BYTES_READ)) or 0
+        self.bytes_read += _whole(answer.headers.get(BYTES_READ)) or 0
         left = _whole(answer.headers.get(BYTES_LEFT))
         self.bytes_left = self.bytes_left if left is None else left
         return read_state(answer)

@@ -226,7 +226,10 @@ class PersonRows:
                 # Short distinct ids, too: of these tables a key can be nothing else.
                 own = " OR ".join(f"t.{column} = ANY ($4::text[])" for column in columns)
                 condition += f" OR (t.table_name = ANY ($5::text[]) AND ({own}))"
-                given += [person.distinct_ids, [spec.noted for spec in specs if spec.identities]]
+                given += [
+                    person.distinct_ids,
+                    [spec.unique_name for spec in specs if spec.identities],
+                ]
             await driver.execute(
                 f"DELETE FROM {self._book}.{name} AS t WHERE t.project_id = $1 AND ({condition})",
                 *given,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -303,9 +303,12 @@ class History:
         async with self._database.transaction() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
-    async def status(self) -> Sequence[Mapping[str, Any]]:
+    async def status(
+        self, is_removed: Callable[[str], bool] = lambda _: False
+    ) -> Sequence[Mapping[str, Any]]:
         """Return one row per project and stream: watermarks, last run, rows, rejects, lease.
 
+        is_removed: tells which stream is no longer configured; it is left out.
         failures: the failures that still count.
         status, reason: those of the worst failure; without one, those of the last run. The runs of
         `verify` do not count. verified: see `Verified`, None if nothing was.
@@ -363,7 +366,11 @@ class History:
                 )
                 .order_by(latest.c.project_id, latest.c.stream)
             )
-            rows = [{**row, "complete": _coverage(row["complete"])} for row in found.mappings()]
+            rows = [
+                {**row, "complete": _coverage(row["complete"])}
+                for row in found.mappings()
+                if not is_removed(row["stream"])
+            ]
             of_units: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
             for run in (await connection.execute(self._latest_of_units())).mappings():
                 of_units.setdefault((run["project_id"], run["stream"]), []).append(dict(run))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from etl.core.query import PREFIX
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.query_tables import all_specs
@@ -101,8 +100,7 @@ class ProjectRows:
         found = {}
         for spec in await all_specs(connection, self._tables):
             tables = self._tables.queried if spec.queried else self._tables
-            name = f"{PREFIX}{spec.name}" if spec.queried else spec.name
-            found[name] = f"{quoted(tables.schema)}.{quoted(spec.name)}"
+            found[spec.unique_name] = f"{quoted(tables.schema)}.{quoted(spec.name)}"
         return found
 
 

@@ -104,7 +104,7 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
         takes_source_at=spec.expiry is not None,
         # The upsert has just set `_observed_at` of what it wrote.
         note_unchanged=(
-            f"INSERT INTO {sightings} AS g SELECT $1::bigint, {literal(spec.noted)}, "
+            f"INSERT INTO {sightings} AS g SELECT $1::bigint, {literal(spec.unique_name)}, "
             f"{row_key(spec, 't')}, {_STAGED_AT} "
             f"FROM pg_temp.{quoted(staging)} AS s JOIN {table} AS t "
             f"ON t.project_id = $1::bigint AND {_same_key(spec)} "
@@ -114,7 +114,7 @@ def load_statements(spec: TableSpec, schema: str, bookkeeping: str) -> LoadState
         ),
         forget=(
             f"DELETE FROM {sightings} WHERE project_id = $1::bigint "
-            f"AND table_name = {literal(spec.noted)}"
+            f"AND table_name = {literal(spec.unique_name)}"
         ),
         sweep=(
             f"UPDATE {table} AS t SET _deleted_at = now(), _updated_at = now(), _xid = {XID}, "
@@ -172,7 +172,7 @@ def unseen_since(spec: TableSpec, sightings: str, observed_at: str) -> str:
     """Return the condition that no run saw row `t` without a change after `observed_at`."""
     return (
         f"NOT EXISTS (SELECT FROM {sightings} AS g WHERE g.project_id = $1::bigint "
-        f"AND g.table_name = {literal(spec.noted)} AND g.row_key = {row_key(spec, 't')} "
+        f"AND g.table_name = {literal(spec.unique_name)} AND g.row_key = {row_key(spec, 't')} "
         f"AND g.observed_at > {observed_at})"
     )
 

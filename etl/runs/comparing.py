@@ -288,7 +288,7 @@ class CompareWindows(Comparing, WindowsWork):
         """See `RunEnd`."""
         if self._day_comparer is None:
             return None
-        return self._day_comparer.queries.bytes_scanned, self._day_comparer.queries.bytes_left
+        return self._day_comparer.queries.bytes
 
     async def run(self) -> Ending:
         """Read and compare, on from where an earlier run was interrupted. Raises EtlError."""

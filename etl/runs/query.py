@@ -58,7 +58,7 @@ class QueryWork(Judging):
     @property
     def query_bytes(self) -> tuple[int, int | None] | None:
         """See `RunEnd`."""
-        return self._queries.bytes_scanned, self._queries.bytes_left
+        return self._queries.bytes
 
     @property
     def _whole(self) -> bool:

@@ -34,12 +34,12 @@ async def read_status(
     recheck_after: timedelta,
     *,
     counts: bool = False,
-    removed: Callable[[str], bool] = lambda _: False,
+    is_removed: Callable[[str], bool] = lambda _: False,
 ) -> StatusReport:
     """Return how far each stream is. Raises DestinationError.
 
-    counts: whether the rows of each table are counted, too; that reads the tables. removed: whether
-    a stream is no longer configured; it is left out.
+    counts: whether the rows of each table are counted, too; that reads the tables. is_removed:
+    tells which stream is no longer configured; it is left out.
 
     complete: what is known complete. holes: what is not, from `start` on. incremental: whether
     the server lets us read only what is young; reads_front: whether its count tells when that is
@@ -49,7 +49,7 @@ async def read_status(
     each table holds, without deleted ones; empty without `counts`.
     """
     history, parents = History(database, tables), ParentRows(database, tables)
-    rows = [dict(row) for row in await history.status() if not removed(row["stream"])]
+    rows = [dict(row) for row in await history.status(is_removed)]
     for row in rows:
         stream = stream_named(row["stream"])
         row["turns"], row["read_fast_share"] = None, read_fast_share(row)

@@ -1,5 +1,6 @@
 """Expressions of HogQL as SQL for SQLite."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,7 @@ class Scope:
     place: str = ""
 
 
-class Expressions:
+class Expressions(ABC):
     """Writes expressions, and collects the values that SQLite binds.
 
     values: what the placeholders stand for. zone: in which instants without a zone are read.
@@ -46,9 +47,9 @@ class Expressions:
         self._bound: dict[str, Any] = {}
         self._in_aggregate = False
 
+    @abstractmethod
     def _query(self, query: Query) -> tuple[str, list[tuple[str, Code]]]:
         """A query inside of another one, and its columns."""
-        raise NotImplementedError
 
     def _aggregates(self, expr: Expr, scope: Scope) -> bool:
         if isinstance(expr, Call):

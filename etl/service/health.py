@@ -81,8 +81,7 @@ class Health:
                     try:
                         now = await self._history.database_now()
                         runs = await self._history.runs_since(self._metrics.counted_until or now)
-                        found = await self._history.status()
-                        rows = [row for row in found if not self._is_removed(row["stream"])]
+                        rows = await self._history.status(self._is_removed)
                         held = await self._history.leases_held()
                         database, tables = self._destination.database, self._destination.tables
                         jobs = await count_jobs(database, tables)

@@ -96,8 +96,7 @@ class Look:
 
     async def _overview(self) -> Overview:
         at, recent = await self._queries.recent_runs(SHOWN_RUNS)
-        found = await self._history.status()
-        status = [row for row in found if not self._is_removed(row["stream"])]
+        status = await self._history.status(self._is_removed)
         backfilling = {
             (run["project_id"], run["stream"])
             for run in recent
