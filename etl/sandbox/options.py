@@ -17,7 +17,7 @@ Plan = Literal["off", "free", "paid", "enterprise"]
 _LEAST = {
     **dict.fromkeys(
         ("recordings", "subscriptions", "groups", "insights", "playlists", "secret_keys",
-         "cohorts", "events_per_recording", "query_polls", "query_budget_bytes"), 0
+         "cohorts", "others", "events_per_recording", "query_polls", "query_budget_bytes"), 0
     ),
     **dict.fromkeys(("start_ties", "event_ties", "query_cap_rows", "query_concurrency"), 1),
 }  # fmt: skip
@@ -69,6 +69,8 @@ class SandboxOptions:
     cohorts: int = 4
     playlists: int = 8
     secret_keys: int = 3
+    others: int = 10
+    """Of each further resource: annotations, actions, flags, dashboards and so on."""
     events_per_recording: int = 3
     """How many events each generated recording has; added recordings have none."""
     event_ties: int = 1
