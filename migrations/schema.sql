@@ -1,4 +1,4 @@
--- Revision 0017. Written by migrations/record.py.
+-- Revision 0018. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -667,10 +667,7 @@ CREATE TABLE {data}.share_passwords (
 	_deleted_at TIMESTAMP WITH TIME ZONE, 
 	CONSTRAINT share_passwords_pkey PRIMARY KEY (project_id, resource_type, resource_id, id)
 );
-COMMENT ON TABLE {data}.share_passwords IS 'One row per active password of a shared recording or insight; never the password.';
 COMMENT ON COLUMN {data}.share_passwords.project_id IS 'PostHog''s numeric project id.';
-COMMENT ON COLUMN {data}.share_passwords.resource_type IS 'recording or insight.';
-COMMENT ON COLUMN {data}.share_passwords.resource_id IS 'Id of the recording or insight, as text.';
 COMMENT ON COLUMN {data}.share_passwords.id IS 'PostHog''s id of the password.';
 COMMENT ON COLUMN {data}.share_passwords.created_at IS 'When it was made.';
 COMMENT ON COLUMN {data}.share_passwords.note IS 'Note.';
@@ -701,8 +698,6 @@ CREATE TABLE {data}.sharing_configurations (
 	CONSTRAINT sharing_configurations_pkey PRIMARY KEY (project_id, resource_type, resource_id)
 );
 COMMENT ON COLUMN {data}.sharing_configurations.project_id IS 'PostHog''s numeric project id.';
-COMMENT ON COLUMN {data}.sharing_configurations.resource_type IS 'recording or insight.';
-COMMENT ON COLUMN {data}.sharing_configurations.resource_id IS 'Id of the recording or insight, as text.';
 COMMENT ON COLUMN {data}.sharing_configurations.enabled IS 'Whether it is shared.';
 COMMENT ON COLUMN {data}.sharing_configurations.access_token_sha256 IS 'SHA-256 of the token in the link, in hexadecimal; null where nothing is shared.';
 COMMENT ON COLUMN {data}.sharing_configurations.user_access_level IS 'What the key''s owner may do.';
@@ -884,13 +879,9 @@ CREATE VIEW {data}."publicly_shared_now" AS
             AND r._expired_at IS NULL;
 COMMENT ON VIEW {data}."publicly_shared_now" IS 'Everything that anyone with a link can open now, as far as it was asked about.';
 COMMENT ON COLUMN {data}."publicly_shared_now"."project_id" IS 'PostHog''s numeric project id.';
-COMMENT ON COLUMN {data}."publicly_shared_now"."resource_type" IS 'recording or insight.';
-COMMENT ON COLUMN {data}."publicly_shared_now"."resource_id" IS 'Id of the recording or insight, as text.';
-COMMENT ON COLUMN {data}."publicly_shared_now"."name" IS 'Name of the insight, given or derived; of a recording the person''s name, else the distinct id.';
 COMMENT ON COLUMN {data}."publicly_shared_now"."shared_since" IS 'When sharing was set up, or its link last exchanged.';
 COMMENT ON COLUMN {data}."publicly_shared_now"."password_protected" IS 'Whether it asks a password.';
 COMMENT ON COLUMN {data}."publicly_shared_now"."passwords" IS 'Active passwords, a count.';
-COMMENT ON COLUMN {data}."publicly_shared_now"."created_by_email" IS 'Email of who made the insight; null for a recording.';
 COMMENT ON COLUMN {data}."publicly_shared_now"."checked_at" IS 'When PostHog was last asked about it.';
 CREATE VIEW {data}."subscription_schedule" AS 
         SELECT
@@ -1064,7 +1055,6 @@ CREATE TABLE {book}.cuts (
 COMMENT ON COLUMN {book}.cuts.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {book}.cuts.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
 COMMENT ON COLUMN {book}.cuts.record_key IS 'Key of the record.';
-COMMENT ON TABLE {data}.sharing_configurations IS 'One row per recording or insight that was checked: whether anyone with a link may open it.';
 COMMENT ON COLUMN {data}.session_recordings._expired_at IS 'When the row was found gone at the source after its expiry time.';
 COMMENT ON COLUMN {data}.subscriptions.invite_message IS 'Always null in the API''s answers.';
 COMMENT ON COLUMN {data}.subscriptions.prompt IS 'Prompt of the generated text.';
@@ -1309,3 +1299,426 @@ COMMENT ON COLUMN {book}.explained_days.destination_count IS 'Records stored and
 COMMENT ON COLUMN {book}.explained_days.destination_digest IS 'Digest of their ids.';
 COMMENT ON COLUMN {book}.explained_days.explained_at IS 'When the list showed what is stored.';
 COMMENT ON COLUMN {book}.reconciliations.how IS 'ids: keys were compared; digest: number and digest of the keys; contents: rows; sample: some rows.';
+CREATE TABLE {data}.dashboard_collaborators (
+	project_id BIGINT NOT NULL, 
+	dashboard_id BIGINT NOT NULL, 
+	id UUID NOT NULL, 
+	"user" BIGINT, 
+	level BIGINT, 
+	added_at TIMESTAMP WITH TIME ZONE, 
+	updated_at TIMESTAMP WITH TIME ZONE, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT dashboard_collaborators_pkey PRIMARY KEY (project_id, dashboard_id, id)
+);
+COMMENT ON TABLE {data}.dashboard_collaborators IS 'One row per dashboard and user who was allowed to edit it. PostHog shows active users only, so a user who was deactivated looks removed and is marked in _deleted_at.';
+COMMENT ON COLUMN {data}.dashboard_collaborators.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.dashboard_collaborators.dashboard_id IS 'Id of the dashboard, see dashboards.';
+COMMENT ON COLUMN {data}.dashboard_collaborators.id IS 'PostHog''s id of the permission.';
+COMMENT ON COLUMN {data}.dashboard_collaborators."user" IS 'Id of the user, see users.';
+COMMENT ON COLUMN {data}.dashboard_collaborators.level IS 'What the user may do: 21 view, 37 edit.';
+COMMENT ON COLUMN {data}.dashboard_collaborators.added_at IS 'When the user was added.';
+COMMENT ON COLUMN {data}.dashboard_collaborators.updated_at IS 'When the level was last changed.';
+COMMENT ON COLUMN {data}.dashboard_collaborators.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.dashboard_collaborators._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.dashboard_collaborators._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.dashboard_collaborators._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.dashboard_collaborators._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.dashboard_collaborators._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.dashboard_collaborators._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.dashboards (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	name TEXT, 
+	description TEXT, 
+	pinned BOOLEAN, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	is_shared BOOLEAN, 
+	deleted BOOLEAN, 
+	creation_mode TEXT, 
+	tags TEXT[], 
+	restriction_level BIGINT, 
+	access_control_version TEXT, 
+	folder TEXT, 
+	team_id BIGINT, 
+	last_accessed_at TIMESTAMP WITH TIME ZONE, 
+	last_viewed_at TIMESTAMP WITH TIME ZONE, 
+	last_refresh TIMESTAMP WITH TIME ZONE, 
+	effective_restriction_level BIGINT, 
+	effective_privilege_level BIGINT, 
+	user_access_level TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT dashboards_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.dashboards IS 'One row per dashboard, also the unlisted ones; see the view dashboard_insights for what is on it.';
+COMMENT ON COLUMN {data}.dashboards.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.dashboards.id IS 'PostHog''s id of the dashboard.';
+COMMENT ON COLUMN {data}.dashboards.name IS 'Name.';
+COMMENT ON COLUMN {data}.dashboards.description IS 'Description.';
+COMMENT ON COLUMN {data}.dashboards.pinned IS 'Whether it comes first in the list.';
+COMMENT ON COLUMN {data}.dashboards.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.dashboards.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.dashboards.is_shared IS 'Whether anyone with a link may open it, see sharing_configurations.';
+COMMENT ON COLUMN {data}.dashboards.deleted IS 'Whether a user deleted it.';
+COMMENT ON COLUMN {data}.dashboards.creation_mode IS 'How it was made: default, template, duplicate or unlisted. The app does not list unlisted ones.';
+COMMENT ON COLUMN {data}.dashboards.tags IS 'Tags.';
+COMMENT ON COLUMN {data}.dashboards.restriction_level IS 'Who may edit it: 21 everyone in the project, 37 only collaborators.';
+COMMENT ON COLUMN {data}.dashboards.access_control_version IS 'Which kind of access control it has: v1 or v2.';
+COMMENT ON COLUMN {data}.dashboards.folder IS 'Folder that it is in; empty: the topmost.';
+COMMENT ON COLUMN {data}.dashboards.team_id IS 'Id of its environment.';
+COMMENT ON COLUMN {data}.dashboards.last_accessed_at IS 'When anyone last opened it.';
+COMMENT ON COLUMN {data}.dashboards.last_viewed_at IS 'When the key''s owner last looked at it.';
+COMMENT ON COLUMN {data}.dashboards.last_refresh IS 'When its insights were last calculated.';
+COMMENT ON COLUMN {data}.dashboards.effective_restriction_level IS 'The restriction that applies in the end.';
+COMMENT ON COLUMN {data}.dashboards.effective_privilege_level IS 'What the key''s owner may do, by collaboration: 21 view, 37 edit.';
+COMMENT ON COLUMN {data}.dashboards.user_access_level IS 'What the key''s owner may do.';
+COMMENT ON COLUMN {data}.dashboards.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.dashboards._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.dashboards._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.dashboards._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.dashboards._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.dashboards._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.dashboards._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.event_definitions (
+	project_id BIGINT NOT NULL, 
+	id UUID NOT NULL, 
+	name TEXT, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	last_seen_at TIMESTAMP WITH TIME ZONE, 
+	description TEXT, 
+	tags TEXT[], 
+	verified BOOLEAN, 
+	verified_at TIMESTAMP WITH TIME ZONE, 
+	verified_by BIGINT, 
+	hidden BOOLEAN, 
+	updated_at TIMESTAMP WITH TIME ZONE, 
+	updated_by BIGINT, 
+	owner BIGINT, 
+	last_updated_at TIMESTAMP WITH TIME ZONE, 
+	default_columns TEXT[], 
+	primary_property TEXT, 
+	enforcement_mode TEXT, 
+	is_action BOOLEAN, 
+	action_id BIGINT, 
+	created_by BIGINT, 
+	post_to_slack BOOLEAN, 
+	is_calculating BOOLEAN, 
+	last_calculated_at TIMESTAMP WITH TIME ZONE, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT event_definitions_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.event_definitions IS 'One row per name of an event, also hidden ones. Deleted for good when a user deletes it; PostHog makes another row when it sees the event again.';
+COMMENT ON COLUMN {data}.event_definitions.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.event_definitions.id IS 'PostHog''s id of the definition.';
+COMMENT ON COLUMN {data}.event_definitions.name IS 'Name of the event.';
+COMMENT ON COLUMN {data}.event_definitions.created_at IS 'When PostHog first saw the event; null if never.';
+COMMENT ON COLUMN {data}.event_definitions.last_seen_at IS 'When PostHog last saw the event.';
+COMMENT ON COLUMN {data}.event_definitions.description IS 'Description.';
+COMMENT ON COLUMN {data}.event_definitions.tags IS 'Tags.';
+COMMENT ON COLUMN {data}.event_definitions.verified IS 'Whether a user confirmed it.';
+COMMENT ON COLUMN {data}.event_definitions.verified_at IS 'When it was confirmed.';
+COMMENT ON COLUMN {data}.event_definitions.verified_by IS 'Id of the user who confirmed it, see users.';
+COMMENT ON COLUMN {data}.event_definitions.hidden IS 'Whether the app hides it.';
+COMMENT ON COLUMN {data}.event_definitions.updated_at IS 'When a user last changed it.';
+COMMENT ON COLUMN {data}.event_definitions.updated_by IS 'Id of the user who last changed it, see users.';
+COMMENT ON COLUMN {data}.event_definitions.owner IS 'Id of the user who looks after it, see users.';
+COMMENT ON COLUMN {data}.event_definitions.last_updated_at IS 'When the definition last changed, also by itself.';
+COMMENT ON COLUMN {data}.event_definitions.default_columns IS 'Columns that the app shows for it.';
+COMMENT ON COLUMN {data}.event_definitions.primary_property IS 'Property that the app shows next to its name.';
+COMMENT ON COLUMN {data}.event_definitions.enforcement_mode IS 'What PostHog does with events that do not fit it.';
+COMMENT ON COLUMN {data}.event_definitions.is_action IS 'Whether it is an action.';
+COMMENT ON COLUMN {data}.event_definitions.action_id IS 'Id of the action.';
+COMMENT ON COLUMN {data}.event_definitions.created_by IS 'Id of the user who made the action, see users.';
+COMMENT ON COLUMN {data}.event_definitions.post_to_slack IS 'Whether it is sent to Slack.';
+COMMENT ON COLUMN {data}.event_definitions.is_calculating IS 'Whether the action is being calculated.';
+COMMENT ON COLUMN {data}.event_definitions.last_calculated_at IS 'When the action was last calculated.';
+COMMENT ON COLUMN {data}.event_definitions.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.event_definitions._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.event_definitions._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.event_definitions._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.event_definitions._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.event_definitions._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.event_definitions._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.property_definitions (
+	project_id BIGINT NOT NULL, 
+	type TEXT NOT NULL, 
+	group_type_index BIGINT NOT NULL, 
+	id TEXT NOT NULL, 
+	name TEXT, 
+	property_type TEXT, 
+	is_numerical BOOLEAN, 
+	description TEXT, 
+	tags TEXT[], 
+	verified BOOLEAN, 
+	verified_at TIMESTAMP WITH TIME ZONE, 
+	verified_by BIGINT, 
+	hidden BOOLEAN, 
+	updated_at TIMESTAMP WITH TIME ZONE, 
+	updated_by BIGINT, 
+	virtual BOOLEAN, 
+	is_seen_on_filtered_events BOOLEAN, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT property_definitions_pkey PRIMARY KEY (project_id, type, group_type_index, id)
+);
+COMMENT ON TABLE {data}.property_definitions IS 'One row per property of events, persons, groups or sessions, also hidden ones. PostHog leaves out a few event properties such as $set, and adds properties that it computes.';
+COMMENT ON COLUMN {data}.property_definitions.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.property_definitions.type IS 'Whose property it is: event, person, group or session.';
+COMMENT ON COLUMN {data}.property_definitions.group_type_index IS 'Index of the group type, see group_types; -1 for other types. Properties that PostHog computes are shown for all five indices, whether or not there is such a type.';
+COMMENT ON COLUMN {data}.property_definitions.id IS 'PostHog''s id: a UUID, or $builtin_ and the name if computed.';
+COMMENT ON COLUMN {data}.property_definitions.name IS 'Name of the property.';
+COMMENT ON COLUMN {data}.property_definitions.property_type IS 'Type of its values, such as String or DateTime.';
+COMMENT ON COLUMN {data}.property_definitions.is_numerical IS 'Whether its values are numbers.';
+COMMENT ON COLUMN {data}.property_definitions.description IS 'Description.';
+COMMENT ON COLUMN {data}.property_definitions.tags IS 'Tags.';
+COMMENT ON COLUMN {data}.property_definitions.verified IS 'Whether a user confirmed it.';
+COMMENT ON COLUMN {data}.property_definitions.verified_at IS 'When it was confirmed.';
+COMMENT ON COLUMN {data}.property_definitions.verified_by IS 'Id of the user who confirmed it, see users.';
+COMMENT ON COLUMN {data}.property_definitions.hidden IS 'Whether the app hides it.';
+COMMENT ON COLUMN {data}.property_definitions.updated_at IS 'When a user last changed it.';
+COMMENT ON COLUMN {data}.property_definitions.updated_by IS 'Id of the user who last changed it, see users.';
+COMMENT ON COLUMN {data}.property_definitions.virtual IS 'True if PostHog computes it.';
+COMMENT ON COLUMN {data}.property_definitions.is_seen_on_filtered_events IS 'Always null in this list.';
+COMMENT ON COLUMN {data}.property_definitions.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.property_definitions._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.property_definitions._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.property_definitions._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.property_definitions._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.property_definitions._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.property_definitions._deleted_at IS 'When the row was found gone at the source.';
+COMMENT ON COLUMN {data}.share_passwords.resource_type IS 'recording, insight or dashboard.';
+COMMENT ON COLUMN {data}.share_passwords.resource_id IS 'Id of the recording, insight or dashboard, as text.';
+COMMENT ON TABLE {data}.share_passwords IS 'One row per active password of what is shared; never the password.';
+COMMENT ON COLUMN {data}.sharing_configurations.resource_type IS 'recording, insight or dashboard.';
+COMMENT ON COLUMN {data}.sharing_configurations.resource_id IS 'Id of the recording, insight or dashboard, as text.';
+COMMENT ON TABLE {data}.sharing_configurations IS 'One row per recording, insight or dashboard that was checked: whether anyone with a link may open it.';
+CREATE OR REPLACE VIEW {data}."publicly_shared_now" AS 
+        SELECT
+            c.project_id,
+            c.resource_type,
+            c.resource_id,
+            coalesce(
+                nullif(i.name, ''), nullif(i.derived_name, ''), nullif(d.name, ''),
+                nullif(p.name, ''), r.distinct_id
+            ) AS name,
+            c.created_at AS shared_since,
+            coalesce(c.password_required, false) AS password_protected,
+            (
+                SELECT count(*)
+                FROM {data}.share_passwords AS s
+                WHERE s.project_id = c.project_id
+                    AND s.resource_type = c.resource_type
+                    AND s.resource_id = c.resource_id
+                    AND s.is_active IS NOT FALSE
+                    AND s._deleted_at IS NULL
+            ) AS passwords,
+            u.email AS created_by_email,
+            k.checked_at
+        FROM {data}.sharing_configurations AS c
+        LEFT JOIN {data}.insights AS i
+            ON c.resource_type = 'insight'
+            AND i.project_id = c.project_id
+            AND i.id::text = c.resource_id
+        LEFT JOIN {data}.dashboards AS d
+            ON c.resource_type = 'dashboard'
+            AND d.project_id = c.project_id
+            AND d.id::text = c.resource_id
+        LEFT JOIN {data}.users AS u
+            ON u.project_id = c.project_id
+            AND u.id = coalesce(i.created_by, d.created_by)
+        LEFT JOIN {data}.session_recordings AS r
+            ON c.resource_type = 'recording'
+            AND r.project_id = c.project_id
+            AND r.id = c.resource_id
+        LEFT JOIN {data}.persons AS p
+            ON p.project_id = r.project_id
+            AND p.uuid = r.person_uuid
+        LEFT JOIN {book}.checks AS k
+            ON k.project_id = c.project_id
+            AND k.stream = c.resource_type || '_sharing'
+            AND k.record_key = c.resource_id
+        WHERE c.enabled
+            AND c._deleted_at IS NULL
+            AND i._deleted_at IS NULL
+            AND i.deleted IS NOT TRUE
+            AND d._deleted_at IS NULL
+            AND d.deleted IS NOT TRUE
+            AND r._deleted_at IS NULL
+            AND r._expired_at IS NULL;
+COMMENT ON VIEW {data}."publicly_shared_now" IS 'Everything that anyone with a link can open now, as far as it was asked about.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."project_id" IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."resource_type" IS 'recording, insight or dashboard.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."resource_id" IS 'Id of the recording, insight or dashboard, as text.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."name" IS 'Name of the insight, given or derived, or of the dashboard; of a recording the person''s name, else the distinct id.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."shared_since" IS 'When sharing was set up, or its link last exchanged.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."password_protected" IS 'Whether it asks a password.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."passwords" IS 'Active passwords, a count.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."created_by_email" IS 'Email of who made the insight or dashboard; null for a recording.';
+COMMENT ON COLUMN {data}."publicly_shared_now"."checked_at" IS 'When PostHog was last asked about it.';
+CREATE OR REPLACE VIEW {data}."subscription_schedule" AS 
+        SELECT
+            s.project_id,
+            s.id,
+            s.title,
+            CASE
+                WHEN s.insight IS NOT NULL THEN 'insight'
+                WHEN s.dashboard IS NOT NULL THEN 'dashboard'
+            END AS resource_type,
+            coalesce(s.insight, s.dashboard) AS resource_id,
+            coalesce(
+                nullif(s.resource_name, ''), nullif(i.name, ''), nullif(i.derived_name, ''),
+                nullif(d.name, '')
+            ) AS name,
+            s.target_type,
+            s.target_value,
+            words.every || coalesce(
+                CASE
+                    WHEN s.bysetpos IS NOT NULL AND words.days IS NOT NULL THEN
+                        ' on the ' || words.place || ' ' || words.days
+                    WHEN words.days = 'day' THEN ' on every day'
+                    ELSE ' on ' || words.days
+                END,
+                ''
+            ) AS schedule,
+            s.next_delivery_date,
+            s.until_date,
+            u.email AS created_by_email
+        FROM {data}.subscriptions AS s
+        LEFT JOIN {data}.insights AS i
+            ON i.project_id = s.project_id
+            AND i.id = s.insight
+        LEFT JOIN {data}.dashboards AS d
+            ON d.project_id = s.project_id
+            AND d.id = s.dashboard
+        LEFT JOIN {data}.users AS u
+            ON u.project_id = s.project_id
+            AND u.id = s.created_by
+        CROSS JOIN LATERAL (
+            SELECT
+                CASE s.frequency
+                    WHEN 'daily' THEN 'day'
+                    WHEN 'weekly' THEN 'week'
+                    WHEN 'monthly' THEN 'month'
+                    WHEN 'yearly' THEN 'year'
+                END AS unit,
+                cardinality(s.byweekday) AS days,
+                CASE WHEN s.bysetpos IS NULL THEN ' and ' ELSE ' or ' END AS last_and
+        ) AS parts
+        CROSS JOIN LATERAL (
+            SELECT
+                CASE
+                    WHEN parts.unit IS NULL AND s.interval > 1 THEN
+                        s.frequency || ', every ' || s.interval
+                    WHEN parts.unit IS NULL THEN s.frequency
+                    WHEN s.interval > 1 THEN 'every ' || s.interval || ' ' || parts.unit || 's'
+                    ELSE 'every ' || parts.unit
+                END AS every,
+                CASE
+                    WHEN parts.days >= 7 THEN 'day'
+                    WHEN parts.days > 1 THEN
+                        initcap(array_to_string(s.byweekday[:parts.days - 1], ', '))
+                        || parts.last_and || initcap(s.byweekday[parts.days])
+                    WHEN parts.days = 1 THEN initcap(s.byweekday[1])
+                END AS days,
+                CASE
+                    WHEN s.bysetpos = -1 THEN 'last'
+                    WHEN s.bysetpos BETWEEN 1 AND 4 THEN
+                        (ARRAY['first', 'second', 'third', 'fourth'])[s.bysetpos::integer]
+                    ELSE s.bysetpos || 'th'
+                END AS place
+        ) AS words
+        WHERE s._deleted_at IS NULL
+            AND s.deleted IS NOT TRUE
+            AND s.enabled IS NOT FALSE;
+COMMENT ON VIEW {data}."subscription_schedule" IS 'What is sent to whom, how often and when next; without subscriptions that are deleted or switched off.';
+COMMENT ON COLUMN {data}."subscription_schedule"."project_id" IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}."subscription_schedule"."id" IS 'PostHog''s id of the subscription.';
+COMMENT ON COLUMN {data}."subscription_schedule"."title" IS 'Title.';
+COMMENT ON COLUMN {data}."subscription_schedule"."resource_type" IS 'insight or dashboard.';
+COMMENT ON COLUMN {data}."subscription_schedule"."resource_id" IS 'Id of the insight or dashboard.';
+COMMENT ON COLUMN {data}."subscription_schedule"."name" IS 'Name of the insight or dashboard, where it is known.';
+COMMENT ON COLUMN {data}."subscription_schedule"."target_type" IS 'email, slack or webhook.';
+COMMENT ON COLUMN {data}."subscription_schedule"."target_value" IS 'Emails with commas, a Slack channel, or the hash of a webhook''s address.';
+COMMENT ON COLUMN {data}."subscription_schedule"."schedule" IS 'How often, in words.';
+COMMENT ON COLUMN {data}."subscription_schedule"."next_delivery_date" IS 'When it is sent next, as last stored: it moves by itself, and that alone is not stored.';
+COMMENT ON COLUMN {data}."subscription_schedule"."until_date" IS 'When it ends.';
+COMMENT ON COLUMN {data}."subscription_schedule"."created_by_email" IS 'Email of who made it.';
+CREATE OR REPLACE VIEW {data}."dashboard_insights" AS 
+        SELECT
+            i.project_id,
+            tile.dashboard_id,
+            nullif(d.name, '') AS dashboard_name,
+            i.id AS insight_id,
+            i.short_id AS insight_short_id,
+            coalesce(nullif(i.name, ''), nullif(i.derived_name, '')) AS insight_name,
+            tile.tile_id,
+            tile.deleted
+        FROM {data}.insights AS i
+        CROSS JOIN LATERAL (
+            SELECT
+                named.dashboard_id,
+                min(named.tile_id) AS tile_id,
+                bool_and(named.deleted) AS deleted
+            FROM jsonb_array_elements(
+                CASE
+                    WHEN jsonb_typeof(i.dashboard_tiles) = 'array' THEN i.dashboard_tiles
+                    WHEN jsonb_typeof(i.dashboards) = 'array' THEN i.dashboards
+                    ELSE '[]'
+                END
+            ) AS each (value)
+            CROSS JOIN LATERAL (
+                SELECT
+                    CASE
+                        WHEN each.value ->> 'dashboard_id' ~ '^[0-9]{1,18}$'
+                            THEN (each.value ->> 'dashboard_id')::bigint
+                        WHEN each.value #>> ARRAY[]::text[] ~ '^[0-9]{1,18}$'
+                            THEN (each.value #>> ARRAY[]::text[])::bigint
+                    END AS dashboard_id,
+                    CASE
+                        WHEN each.value ->> 'id' ~ '^[0-9]{1,18}$'
+                            THEN (each.value ->> 'id')::bigint
+                    END AS tile_id,
+                    coalesce(each.value ->> 'deleted' = 'true', false) AS deleted
+            ) AS named
+            WHERE named.dashboard_id IS NOT NULL
+            GROUP BY named.dashboard_id
+        ) AS tile
+        LEFT JOIN {data}.dashboards AS d
+            ON d.project_id = i.project_id
+            AND d.id = tile.dashboard_id
+        WHERE i._deleted_at IS NULL
+            AND i.deleted IS NOT TRUE
+            AND d._deleted_at IS NULL
+            AND d.deleted IS NOT TRUE;
+COMMENT ON VIEW {data}."dashboard_insights" IS 'Which insights are on which dashboard, as the insights say; one row per dashboard and insight.';
+COMMENT ON COLUMN {data}."dashboard_insights"."project_id" IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}."dashboard_insights"."dashboard_id" IS 'Id of the dashboard.';
+COMMENT ON COLUMN {data}."dashboard_insights"."dashboard_name" IS 'Name of the dashboard, where it is known.';
+COMMENT ON COLUMN {data}."dashboard_insights"."insight_id" IS 'PostHog''s id of the insight.';
+COMMENT ON COLUMN {data}."dashboard_insights"."insight_short_id" IS 'Short id of the insight, as addresses have it.';
+COMMENT ON COLUMN {data}."dashboard_insights"."insight_name" IS 'Name of the insight, given or derived.';
+COMMENT ON COLUMN {data}."dashboard_insights"."tile_id" IS 'PostHog''s id of the tile; null where the server does not show tiles.';
+COMMENT ON COLUMN {data}."dashboard_insights"."deleted" IS 'Whether a user took the insight off the dashboard.';

@@ -213,11 +213,13 @@ class Address(Struct, frozen=True):
     """The address of a list or of one record, below `/api/projects/:id/`; `{name}` is filled in.
 
     prefix: the only prefix under which it answers; None if every prefix works.
+    given: what each record of this list is given, because the records themselves do not say it.
     """
 
     path: str
     params: tuple[tuple[str, str], ...] = ()
     prefix: str | None = None
+    given: Mapping[str, str | int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.path.startswith("/") or not self.path.endswith("/"):
@@ -295,7 +297,8 @@ class Resource(Struct, frozen=True):
     tables: the first holds the records themselves.
     key: the fields of a record that name it, in the order of the key of the first table.
     transform: Page -> Batch.
-    one: the address of a single record by its key; None if the API has none.
+    one: the address of a single record by its key; None if the API has none. Not where lists give
+    their records fields, because a single record would lack them.
     budget_classes: the limits that a list request draws from.
     retrieve_classes: the limits that a request for one record draws from.
     paged: whether the list comes in pages.
@@ -335,6 +338,9 @@ class Resource(Struct, frozen=True):
             raise ValueError("a resource has a list, a table, a key and draws from a budget")
         if len(self.key) != len(self.tables[0].key):
             raise ValueError(f"{self.tables[0].name}: its key differs from that of its records")
+        named = {tuple(address.given) for address in self.lists}
+        if len(named) > 1 or (self.one is not None and named != {()}):
+            raise ValueError(f"{self.tables[0].name}: not every record is given the same fields")
 
     def row_key(self, row: Row) -> str:
         """Return the key of a row of the first table as one text."""

@@ -147,7 +147,7 @@ class SnapshotReader(ListReader[SnapshotPlace]):
                 yield in_hand
 
     def _parent(self, place: SnapshotPlace) -> Parent:
-        """Return what each record of the list in hand is given."""
+        """Return what each record of the lists in hand is given by their parent."""
         parents = self._resource.parents
         if parents is None or place.parent is None:
             return {}
@@ -206,7 +206,8 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         place, walk = answered.place, answered.walk
         answer, listed = answered.answer, answered.listed
         parent = self._parent(place)
-        records = [self._single.prepared(record, parent) for record in listed.records]
+        given = {**parent, **self._resource.lists[place.list_number].given}
+        records = [self._single.prepared(record, given) for record in listed.records]
         if place.stage == place.pages == 0 and answer.source_at is not None:
             # Before the first answer one clock less could vote.
             place = replace(place, began_at=answer.source_at)

@@ -185,7 +185,7 @@ class SecretKey:
 
 @dataclass(slots=True)
 class Sharing:
-    """How a recording or an insight is shared, since sharing was first switched on."""
+    """How a recording, an insight or a dashboard is shared, since sharing was first switched on."""
 
     resource_type: str
     resource_id: str

@@ -74,8 +74,16 @@ def page_link(call: Call, limit: int, offset: int | None, origin: str | None = N
     return link(call, {"limit": str(limit), "offset": shown}, origin)
 
 
-def by_offset(call: Call, records: Sequence[Record], show: Callable[[Record], Any]) -> web.Response:
-    """A page with count, next and previous; 100 rows unless `limit` says."""
+def by_offset(
+    call: Call,
+    records: Sequence[Record],
+    show: Callable[[Record], Any],
+    at_end: Sequence[Any] = (),
+) -> web.Response:
+    """A page with count, next and previous; 100 rows unless `limit` says.
+
+    at_end: rows that come with the last page, however long it is already.
+    """
     fault, query = call.fault, call.request.query
     asked = whole(query.get("limit")) or DEFAULT_LIMIT
     wanted = whole(query.get("offset"))
@@ -88,17 +96,18 @@ def by_offset(call: Call, records: Sequence[Record], show: Callable[[Record], An
         more, following = True, wanted
     elif offset > len(records):
         more = False
+    rows = [*(show(record) for record in cut), *(() if more else at_end)]
     # Rows that a fault leaves out are not counted either.
-    left_out = {each % len(cut) for each in fault.omit} if cut else set()
+    left_out = {each % len(rows) for each in fault.omit} if rows else set()
     previous = None
     if offset > 0:
         previous = page_link(call, limit, max(0, offset - limit) or None)
     return json_response(
         {
-            "count": len(records) - len(left_out),
+            "count": len(records) + len(at_end) - len(left_out),
             "next": page_link(call, limit, following, fault.next_host) if more else None,
             "previous": previous,
-            "results": bend(call, [show(record) for record in cut], _place(call)),
+            "results": bend(call, rows, _place(call)),
         }
     )
 

@@ -2,6 +2,8 @@
 
 from etl.sandbox import (
     closed,
+    dashboards,
+    definitions,
     group_activity,
     group_properties,
     groups,
@@ -26,6 +28,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *group_properties.ENDPOINTS,
     *group_activity.ENDPOINTS,
     *insights.ENDPOINTS,
+    *dashboards.ENDPOINTS,
+    *definitions.ENDPOINTS,
     *playlists.ENDPOINTS,
     *secret_keys.ENDPOINTS,
     *sessions.ENDPOINTS,

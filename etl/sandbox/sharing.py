@@ -1,4 +1,7 @@
-"""Who may see a recording or an insight by a link: one object for each, even if none is stored."""
+"""Who may see something by a link: one object for each recording, insight and dashboard.
+
+It is answered even if nothing is stored.
+"""
 
 import json
 from dataclasses import dataclass
@@ -41,7 +44,7 @@ class _Resource:
     parameter: str
 
     def asked(self, call: Call) -> tuple[str, str]:
-        """Returns type and id. Raises ApiError 404 if an insight does not exist.
+        """Returns type and id. Raises ApiError 404 if an insight or dashboard does not exist.
 
         A recording is not looked up: real servers answer for any id (PostHog source,
         api/sharing.py).
@@ -51,6 +54,10 @@ class _Resource:
             found = [i for i in call.store.insights.values() if str(i.id) == wanted]
             if not found or found[0].deleted:
                 raise not_found("Insight not found.")
+        if self.type == "dashboard":
+            living = {str(d.id) for d in call.store.dashboards.values() if not d.deleted}
+            if wanted not in living:
+                raise not_found("Dashboard not found.")
         return self.type, wanted
 
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -195,4 +202,9 @@ ENDPOINTS = (
         "recording", "/session_recordings/{recording_id}/sharing", "recording_id"
     ).endpoints(),
     *_Resource("insight", "/insights/{insight_id}/sharing", "insight_id").endpoints(),
+    *_Resource(
+        "dashboard",
+        "/api/projects/{project_id}/dashboards/{dashboard_id}/sharing",
+        "dashboard_id",
+    ).endpoints(),
 )

@@ -2,11 +2,12 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from etl.sandbox.clock import to_datetime
 from etl.sandbox.dates import read_date
@@ -25,6 +26,8 @@ from etl.sandbox.kinds import (
     Subscription,
     User,
 )
+from etl.sandbox.kinds_dashboards import Collaborator, Dashboard
+from etl.sandbox.kinds_definitions import EventDefinition, PropertyDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "group_activity": Kind("group_activity", GroupActivity, ("id",)),
         "cohort": Kind("cohorts", Cohort, ("id",)),
         "insight": Kind("insights", Insight, ("id",)),
+        "dashboard": Kind("dashboards", Dashboard, ("id",)),
+        "collaborator": Kind("collaborators", Collaborator, ("id",)),
+        "event_definition": Kind("event_definitions", EventDefinition, ("id",)),
+        "property_definition": Kind("property_definitions", PropertyDefinition, ("id",)),
         "playlist": Kind("playlists", Playlist, ("short_id",)),
         "playlist_item": Kind("playlist_items", PlaylistItem, ("short_id", "recording_id")),
         "secret_key": Kind("secret_keys", SecretKey, ("id",)),
@@ -53,7 +60,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     }
 )
 _FIRST_ADDED = 900_000
-_RESOURCES = ("recording", "insight")
+_RESOURCES = ("recording", "insight", "dashboard")
+_STAMPS = ("created_at", "last_modified_at", "added_at")
 
 
 def new_token() -> str:
@@ -73,6 +81,10 @@ class Store:
         self.group_activity: dict[int, GroupActivity] = {}
         self.cohorts: dict[int, Cohort] = {}
         self.insights: dict[int, Insight] = {}
+        self.dashboards: dict[int, Dashboard] = {}
+        self.collaborators: dict[str, Collaborator] = {}
+        self.event_definitions: dict[str, EventDefinition] = {}
+        self.property_definitions: dict[str, PropertyDefinition] = {}
         self.playlists: dict[str, Playlist] = {}
         self.playlist_items: dict[tuple[str, str], PlaylistItem] = {}
         self.secret_keys: dict[str, SecretKey] = {}
@@ -118,7 +130,7 @@ class Store:
             for field, value in values.items():
                 setattr(found, field, value)
         else:
-            for field in ("created_at", "last_modified_at"):
+            for field in _STAMPS:
                 if field in types:
                     values.setdefault(field, to_datetime(now_us))
             for field, made in _MADE.get(name, {}).items():
@@ -151,6 +163,10 @@ class Store:
             gone = [s.id for s in self.subscriptions.values() if s.insight == key]
             for each in gone:
                 del self.subscriptions[each]
+        if name == "dashboard":
+            of_it = [c.id for c in self.collaborators.values() if c.dashboard_id == key]
+            for collaborator in of_it:
+                del self.collaborators[collaborator]
         return asked
 
     def user_id(self, user: int | None) -> int | None:
@@ -167,12 +183,18 @@ class Store:
         (first, *others) = kind.key
         if not others and first in ("id", "short_id") and first not in values:
             number = self.new_id()
-            values[first] = number if kind.place not in _TEXT_IDS else short_id(number)
+            values[first] = _NEW_IDS.get(kind.place, int)(number)
 
 
 def short_id(number: int) -> str:
     """Eight letters and digits, as addresses have them."""
     return hashlib.sha256(f"short:{number}".encode()).hexdigest()[:8]
+
+
+def uuid_text(number: int) -> str:
+    """A UUID that looks drawn, always the same for a number."""
+    drawn = hashlib.sha256(f"uuid:{number}".encode()).digest()[:16]
+    return str(UUID(bytes=drawn, version=4))
 
 
 def read_instant(value: Any, now_us: int) -> datetime | None:
@@ -209,7 +231,13 @@ def _key(kind: Kind, record: Any) -> Any:
 
 
 _KIND_OF = {kind.record: kind for kind in KINDS.values()}
-_TEXT_IDS = ("playlists", "secret_keys")
+_NEW_IDS: Mapping[str, Callable[[int], Any]] = {
+    "playlists": short_id,
+    "secret_keys": short_id,
+    "collaborators": uuid_text,
+    "event_definitions": uuid_text,
+    "property_definitions": uuid_text,
+}
 _MADE: Mapping[str, Mapping[str, Any]] = {
     "insight": {"short_id": lambda values: short_id(values["id"])},
     "playlist": {

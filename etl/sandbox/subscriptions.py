@@ -69,7 +69,8 @@ def _shown(call: Call, subscription: Subscription) -> dict[str, Any]:
         row |= {name: getattr(subscription, name) for name in _SERVER_ONLY}
         insight = call.store.insights.get(subscription.insight or 0)
         row["insight_short_id"] = None if insight is None else insight.short_id
-        row["resource_name"] = None if insight is None else insight.name
+        sent = insight or call.store.dashboards.get(subscription.dashboard or 0)
+        row["resource_name"] = None if sent is None else sent.name
     return row
 
 

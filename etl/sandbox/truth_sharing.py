@@ -25,7 +25,7 @@ class SharingTruth:
         self._recording_ids = recording_ids
 
     def sharing_configurations(self) -> Iterator[Row]:
-        """Every listed insight and every recording that can be seen, shared or not."""
+        """Every dashboard, insight and recording that can be seen, shared or not."""
         for resource_type, resource_id in self._resources():
             found = self._store.sharings.get((resource_type, resource_id))
             tells_all = self._tells_all(resource_id)
@@ -64,6 +64,8 @@ class SharingTruth:
                 yield from sorted(by_resource[resource], key=lambda row: str(row["id"]))
 
     def _resources(self) -> Iterator[tuple[str, str]]:
+        dashboards = [each for each in self._store.dashboards.values() if not each.deleted]
+        yield from sorted(("dashboard", str(each.id)) for each in dashboards)
         insights = [each for each in self._store.insights.values() if not each.deleted]
         yield from sorted(("insight", str(each.id)) for each in insights)
         yield from (("recording", each) for each in self._recording_ids())

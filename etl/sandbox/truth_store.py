@@ -2,12 +2,14 @@
 
 It shares nothing with the code that answers requests. One function for each destination table,
 named by it. Left out are columns that move by themselves (summary, next_delivery_date,
-last_used_at, recordings_counts, last_refresh, refreshing, updated_at, last_viewed_at, notebook,
-unread). Null is what the server in force does not send:
+last_used_at, recordings_counts, last_refresh, refreshing, updated_at of insights, last_viewed_at,
+notebook, unread, last_accessed_at, last_seen_at, last_updated_at, the calculation of actions, and
+what the key's owner may do with a dashboard). Null is what the server in force does not send:
 
 - docs flavour: `users.role_at_organization`; everything of a subscription from `content_type` on,
   `insight_short_id` and `resource_name`; `is_synthetic` and `user_access_level` of a playlist;
   `user_access_level` of a sharing configuration; users that only a secret key names (no row).
+- docs flavour: descriptions and the like of definitions, which are of a paid plan.
 - docs flavour, page A (also within `mixed`): `settings`, `password_required` and all passwords.
 """
 
@@ -18,6 +20,8 @@ from typing import Any
 
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.store import Store
+from etl.sandbox.truth_dashboards import DashboardTruth
+from etl.sandbox.truth_definitions import DefinitionTruth
 from etl.sandbox.truth_groups import GroupTruth, sha256_text, time_text
 from etl.sandbox.truth_sharing import SharingTruth
 
@@ -25,6 +29,7 @@ STORE_TABLES = (
     "subscriptions", "users", "group_types", "groups", "group_property_definitions",
     "group_property_values", "group_activity", "insights", "session_recording_playlists",
     "session_recording_playlist_items", "project_secret_api_keys",
+    "dashboards", "dashboard_collaborators", "event_definitions", "property_definitions",
     "session_property_definitions", "session_property_values", "sharing_configurations",
     "share_passwords",
 )  # fmt: skip
@@ -43,19 +48,22 @@ class StoreTruth:
     def __init__(
         self,
         store: Store,
+        project: int,
         options: SandboxOptions,
         recording_ids: Callable[[], Iterable[str]],
     ) -> None:
-        """`recording_ids` names the recordings that can be seen, in order."""
+        """`project` is its id. `recording_ids` names the recordings that can be seen, in order."""
         self._store = store
         self._cloud = options.flavour == "cloud"
         self._recording_ids = recording_ids
         self._groups = GroupTruth(store)
+        self._dashboards = DashboardTruth(store, project)
+        self._definitions = DefinitionTruth(store, paid=self._cloud)
         self._sharing = SharingTruth(store, options, recording_ids)
 
     def rows(self, table: str) -> Iterator[Row]:
         """All rows of a table in the order of their key."""
-        for part in (self, self._groups, self._sharing):
+        for part in (self, self._groups, self._dashboards, self._definitions, self._sharing):
             if found := getattr(part, table, None):
                 yield from found()
                 return
@@ -70,7 +78,9 @@ class StoreTruth:
                 row["target_value"] = "sha256:" + sha256_text(row["target_value"])
             insight = self._store.insights.get(row["insight"])
             row["insight_short_id"] = insight.short_id if insight else None
-            row["resource_name"] = insight.name if insight else None
+            dashboard = self._store.dashboards.get(row["dashboard"])
+            sent = insight or dashboard
+            row["resource_name"] = sent.name if sent else None
             if not self._cloud:
                 row.update(dict.fromkeys(_UNDOCUMENTED))
             yield row
@@ -81,6 +91,7 @@ class StoreTruth:
         named = {each.created_by for each in store.subscriptions.values()}
         for made in (*self._insights(), *self._playlists()):
             named |= {made["created_by"], made["last_modified_by"]}
+        named |= self._dashboards.named_users() | self._definitions.named_users()
         if self._cloud:
             named |= {each.created_by for each in store.secret_keys.values()}
         for key in sorted(each for each in named if each in store.users):

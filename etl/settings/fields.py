@@ -161,12 +161,13 @@ class Settings(BaseSettings):
         200,
         ge=1,
         le=100_000,
-        description="How many recordings, and how many insights, a sync checks for sharing.",
+        description="How many recordings, how many insights and how many dashboards a sync checks "
+        "for sharing.",
     )
     sharing_recheck: _Duration = Field(
         "6h",
-        description="Time after which an unchanged recording or insight is checked again. "
-        "Units: m, h, d, w.",
+        description="Time after which an unchanged recording, insight or dashboard is checked "
+        "again. Units: m, h, d, w.",
     )
     api_prefix: Literal["projects", "environments"] = Field(
         "projects", description="Path prefix of the API. PostHog has deprecated environments."

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from etl.core.stream import Mode, Stream, TableSpec
+from etl.streams.dashboards import DASHBOARD_COLLABORATORS, DASHBOARDS
+from etl.streams.definitions import EVENT_DEFINITIONS, PROPERTY_DEFINITIONS
 from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
 from etl.streams.insights import INSIGHTS
 from etl.streams.playlists import PLAYLISTS
 from etl.streams.recordings import SESSION_RECORDINGS
 from etl.streams.secret_keys import PROJECT_SECRET_API_KEYS
 from etl.streams.session_properties import SESSION_PROPERTIES
-from etl.streams.sharing import INSIGHT_SHARING, RECORDING_SHARING
+from etl.streams.sharing import DASHBOARD_SHARING, INSIGHT_SHARING, RECORDING_SHARING
 from etl.streams.subscriptions import SUBSCRIPTIONS
 
 # In the order in which they are read: a stream comes after those that it builds on.
@@ -25,11 +27,16 @@ STREAMS: Mapping[str, Stream] = {
         GROUP_PROPERTIES,
         GROUP_ACTIVITY,
         INSIGHTS,
+        DASHBOARDS,
+        DASHBOARD_COLLABORATORS,
         PLAYLISTS,
         PROJECT_SECRET_API_KEYS,
         SESSION_PROPERTIES,
+        EVENT_DEFINITIONS,
+        PROPERTY_DEFINITIONS,
         RECORDING_SHARING,
         INSIGHT_SHARING,
+        DASHBOARD_SHARING,
     )
 }
 

@@ -1,12 +1,14 @@
-"""Who shared what: one sharing configuration for each recording and insight."""
+"""Who shared what: one sharing configuration for each recording, insight and dashboard."""
 
 from etl.core.stream import Address, Mode, Parents, Resource, Stream, Watched
 from etl.transformers import sharing
 
 
-def _sharing(resource_type: str, table: str, *, expire: bool = False) -> Resource:
+def _sharing(
+    resource_type: str, table: str, *, expire: bool = False, prefix: str | None = None
+) -> Resource:
     return Resource(
-        lists=(Address(f"{table}/{{resource_id}}/sharing/"),),
+        lists=(Address(f"{table}/{{resource_id}}/sharing/", prefix=prefix),),
         key=("resource_type", "resource_id"),
         paged=False,
         parents=Parents(
@@ -37,4 +39,13 @@ INSIGHT_SHARING = Stream(
     scope="sharing_configuration:read",
     mode=Mode.ROTATION,
     resources=(_sharing("insight", "insights"),),
+)
+
+DASHBOARD_SHARING = Stream(
+    name="dashboard_sharing",
+    about="Whether and how each dashboard is shared; one request per dashboard, in rotation",
+    scope="sharing_configuration:read",
+    mode=Mode.ROTATION,
+    # As the dashboards themselves, see dashboards.py.
+    resources=(_sharing("dashboard", "dashboards", prefix="projects"),),
 )

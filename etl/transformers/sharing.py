@@ -20,13 +20,13 @@ _OF_RECORDINGS = (Identity("resource_id", Names.RECORDING, when=("resource_type"
 
 CONFIGURATIONS = TableSpec(
     name="sharing_configurations",
-    about="One row per recording or insight that was checked: whether anyone with a link may "
-    "open it.",
+    about="One row per recording, insight or dashboard that was checked: whether anyone with a "
+    "link may open it.",
     key=("resource_type", "resource_id"),
     identities=_OF_RECORDINGS,
     fields=(
-        Field("resource_type", Kind.TEXT, "recording or insight."),
-        Field("resource_id", Kind.TEXT, "Id of the recording or insight, as text."),
+        Field("resource_type", Kind.TEXT, "recording, insight or dashboard."),
+        Field("resource_id", Kind.TEXT, "Id of the recording, insight or dashboard, as text."),
         Field("enabled", Kind.BOOLEAN, "Whether it is shared."),
         Field("created_at", Kind.INSTANT, "When sharing was first set up; null if never."),
         Field(
@@ -50,12 +50,12 @@ CONFIGURATIONS = TableSpec(
 
 PASSWORDS = TableSpec(
     name="share_passwords",
-    about="One row per active password of a shared recording or insight; never the password.",
+    about="One row per active password of what is shared; never the password.",
     key=("resource_type", "resource_id", "id"),
     identities=_OF_RECORDINGS,
     fields=(
-        Field("resource_type", Kind.TEXT, "recording or insight."),
-        Field("resource_id", Kind.TEXT, "Id of the recording or insight, as text."),
+        Field("resource_type", Kind.TEXT, "recording, insight or dashboard."),
+        Field("resource_id", Kind.TEXT, "Id of the recording, insight or dashboard, as text."),
         Field("id", Kind.TEXT, "PostHog's id of the password."),
         Field("created_at", Kind.INSTANT, "When it was made."),
         Field("note", Kind.TEXT, "Note."),

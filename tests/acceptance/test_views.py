@@ -18,7 +18,12 @@ from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
-VIEWS = {"publicly_shared_now", "subscription_schedule", "recording_overview"}
+VIEWS = {
+    "publicly_shared_now",
+    "subscription_schedule",
+    "recording_overview",
+    "dashboard_insights",
+}
 ADA = "00000000-0000-4000-8000-000000000001"
 ODD_NAME = """it's :odd "eu" {data} %s $1"""
 
@@ -90,6 +95,7 @@ async def test_what_anyone_can_open_now_is_listed_with_its_name(deployment: Depl
     await deployment.put("persons", uuid=ADA, name="Ada")
     await deployment.put("session_recordings", id="r1", distinct_id="d1", person_uuid=ADA)
     await deployment.put("session_recordings", id="r2", distinct_id="d2")
+    await deployment.put("dashboards", id=14, name="Board", created_by=7)
     await share(deployment, "insight", "14", password_required=True)
     for number, more in enumerate(({}, {"is_active": False}, {"_deleted_at": NOON}, {})):
         await deployment.put(
@@ -100,6 +106,7 @@ async def test_what_anyone_can_open_now_is_listed_with_its_name(deployment: Depl
             **{"is_active": True, **more},
         )
     await share(deployment, "insight", "15")
+    await share(deployment, "dashboard", "14")
     await share(deployment, "recording", "r1")
     await share(deployment, "recording", "r2")
     for stream, key in (("insight_sharing", "14"), ("recording_sharing", "r1")):
@@ -108,6 +115,12 @@ async def test_what_anyone_can_open_now_is_listed_with_its_name(deployment: Depl
     assert await deployment.view("publicly_shared_now", "resource_type, resource_id") == [
         every | row
         for row in (
+            {
+                "resource_type": "dashboard",
+                "resource_id": "14",
+                "name": "Board",
+                "created_by_email": "ada@example.com",
+            },
             {
                 "resource_type": "insight",
                 "resource_id": "14",
@@ -134,6 +147,8 @@ async def test_what_cannot_be_opened_is_not_listed(deployment: Deployment) -> No
     for number, gone in enumerate(({"_deleted_at": NOON}, {"deleted": True})):
         await deployment.put("insights", id=number, name="gone", **gone)
         await share(deployment, "insight", str(number))
+        await deployment.put("dashboards", id=number, name="gone", **gone)
+        await share(deployment, "dashboard", str(number))
     for name in ("_deleted_at", "_expired_at"):
         await deployment.put("session_recordings", id=name, **{name: NOON})
         await share(deployment, "recording", name)
@@ -211,6 +226,8 @@ async def test_a_schedule_says_what_goes_to_whom_and_when(deployment: Deployment
     await deployment.put("subscriptions", id=1, insight=14, title="T", created_by=7, **sent)
     await deployment.put("subscriptions", id=2, insight=14, resource_name="Named", **sent)
     await deployment.put("subscriptions", id=3, dashboard=5, enabled=True, **sent)
+    await deployment.put("subscriptions", id=7, dashboard=6, enabled=True, **sent)
+    await deployment.put("dashboards", id=6, name="Board")
     await deployment.put("subscriptions", id=4, enabled=False, **sent)
     await deployment.put("subscriptions", id=5, deleted=True, **sent)
     await deployment.put("subscriptions", id=6, _deleted_at=NOON, **sent)
@@ -234,6 +251,7 @@ async def test_a_schedule_says_what_goes_to_whom_and_when(deployment: Deployment
             },
             {**insight, "id": 2, "name": "Named"},
             {"id": 3, "resource_type": "dashboard", "resource_id": 5},
+            {"id": 7, "resource_type": "dashboard", "resource_id": 6, "name": "Board"},
         )
     ]
 
@@ -290,6 +308,55 @@ async def test_a_recording_is_one_row_with_its_person_and_where_it_shows_up(
     await share(deployment, "recording", "r2", enabled=False)
     _, second = await deployment.view("recording_overview", "id")
     assert second["shared"] is False
+
+
+async def test_an_insight_is_one_row_for_each_dashboard_that_it_is_on(
+    deployment: Deployment,
+) -> None:
+    """By its tiles where the server shows them; what is gone is left out."""
+    await deployment.put("dashboards", id=1, name="Board")
+    await deployment.put("dashboards", id=2, name="")
+    await deployment.put("dashboards", id=3, name="gone", _deleted_at=NOON)
+    await deployment.put("dashboards", id=4, name="gone", deleted=True)
+    await deployment.put("dashboards", id=1, name="another project", project_id=2)
+    tiles = [
+        {"id": 70, "dashboard_id": 1, "deleted": None},
+        {"id": 71, "dashboard_id": 2, "deleted": True},
+        {"id": 72, "dashboard_id": 3, "deleted": False},
+        {"id": 73, "dashboard_id": 4, "deleted": False},
+    ]
+    on = {"dashboards": [1], "dashboard_tiles": tiles}
+    await deployment.put("insights", id=14, short_id="a", name="Revenue", **on)
+    await deployment.put("insights", id=15, name="", derived_name="Pageviews", dashboards=[9, 1])
+    await deployment.put("insights", id=16, name="gone", _deleted_at=NOON, **on)
+    await deployment.put("insights", id=17, name="gone", deleted=True, **on)
+    await deployment.put("insights", id=18, name="on none", dashboards=[], dashboard_tiles=[])
+    first = {
+        "project_id": 1,
+        "insight_id": 14,
+        "insight_short_id": "a",
+        "insight_name": "Revenue",
+    }
+    second = {"project_id": 1, "insight_id": 15, "insight_name": "Pageviews", "deleted": False}
+    board = {"dashboard_id": 1, "dashboard_name": "Board"}
+    assert await deployment.view("dashboard_insights", "insight_id, dashboard_id") == [
+        first | board | {"tile_id": 70, "deleted": False},
+        first | {"dashboard_id": 2, "tile_id": 71, "deleted": True},
+        second | board,
+        second | {"dashboard_id": 9},
+    ]
+
+
+@pytest.mark.parametrize(
+    "held", [None, 3, "text", {}, [None], ["x"], [[1]], [{"dashboard_id": {}}], [10**30], [-1]]
+)
+async def test_what_an_insight_says_of_its_dashboards_may_be_any_json(
+    connection: asyncpg.Connection[asyncpg.Record], held: Any
+) -> None:
+    """The view answers all the same, and names no dashboard then."""
+    deployment = Deployment(connection, Tables("posthog"))
+    await deployment.put("insights", id=1, dashboards=held, dashboard_tiles=held)
+    assert await deployment.view("dashboard_insights", "insight_id") == []
 
 
 @pytest.mark.parametrize("properties", [None, {}, [], "text", 3, {"email": None}, {"email": 7}])

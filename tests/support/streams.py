@@ -58,7 +58,7 @@ def unshare(sandbox: RunningSandbox) -> None:
     for row in sandbox.control.truth_rows("sharing_configurations"):
         if row["enabled"]:
             kind, id = row["resource_type"], row["resource_id"]
-            named = {"resource_type": kind, "resource_id": int(id) if kind == "insight" else id}
+            named = {"resource_type": kind, "resource_id": id if kind == "recording" else int(id)}
             sandbox.control.change(put("sharing", **named, enabled=False))
 
 
@@ -83,7 +83,7 @@ async def let_pass(dsn: str, hours: int) -> None:
     """Let so much time pass for what is asked about in turn, by the database's clock."""
     by = f"interval '{hours} hours'"
     await select(dsn, f"UPDATE posthog_etl.checks SET checked_at = checked_at - {by}")
-    for table in ("session_recordings", "insights"):
+    for table in ("session_recordings", "insights", "dashboards"):
         await select(
             dsn,
             f"UPDATE posthog.{table} SET _first_seen_at = _first_seen_at - {by}, "

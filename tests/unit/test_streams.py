@@ -33,13 +33,23 @@ def test_every_stream_of_the_design_is_there() -> None:
         "group_properties",
         "group_activity",
         "insights",
+        "dashboards",
+        "dashboard_collaborators",
         "playlists",
         "project_secret_api_keys",
         "session_properties",
+        "event_definitions",
+        "property_definitions",
         "recording_sharing",
         "insight_sharing",
+        "dashboard_sharing",
     ]
-    assert [name for name, stream in STREAMS.items() if stream.off] == ["group_activity"]
+    assert [name for name, stream in STREAMS.items() if stream.off] == [
+        "group_activity",
+        "dashboard_collaborators",
+        "event_definitions",
+        "property_definitions",
+    ]
 
 
 def test_a_table_name_means_one_table() -> None:
@@ -71,6 +81,17 @@ def test_every_address_can_be_filled(stream: Stream, resource: Resource) -> None
         assert blanks(address) <= given
     if resource.one is not None:
         assert blanks(resource.one) <= set(resource.key)
+
+
+@pytest.mark.parametrize(("stream", "resource"), RESOURCES)
+def test_a_record_is_given_what_tells_it_from_those_of_other_lists(
+    stream: Stream, resource: Resource
+) -> None:
+    """What its list gives it is in its key, with a value of its own for each list."""
+    given = [address.given for address in resource.lists]
+    if any(given):
+        assert all(set(each) <= set(resource.key) for each in given)
+        assert len({tuple(each.values()) for each in given}) == len(resource.lists)
 
 
 @pytest.mark.parametrize(("stream", "resource"), RESOURCES)
@@ -131,6 +152,11 @@ def test_a_wrong_table_fails_at_import(wrong: dict[str, Any], said: str) -> None
         ({"lists": ()}, "a resource has"),
         ({"key": ()}, "a resource has"),
         ({"key": ("id", "more")}, "its key differs"),
+        ({"lists": (Address("a/", given={"saved": 1}), Address("b/"))}, "the same fields"),
+        (
+            {"lists": (Address("a/", given={"saved": 1}),), "one": Address("a/{id}/")},
+            "the same fields",
+        ),
     ],
 )
 def test_a_wrong_resource_fails_at_import(wrong: dict[str, Any], said: str) -> None:

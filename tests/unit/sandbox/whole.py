@@ -10,12 +10,19 @@ from yarl import URL
 from tests.unit.sandbox.reader import Reader, Row
 
 ROOT = "/api/projects/1"
-VOLATILE = frozenset(
+_VOLATILE = frozenset(
     {
         "summary", "next_delivery_date", "last_used_at", "recordings_counts", "last_refresh",
-        "refreshing", "updated_at", "last_viewed_at", "notebook", "unread",
+        "refreshing", "last_viewed_at", "notebook", "unread", "last_accessed_at", "last_seen_at",
+        "last_updated_at", "is_calculating", "last_calculated_at", "effective_restriction_level",
+        "effective_privilege_level",
     }
 )  # fmt: skip
+# Where fields move by themselves that elsewhere only users change.
+_MORE = {"insights": {"updated_at"}, "dashboards": {"user_access_level"}}
+
+
+_USERS = ("created_by", "last_modified_by", "user", "owner", "updated_by", "verified_by")
 
 
 def sha256(text: str) -> str:
@@ -64,6 +71,7 @@ class Whole:
         found["subscriptions"] = await self._subscriptions()
         found["insights"] = [self._named(row) for row in await self.walk("insights/", basic="true")]
         lists = await self.walk("session_recording_playlists/", limit=3)
+        found |= await self._dashboards() | await self._definitions()
         found["session_recording_playlists"] = [self._named(row) for row in lists]
         found["session_recording_playlist_items"] = [
             {"short_id": each["short_id"], "recording_id": row["id"]}
@@ -78,7 +86,7 @@ class Whole:
         ]
         found |= await self._groups()
         found |= await self._sessions()
-        found |= await self._sharing(found["insights"])
+        found |= await self._sharing(found["insights"], found["dashboards"])
         found["users"] = list(self.users.values())
         return found
 
@@ -93,12 +101,41 @@ class Whole:
 
     def _named(self, row: Row) -> Row:
         """The row with ids in place of users."""
-        for name in ("created_by", "last_modified_by"):
+        for name in _USERS:
             user = row.get(name)
             if isinstance(user, dict):
                 assert self.users.setdefault(user["id"], user) == user
                 row[name] = user["id"]
         return row
+
+    async def _dashboards(self) -> dict[str, list[Row]]:
+        listed = await self.walk("dashboards/", limit=4)
+        listed += await self.walk("dashboards/", creation_mode="unlisted")
+        collaborators = [
+            self._named(row)
+            for each in listed
+            for row in await self.walk(f"dashboards/{each['id']}/collaborators/")
+        ]
+        return {
+            "dashboards": [self._named(row) for row in listed],
+            "dashboard_collaborators": collaborators,
+        }
+
+    async def _definitions(self) -> dict[str, list[Row]]:
+        events = await self.walk("event_definitions/", limit=4, ordering="name")
+        for row in events:
+            row.pop("media_preview_urls", None)
+        queries: list[Row] = [{"type": each} for each in ("event", "person", "session")]
+        queries += [{"type": "group", "group_type_index": index} for index in range(5)]
+        properties = [
+            {"group_type_index": -1, **query, **self._named(row)}
+            for query in queries
+            for row in await self.walk("property_definitions/", limit=2, **query)
+        ]
+        return {
+            "event_definitions": [self._named(row) for row in events],
+            "property_definitions": properties,
+        }
 
     async def _groups(self) -> dict[str, list[Row]]:
         types = await self.walk("groups_types/")
@@ -137,9 +174,10 @@ class Whole:
         ]
         return {"session_property_definitions": definitions, "session_property_values": values}
 
-    async def _sharing(self, insights: list[Row]) -> dict[str, list[Row]]:
+    async def _sharing(self, insights: list[Row], dashboards: list[Row]) -> dict[str, list[Row]]:
         truth = self.reader.sandbox.control.truth()
         resources = [("insight", "insights", str(row["id"])) for row in insights]
+        resources += [("dashboard", "dashboards", str(row["id"])) for row in dashboards]
         resources += [
             ("recording", "session_recordings", row["id"]) for row in truth["session_recordings"]
         ]
@@ -156,11 +194,15 @@ class Whole:
         return {"sharing_configurations": configurations, "share_passwords": passwords}
 
 
-def settled(row: Row) -> Row:
-    """A row without fields that change by themselves, and without nulls."""
-    return {k: v for k, v in row.items() if k not in VOLATILE and v is not None}
+def volatile(table: str) -> frozenset[str]:
+    """The fields of a table that move by themselves."""
+    return _VOLATILE | _MORE.get(table, set())
 
 
-def sorted_rows(rows: list[Row]) -> list[str]:
-    """Rows as sorted text, so that they compare in any order."""
-    return sorted(orjson.dumps(settled(row), option=orjson.OPT_SORT_KEYS).decode() for row in rows)
+def sorted_rows(table: str, rows: list[Row]) -> list[str]:
+    """Rows as sorted text, without volatile fields and nulls, so that they compare in any order."""
+    left_out = volatile(table)
+    settled = [
+        {k: v for k, v in row.items() if k not in left_out and v is not None} for row in rows
+    ]
+    return sorted(orjson.dumps(row, option=orjson.OPT_SORT_KEYS).decode() for row in settled)

@@ -618,6 +618,20 @@ def test_only_what_is_known_to_move_by_itself_is_volatile() -> None:
         "groups": {"notebook"},
         "group_activity": {"unread"},
         "insights": {"updated_at", "last_refresh", "refreshing", "last_viewed_at"},
+        "dashboards": {
+            "last_accessed_at",
+            "last_viewed_at",
+            "last_refresh",
+            "effective_restriction_level",
+            "effective_privilege_level",
+            "user_access_level",
+        },
+        "event_definitions": {
+            "last_seen_at",
+            "last_updated_at",
+            "is_calculating",
+            "last_calculated_at",
+        },
         "session_recording_playlists": {"recordings_counts"},
         "project_secret_api_keys": {"last_used_at"},
     }
