@@ -91,9 +91,15 @@ async def test_what_moves_by_itself_is_no_news_in_any_stream(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
     """An hour later: deliveries, counts, uses and refreshes have moved, and no row is written."""
-    streams = ("subscriptions", "groups", "insights", "playlists", "project_secret_api_keys")
     sandbox = await one_project(start_sandbox)
-    pipeline = Pipeline(sandbox, dsn, streams=streams)
+    pipeline = Pipeline(
+        sandbox,
+        dsn,
+        streams=(
+            *("subscriptions", "groups", "insights", "playlists", "project_secret_api_keys"),
+            *("dashboards", "event_definitions", "property_definitions"),
+        ),
+    )
     sandbox.control.change(put("subscription", frequency="daily", created_at="-2d"))
     assert endings(await pipeline.sync_each()) == {}
     before = await rows_written(dsn)

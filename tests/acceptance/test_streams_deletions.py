@@ -59,6 +59,9 @@ READ_AGAIN = {
     "/groups/property_definitions": "group_properties",
     "/groups/property_values": "group_properties",
     "/recordings": "playlists",
+    "/dashboards": "dashboards",
+    "/event_definitions": "event_definitions",
+    "/1/property_definitions": "property_definitions",
 }
 
 

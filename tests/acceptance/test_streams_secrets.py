@@ -24,7 +24,10 @@ SECRETS = (WEBHOOK, SLACK_HOOK, SECRET_KEY, TOKEN, PASSWORD)
 
 PARTS = ("/services/T0CANARY1", "xCanaryWebhook3", "slackCanary4", "canarySecretKey", "canaryAcc")
 
-KEEPING = ("subscriptions", "project_secret_api_keys", "insights", "insight_sharing")
+KEEPING = (
+    *("subscriptions", "project_secret_api_keys", "insights", "insight_sharing"),
+    *("dashboards", "dashboard_sharing", "event_definitions"),
+)
 # At the end of its list, where no fault reaches it.
 OLD = {"created_at": "2020-01-01T00:00:00Z"}
 ALL = {"POSTHOG_ETL_DISABLED_STREAMS": "", "POSTHOG_ETL_REQUEST_ATTEMPTS": "1"}
@@ -44,6 +47,8 @@ def plant(sandbox: RunningSandbox) -> None:
         put("sharing", resource_type="insight", resource_id=10_001, access_token=TOKEN),
         put("sharing", resource_type="insight", resource_id=10_002, access_token=TOKEN),
         put("sharing", resource_type="insight", resource_id=10_003, access_token=TOKEN),
+        put("sharing", resource_type="dashboard", resource_id=10_001, access_token=TOKEN),
+        put("sharing", resource_type="dashboard", resource_id=10_002, access_token=TOKEN),
     )
     hook = {"target_type": "webhook", "target_value": WEBHOOK}
     control.add_faults(
@@ -53,6 +58,9 @@ def plant(sandbox: RunningSandbox) -> None:
         spoiled("/project_secret_api_keys", 0, value=SECRET_KEY, mask_value=7),
         spoiled("/project_secret_api_keys", 1, value=SECRET_KEY, scopes="all of them"),
         spoiled("/project_secret_api_keys", 2, rolled={"value": SECRET_KEY}, id=None),
+        spoiled("/dashboards/10001/sharing", 0, password=PASSWORD, token={"access_token": TOKEN}),
+        spoiled("/event_definitions", 0, media_preview_urls=[f"https://m.example/?X-Sig={TOKEN}"]),
+        spoiled("/event_definitions", 1, media_preview_urls=[TOKEN], verified="perhaps"),
         spoiled("/insights/10001/sharing", 0, password=PASSWORD, other={"access_token": TOKEN}),
         spoiled(
             "/insights/10002/sharing",
@@ -91,7 +99,9 @@ async def test_no_secret_of_the_source_is_printed_or_stored(
     kept = await value(dsn, "SELECT target_value FROM posthog.subscriptions WHERE id = 10902")
     assert kept.startswith("sha256:")
     assert await value(dsn, "SELECT count(*) FROM posthog_etl.rejects") >= 4
-    assert len(asked(sandbox, "/sharing")) == SMALL["insights"]
+    assert len(asked(sandbox, "/insights/1")) == SMALL["insights"]
+    boards = [*sandbox.control.truth_rows("dashboards")]
+    assert len(asked(sandbox, "/dashboards/1")) == len(boards)
     await assert_nowhere(dsn, result)
 
 

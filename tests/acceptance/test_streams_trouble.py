@@ -123,7 +123,7 @@ async def test_check_names_the_scope_of_each_stream_that_cannot_be_read(
     sandbox.control.reset_requests()
     pipeline = Pipeline(sandbox, dsn, streams=EVERY_STREAM, api_key="phx_some")
     findings = {f.about.removesuffix(" (1)"): f for f in await pipeline.check()}
-    well = {"insights", "recording_sharing", "insight_sharing"}
+    well = {"insights", "recording_sharing", "insight_sharing", "dashboard_sharing"}
     assert {name for name in EVERY_STREAM if findings[name].well} == well
     for name in set(EVERY_STREAM) - well:
         found = findings[name]

@@ -11,6 +11,7 @@ _CRASH = "tests/acceptance/test_streams_crash.py::"
 _DELETIONS = "tests/acceptance/test_streams_deletions.py::"
 _TURNS = "tests/acceptance/test_streams_rotation.py::"
 _SECRETS = "tests/acceptance/test_streams_secrets.py::"
+_DASHBOARDS = "tests/acceptance/test_streams_dashboards.py::"
 _TROUBLE = "tests/acceptance/test_streams_trouble.py::"
 
 _KILLED = _CRASH + "test_a_snapshot_killed_at_one_point_after_another_ends_with_the_truth[{}]"
@@ -61,6 +62,33 @@ TWINS = [
         replace="user = value",
         caught_by="tests/adversary/test_unknown_fields.py::"
         "test_text_inside_a_json_field_is_a_hash_where_secrets_are",
+    ),
+    Twin(
+        name="records are not given what their list says of them",
+        promise="P1",
+        file=_SNAPSHOT,
+        find="given = {**parent, **self._resource.lists[place.list_number].given}",
+        replace="given = {**parent, **self._resource.lists[0].given}",
+        caught_by=_DASHBOARDS
+        + "test_short_pages_and_a_last_page_that_is_longer_leave_nothing_out[3]",
+    ),
+    Twin(
+        name="unlisted dashboards are not read",
+        promise="P6",
+        file="etl/streams/dashboards.py",
+        find='                Address("dashboards/", params=(("creation_mode", "unlisted"),), '
+        "prefix=_PREFIX),\n",
+        replace="",
+        caught_by=_DASHBOARDS
+        + "test_what_is_hidden_and_shown_again_stays_one_row[an unlisted dashboard]",
+    ),
+    Twin(
+        name="signed addresses of pictures are stored",
+        promise="P11",
+        file="etl/streams/definitions.py",
+        find="            redact=drop_previews,\n",
+        replace="",
+        caught_by=_PRINTED,
     ),
     Twin(
         name="a resumed snapshot skips the parent in hand",
