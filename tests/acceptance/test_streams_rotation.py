@@ -109,7 +109,7 @@ async def test_the_random_token_of_what_is_not_shared_is_no_change_and_not_store
     start_sandbox: StartSandbox, dsn: str, flavour: str
 ) -> None:
     """Asked again, the server makes up another one; no row is written."""
-    sandbox = await start_sandbox(**{**SMALL, "insights": 0}, flavour=flavour)
+    sandbox = await start_sandbox(**{**SMALL, "insights": 0, "others": 0}, flavour=flavour)
     pipeline = Pipeline(sandbox, dsn, streams=RECORDINGS)
     await pipeline.sync_each()
     await let_pass(dsn, 7)
@@ -157,7 +157,7 @@ async def test_sharing_ends_with_the_recording_it_was_for(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
     """Its row and its passwords are marked; a sharing that is switched on again is not new."""
-    sandbox = await start_sandbox(**{**SMALL, "insights": 0})
+    sandbox = await start_sandbox(**{**SMALL, "insights": 0, "others": 0})
     pipeline = Pipeline(sandbox, dsn, streams=RECORDINGS, lookback="400d")
     shared = [
         row["resource_id"]
