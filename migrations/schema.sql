@@ -1,4 +1,4 @@
--- Revision 0017. Written by migrations/record.py.
+-- Revision 0018. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -1309,3 +1309,59 @@ COMMENT ON COLUMN {book}.explained_days.destination_count IS 'Records stored and
 COMMENT ON COLUMN {book}.explained_days.destination_digest IS 'Digest of their ids.';
 COMMENT ON COLUMN {book}.explained_days.explained_at IS 'When the list showed what is stored.';
 COMMENT ON COLUMN {book}.reconciliations.how IS 'ids: keys were compared; digest: number and digest of the keys; contents: rows; sample: some rows.';
+CREATE TABLE {data}.annotations (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	content TEXT, 
+	date_marker TIMESTAMP WITH TIME ZONE, 
+	creation_type TEXT, 
+	scope TEXT, 
+	dashboard_item BIGINT, 
+	insight_short_id TEXT, 
+	insight_name TEXT, 
+	insight_derived_name TEXT, 
+	dashboard_id BIGINT, 
+	dashboard_name TEXT, 
+	emoji TEXT, 
+	hidden_in_user_interface BOOLEAN, 
+	tags TEXT[], 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	updated_at TIMESTAMP WITH TIME ZONE, 
+	deleted BOOLEAN, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT annotations_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.annotations IS 'One row per annotation. Those of the organization are in each of its projects.';
+COMMENT ON COLUMN {data}.annotations.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.annotations.id IS 'PostHog''s id of the annotation.';
+COMMENT ON COLUMN {data}.annotations.content IS 'What it says.';
+COMMENT ON COLUMN {data}.annotations.date_marker IS 'What it is about.';
+COMMENT ON COLUMN {data}.annotations.creation_type IS 'USR: a user made it; GIT: a deployment.';
+COMMENT ON COLUMN {data}.annotations.scope IS 'organization, project, dashboard, dashboard_item or recording.';
+COMMENT ON COLUMN {data}.annotations.dashboard_item IS 'Id of the insight it was made on, see insights.';
+COMMENT ON COLUMN {data}.annotations.insight_short_id IS 'Short id of that insight.';
+COMMENT ON COLUMN {data}.annotations.insight_name IS 'Name of that insight.';
+COMMENT ON COLUMN {data}.annotations.insight_derived_name IS 'Name of that insight made from its query.';
+COMMENT ON COLUMN {data}.annotations.dashboard_id IS 'Id of the dashboard it was made on.';
+COMMENT ON COLUMN {data}.annotations.dashboard_name IS 'Name of that dashboard.';
+COMMENT ON COLUMN {data}.annotations.emoji IS 'Emoji that is shown for it.';
+COMMENT ON COLUMN {data}.annotations.hidden_in_user_interface IS 'Whether only the API shows it.';
+COMMENT ON COLUMN {data}.annotations.tags IS 'Tags.';
+COMMENT ON COLUMN {data}.annotations.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.annotations.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.annotations.updated_at IS 'When it was last changed.';
+COMMENT ON COLUMN {data}.annotations.deleted IS 'Whether a user deleted it.';
+COMMENT ON COLUMN {data}.annotations.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.annotations._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.annotations._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.annotations._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.annotations._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.annotations._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.annotations._deleted_at IS 'When the row was found gone at the source.';

@@ -74,10 +74,16 @@ def page_link(call: Call, limit: int, offset: int | None, origin: str | None = N
     return link(call, {"limit": str(limit), "offset": shown}, origin)
 
 
-def by_offset(call: Call, records: Sequence[Record], show: Callable[[Record], Any]) -> web.Response:
-    """A page with count, next and previous; 100 rows unless `limit` says."""
+def by_offset(
+    call: Call,
+    records: Sequence[Record],
+    show: Callable[[Record], Any],
+    *,
+    default: int = DEFAULT_LIMIT,
+) -> web.Response:
+    """A page with count, next and previous; `default` rows unless `limit` says."""
     fault, query = call.fault, call.request.query
-    asked = whole(query.get("limit")) or DEFAULT_LIMIT
+    asked = whole(query.get("limit")) or default
     wanted = whole(query.get("offset"))
     offset = 0 if fault.restart_cursor else wanted
     limit = min(asked, fault.clamp_limit or asked)

@@ -1,6 +1,7 @@
 """All resources of the sandbox. A new one is a file of its own and a line here."""
 
 from etl.sandbox import (
+    annotations,
     closed,
     group_activity,
     group_properties,
@@ -19,6 +20,7 @@ from etl.sandbox.endpoints import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *projects.ENDPOINTS,
+    *annotations.ENDPOINTS,
     *recordings.ENDPOINTS,
     *sharing.ENDPOINTS,
     *subscriptions.ENDPOINTS,

@@ -25,6 +25,7 @@ from etl.sandbox.kinds import (
     Subscription,
     User,
 )
+from etl.sandbox.kinds_product import Annotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "secret_key": Kind("secret_keys", SecretKey, ("id",)),
         "sharing": Kind("sharings", Sharing, ("resource_type", "resource_id")),
         "share_password": Kind("share_passwords", SharePassword, ("id",)),
+        "annotation": Kind("annotations", Annotation, ("id",)),
     }
 )
 _FIRST_ADDED = 900_000
@@ -78,6 +80,7 @@ class Store:
         self.secret_keys: dict[str, SecretKey] = {}
         self.sharings: dict[tuple[str, str], Sharing] = {}
         self.share_passwords: dict[int, SharePassword] = {}
+        self.annotations: dict[int, Annotation] = {}
         self._added = 0
 
     def add(self, record: Any) -> None:
@@ -106,7 +109,7 @@ class Store:
         }
         if name in ("sharing", "share_password"):
             values = _with_resource(values)
-        if name == "group":
+        if name in _TOUCHED:
             values.setdefault("updated_at", to_datetime(now_us))
         self._fill_key(kind, values)
         found = getattr(self, kind.place).get(_key_of(kind, values))
@@ -210,6 +213,8 @@ def _key(kind: Kind, record: Any) -> Any:
 
 _KIND_OF = {kind.record: kind for kind in KINDS.values()}
 _TEXT_IDS = ("playlists", "secret_keys")
+# Whatever changes one of these sets `updated_at`.
+_TOUCHED = ("group", "annotation")
 _MADE: Mapping[str, Mapping[str, Any]] = {
     "insight": {"short_id": lambda values: short_id(values["id"])},
     "playlist": {

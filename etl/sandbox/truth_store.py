@@ -19,6 +19,7 @@ from typing import Any
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.store import Store
 from etl.sandbox.truth_groups import GroupTruth, sha256_text, time_text
+from etl.sandbox.truth_product import PRODUCT_TABLES, ProductTruth
 from etl.sandbox.truth_sharing import SharingTruth
 
 STORE_TABLES = (
@@ -26,7 +27,7 @@ STORE_TABLES = (
     "group_property_values", "group_activity", "insights", "session_recording_playlists",
     "session_recording_playlist_items", "project_secret_api_keys",
     "session_property_definitions", "session_property_values", "sharing_configurations",
-    "share_passwords",
+    "share_passwords", *PRODUCT_TABLES,
 )  # fmt: skip
 Row = dict[str, Any]
 
@@ -51,11 +52,12 @@ class StoreTruth:
         self._cloud = options.flavour == "cloud"
         self._recording_ids = recording_ids
         self._groups = GroupTruth(store)
+        self._product = ProductTruth(store, options)
         self._sharing = SharingTruth(store, options, recording_ids)
 
     def rows(self, table: str) -> Iterator[Row]:
         """All rows of a table in the order of their key."""
-        for part in (self, self._groups, self._sharing):
+        for part in (self, self._groups, self._sharing, self._product):
             if found := getattr(part, table, None):
                 yield from found()
                 return
@@ -79,6 +81,7 @@ class StoreTruth:
         """Every user whom something else names."""
         store = self._store
         named = {each.created_by for each in store.subscriptions.values()}
+        named |= self._product.named_users()
         for made in (*self._insights(), *self._playlists()):
             named |= {made["created_by"], made["last_modified_by"]}
         if self._cloud:

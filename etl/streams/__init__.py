@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from etl.core.stream import Mode, Stream, TableSpec
+from etl.streams.annotations import ANNOTATIONS
 from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
 from etl.streams.insights import INSIGHTS
 from etl.streams.playlists import PLAYLISTS
@@ -28,6 +29,7 @@ STREAMS: Mapping[str, Stream] = {
         PLAYLISTS,
         PROJECT_SECRET_API_KEYS,
         SESSION_PROPERTIES,
+        ANNOTATIONS,
         RECORDING_SHARING,
         INSIGHT_SHARING,
     )

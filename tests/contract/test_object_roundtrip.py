@@ -41,6 +41,7 @@ USERS = {
     "insights": ("created_by", "last_modified_by"),
     "session_recording_playlists": ("created_by", "last_modified_by"),
     "project_secret_api_keys": ("created_by",),
+    "annotations": ("created_by",),
 }
 # The only text that is kept in a JSON field of a resource with secrets.
 HEDGEHOG = dict.fromkeys(("color", "skin", "accessories", "fixed_direction"), Kind.TEXTS)

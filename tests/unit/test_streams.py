@@ -36,6 +36,7 @@ def test_every_stream_of_the_design_is_there() -> None:
         "playlists",
         "project_secret_api_keys",
         "session_properties",
+        "annotations",
         "recording_sharing",
         "insight_sharing",
     ]

@@ -1,0 +1,28 @@
+"""What product teams make in a project: annotations, actions, flags, surveys and so on.
+
+Fields have the API's names. Values that the server computes for an answer are not fields here.
+"""
+
+from dataclasses import dataclass, field
+
+from etl.sandbox.kinds import Instant
+
+
+@dataclass(slots=True)
+class Annotation:
+    """A note on a date."""
+
+    id: int
+    content: str | None = ""
+    date_marker: Instant = None
+    creation_type: str = "USR"
+    dashboard_item: int | None = None
+    dashboard_id: int | None = None
+    created_at: Instant = None
+    created_by: int | None = 1
+    updated_at: Instant = None
+    deleted: bool = False
+    scope: str = "project"
+    emoji: str | None = None
+    hidden_in_user_interface: bool | None = None
+    tags: list[str] = field(default_factory=list)
