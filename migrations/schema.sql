@@ -1309,6 +1309,60 @@ COMMENT ON COLUMN {book}.explained_days.destination_count IS 'Records stored and
 COMMENT ON COLUMN {book}.explained_days.destination_digest IS 'Digest of their ids.';
 COMMENT ON COLUMN {book}.explained_days.explained_at IS 'When the list showed what is stored.';
 COMMENT ON COLUMN {book}.reconciliations.how IS 'ids: keys were compared; digest: number and digest of the keys; contents: rows; sample: some rows.';
+CREATE TABLE {data}.actions (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	name TEXT, 
+	description TEXT, 
+	tags TEXT[], 
+	steps JSONB, 
+	post_to_slack BOOLEAN, 
+	slack_message_format TEXT, 
+	pinned_at TIMESTAMP WITH TIME ZONE, 
+	team_id BIGINT, 
+	is_action BOOLEAN, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	deleted BOOLEAN, 
+	is_calculating BOOLEAN, 
+	last_calculated_at TIMESTAMP WITH TIME ZONE, 
+	bytecode_error TEXT, 
+	user_access_level TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT actions_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.actions IS 'One row per action.';
+COMMENT ON COLUMN {data}.actions.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.actions.id IS 'PostHog''s id of the action.';
+COMMENT ON COLUMN {data}.actions.name IS 'Name.';
+COMMENT ON COLUMN {data}.actions.description IS 'Description.';
+COMMENT ON COLUMN {data}.actions.tags IS 'Tags.';
+COMMENT ON COLUMN {data}.actions.steps IS 'Which events it matches, as JSON; one of the steps is enough.';
+COMMENT ON COLUMN {data}.actions.post_to_slack IS 'Whether Slack is told about each event.';
+COMMENT ON COLUMN {data}.actions.slack_message_format IS 'How that message is written.';
+COMMENT ON COLUMN {data}.actions.pinned_at IS 'When it was pinned; null if it is not.';
+COMMENT ON COLUMN {data}.actions.team_id IS 'Id of the project''s team.';
+COMMENT ON COLUMN {data}.actions.is_action IS 'Always true in the API''s answers.';
+COMMENT ON COLUMN {data}.actions.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.actions.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.actions.deleted IS 'Whether a user deleted it; seen if it was stored before.';
+COMMENT ON COLUMN {data}.actions.is_calculating IS 'Always false in the API''s answers.';
+COMMENT ON COLUMN {data}.actions.last_calculated_at IS 'When it was last calculated; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.actions.bytecode_error IS 'Why PostHog could not compile it.';
+COMMENT ON COLUMN {data}.actions.user_access_level IS 'What the key''s owner may do.';
+COMMENT ON COLUMN {data}.actions.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.actions._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.actions._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.actions._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.actions._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.actions._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.actions._deleted_at IS 'When the row was found gone at the source.';
 CREATE TABLE {data}.annotations (
 	project_id BIGINT NOT NULL, 
 	id BIGINT NOT NULL, 

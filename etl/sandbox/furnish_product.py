@@ -4,7 +4,7 @@ import random
 from datetime import datetime, timedelta
 
 from etl.sandbox.clock import to_datetime
-from etl.sandbox.kinds_product import Annotation
+from etl.sandbox.kinds_product import Action, Annotation
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.store import Store
 
@@ -30,6 +30,7 @@ class _Furnisher:
         """Adds so many of each."""
         for nth in range(count):
             self._annotation(nth)
+            self._action(nth)
 
     def _before(self, most_days: float) -> datetime:
         """Returns a random instant of the last so many days, to the microsecond."""
@@ -64,5 +65,23 @@ class _Furnisher:
                 emoji="🚀" if nth % 4 == 3 else None,
                 hidden_in_user_interface=(None, False, True)[nth % 3],
                 tags=["release", "größe"][: nth % 3],
+            )
+        )
+
+    def _action(self, nth: int) -> None:
+        self._store.add(
+            Action(
+                id=self._base + nth + 1,
+                name=(f"Signed up {nth}", None, 'Clicked "Größe"')[nth % 3],
+                description="" if nth % 2 else f"Part {nth} of the funnel",
+                tags=["funnel"][: nth % 2],
+                post_to_slack=nth % 4 == 3,
+                slack_message_format="[event.name]" if nth % 4 == 3 else "",
+                steps=[{"event": "$autocapture", "selector": f"button.c{nth}", "url": None}]
+                * (nth % 3),
+                created_at=self._before(150),
+                created_by=self._made_by(nth + 2),
+                last_calculated_at=self._before(3) if nth % 5 else None,
+                pinned_at=self._before(9) if nth % 6 == 4 else None,
             )
         )

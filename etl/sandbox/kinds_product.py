@@ -4,6 +4,7 @@ Fields have the API's names. Values that the server computes for an answer are n
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from etl.sandbox.kinds import Instant
 
@@ -26,3 +27,22 @@ class Annotation:
     emoji: str | None = None
     hidden_in_user_interface: bool | None = None
     tags: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Action:
+    """Events that are put together under one name."""
+
+    id: int
+    name: str | None = ""
+    description: str = ""
+    tags: list[str] = field(default_factory=list)
+    post_to_slack: bool = False
+    slack_message_format: str = ""
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    created_at: Instant = None
+    created_by: int | None = 1
+    deleted: bool = False
+    last_calculated_at: Instant = None
+    """When it was last calculated before the clock's start; since then it is every hour."""
+    pinned_at: Instant = None

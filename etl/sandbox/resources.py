@@ -1,6 +1,7 @@
 """All resources of the sandbox. A new one is a file of its own and a line here."""
 
 from etl.sandbox import (
+    actions,
     annotations,
     closed,
     group_activity,
@@ -21,6 +22,7 @@ from etl.sandbox.endpoints import Endpoint
 ENDPOINTS: tuple[Endpoint, ...] = (
     *projects.ENDPOINTS,
     *annotations.ENDPOINTS,
+    *actions.ENDPOINTS,
     *recordings.ENDPOINTS,
     *sharing.ENDPOINTS,
     *subscriptions.ENDPOINTS,

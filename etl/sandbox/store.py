@@ -25,7 +25,7 @@ from etl.sandbox.kinds import (
     Subscription,
     User,
 )
-from etl.sandbox.kinds_product import Annotation
+from etl.sandbox.kinds_product import Action, Annotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "sharing": Kind("sharings", Sharing, ("resource_type", "resource_id")),
         "share_password": Kind("share_passwords", SharePassword, ("id",)),
         "annotation": Kind("annotations", Annotation, ("id",)),
+        "action": Kind("actions", Action, ("id",)),
     }
 )
 _FIRST_ADDED = 900_000
@@ -81,6 +82,7 @@ class Store:
         self.sharings: dict[tuple[str, str], Sharing] = {}
         self.share_passwords: dict[int, SharePassword] = {}
         self.annotations: dict[int, Annotation] = {}
+        self.actions: dict[int, Action] = {}
         self._added = 0
 
     def add(self, record: Any) -> None:

@@ -33,7 +33,7 @@ class Truth:
         self._options = options
         self._now_us = now_us
         self._now = _instant(now_us)
-        self._store = StoreTruth(project.store, options, self.recording_ids)
+        self._store = StoreTruth(project.store, options, self.recording_ids, project.id)
 
     def rows(self, stream: str) -> Iterator[Row]:
         """All rows of a stream in the order of their key. Raises KeyError for another name."""

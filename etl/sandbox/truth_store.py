@@ -46,13 +46,14 @@ class StoreTruth:
         store: Store,
         options: SandboxOptions,
         recording_ids: Callable[[], Iterable[str]],
+        project: int,
     ) -> None:
         """`recording_ids` names the recordings that can be seen, in order."""
         self._store = store
         self._cloud = options.flavour == "cloud"
         self._recording_ids = recording_ids
         self._groups = GroupTruth(store)
-        self._product = ProductTruth(store, options)
+        self._product = ProductTruth(store, options, project)
         self._sharing = SharingTruth(store, options, recording_ids)
 
     def rows(self, table: str) -> Iterator[Row]:

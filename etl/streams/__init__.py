@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from etl.core.stream import Mode, Stream, TableSpec
+from etl.streams.actions import ACTIONS
 from etl.streams.annotations import ANNOTATIONS
 from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
 from etl.streams.insights import INSIGHTS
@@ -30,6 +31,7 @@ STREAMS: Mapping[str, Stream] = {
         PROJECT_SECRET_API_KEYS,
         SESSION_PROPERTIES,
         ANNOTATIONS,
+        ACTIONS,
         RECORDING_SHARING,
         INSIGHT_SHARING,
     )

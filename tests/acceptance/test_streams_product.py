@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from tests.conftest import StartSandbox
 from tests.support.pipeline import Pipeline
-from tests.support.streams import NOTHING, marked, put, untruths
+from tests.support.streams import NOTHING, asked, endings, marked, put, remove, untruths
 
 OPTIONS: dict[str, Any] = {**NOTHING, "others": 6, "insights": 4}
 each_flavour = pytest.mark.parametrize("flavour", ["cloud", "docs"])
@@ -49,6 +49,16 @@ CASES = (
             Step([put("annotation", id=10_002, deleted=False)]),
         ],
     ),
+    Case(
+        "actions",
+        [
+            Step([put("action", id=10_001, steps=[{"event": "paid"}])]),
+            # The list leaves it out, and it is still found by its id.
+            Step([put("action", id=10_002, deleted=True)]),
+            Step([put("action", id=10_002, deleted=False)]),
+            Step([remove("action", id=10_002)], ["10002"]),
+        ],
+    ),
 )
 
 
@@ -71,3 +81,24 @@ async def test_what_is_changed_hidden_or_deleted_is_as_the_source_has_it(
         assert (report.rows_inserted, report.rows_updated) == (0, step.written), step
     quiet = await pipeline.sync()
     assert (quiet.requests, quiet.rows_updated) == (case.requests, 0)
+
+
+@each_flavour
+async def test_a_list_that_has_a_count_and_no_next_is_read_to_its_count(
+    start_sandbox: StartSandbox, dsn: str, flavour: str
+) -> None:
+    """In pages of 20 or more if the server knows `limit`; else in one answer."""
+    sandbox = await start_sandbox(**{**NOTHING, "others": 70}, flavour=flavour)
+    for most in (None, 20):
+        if most is not None:
+            match = {"path": "/actions"}
+            sandbox.control.add_faults({"match": match, "fault": {"clamp_limit": most}})
+        sandbox.control.reset_requests()
+        pipeline = Pipeline(sandbox, dsn, streams=("actions",))
+        assert endings(await pipeline.sync_each()) == {}
+        assert await untruths(dsn, sandbox, "actions") == []
+        assert (len(asked(sandbox, "/actions")) > 1) == (flavour == "cloud")
+    gone = put("action", id=10_070, deleted=True)
+    sandbox.control.change(gone)
+    assert endings(await pipeline.sync_each()) == {}
+    assert await untruths(dsn, sandbox, "actions") == []

@@ -42,11 +42,16 @@ USERS = {
     "session_recording_playlists": ("created_by", "last_modified_by"),
     "project_secret_api_keys": ("created_by",),
     "annotations": ("created_by",),
+    "actions": ("created_by",),
 }
 # The only text that is kept in a JSON field of a resource with secrets.
 HEDGEHOG = dict.fromkeys(("color", "skin", "accessories", "fixed_direction"), Kind.TEXTS)
 # Never kept, not even in rejects.
-LEFT_OUT = {"insights": ("result", "hasMore"), "project_secret_api_keys": ("value",)}
+LEFT_OUT = {
+    "insights": ("result", "hasMore"),
+    "project_secret_api_keys": ("value",),
+    "actions": ("creation_context",),
+}
 
 Key = tuple[str, ...]
 Row = dict[str, Any]

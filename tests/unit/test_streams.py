@@ -37,6 +37,7 @@ def test_every_stream_of_the_design_is_there() -> None:
         "project_secret_api_keys",
         "session_properties",
         "annotations",
+        "actions",
         "recording_sharing",
         "insight_sharing",
     ]
