@@ -4,6 +4,8 @@ from etl.sandbox import (
     actions,
     annotations,
     closed,
+    experiments,
+    flags,
     group_activity,
     group_properties,
     groups,
@@ -16,6 +18,7 @@ from etl.sandbox import (
     sessions,
     sharing,
     subscriptions,
+    surveys,
 )
 from etl.sandbox.endpoints import Endpoint
 
@@ -23,6 +26,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *projects.ENDPOINTS,
     *annotations.ENDPOINTS,
     *actions.ENDPOINTS,
+    *flags.ENDPOINTS,
+    *surveys.ENDPOINTS,
+    *experiments.ENDPOINTS,
     *recordings.ENDPOINTS,
     *sharing.ENDPOINTS,
     *subscriptions.ENDPOINTS,

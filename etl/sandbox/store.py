@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from etl.sandbox.clock import to_datetime
 from etl.sandbox.dates import read_date
@@ -25,7 +26,7 @@ from etl.sandbox.kinds import (
     Subscription,
     User,
 )
-from etl.sandbox.kinds_product import Action, Annotation
+from etl.sandbox.kinds_product import Action, Annotation, Experiment, FeatureFlag, Survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "share_password": Kind("share_passwords", SharePassword, ("id",)),
         "annotation": Kind("annotations", Annotation, ("id",)),
         "action": Kind("actions", Action, ("id",)),
+        "feature_flag": Kind("feature_flags", FeatureFlag, ("id",)),
+        "survey": Kind("surveys", Survey, ("id",)),
+        "experiment": Kind("experiments", Experiment, ("id",)),
     }
 )
 _FIRST_ADDED = 900_000
@@ -83,6 +87,9 @@ class Store:
         self.share_passwords: dict[int, SharePassword] = {}
         self.annotations: dict[int, Annotation] = {}
         self.actions: dict[int, Action] = {}
+        self.feature_flags: dict[int, FeatureFlag] = {}
+        self.surveys: dict[str, Survey] = {}
+        self.experiments: dict[int, Experiment] = {}
         self._added = 0
 
     def add(self, record: Any) -> None:
@@ -172,7 +179,10 @@ class Store:
         (first, *others) = kind.key
         if not others and first in ("id", "short_id") and first not in values:
             number = self.new_id()
-            values[first] = number if kind.place not in _TEXT_IDS else short_id(number)
+            if kind.place in _UUIDS:
+                values[first] = str(UUID(int=number))
+            else:
+                values[first] = short_id(number) if kind.place in _TEXT_IDS else number
 
 
 def short_id(number: int) -> str:
@@ -215,8 +225,9 @@ def _key(kind: Kind, record: Any) -> Any:
 
 _KIND_OF = {kind.record: kind for kind in KINDS.values()}
 _TEXT_IDS = ("playlists", "secret_keys")
+_UUIDS = ("surveys",)
 # Whatever changes one of these sets `updated_at`.
-_TOUCHED = ("group", "annotation")
+_TOUCHED = ("group", "annotation", "feature_flag", "experiment")
 _MADE: Mapping[str, Mapping[str, Any]] = {
     "insight": {"short_id": lambda values: short_id(values["id"])},
     "playlist": {

@@ -8,6 +8,8 @@ from typing import Any
 from etl.core.stream import Mode, Stream, TableSpec
 from etl.streams.actions import ACTIONS
 from etl.streams.annotations import ANNOTATIONS
+from etl.streams.experiments import EXPERIMENTS
+from etl.streams.feature_flags import FEATURE_FLAGS
 from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
 from etl.streams.insights import INSIGHTS
 from etl.streams.playlists import PLAYLISTS
@@ -16,6 +18,7 @@ from etl.streams.secret_keys import PROJECT_SECRET_API_KEYS
 from etl.streams.session_properties import SESSION_PROPERTIES
 from etl.streams.sharing import INSIGHT_SHARING, RECORDING_SHARING
 from etl.streams.subscriptions import SUBSCRIPTIONS
+from etl.streams.surveys import SURVEYS
 
 # In the order in which they are read: a stream comes after those that it builds on.
 STREAMS: Mapping[str, Stream] = {
@@ -32,6 +35,9 @@ STREAMS: Mapping[str, Stream] = {
         SESSION_PROPERTIES,
         ANNOTATIONS,
         ACTIONS,
+        FEATURE_FLAGS,
+        SURVEYS,
+        EXPERIMENTS,
         RECORDING_SHARING,
         INSIGHT_SHARING,
     )

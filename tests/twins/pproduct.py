@@ -6,7 +6,7 @@ _PRODUCT = "tests/acceptance/test_streams_product.py::"
 
 TWINS = [
     Twin(
-        name="a list without next goes on until a page holds as many rows as it counts",
+        name="a list without next is asked for more when its count is reached",
         promise="P2",
         file="etl/extractors/lists.py",
         find="more = (self.ask.offset or 0) + len(self.listed.records) < count",

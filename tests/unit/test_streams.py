@@ -38,6 +38,9 @@ def test_every_stream_of_the_design_is_there() -> None:
         "session_properties",
         "annotations",
         "actions",
+        "feature_flags",
+        "surveys",
+        "experiments",
         "recording_sharing",
         "insight_sharing",
     ]
