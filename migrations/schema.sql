@@ -1,4 +1,4 @@
--- Revision 0018. Written by migrations/record.py.
+-- Revision 0019. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -1722,3 +1722,371 @@ COMMENT ON COLUMN {data}."dashboard_insights"."insight_short_id" IS 'Short id of
 COMMENT ON COLUMN {data}."dashboard_insights"."insight_name" IS 'Name of the insight, given or derived.';
 COMMENT ON COLUMN {data}."dashboard_insights"."tile_id" IS 'PostHog''s id of the tile; null where the server does not show tiles.';
 COMMENT ON COLUMN {data}."dashboard_insights"."deleted" IS 'Whether a user took the insight off the dashboard.';
+CREATE TABLE {data}.actions (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	name TEXT, 
+	description TEXT, 
+	tags TEXT[], 
+	steps JSONB, 
+	post_to_slack BOOLEAN, 
+	slack_message_format TEXT, 
+	pinned_at TIMESTAMP WITH TIME ZONE, 
+	team_id BIGINT, 
+	is_action BOOLEAN, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	deleted BOOLEAN, 
+	is_calculating BOOLEAN, 
+	last_calculated_at TIMESTAMP WITH TIME ZONE, 
+	bytecode_error TEXT, 
+	user_access_level TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT actions_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.actions IS 'One row per action.';
+COMMENT ON COLUMN {data}.actions.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.actions.id IS 'PostHog''s id of the action.';
+COMMENT ON COLUMN {data}.actions.name IS 'Name.';
+COMMENT ON COLUMN {data}.actions.description IS 'Description.';
+COMMENT ON COLUMN {data}.actions.tags IS 'Tags.';
+COMMENT ON COLUMN {data}.actions.steps IS 'Which events it matches, as JSON; one of the steps is enough.';
+COMMENT ON COLUMN {data}.actions.post_to_slack IS 'Whether Slack is told about each event.';
+COMMENT ON COLUMN {data}.actions.slack_message_format IS 'How that message is written.';
+COMMENT ON COLUMN {data}.actions.pinned_at IS 'When it was pinned; null if it is not.';
+COMMENT ON COLUMN {data}.actions.team_id IS 'Id of the project''s team.';
+COMMENT ON COLUMN {data}.actions.is_action IS 'Always true in the API''s answers.';
+COMMENT ON COLUMN {data}.actions.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.actions.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.actions.deleted IS 'Whether a user deleted it; seen if it was stored before.';
+COMMENT ON COLUMN {data}.actions.is_calculating IS 'Always false in the API''s answers.';
+COMMENT ON COLUMN {data}.actions.last_calculated_at IS 'When it was last calculated; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.actions.bytecode_error IS 'Why PostHog could not compile it.';
+COMMENT ON COLUMN {data}.actions.user_access_level IS 'What the key''s owner may do.';
+COMMENT ON COLUMN {data}.actions.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.actions._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.actions._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.actions._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.actions._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.actions._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.actions._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.annotations (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	content TEXT, 
+	date_marker TIMESTAMP WITH TIME ZONE, 
+	creation_type TEXT, 
+	scope TEXT, 
+	dashboard_item BIGINT, 
+	insight_short_id TEXT, 
+	insight_name TEXT, 
+	insight_derived_name TEXT, 
+	dashboard_id BIGINT, 
+	dashboard_name TEXT, 
+	emoji TEXT, 
+	hidden_in_user_interface BOOLEAN, 
+	tags TEXT[], 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	updated_at TIMESTAMP WITH TIME ZONE, 
+	deleted BOOLEAN, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT annotations_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.annotations IS 'One row per annotation. Those of the organization are in each of its projects.';
+COMMENT ON COLUMN {data}.annotations.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.annotations.id IS 'PostHog''s id of the annotation.';
+COMMENT ON COLUMN {data}.annotations.content IS 'What it says.';
+COMMENT ON COLUMN {data}.annotations.date_marker IS 'What it is about.';
+COMMENT ON COLUMN {data}.annotations.creation_type IS 'USR: a user made it; GIT: a deployment.';
+COMMENT ON COLUMN {data}.annotations.scope IS 'organization, project, dashboard, dashboard_item or recording.';
+COMMENT ON COLUMN {data}.annotations.dashboard_item IS 'Id of the insight it was made on, see insights.';
+COMMENT ON COLUMN {data}.annotations.insight_short_id IS 'Short id of that insight.';
+COMMENT ON COLUMN {data}.annotations.insight_name IS 'Name of that insight.';
+COMMENT ON COLUMN {data}.annotations.insight_derived_name IS 'Name of that insight made from its query.';
+COMMENT ON COLUMN {data}.annotations.dashboard_id IS 'Id of the dashboard it was made on.';
+COMMENT ON COLUMN {data}.annotations.dashboard_name IS 'Name of that dashboard.';
+COMMENT ON COLUMN {data}.annotations.emoji IS 'Emoji that is shown for it.';
+COMMENT ON COLUMN {data}.annotations.hidden_in_user_interface IS 'Whether only the API shows it.';
+COMMENT ON COLUMN {data}.annotations.tags IS 'Tags.';
+COMMENT ON COLUMN {data}.annotations.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.annotations.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.annotations.updated_at IS 'When it was last changed.';
+COMMENT ON COLUMN {data}.annotations.deleted IS 'Whether a user deleted it.';
+COMMENT ON COLUMN {data}.annotations.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.annotations._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.annotations._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.annotations._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.annotations._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.annotations._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.annotations._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.experiments (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	name TEXT, 
+	description TEXT, 
+	type TEXT, 
+	start_date TIMESTAMP WITH TIME ZONE, 
+	end_date TIMESTAMP WITH TIME ZONE, 
+	feature_flag BIGINT, 
+	feature_flag_key TEXT, 
+	holdout_id BIGINT, 
+	exposure_cohort BIGINT, 
+	parameters JSONB, 
+	running_time_calculation JSONB, 
+	excluded_variants TEXT[], 
+	exposure_criteria JSONB, 
+	filters JSONB, 
+	metrics JSONB, 
+	metrics_secondary JSONB, 
+	secondary_metrics JSONB, 
+	saved_metrics JSONB, 
+	saved_metrics_ids JSONB, 
+	primary_metrics_ordered_uuids JSONB, 
+	secondary_metrics_ordered_uuids JSONB, 
+	stats_config JSONB, 
+	scheduling_config JSONB, 
+	only_count_matured_users BOOLEAN, 
+	conclusion TEXT, 
+	conclusion_comment TEXT, 
+	is_legacy BOOLEAN, 
+	archived BOOLEAN, 
+	deleted BOOLEAN, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	updated_at TIMESTAMP WITH TIME ZONE, 
+	status TEXT, 
+	user_access_level TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT experiments_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.experiments IS 'One row per experiment; results are not copied.';
+COMMENT ON COLUMN {data}.experiments.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.experiments.id IS 'PostHog''s id of the experiment.';
+COMMENT ON COLUMN {data}.experiments.name IS 'Name.';
+COMMENT ON COLUMN {data}.experiments.description IS 'Description, or the hypothesis.';
+COMMENT ON COLUMN {data}.experiments.type IS 'product or web.';
+COMMENT ON COLUMN {data}.experiments.start_date IS 'When it was started; null: it is a draft.';
+COMMENT ON COLUMN {data}.experiments.end_date IS 'When it was ended; null if it was not.';
+COMMENT ON COLUMN {data}.experiments.feature_flag IS 'Id of its flag, see feature_flags.';
+COMMENT ON COLUMN {data}.experiments.feature_flag_key IS 'Key of its flag.';
+COMMENT ON COLUMN {data}.experiments.holdout_id IS 'Id of the group that no experiment gets.';
+COMMENT ON COLUMN {data}.experiments.exposure_cohort IS 'Id of the cohort that was exposed, see cohorts.';
+COMMENT ON COLUMN {data}.experiments.parameters IS 'Variants and sample size, as JSON; without payloads.';
+COMMENT ON COLUMN {data}.experiments.running_time_calculation IS 'How long it is to run, as JSON.';
+COMMENT ON COLUMN {data}.experiments.excluded_variants IS 'Variants that results leave out.';
+COMMENT ON COLUMN {data}.experiments.exposure_criteria IS 'What counts as exposed, as JSON.';
+COMMENT ON COLUMN {data}.experiments.filters IS 'The metric in its old form, as JSON.';
+COMMENT ON COLUMN {data}.experiments.metrics IS 'The metrics, as JSON, without names of actions. Newer servers show it only of a single experiment, so it may be null.';
+COMMENT ON COLUMN {data}.experiments.metrics_secondary IS 'Further metrics, as JSON, without names of actions. Newer servers show it only of a single experiment, so it may be null.';
+COMMENT ON COLUMN {data}.experiments.secondary_metrics IS 'Further metrics in their old form, as JSON. Newer servers show it only of a single experiment, so it may be null.';
+COMMENT ON COLUMN {data}.experiments.saved_metrics IS 'Metrics that it shares with others, as JSON. Newer servers show it only of a single experiment, so it may be null.';
+COMMENT ON COLUMN {data}.experiments.saved_metrics_ids IS 'Ids of these, as JSON. Newer servers show it only of a single experiment, so it may be null.';
+COMMENT ON COLUMN {data}.experiments.primary_metrics_ordered_uuids IS 'In which order metrics are shown, as JSON. Newer servers show it only of a single experiment, so it may be null.';
+COMMENT ON COLUMN {data}.experiments.secondary_metrics_ordered_uuids IS 'In which order further metrics are shown, as JSON. Newer servers show it only of a single experiment, so it may be null.';
+COMMENT ON COLUMN {data}.experiments.stats_config IS 'How results are computed, as JSON.';
+COMMENT ON COLUMN {data}.experiments.scheduling_config IS 'When they are computed, as JSON.';
+COMMENT ON COLUMN {data}.experiments.only_count_matured_users IS 'Whether only users count whose time to convert has passed.';
+COMMENT ON COLUMN {data}.experiments.conclusion IS 'won, lost, inconclusive, stopped_early or invalid.';
+COMMENT ON COLUMN {data}.experiments.conclusion_comment IS 'What a user said about that.';
+COMMENT ON COLUMN {data}.experiments.is_legacy IS 'Whether its metrics are old ones.';
+COMMENT ON COLUMN {data}.experiments.archived IS 'Whether it is archived.';
+COMMENT ON COLUMN {data}.experiments.deleted IS 'Whether a user deleted it.';
+COMMENT ON COLUMN {data}.experiments.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.experiments.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.experiments.updated_at IS 'When it was last changed.';
+COMMENT ON COLUMN {data}.experiments.status IS 'draft, running, paused or stopped, from dates and flag; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.experiments.user_access_level IS 'What the key''s owner may do.';
+COMMENT ON COLUMN {data}.experiments.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.experiments._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.experiments._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.experiments._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.experiments._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.experiments._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.experiments._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.feature_flags (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	key TEXT, 
+	name TEXT, 
+	filters JSONB, 
+	active BOOLEAN, 
+	archived BOOLEAN, 
+	deleted BOOLEAN, 
+	version BIGINT, 
+	tags TEXT[], 
+	evaluation_contexts TEXT[], 
+	evaluation_runtime TEXT, 
+	bucketing_identifier TEXT, 
+	ensure_experience_continuity BOOLEAN, 
+	is_remote_configuration BOOLEAN, 
+	has_encrypted_payloads BOOLEAN, 
+	rollback_conditions JSONB, 
+	performed_rollback BOOLEAN, 
+	experiment_set JSONB, 
+	usage_dashboard BIGINT, 
+	analytics_dashboards JSONB, 
+	has_enriched_analytics BOOLEAN, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	updated_at TIMESTAMP WITH TIME ZONE, 
+	last_modified_by BIGINT, 
+	last_called_at TIMESTAMP WITH TIME ZONE, 
+	status TEXT, 
+	is_used_in_replay_settings BOOLEAN, 
+	can_edit BOOLEAN, 
+	user_access_level TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT feature_flags_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.feature_flags IS 'One row per feature flag, but for those that surveys and product tours made.';
+COMMENT ON COLUMN {data}.feature_flags.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.feature_flags.id IS 'PostHog''s id of the flag.';
+COMMENT ON COLUMN {data}.feature_flags.key IS 'Key by which code asks for it; PostHog may rename a deleted one.';
+COMMENT ON COLUMN {data}.feature_flags.name IS 'Description: PostHog calls it name.';
+COMMENT ON COLUMN {data}.feature_flags.filters IS 'Who gets it and which variant, as JSON; without the names of cohorts and groups, and without payloads that are encrypted.';
+COMMENT ON COLUMN {data}.feature_flags.active IS 'Whether it is switched on.';
+COMMENT ON COLUMN {data}.feature_flags.archived IS 'Whether it is archived.';
+COMMENT ON COLUMN {data}.feature_flags.deleted IS 'Whether a user deleted it; seen if it was stored before.';
+COMMENT ON COLUMN {data}.feature_flags.version IS 'How often it was changed, a count.';
+COMMENT ON COLUMN {data}.feature_flags.tags IS 'Tags.';
+COMMENT ON COLUMN {data}.feature_flags.evaluation_contexts IS 'Where it may be evaluated; empty: everywhere.';
+COMMENT ON COLUMN {data}.feature_flags.evaluation_runtime IS 'server, client or all.';
+COMMENT ON COLUMN {data}.feature_flags.bucketing_identifier IS 'What a share of users is drawn by.';
+COMMENT ON COLUMN {data}.feature_flags.ensure_experience_continuity IS 'Whether who has it keeps it after logging in.';
+COMMENT ON COLUMN {data}.feature_flags.is_remote_configuration IS 'Whether it only hands out a value.';
+COMMENT ON COLUMN {data}.feature_flags.has_encrypted_payloads IS 'Whether its payloads are encrypted.';
+COMMENT ON COLUMN {data}.feature_flags.rollback_conditions IS 'When it is switched off by itself, as JSON.';
+COMMENT ON COLUMN {data}.feature_flags.performed_rollback IS 'Whether that has happened.';
+COMMENT ON COLUMN {data}.feature_flags.experiment_set IS 'Ids of its experiments, as JSON; see experiments.';
+COMMENT ON COLUMN {data}.feature_flags.usage_dashboard IS 'Id of the dashboard about its use.';
+COMMENT ON COLUMN {data}.feature_flags.analytics_dashboards IS 'Ids of other dashboards, as JSON.';
+COMMENT ON COLUMN {data}.feature_flags.has_enriched_analytics IS 'Whether applications send more about its use.';
+COMMENT ON COLUMN {data}.feature_flags.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.feature_flags.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.feature_flags.updated_at IS 'When it was last changed; null on old servers.';
+COMMENT ON COLUMN {data}.feature_flags.last_modified_by IS 'Id of the user who last changed it, see users.';
+COMMENT ON COLUMN {data}.feature_flags.last_called_at IS 'When an application last asked for it; null: never, or the server does not say.';
+COMMENT ON COLUMN {data}.feature_flags.status IS 'What PostHog thinks of it, such as STALE; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.feature_flags.is_used_in_replay_settings IS 'Whether it decides which sessions are recorded.';
+COMMENT ON COLUMN {data}.feature_flags.can_edit IS 'Whether the key''s owner may change it.';
+COMMENT ON COLUMN {data}.feature_flags.user_access_level IS 'What the key''s owner may do.';
+COMMENT ON COLUMN {data}.feature_flags.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.feature_flags._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.feature_flags._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.feature_flags._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.feature_flags._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.feature_flags._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.feature_flags._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.surveys (
+	project_id BIGINT NOT NULL, 
+	id UUID NOT NULL, 
+	name TEXT, 
+	description TEXT, 
+	type TEXT, 
+	schedule TEXT, 
+	questions JSONB, 
+	conditions JSONB, 
+	appearance JSONB, 
+	translations JSONB, 
+	form_content JSONB, 
+	linked_flag_id BIGINT, 
+	linked_insight_id BIGINT, 
+	targeting_flag BIGINT, 
+	internal_targeting_flag BIGINT, 
+	feature_flag_keys JSONB, 
+	start_date TIMESTAMP WITH TIME ZONE, 
+	end_date TIMESTAMP WITH TIME ZONE, 
+	archived BOOLEAN, 
+	responses_limit BIGINT, 
+	iteration_count BIGINT, 
+	iteration_frequency_days BIGINT, 
+	iteration_start_dates TEXT[], 
+	response_sampling_start_date TIMESTAMP WITH TIME ZONE, 
+	response_sampling_interval_type TEXT, 
+	response_sampling_interval BIGINT, 
+	response_sampling_limit BIGINT, 
+	response_sampling_daily_limits JSONB, 
+	enable_partial_responses BOOLEAN, 
+	enable_iframe_embedding BOOLEAN, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	current_iteration BIGINT, 
+	current_iteration_start_date TIMESTAMP WITH TIME ZONE, 
+	user_access_level TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT surveys_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.surveys IS 'One row per survey, but for those of product tours; answers to it are events.';
+COMMENT ON COLUMN {data}.surveys.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.surveys.id IS 'PostHog''s id of the survey.';
+COMMENT ON COLUMN {data}.surveys.name IS 'Name.';
+COMMENT ON COLUMN {data}.surveys.description IS 'Description.';
+COMMENT ON COLUMN {data}.surveys.type IS 'popover, widget, external_survey or api.';
+COMMENT ON COLUMN {data}.surveys.schedule IS 'How often a person is asked.';
+COMMENT ON COLUMN {data}.surveys.questions IS 'The questions, as JSON.';
+COMMENT ON COLUMN {data}.surveys.conditions IS 'When it is shown, as JSON; of an action only its id, see actions.';
+COMMENT ON COLUMN {data}.surveys.appearance IS 'What it looks like, as JSON.';
+COMMENT ON COLUMN {data}.surveys.translations IS 'Its texts in other languages, as JSON.';
+COMMENT ON COLUMN {data}.surveys.form_content IS 'The content of a form, as JSON.';
+COMMENT ON COLUMN {data}.surveys.linked_flag_id IS 'Id of the flag that a person needs to be asked, see feature_flags.';
+COMMENT ON COLUMN {data}.surveys.linked_insight_id IS 'Id of the insight it was made from.';
+COMMENT ON COLUMN {data}.surveys.targeting_flag IS 'Id of the flag that says who is asked.';
+COMMENT ON COLUMN {data}.surveys.internal_targeting_flag IS 'Id of the flag that says who was asked.';
+COMMENT ON COLUMN {data}.surveys.feature_flag_keys IS 'Keys of all these flags, as JSON.';
+COMMENT ON COLUMN {data}.surveys.start_date IS 'When it was started; null if it was not.';
+COMMENT ON COLUMN {data}.surveys.end_date IS 'When it was ended; null if it was not.';
+COMMENT ON COLUMN {data}.surveys.archived IS 'Whether it is archived.';
+COMMENT ON COLUMN {data}.surveys.responses_limit IS 'How many answers end it, a count.';
+COMMENT ON COLUMN {data}.surveys.iteration_count IS 'How often it is repeated, a count.';
+COMMENT ON COLUMN {data}.surveys.iteration_frequency_days IS 'After how many days it is repeated.';
+COMMENT ON COLUMN {data}.surveys.iteration_start_dates IS 'When each round begins.';
+COMMENT ON COLUMN {data}.surveys.response_sampling_start_date IS 'When sampling begins.';
+COMMENT ON COLUMN {data}.surveys.response_sampling_interval_type IS 'day, week or month.';
+COMMENT ON COLUMN {data}.surveys.response_sampling_interval IS 'For so many of these, a count.';
+COMMENT ON COLUMN {data}.surveys.response_sampling_limit IS 'How many answers are wanted, a count.';
+COMMENT ON COLUMN {data}.surveys.response_sampling_daily_limits IS 'How many on each day, as JSON.';
+COMMENT ON COLUMN {data}.surveys.enable_partial_responses IS 'Whether unfinished answers are kept.';
+COMMENT ON COLUMN {data}.surveys.enable_iframe_embedding IS 'Whether other sites may embed it.';
+COMMENT ON COLUMN {data}.surveys.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.surveys.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.surveys.current_iteration IS 'Number of the round under way; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.surveys.current_iteration_start_date IS 'When that round began; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.surveys.user_access_level IS 'What the key''s owner may do.';
+COMMENT ON COLUMN {data}.surveys.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.surveys._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.surveys._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.surveys._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.surveys._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.surveys._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.surveys._deleted_at IS 'When the row was found gone at the source.';

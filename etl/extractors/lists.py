@@ -48,6 +48,8 @@ class Answered(Struct, Generic[P], frozen=True):
     def listing(self, keys: Sequence[str], settled: Sequence[bool], **known: Any) -> Listing:
         """Return what the answer says about the list; `known` are further fields of `Listing`."""
         more, cursor, count = self.listed.more, self.listed.cursor, self.listed.count
+        if self.listed.by_count and count is not None:
+            more = (self.ask.offset or 0) + len(self.listed.records) < count
         return Listing(keys, settled, more, cursor, count, **known)
 
     def page(self, place: P, records: list[Record], **known: Any) -> Page:

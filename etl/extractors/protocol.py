@@ -105,6 +105,7 @@ class RecordList(Struct, frozen=True):
     by_cursor: whether it has the form of real servers (has_next), not the documented one.
     cursor_name: the parameter that takes the cursor.
     current: False if the answer is marked as refreshing (`refreshing`). It may be incomplete.
+    by_count: it has no end mark but its count: `more` is true of a list that begins with this page.
     """
 
     records: list[Any]
@@ -115,6 +116,7 @@ class RecordList(Struct, frozen=True):
     count: int | None
     cursor_name: str = "after"
     current: bool = True
+    by_count: bool = False
 
 
 def list_request(
@@ -295,6 +297,7 @@ def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> Re
     following = said.get("next")
     cursor, cursor_name = said.get("next_cursor"), "after"
     by_cursor = said.get("has_next") is not None
+    by_count = False
     if by_cursor:
         more = bool(said["has_next"])
     elif "next" in said:
@@ -304,6 +307,7 @@ def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> Re
             by_cursor, cursor_name = True, GROUPS_CURSOR
     else:
         # Without any end mark this is the whole list, unless the server counts more rows.
+        by_count = count is not None
         more = count is not None and len(records) < count
     return RecordList(
         records=records,
@@ -314,6 +318,7 @@ def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> Re
         count=count,
         cursor_name=cursor_name,
         current=said.get("refreshing") is not True,
+        by_count=by_count,
     )
 
 

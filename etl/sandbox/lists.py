@@ -79,13 +79,15 @@ def by_offset(
     records: Sequence[Record],
     show: Callable[[Record], Any],
     at_end: Sequence[Any] = (),
+    *,
+    default: int = DEFAULT_LIMIT,
 ) -> web.Response:
-    """A page with count, next and previous; 100 rows unless `limit` says.
+    """A page with count, next and previous; `default` rows unless `limit` says.
 
     at_end: rows that come with the last page, however long it is already.
     """
     fault, query = call.fault, call.request.query
-    asked = whole(query.get("limit")) or DEFAULT_LIMIT
+    asked = whole(query.get("limit")) or default
     wanted = whole(query.get("offset"))
     offset = 0 if fault.restart_cursor else wanted
     limit = min(asked, fault.clamp_limit or asked)

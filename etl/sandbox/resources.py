@@ -1,9 +1,13 @@
 """All resources of the sandbox. A new one is a file of its own and a line here."""
 
 from etl.sandbox import (
+    actions,
+    annotations,
     closed,
     dashboards,
     definitions,
+    experiments,
+    flags,
     group_activity,
     group_properties,
     groups,
@@ -16,11 +20,17 @@ from etl.sandbox import (
     sessions,
     sharing,
     subscriptions,
+    surveys,
 )
 from etl.sandbox.endpoints import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *projects.ENDPOINTS,
+    *annotations.ENDPOINTS,
+    *actions.ENDPOINTS,
+    *flags.ENDPOINTS,
+    *surveys.ENDPOINTS,
+    *experiments.ENDPOINTS,
     *recordings.ENDPOINTS,
     *sharing.ENDPOINTS,
     *subscriptions.ENDPOINTS,

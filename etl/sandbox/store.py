@@ -28,6 +28,7 @@ from etl.sandbox.kinds import (
 )
 from etl.sandbox.kinds_dashboards import Collaborator, Dashboard
 from etl.sandbox.kinds_definitions import EventDefinition, PropertyDefinition
+from etl.sandbox.kinds_product import Action, Annotation, Experiment, FeatureFlag, Survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "secret_key": Kind("secret_keys", SecretKey, ("id",)),
         "sharing": Kind("sharings", Sharing, ("resource_type", "resource_id")),
         "share_password": Kind("share_passwords", SharePassword, ("id",)),
+        "annotation": Kind("annotations", Annotation, ("id",)),
+        "action": Kind("actions", Action, ("id",)),
+        "feature_flag": Kind("feature_flags", FeatureFlag, ("id",)),
+        "survey": Kind("surveys", Survey, ("id",)),
+        "experiment": Kind("experiments", Experiment, ("id",)),
     }
 )
 _FIRST_ADDED = 900_000
@@ -90,6 +96,11 @@ class Store:
         self.secret_keys: dict[str, SecretKey] = {}
         self.sharings: dict[tuple[str, str], Sharing] = {}
         self.share_passwords: dict[int, SharePassword] = {}
+        self.annotations: dict[int, Annotation] = {}
+        self.actions: dict[int, Action] = {}
+        self.feature_flags: dict[int, FeatureFlag] = {}
+        self.surveys: dict[str, Survey] = {}
+        self.experiments: dict[int, Experiment] = {}
         self._added = 0
 
     def add(self, record: Any) -> None:
@@ -118,7 +129,7 @@ class Store:
         }
         if name in ("sharing", "share_password"):
             values = _with_resource(values)
-        if name == "group":
+        if name in _TOUCHED:
             values.setdefault("updated_at", to_datetime(now_us))
         self._fill_key(kind, values)
         found = getattr(self, kind.place).get(_key_of(kind, values))
@@ -237,7 +248,10 @@ _NEW_IDS: Mapping[str, Callable[[int], Any]] = {
     "collaborators": uuid_text,
     "event_definitions": uuid_text,
     "property_definitions": uuid_text,
+    "surveys": uuid_text,
 }
+# Whatever changes one of these sets `updated_at`.
+_TOUCHED = ("group", "annotation", "feature_flag", "experiment")
 _MADE: Mapping[str, Mapping[str, Any]] = {
     "insight": {"short_id": lambda values: short_id(values["id"])},
     "playlist": {

@@ -23,6 +23,7 @@ from etl.sandbox.store import Store
 from etl.sandbox.truth_dashboards import DashboardTruth
 from etl.sandbox.truth_definitions import DefinitionTruth
 from etl.sandbox.truth_groups import GroupTruth, sha256_text, time_text
+from etl.sandbox.truth_product import PRODUCT_TABLES, ProductTruth
 from etl.sandbox.truth_sharing import SharingTruth
 
 STORE_TABLES = (
@@ -31,7 +32,7 @@ STORE_TABLES = (
     "session_recording_playlist_items", "project_secret_api_keys",
     "dashboards", "dashboard_collaborators", "event_definitions", "property_definitions",
     "session_property_definitions", "session_property_values", "sharing_configurations",
-    "share_passwords",
+    "share_passwords", *PRODUCT_TABLES,
 )  # fmt: skip
 Row = dict[str, Any]
 
@@ -59,11 +60,19 @@ class StoreTruth:
         self._groups = GroupTruth(store)
         self._dashboards = DashboardTruth(store, project)
         self._definitions = DefinitionTruth(store, paid=self._cloud)
+        self._product = ProductTruth(store, options, project)
         self._sharing = SharingTruth(store, options, recording_ids)
 
     def rows(self, table: str) -> Iterator[Row]:
         """All rows of a table in the order of their key."""
-        for part in (self, self._groups, self._dashboards, self._definitions, self._sharing):
+        for part in (
+            self,
+            self._groups,
+            self._dashboards,
+            self._definitions,
+            self._product,
+            self._sharing,
+        ):
             if found := getattr(part, table, None):
                 yield from found()
                 return
@@ -89,6 +98,7 @@ class StoreTruth:
         """Every user whom something else names."""
         store = self._store
         named = {each.created_by for each in store.subscriptions.values()}
+        named |= self._product.named_users()
         for made in (*self._insights(), *self._playlists()):
             named |= {made["created_by"], made["last_modified_by"]}
         named |= self._dashboards.named_users() | self._definitions.named_users()

@@ -12,6 +12,7 @@ from etl.sandbox.furnish import furnish
 from etl.sandbox.furnish_cohorts import furnish_cohorts
 from etl.sandbox.furnish_dashboards import furnish_dashboards
 from etl.sandbox.furnish_definitions import furnish_definitions
+from etl.sandbox.furnish_product import furnish_product
 from etl.sandbox.generate import LONGEST_MS, NO_PERSON, RETENTIONS_DAYS, Columns
 from etl.sandbox.ids import find_generated, generated_id
 from etl.sandbox.options import SandboxOptions
@@ -75,6 +76,7 @@ class Project:
         furnish_cohorts(store, self._options, self.id, self.started_us, self.owners.uuid)
         furnish_dashboards(store, self._options, self.id, self.started_us)
         furnish_definitions(store, self._options, self.id, self.started_us)
+        furnish_product(store, self._options, self.id, self.started_us)
         return store
 
     @cached_property

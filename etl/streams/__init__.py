@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from etl.core.stream import Mode, Stream, TableSpec
+from etl.streams.actions import ACTIONS
+from etl.streams.annotations import ANNOTATIONS
 from etl.streams.dashboards import DASHBOARD_COLLABORATORS, DASHBOARDS
 from etl.streams.definitions import EVENT_DEFINITIONS, PROPERTY_DEFINITIONS
+from etl.streams.experiments import EXPERIMENTS
+from etl.streams.feature_flags import FEATURE_FLAGS
 from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
 from etl.streams.insights import INSIGHTS
 from etl.streams.playlists import PLAYLISTS
@@ -16,6 +20,7 @@ from etl.streams.secret_keys import PROJECT_SECRET_API_KEYS
 from etl.streams.session_properties import SESSION_PROPERTIES
 from etl.streams.sharing import DASHBOARD_SHARING, INSIGHT_SHARING, RECORDING_SHARING
 from etl.streams.subscriptions import SUBSCRIPTIONS
+from etl.streams.surveys import SURVEYS
 
 # In the order in which they are read: a stream comes after those that it builds on.
 STREAMS: Mapping[str, Stream] = {
@@ -34,6 +39,11 @@ STREAMS: Mapping[str, Stream] = {
         SESSION_PROPERTIES,
         EVENT_DEFINITIONS,
         PROPERTY_DEFINITIONS,
+        ANNOTATIONS,
+        ACTIONS,
+        FEATURE_FLAGS,
+        SURVEYS,
+        EXPERIMENTS,
         RECORDING_SHARING,
         INSIGHT_SHARING,
         DASHBOARD_SHARING,

@@ -9,7 +9,7 @@ from etl.sandbox.server import running
 from etl.sandbox.truth_store import STORE_TABLES
 from etl.streams import TABLE_SPECS
 from tests.unit.sandbox.reader import Reader, small
-from tests.unit.sandbox.whole import Whole, sorted_rows, volatile
+from tests.unit.sandbox.whole import VOLATILE, Whole, sorted_rows
 
 
 async def _assert_true(reader: Reader) -> None:
@@ -17,7 +17,7 @@ async def _assert_true(reader: Reader) -> None:
     truth = reader.sandbox.control.truth()
     assert answered.keys() == set(STORE_TABLES)
     for table in STORE_TABLES:
-        assert sorted_rows(table, answered[table]) == sorted_rows(table, truth[table]), table
+        assert sorted_rows(answered[table], table) == sorted_rows(truth[table], table), table
 
 
 _CHANGES: list[dict[str, Any]] = [
@@ -88,7 +88,7 @@ async def test_the_truth_names_every_column_but_those_that_move_by_themselves(fl
             fields = TABLE_SPECS[table].fields
             assert truth[table], table
             for row in truth[table]:
-                assert row.keys() == {each.name for each in fields} - volatile(table), table
+                assert row.keys() == {each.name for each in fields} - VOLATILE[table], table
 
 
 async def test_the_same_seed_makes_the_same_and_no_option_makes_nothing() -> None:

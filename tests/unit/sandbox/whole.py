@@ -7,22 +7,17 @@ from typing import Any
 import orjson
 from yarl import URL
 
+from etl.streams import TABLE_SPECS
 from tests.unit.sandbox.reader import Reader, Row
+from tests.unit.sandbox.whole_product import product_tables
 
 ROOT = "/api/projects/1"
-_VOLATILE = frozenset(
-    {
-        "summary", "next_delivery_date", "last_used_at", "recordings_counts", "last_refresh",
-        "refreshing", "last_viewed_at", "notebook", "unread", "last_accessed_at", "last_seen_at",
-        "last_updated_at", "is_calculating", "last_calculated_at", "effective_restriction_level",
-        "effective_privilege_level",
-    }
-)  # fmt: skip
-# Where fields move by themselves that elsewhere only users change.
-_MORE = {"insights": {"updated_at"}, "dashboards": {"user_access_level"}}
-
-
 _USERS = ("created_by", "last_modified_by", "user", "owner", "updated_by", "verified_by")
+# By table.
+VOLATILE = {
+    name: {field.name for field in spec.fields if field.volatile}
+    for name, spec in TABLE_SPECS.items()
+}
 
 
 def sha256(text: str) -> str:
@@ -87,6 +82,10 @@ class Whole:
         found |= await self._groups()
         found |= await self._sessions()
         found |= await self._sharing(found["insights"], found["dashboards"])
+        found |= {
+            table: [self._named(row) for row in rows]
+            for table, rows in (await product_tables(self.walk)).items()
+        }
         found["users"] = list(self.users.values())
         return found
 
@@ -194,15 +193,13 @@ class Whole:
         return {"sharing_configurations": configurations, "share_passwords": passwords}
 
 
-def volatile(table: str) -> frozenset[str]:
-    """The fields of a table that move by themselves."""
-    return _VOLATILE | _MORE.get(table, set())
+def settled(row: Row, table: str) -> Row:
+    """A row without fields that change by themselves, and without nulls."""
+    return {k: v for k, v in row.items() if k not in VOLATILE[table] and v is not None}
 
 
-def sorted_rows(table: str, rows: list[Row]) -> list[str]:
-    """Rows as sorted text, without volatile fields and nulls, so that they compare in any order."""
-    left_out = volatile(table)
-    settled = [
-        {k: v for k, v in row.items() if k not in left_out and v is not None} for row in rows
-    ]
-    return sorted(orjson.dumps(row, option=orjson.OPT_SORT_KEYS).decode() for row in settled)
+def sorted_rows(rows: list[Row], table: str) -> list[str]:
+    """Rows as sorted text, so that they compare in any order."""
+    return sorted(
+        orjson.dumps(settled(row, table), option=orjson.OPT_SORT_KEYS).decode() for row in rows
+    )

@@ -1,0 +1,150 @@
+"""What product teams make: changed, hidden, shown again, deleted and restored, it stays true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from tests.conftest import StartSandbox
+from tests.support.pipeline import Pipeline
+from tests.support.streams import NOTHING, asked, endings, marked, put, remove, untruths
+
+OPTIONS: dict[str, Any] = {**NOTHING, "others": 6, "insights": 4}
+SURVEY = "01890000-0000-4000-8000-00000000000a"
+each_flavour = pytest.mark.parametrize("flavour", ["cloud", "docs"])
+
+
+class Step(Struct, frozen=True):
+    """What happens at the source, and which rows are marked deleted after the next sync.
+
+    written, inserted: how many rows that sync changes and makes. older: how many it changes of an
+    older server, if that shows less.
+    """
+
+    happens: Sequence[dict[str, Any]]
+    marked: Sequence[str] = ()
+    written: int = 1
+    inserted: int = 0
+    older: int | None = None
+
+
+class Case(Struct, frozen=True):
+    """A stream: what happens to it, and how many requests a sync takes when nothing did."""
+
+    stream: str
+    steps: Sequence[Step]
+    requests: int = 1
+    key: str = "id"
+
+
+CASES = (
+    Case(
+        "annotations",
+        [
+            Step([put("annotation", id=10_001, content="Changed")]),
+            Step([put("insight", id=10_002, name="Renamed")], written=0),
+            # Nothing shows an annotation of a deleted insight until the insight is back.
+            Step([put("insight", id=10_002, deleted=True)], ["10001"]),
+            Step([put("insight", id=10_002, deleted=False)]),
+            Step([put("annotation", id=10_002, deleted=True)], ["10002"]),
+            Step([put("annotation", id=10_002, deleted=False)]),
+        ],
+    ),
+    Case(
+        "actions",
+        [
+            Step([put("action", id=10_001, steps=[{"event": "paid"}])]),
+            # The list leaves it out, and it is still found by its id.
+            Step([put("action", id=10_002, deleted=True)]),
+            Step([put("action", id=10_002, deleted=False)]),
+            Step([remove("action", id=10_002)], ["10002"]),
+        ],
+    ),
+    Case(
+        "feature_flags",
+        [
+            Step([put("feature_flag", id=10_001, active=False)]),
+            Step([put("cohort", id=10_001, name="Renamed")], written=0),
+            # An experiment of the flag is a change of the flag.
+            Step([put("experiment", id=10_002, feature_flag=10_003)], written=2),
+            Step([put("feature_flag", id=10_003, archived=True)], older=0),
+            Step([put("feature_flag", id=10_003, archived=False)], older=0),
+            # Neither list shows it, and it is still found by its id.
+            Step([put("feature_flag", id=10_004, deleted=True, key="new:deleted")]),
+            Step([put("feature_flag", id=10_004, deleted=False)]),
+            Step([remove("feature_flag", id=10_004)], ["10004"]),
+        ],
+        requests=2,
+    ),
+    Case(
+        "surveys",
+        [
+            Step(
+                [put("survey", id=SURVEY, name="Made", linked_flag=10_001)], written=0, inserted=1
+            ),
+            Step([put("feature_flag", id=10_001, active=False)], written=0),
+            Step([put("action", id=10_002, name="Renamed")], written=0),
+            Step([put("survey", id=SURVEY, archived=True)]),
+            Step([put("survey", id=SURVEY, archived=False, actions=[10_001])]),
+            Step([remove("survey", id=SURVEY)], [SURVEY]),
+        ],
+    ),
+    Case(
+        "experiments",
+        [
+            Step([put("experiment", id=10_001, conclusion="won")]),
+            Step([put("feature_flag", id=10_001, active=False)], written=0),
+            Step([put("experiment", id=10_002, archived=True)]),
+            Step([put("experiment", id=10_002, archived=False)]),
+            Step([put("experiment", id=10_003, deleted=True)], ["10003"]),
+            Step([put("experiment", id=10_003, deleted=False)]),
+        ],
+        requests=2,
+    ),
+)
+
+
+@each_flavour
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stream)
+async def test_what_is_changed_hidden_or_deleted_is_as_the_source_has_it(
+    start_sandbox: StartSandbox, dsn: str, case: Case, flavour: str
+) -> None:
+    """Step by step, and only what happened is written; in between a sync costs what it must."""
+    sandbox = await start_sandbox(**OPTIONS, flavour=flavour)
+    pipeline = Pipeline(sandbox, dsn, streams=(case.stream,))
+    assert (await pipeline.sync()).ending.exit_code == 0
+    assert await untruths(dsn, sandbox, case.stream) == []
+    for step in case.steps:
+        sandbox.control.change(*step.happens)
+        report = await pipeline.sync()
+        assert (report.ending.exit_code, report.ending.reason) == (0, None), step
+        assert (await untruths(dsn, sandbox, case.stream), step.happens) == ([], step.happens)
+        assert await marked(dsn, case.stream, case.key) == {*step.marked}, step
+        written = step.older if flavour == "docs" and step.older is not None else step.written
+        assert (report.rows_inserted, report.rows_updated) == (step.inserted, written), step
+    quiet = await pipeline.sync()
+    assert (quiet.requests, quiet.rows_updated) == (case.requests, 0)
+
+
+@each_flavour
+async def test_a_list_that_has_a_count_and_no_next_is_read_to_its_count(
+    start_sandbox: StartSandbox, dsn: str, flavour: str
+) -> None:
+    """And no request is sent after that; a server that ignores `limit` needs only one."""
+    sandbox = await start_sandbox(**{**NOTHING, "others": 70}, flavour=flavour)
+    for clamped, requests in ((False, 2), (True, 6)):
+        if clamped:
+            match = {"path": "/actions"}
+            sandbox.control.add_faults({"match": match, "fault": {"clamp_limit": 20}})
+        sandbox.control.reset_requests()
+        pipeline = Pipeline(sandbox, dsn, streams=("actions",))
+        assert endings(await pipeline.sync_each()) == {}
+        assert await untruths(dsn, sandbox, "actions") == []
+        assert len(asked(sandbox, "/actions")) == (requests if flavour == "cloud" else 1)
+    gone = put("action", id=10_070, deleted=True)
+    sandbox.control.change(gone)
+    assert endings(await pipeline.sync_each()) == {}
+    assert await untruths(dsn, sandbox, "actions") == []
