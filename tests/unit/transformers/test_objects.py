@@ -614,24 +614,35 @@ def test_only_what_is_known_to_move_by_itself_is_volatile() -> None:
         if stream.name != "session_recordings"
     }
     assert {name: fields for name, fields in volatile.items() if fields} == {
-        "subscriptions": {"summary", "next_delivery_date"},
+        "subscriptions": {"next_delivery_date", "summary"},
         "groups": {"notebook"},
         "group_activity": {"unread"},
-        "insights": {"updated_at", "last_refresh", "refreshing", "last_viewed_at"},
+        "insights": {"last_refresh", "last_viewed_at", "refreshing", "updated_at"},
         "dashboards": {
-            "last_accessed_at",
-            "last_viewed_at",
-            "last_refresh",
-            "effective_restriction_level",
             "effective_privilege_level",
+            "effective_restriction_level",
+            "last_accessed_at",
+            "last_refresh",
+            "last_viewed_at",
             "user_access_level",
-        },
-        "event_definitions": {
-            "last_seen_at",
-            "last_updated_at",
-            "is_calculating",
-            "last_calculated_at",
         },
         "session_recording_playlists": {"recordings_counts"},
         "project_secret_api_keys": {"last_used_at"},
+        "event_definitions": {
+            "is_calculating",
+            "last_calculated_at",
+            "last_seen_at",
+            "last_updated_at",
+        },
+        "annotations": {"dashboard_name", "insight_derived_name", "insight_name"},
+        "actions": {"bytecode_error", "is_calculating", "last_calculated_at", "user_access_level"},
+        "feature_flags": {
+            "can_edit",
+            "is_used_in_replay_settings",
+            "last_called_at",
+            "status",
+            "user_access_level",
+        },
+        "surveys": {"current_iteration", "current_iteration_start_date", "user_access_level"},
+        "experiments": {"status", "user_access_level"},
     }
