@@ -161,7 +161,7 @@ async def _run(
             show(("table", "rows", "missing", "surplus", "different"), compared)
             say("")
             tell(
-                f"Sharing is asked about one recording at a time, {settings.sharing_requests} at "
+                f"Sharing is asked about one resource at a time, {settings.sharing_requests} at "
                 "every sync: new ones first, then those that have waited longest."
             )
             for question, sql in QUESTIONS:

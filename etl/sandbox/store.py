@@ -170,8 +170,8 @@ class Store:
         if key not in getattr(self, kind.place):
             raise ValueError(f"no {name} {key!r}")
         del getattr(self, kind.place)[key]
-        if name == "insight":
-            gone = [s.id for s in self.subscriptions.values() if s.insight == key]
+        if name in ("insight", "dashboard"):
+            gone = [s.id for s in self.subscriptions.values() if getattr(s, name) == key]
             for each in gone:
                 del self.subscriptions[each]
         if name == "dashboard":
