@@ -64,6 +64,8 @@ class Field(Struct, frozen=True):
     or_text: the documentation shows a number as text, so any form of a number is expected.
     plain: for a JSON column of records with secrets: the names in it whose text is kept. Of all
     other text only hash and length are kept.
+    after_days: of a volatile instant: once it is so many days later than what is stored, it is
+    stored even if nothing else has changed. None: never by itself.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Field(Struct, frozen=True):
     lenient: bool = False
     or_text: bool = False
     plain: tuple[str, ...] = ()
+    after_days: int | None = None
 
     def expects(self, json_type: str) -> bool:
         """Tell whether a value of this JSON type is as the catalogue says."""
@@ -131,6 +134,11 @@ class TableSpec(Struct, frozen=True, dict=True):
             raise ValueError(f"{self.name}: key columns without a field: {sorted(missing)}")
         if any(f.volatile or f.null_keeps or f.lenient for f in self.fields if f.name in self.key):
             raise ValueError(f"{self.name}: a key column must be plain")
+        for f in self.fields:
+            # A hash tells only whether fields that are not volatile have changed.
+            fits = f.volatile and f.kind is Kind.INSTANT and not self.hashed
+            if f.after_days is not None and not fits:
+                raise ValueError(f"{self.name}: only volatile instants are stored after some days")
         named = [name for name in (self.started, self.ended) if name]
         if self.expiry is not None:
             named += [self.expiry.at, self.expiry.started, self.expiry.days]

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
+from tests.acceptance.test_quiet import rows_written
 from tests.conftest import StartSandbox
 from tests.support.pipeline import Pipeline
+from tests.support.sql import select, value
 from tests.support.streams import NOTHING, asked, endings, marked, put, remove, untruths
 
+PRODUCT = ("annotations", "actions", "feature_flags", "surveys", "experiments")
 OPTIONS: dict[str, Any] = {**NOTHING, "others": 6, "insights": 4}
 SURVEY = "01890000-0000-4000-8000-00000000000a"
 each_flavour = pytest.mark.parametrize("flavour", ["cloud", "docs"])
@@ -148,3 +151,60 @@ async def test_a_list_that_has_a_count_and_no_next_is_read_to_its_count(
     sandbox.control.change(gone)
     assert endings(await pipeline.sync_each()) == {}
     assert await untruths(dsn, sandbox, "actions") == []
+
+
+async def test_a_flag_that_is_called_is_written_once_a_day_and_not_with_every_call(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """So a flag that is used, and nothing else, is not taken for a stale one."""
+    sandbox = await start_sandbox(**OPTIONS)
+    pipeline = Pipeline(sandbox, dsn, streams=("feature_flags",))
+    called = put("feature_flag", id=10_001, created_at="-200d", updated_at="-200d")
+    sandbox.control.change({**called, "last_called_at": "-100d"})
+    await pipeline.sync()
+    stale = "SELECT count(*) FROM posthog.stale_flags WHERE id = 10001"
+    assert await value(dsn, stale) == 1
+    for hours, written in ((0, 1), (5, 0), (18, 0), (2, 1)):
+        sandbox.control.advance(hours * 3600)
+        at = sandbox.control.state()["now"]
+        before = await select(dsn, "SELECT updated_at FROM posthog.feature_flags WHERE id = 10001")
+        same = {"updated_at": before[0]["updated_at"].isoformat()}
+        sandbox.control.change(put("feature_flag", id=10_001, last_called_at=at, **same))
+        assert ((await pipeline.sync()).rows_updated, hours) == (written, hours)
+        assert await value(dsn, stale) == 0
+
+
+@each_flavour
+async def test_what_moves_by_itself_is_no_news(
+    start_sandbox: StartSandbox, dsn: str, flavour: str
+) -> None:
+    """Hours later: states, rounds, names and fingerprints that the server computes have moved."""
+    sandbox = await start_sandbox(**OPTIONS, flavour=flavour)
+    pipeline = Pipeline(sandbox, dsn, streams=PRODUCT)
+    assert endings(await pipeline.sync_each()) == {}
+    before = await rows_written(dsn)
+    sandbox.control.advance(5 * 3600)
+    assert endings(await pipeline.sync_each()) == {}
+    assert await rows_written(dsn) == before
+
+
+@pytest.mark.parametrize("clamped", [False, True], ids=["one large page", "only small pages"])
+async def test_a_list_without_an_order_loses_nothing(
+    start_sandbox: StartSandbox, dsn: str, clamped: bool
+) -> None:
+    """Each page comes in an order of its own, so some rows come twice and others not at all.
+
+    Asked for in one page, the list is whole. Where only small pages are to be had, the run says
+    that it is not, and takes nothing for gone.
+    """
+    sandbox = await start_sandbox(**{**NOTHING, "others": 70})
+    pipeline = Pipeline(sandbox, dsn, streams=("surveys",))
+    if clamped:
+        await pipeline.sync()
+        match = {"path": "/surveys"}
+        sandbox.control.add_faults({"match": match, "fault": {"clamp_limit": 20}})
+    for _ in range(3):
+        report = await pipeline.sync()
+        assert (report.ending.exit_code == 0) or clamped
+        assert await untruths(dsn, sandbox, "surveys") == []
+        assert await marked(dsn, "surveys") == set()

@@ -18,7 +18,7 @@ from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
-VIEWS = {"publicly_shared_now", "subscription_schedule", "recording_overview"}
+VIEWS = {"publicly_shared_now", "subscription_schedule", "recording_overview", "stale_flags"}
 ADA = "00000000-0000-4000-8000-000000000001"
 ODD_NAME = """it's :odd "eu" {data} %s $1"""
 
@@ -290,6 +290,44 @@ async def test_a_recording_is_one_row_with_its_person_and_where_it_shows_up(
     await share(deployment, "recording", "r2", enabled=False)
     _, second = await deployment.view("recording_overview", "id")
     assert second["shared"] is False
+
+
+async def test_flags_that_nobody_changed_or_used_for_90_days_are_stale(
+    deployment: Deployment,
+) -> None:
+    """Whatever happened last counts; archived and deleted flags are no news."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    old, older, young = (now - timedelta(days=days) for days in (91, 400, 89))
+    await deployment.put("users", id=7, email="ada@example.com")
+    flags: list[dict[str, Any]] = [
+        {"created_at": older, "updated_at": old, "name": "The old one", "created_by": 7},
+        {"created_at": older, "last_called_at": old, "deleted": False, "archived": False},
+        {"created_at": old},
+        {"created_at": older, "updated_at": young},
+        {"created_at": older, "last_called_at": young},
+        {"created_at": young},
+        {"created_at": older, "archived": True},
+        {"created_at": older, "deleted": True},
+        {"created_at": older, "_deleted_at": NOON},
+        {},
+    ]
+    for number, values in enumerate(flags):
+        given = {"id": number, "key": f"flag-{number}", "active": True, **values}
+        await deployment.put("feature_flags", **given)
+    every = {"project_id": 1, "active": True, "days_since": 91}
+    assert await deployment.view("stale_flags", "id") == [
+        every
+        | {
+            "id": 0,
+            "key": "flag-0",
+            "name": "The old one",
+            "created_at": older,
+            "updated_at": old,
+            "created_by_email": "ada@example.com",
+        },
+        every | {"id": 1, "key": "flag-1", "created_at": older, "last_called_at": old},
+        every | {"id": 2, "key": "flag-2", "created_at": old},
+    ]
 
 
 @pytest.mark.parametrize("properties", [None, {}, [], "text", 3, {"email": None}, {"email": 7}])

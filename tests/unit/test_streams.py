@@ -117,6 +117,14 @@ ID = Field("id", Kind.TEXT, "Id.")
         ({"fields": (ID, ID)}, "twice"),
         ({"key": ("other",)}, "without a field"),
         ({"fields": (Field("id", Kind.TEXT, "Id.", volatile=True),)}, "plain"),
+        ({"fields": (ID, Field("at", Kind.INSTANT, "At.", after_days=1))}, "only volatile"),
+        (
+            {
+                "fields": (ID, Field("at", Kind.INSTANT, "At.", volatile=True, after_days=1)),
+                "hashed": True,
+            },
+            "only volatile",
+        ),
         ({"about": ""}, "says what it is"),
         ({"fields": (Field("id", Kind.TEXT, ""),)}, "says what it is"),
         ({"started": "other"}, "no such fields"),
