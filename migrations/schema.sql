@@ -1419,6 +1419,48 @@ COMMENT ON COLUMN {data}.annotations._first_seen_at IS 'When the row was first w
 COMMENT ON COLUMN {data}.annotations._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.annotations._xid IS 'Transaction that last changed the row here.';
 COMMENT ON COLUMN {data}.annotations._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.comments (
+	project_id BIGINT NOT NULL, 
+	id UUID NOT NULL, 
+	scope TEXT, 
+	item_id TEXT, 
+	item_context JSONB, 
+	source_comment UUID, 
+	content TEXT, 
+	rich_content JSONB, 
+	version BIGINT, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	deleted BOOLEAN, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT comments_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.comments IS 'One row per comment, also deleted ones; content is personal data.';
+COMMENT ON COLUMN {data}.comments.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.comments.id IS 'PostHog''s id of the comment.';
+COMMENT ON COLUMN {data}.comments.scope IS 'What it is about: a recording, an insight, a ticket.';
+COMMENT ON COLUMN {data}.comments.item_id IS 'Id of that, such as that of a recording.';
+COMMENT ON COLUMN {data}.comments.item_context IS 'Where in it, as JSON.';
+COMMENT ON COLUMN {data}.comments.source_comment IS 'Id of the comment that it answers.';
+COMMENT ON COLUMN {data}.comments.content IS 'What it says. `forget` does not look into it.';
+COMMENT ON COLUMN {data}.comments.rich_content IS 'The same with its formatting, as JSON.';
+COMMENT ON COLUMN {data}.comments.version IS 'How often it was changed, a count.';
+COMMENT ON COLUMN {data}.comments.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.comments.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.comments.deleted IS 'Whether a user deleted it.';
+COMMENT ON COLUMN {data}.comments.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.comments._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.comments._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.comments._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.comments._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.comments._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.comments._deleted_at IS 'When the row was found gone at the source.';
 CREATE TABLE {data}.experiments (
 	project_id BIGINT NOT NULL, 
 	id BIGINT NOT NULL, 

@@ -112,6 +112,7 @@ class TableSpec(Struct, frozen=True, dict=True):
     hashed: whether the column `_hash` holds a hash of what became of a row, so that a record that
     did not change is recognised without being typed.
     identities: the columns that name a person, a distinct id or a recording.
+    mentions: columns with JSON that may name others than the identities of the row.
     queried: whether it is filled by a configured query, and so in the schema of these tables.
     """
 
@@ -124,6 +125,7 @@ class TableSpec(Struct, frozen=True, dict=True):
     expiry: Expiry | None = None
     hashed: bool = False
     identities: tuple[Identity, ...] = ()
+    mentions: tuple[str, ...] = ()
     queried: bool = False
 
     def __post_init__(self) -> None:
@@ -142,7 +144,7 @@ class TableSpec(Struct, frozen=True, dict=True):
         named = [name for name in (self.started, self.ended) if name]
         if self.expiry is not None:
             named += [self.expiry.at, self.expiry.started, self.expiry.days]
-        named += [each.column for each in self.identities]
+        named += [*(each.column for each in self.identities), *self.mentions]
         if missing := set(named) - set(names):
             raise ValueError(f"{self.name}: no such fields: {sorted(missing)}")
         if not self.about or not all(field.about for field in self.fields):
@@ -162,10 +164,10 @@ class TableSpec(Struct, frozen=True, dict=True):
     def documents(self) -> tuple[str, ...]:
         """The columns with JSON that may name a person whom the row itself does not name.
 
-        In a table with identities the other documents are about the person of the row.
+        In a table with identities the others, but for `mentions`, are about the person of the row.
         """
         if self.identities:
-            return ("extra",)
+            return ("extra", *self.mentions)
         return (*(field.name for field in self.fields if field.kind is Kind.JSON), "extra")
 
     def identifiers_of(self, row: Row) -> list[Identifier]:

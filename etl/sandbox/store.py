@@ -26,7 +26,14 @@ from etl.sandbox.kinds import (
     Subscription,
     User,
 )
-from etl.sandbox.kinds_product import Action, Annotation, Experiment, FeatureFlag, Survey
+from etl.sandbox.kinds_product import (
+    Action,
+    Annotation,
+    Comment,
+    Experiment,
+    FeatureFlag,
+    Survey,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "feature_flag": Kind("feature_flags", FeatureFlag, ("id",)),
         "survey": Kind("surveys", Survey, ("id",)),
         "experiment": Kind("experiments", Experiment, ("id",)),
+        "comment": Kind("comments", Comment, ("id",)),
     }
 )
 _FIRST_ADDED = 900_000
@@ -90,6 +98,7 @@ class Store:
         self.feature_flags: dict[int, FeatureFlag] = {}
         self.surveys: dict[str, Survey] = {}
         self.experiments: dict[int, Experiment] = {}
+        self.comments: dict[str, Comment] = {}
         self._added = 0
 
     def add(self, record: Any) -> None:
@@ -225,7 +234,7 @@ def _key(kind: Kind, record: Any) -> Any:
 
 _KIND_OF = {kind.record: kind for kind in KINDS.values()}
 _TEXT_IDS = ("playlists", "secret_keys")
-_UUIDS = ("surveys",)
+_UUIDS = ("surveys", "comments")
 # Whatever changes one of these sets `updated_at`.
 _TOUCHED = ("group", "annotation", "feature_flag", "experiment")
 _MADE: Mapping[str, Mapping[str, Any]] = {

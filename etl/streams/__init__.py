@@ -8,6 +8,7 @@ from typing import Any
 from etl.core.stream import Mode, Stream, TableSpec
 from etl.streams.actions import ACTIONS
 from etl.streams.annotations import ANNOTATIONS
+from etl.streams.comments import COMMENTS
 from etl.streams.experiments import EXPERIMENTS
 from etl.streams.feature_flags import FEATURE_FLAGS
 from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
@@ -38,6 +39,7 @@ STREAMS: Mapping[str, Stream] = {
         FEATURE_FLAGS,
         SURVEYS,
         EXPERIMENTS,
+        COMMENTS,
         RECORDING_SHARING,
         INSIGHT_SHARING,
     )

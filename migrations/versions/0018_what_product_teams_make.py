@@ -302,6 +302,106 @@ def upgrade() -> None:
         comment="One row per annotation. Those of the organization are in each of its projects.",
     )
     op.create_table(
+        "comments",
+        sa.Column(
+            "project_id", sa.BigInteger(), nullable=False, comment="PostHog's numeric project id."
+        ),
+        sa.Column(
+            "id", sa.Uuid(as_uuid=False), nullable=False, comment="PostHog's id of the comment."
+        ),
+        sa.Column(
+            "scope",
+            sa.Text(),
+            nullable=True,
+            comment="What it is about: a recording, an insight, a ticket.",
+        ),
+        sa.Column(
+            "item_id", sa.Text(), nullable=True, comment="Id of that, such as that of a recording."
+        ),
+        sa.Column(
+            "item_context",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="Where in it, as JSON.",
+        ),
+        sa.Column(
+            "source_comment",
+            sa.Uuid(as_uuid=False),
+            nullable=True,
+            comment="Id of the comment that it answers.",
+        ),
+        sa.Column(
+            "content",
+            sa.Text(),
+            nullable=True,
+            comment="What it says. `forget` does not look into it.",
+        ),
+        sa.Column(
+            "rich_content",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="The same with its formatting, as JSON.",
+        ),
+        sa.Column(
+            "version", sa.BigInteger(), nullable=True, comment="How often it was changed, a count."
+        ),
+        sa.Column(
+            "created_at", sa.DateTime(timezone=True), nullable=True, comment="When it was made."
+        ),
+        sa.Column(
+            "created_by",
+            sa.BigInteger(),
+            nullable=True,
+            comment="Id of the user who made it, see users.",
+        ),
+        sa.Column("deleted", sa.Boolean(), nullable=True, comment="Whether a user deleted it."),
+        sa.Column(
+            "extra",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="Fields that the catalogue does not know, as JSON.",
+        ),
+        sa.Column(
+            "_repaired",
+            sa.ARRAY(sa.Text()),
+            nullable=True,
+            comment="Fields in which something that Postgres cannot hold was replaced.",
+        ),
+        sa.Column(
+            "_observed_at",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="When the request for this content was sent.",
+        ),
+        sa.Column(
+            "_first_seen_at",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="When the row was first written here.",
+        ),
+        sa.Column(
+            "_updated_at",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="When the content last changed here.",
+        ),
+        sa.Column(
+            "_xid",
+            sa.BigInteger(),
+            nullable=False,
+            comment="Transaction that last changed the row here.",
+        ),
+        sa.Column(
+            "_deleted_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="When the row was found gone at the source.",
+        ),
+        sa.PrimaryKeyConstraint("project_id", "id", name="comments_pkey"),
+        schema=data,
+        comment="One row per comment, also deleted ones; content is personal data.",
+    )
+    op.create_table(
         "experiments",
         sa.Column(
             "project_id", sa.BigInteger(), nullable=False, comment="PostHog's numeric project id."
@@ -940,5 +1040,6 @@ def downgrade() -> None:
     op.drop_table("surveys", schema=data)
     op.drop_table("feature_flags", schema=data)
     op.drop_table("experiments", schema=data)
+    op.drop_table("comments", schema=data)
     op.drop_table("annotations", schema=data)
     op.drop_table("actions", schema=data)

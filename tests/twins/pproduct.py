@@ -49,4 +49,22 @@ TWINS = [
         caught_by=_PRODUCT
         + "test_what_is_changed_hidden_or_deleted_is_as_the_source_has_it[surveys-cloud]",
     ),
+    Twin(
+        name="a payload that is encrypted is stored where the key may decrypt it",
+        promise="P11",
+        file="etl/streams/feature_flags.py",
+        find='lambda each: without(each, "payloads")',
+        replace="lambda each: each",
+        caught_by=_PRODUCT
+        + "test_a_payload_that_is_encrypted_is_nowhere_even_if_the_key_may_decrypt_it",
+    ),
+    Twin(
+        name="the name of a person who was forgotten stays in what others say",
+        promise="P11",
+        file="etl/streams/comments.py",
+        find='    mentions=("rich_content", "item_context"),\n',
+        replace="",
+        caught_by=_PRODUCT
+        + "test_what_is_said_about_a_person_who_was_forgotten_is_gone_and_stays_away",
+    ),
 ]

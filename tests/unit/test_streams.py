@@ -41,10 +41,14 @@ def test_every_stream_of_the_design_is_there() -> None:
         "feature_flags",
         "surveys",
         "experiments",
+        "comments",
         "recording_sharing",
         "insight_sharing",
     ]
-    assert [name for name, stream in STREAMS.items() if stream.off] == ["group_activity"]
+    assert [name for name, stream in STREAMS.items() if stream.off] == [
+        "group_activity",
+        "comments",
+    ]
 
 
 def test_a_table_name_means_one_table() -> None:
