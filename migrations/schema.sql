@@ -1832,6 +1832,48 @@ COMMENT ON COLUMN {data}.annotations._first_seen_at IS 'When the row was first w
 COMMENT ON COLUMN {data}.annotations._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.annotations._xid IS 'Transaction that last changed the row here.';
 COMMENT ON COLUMN {data}.annotations._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.comments (
+	project_id BIGINT NOT NULL, 
+	id UUID NOT NULL, 
+	scope TEXT, 
+	item_id TEXT, 
+	item_context JSONB, 
+	source_comment UUID, 
+	content TEXT, 
+	rich_content JSONB, 
+	version BIGINT, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	deleted BOOLEAN, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT comments_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.comments IS 'One row per comment, also deleted ones; content is personal data.';
+COMMENT ON COLUMN {data}.comments.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.comments.id IS 'PostHog''s id of the comment.';
+COMMENT ON COLUMN {data}.comments.scope IS 'What it is about: a recording, an insight, a ticket.';
+COMMENT ON COLUMN {data}.comments.item_id IS 'Id of that, such as that of a recording.';
+COMMENT ON COLUMN {data}.comments.item_context IS 'Where in it, as JSON.';
+COMMENT ON COLUMN {data}.comments.source_comment IS 'Id of the comment that it answers.';
+COMMENT ON COLUMN {data}.comments.content IS 'What it says. `forget` does not look into it.';
+COMMENT ON COLUMN {data}.comments.rich_content IS 'The same with its formatting, as JSON.';
+COMMENT ON COLUMN {data}.comments.version IS 'How often it was changed, a count.';
+COMMENT ON COLUMN {data}.comments.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.comments.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.comments.deleted IS 'Whether a user deleted it.';
+COMMENT ON COLUMN {data}.comments.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.comments._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.comments._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.comments._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.comments._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.comments._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.comments._deleted_at IS 'When the row was found gone at the source.';
 CREATE TABLE {data}.experiments (
 	project_id BIGINT NOT NULL, 
 	id BIGINT NOT NULL, 
@@ -1990,7 +2032,7 @@ COMMENT ON COLUMN {data}.feature_flags.created_at IS 'When it was made.';
 COMMENT ON COLUMN {data}.feature_flags.created_by IS 'Id of the user who made it, see users.';
 COMMENT ON COLUMN {data}.feature_flags.updated_at IS 'When it was last changed; null on old servers.';
 COMMENT ON COLUMN {data}.feature_flags.last_modified_by IS 'Id of the user who last changed it, see users.';
-COMMENT ON COLUMN {data}.feature_flags.last_called_at IS 'When an application last asked for it; null: never, or the server does not say.';
+COMMENT ON COLUMN {data}.feature_flags.last_called_at IS 'When an application last asked for it, up to a day earlier than at PostHog; null: never, or the server does not say.';
 COMMENT ON COLUMN {data}.feature_flags.status IS 'What PostHog thinks of it, such as STALE; only as fresh as _updated_at.';
 COMMENT ON COLUMN {data}.feature_flags.is_used_in_replay_settings IS 'Whether it decides which sessions are recorded.';
 COMMENT ON COLUMN {data}.feature_flags.can_edit IS 'Whether the key''s owner may change it.';
@@ -2090,3 +2132,37 @@ COMMENT ON COLUMN {data}.surveys._first_seen_at IS 'When the row was first writt
 COMMENT ON COLUMN {data}.surveys._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.surveys._xid IS 'Transaction that last changed the row here.';
 COMMENT ON COLUMN {data}.surveys._deleted_at IS 'When the row was found gone at the source.';
+CREATE VIEW {data}."stale_flags" AS 
+        SELECT
+            f.project_id,
+            f.id,
+            f.key,
+            f.name,
+            f.active,
+            f.created_at,
+            f.updated_at,
+            f.last_called_at,
+            u.email AS created_by_email,
+            floor(extract(epoch FROM now() - last.at) / 86400)::bigint AS days_since
+        FROM {data}.feature_flags AS f
+        CROSS JOIN LATERAL (
+            SELECT greatest(f.created_at, f.updated_at, f.last_called_at) AS at
+        ) AS last
+        LEFT JOIN {data}.users AS u
+            ON u.project_id = f.project_id
+            AND u.id = f.created_by
+        WHERE f._deleted_at IS NULL
+            AND f.deleted IS NOT TRUE
+            AND f.archived IS NOT TRUE
+            AND last.at < now() - interval '90 days';
+COMMENT ON VIEW {data}."stale_flags" IS 'Living feature flags, archived ones left out, that nobody changed or used for 90 days. A flag that was never changed or used counts from when it was made. Servers that do not say when a flag was last used are judged by changes alone.';
+COMMENT ON COLUMN {data}."stale_flags"."project_id" IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}."stale_flags"."id" IS 'PostHog''s id of the flag.';
+COMMENT ON COLUMN {data}."stale_flags"."key" IS 'Key by which code asks for it.';
+COMMENT ON COLUMN {data}."stale_flags"."name" IS 'Description: PostHog calls it name.';
+COMMENT ON COLUMN {data}."stale_flags"."active" IS 'Whether it is switched on.';
+COMMENT ON COLUMN {data}."stale_flags"."created_at" IS 'When it was made.';
+COMMENT ON COLUMN {data}."stale_flags"."updated_at" IS 'When it was last changed.';
+COMMENT ON COLUMN {data}."stale_flags"."last_called_at" IS 'When an application last asked for it; up to a day earlier than at PostHog.';
+COMMENT ON COLUMN {data}."stale_flags"."created_by_email" IS 'Email of who made it.';
+COMMENT ON COLUMN {data}."stale_flags"."days_since" IS 'Days since it was last made, changed or used, a count.';

@@ -64,6 +64,8 @@ class Field(Struct, frozen=True):
     or_text: the documentation shows a number as text, so any form of a number is expected.
     plain: for a JSON column of records with secrets: the names in it whose text is kept. Of all
     other text only hash and length are kept.
+    after_days: of a volatile instant: once it is so many days later than what is stored, it is
+    stored even if nothing else has changed. None: never by itself.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Field(Struct, frozen=True):
     lenient: bool = False
     or_text: bool = False
     plain: tuple[str, ...] = ()
+    after_days: int | None = None
 
     def expects(self, json_type: str) -> bool:
         """Tell whether a value of this JSON type is as the catalogue says."""
@@ -109,6 +112,7 @@ class TableSpec(Struct, frozen=True, dict=True):
     hashed: whether the column `_hash` holds a hash of what became of a row, so that a record that
     did not change is recognised without being typed.
     identities: the columns that name a person, a distinct id or a recording.
+    mentions: columns with JSON that may name others than the identities of the row.
     queried: whether it is filled by a configured query, and so in the schema of these tables.
     """
 
@@ -121,6 +125,7 @@ class TableSpec(Struct, frozen=True, dict=True):
     expiry: Expiry | None = None
     hashed: bool = False
     identities: tuple[Identity, ...] = ()
+    mentions: tuple[str, ...] = ()
     queried: bool = False
 
     def __post_init__(self) -> None:
@@ -131,10 +136,15 @@ class TableSpec(Struct, frozen=True, dict=True):
             raise ValueError(f"{self.name}: key columns without a field: {sorted(missing)}")
         if any(f.volatile or f.null_keeps or f.lenient for f in self.fields if f.name in self.key):
             raise ValueError(f"{self.name}: a key column must be plain")
+        for f in self.fields:
+            # A hash tells only whether fields that are not volatile have changed.
+            fits = f.volatile and f.kind is Kind.INSTANT and not self.hashed
+            if f.after_days is not None and not fits:
+                raise ValueError(f"{self.name}: only volatile instants are stored after some days")
         named = [name for name in (self.started, self.ended) if name]
         if self.expiry is not None:
             named += [self.expiry.at, self.expiry.started, self.expiry.days]
-        named += [each.column for each in self.identities]
+        named += [*(each.column for each in self.identities), *self.mentions]
         if missing := set(named) - set(names):
             raise ValueError(f"{self.name}: no such fields: {sorted(missing)}")
         if not self.about or not all(field.about for field in self.fields):
@@ -154,10 +164,10 @@ class TableSpec(Struct, frozen=True, dict=True):
     def documents(self) -> tuple[str, ...]:
         """The columns with JSON that may name a person whom the row itself does not name.
 
-        In a table with identities the other documents are about the person of the row.
+        In a table with identities the others, but for `mentions`, are about the person of the row.
         """
         if self.identities:
-            return ("extra",)
+            return ("extra", *self.mentions)
         return (*(field.name for field in self.fields if field.kind is Kind.JSON), "extra")
 
     def identifiers_of(self, row: Row) -> list[Identifier]:

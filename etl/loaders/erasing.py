@@ -266,11 +266,14 @@ class _Person:
 
     def owns(self, spec: TableSpec) -> str:
         """Return the condition that row `t` is the person's."""
-        conditions = []
+        conditions, kinds = [], {field.name: field.kind for field in spec.fields}
         for each in spec.identities:
             if not self._texts[each.names]:
                 continue  # else Postgres would read the whole table for it
-            condition = f"t.{quoted(each.column)} = ANY ({_PARAMETERS[each.names]})"
+            kind = kinds[each.column].value
+            # A column of text may name persons among others.
+            given = f"{_PARAMETERS[each.names]}::{kind}[]"
+            condition = f"t.{quoted(each.column)} = ANY ({given})"
             if each.when is not None:
                 condition = f"t.{quoted(each.when[0])} = {literal(each.when[1])} AND {condition}"
             conditions.append(f"({condition})")

@@ -7,7 +7,8 @@ Rows go by COPY into a temporary staging table, and from there into the table by
 - It writes in the order of the key, so two units never deadlock.
 - A row observed earlier never overwrites a row observed later, also if the later reading found no
   change: while two runs read one stream, such sightings are kept in a table of their own.
-- Volatile columns are written with a change, and are ignored when looking for one.
+- Volatile columns are written with a change, and are ignored when looking for one, unless the
+  catalogue says after how many days they are one (`Field.after_days`).
 
 If none of the staged rows is stored, they are inserted, without the join and without looking for
 each key first. If another run stores one of them meanwhile, Postgres refuses that as a key that
@@ -241,6 +242,11 @@ def differs(
     )
     read = ", ".join(_value(spec, source, name) for name in compared)
     changed = f"t._deleted_at IS NOT NULL OR ({held}) IS DISTINCT FROM ({read})"
+    for field in spec.fields:
+        if field.after_days is not None:
+            at, held_at = f"{source}.{quoted(field.name)}", f"t.{quoted(field.name)}"
+            due = f"{held_at} + interval '{field.after_days} days' <= {at}"
+            changed += f" OR coalesce({due}, {held_at} IS NULL AND {at} IS NOT NULL)"
     if spec.expiry is None:
         return f"({changed})"
     named = _value(spec, source, spec.expiry.at)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from etl.sandbox.clock import to_datetime
-from etl.sandbox.kinds_product import Action, Annotation, Experiment, FeatureFlag, Survey
+from etl.sandbox.kinds_product import Action, Annotation, Comment, Experiment, FeatureFlag, Survey
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.store import Store
 
@@ -35,6 +35,7 @@ class _Furnisher:
             self._flag(nth)
             self._survey(nth)
             self._experiment(nth)
+            self._comment(nth)
 
     def _before(self, most_days: float) -> datetime:
         """Returns a random instant of the last so many days, to the microsecond."""
@@ -178,5 +179,25 @@ class _Furnisher:
                 saved_metrics=[{"id": nth, "query": metric}] * (nth % 2),
                 conclusion="won" if nth % 4 == 2 else None,
                 excluded_variants=["test-2"] if nth % 3 == 2 else None,
+            )
+        )
+
+    def _comment(self, nth: int) -> None:
+        made = self._before(60)
+        before = [*self._store.comments]
+        text = (f"Look at this {nth}", "", None, "Größe 🦔")[nth % 4]
+        self._store.add(
+            Comment(
+                id=str(UUID(int=self._draw.getrandbits(128), version=4)),
+                content=text,
+                rich_content={"type": "doc", "content": [{"text": text}]} if nth % 2 else None,
+                version=nth % 3,
+                created_at=made,
+                created_by=self._made_by(nth),
+                item_id=None if nth % 6 == 3 else f"item-{nth}",
+                item_context={"time_in_recording": made.isoformat()} if nth % 3 == 0 else None,
+                scope=("Replay", "Insight", "conversations_ticket", "Notebook")[nth % 4],
+                source_comment=before[0] if nth % 5 == 4 else None,
+                deleted=nth % 5 == 2,
             )
         )

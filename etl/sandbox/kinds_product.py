@@ -152,3 +152,20 @@ class Experiment:
     primary_metrics_ordered_uuids: list[str] | None = None
     secondary_metrics_ordered_uuids: list[str] | None = None
     only_count_matured_users: bool = False
+
+
+@dataclass(slots=True)
+class Comment:
+    """A comment on a recording, a notebook, an insight and so on."""
+
+    id: str
+    content: str | None = ""
+    rich_content: dict[str, Any] | None = None
+    version: int = 0
+    created_at: Instant = None
+    created_by: int | None = 1
+    item_id: str | None = None
+    item_context: dict[str, Any] | None = None
+    scope: str = "Replay"
+    source_comment: str | None = None
+    deleted: bool | None = False

@@ -28,7 +28,14 @@ from etl.sandbox.kinds import (
 )
 from etl.sandbox.kinds_dashboards import Collaborator, Dashboard
 from etl.sandbox.kinds_definitions import EventDefinition, PropertyDefinition
-from etl.sandbox.kinds_product import Action, Annotation, Experiment, FeatureFlag, Survey
+from etl.sandbox.kinds_product import (
+    Action,
+    Annotation,
+    Comment,
+    Experiment,
+    FeatureFlag,
+    Survey,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "feature_flag": Kind("feature_flags", FeatureFlag, ("id",)),
         "survey": Kind("surveys", Survey, ("id",)),
         "experiment": Kind("experiments", Experiment, ("id",)),
+        "comment": Kind("comments", Comment, ("id",)),
     }
 )
 _FIRST_ADDED = 900_000
@@ -101,6 +109,7 @@ class Store:
         self.feature_flags: dict[int, FeatureFlag] = {}
         self.surveys: dict[str, Survey] = {}
         self.experiments: dict[int, Experiment] = {}
+        self.comments: dict[str, Comment] = {}
         self._added = 0
 
     def add(self, record: Any) -> None:
@@ -249,6 +258,7 @@ _NEW_IDS: Mapping[str, Callable[[int], Any]] = {
     "event_definitions": uuid_text,
     "property_definitions": uuid_text,
     "surveys": uuid_text,
+    "comments": uuid_text,
 }
 # Whatever changes one of these sets `updated_at`.
 _TOUCHED = ("group", "annotation", "feature_flag", "experiment")

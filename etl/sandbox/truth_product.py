@@ -22,7 +22,9 @@ from etl.sandbox.options import SandboxOptions
 from etl.sandbox.store import Store
 from etl.sandbox.truth_groups import time_text
 
-PRODUCT_TABLES = ("annotations", "actions", "feature_flags", "surveys", "experiments")
+PRODUCT_TABLES = (
+    "annotations", "actions", "feature_flags", "surveys", "experiments", "comments",
+)  # fmt: skip
 Row = dict[str, Any]
 
 _NEWER_OF_FLAGS = (
@@ -125,6 +127,11 @@ class ProductTruth:
             if self._cloud:
                 row |= dict.fromkeys(_METRICS)
             yield self._sent(row, *_NEWER_OF_EXPERIMENTS)
+
+    def comments(self) -> Iterator[Row]:
+        """All of them, also deleted ones."""
+        for key in sorted(self._store.comments):
+            yield self._plain(self._store.comments[key])
 
     def _sent(self, row: Row, *newer: str) -> Row:
         """The row as the server sends it: an older one leaves out the newer fields."""

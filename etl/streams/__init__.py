@@ -8,6 +8,7 @@ from typing import Any
 from etl.core.stream import Mode, Stream, TableSpec
 from etl.streams.actions import ACTIONS
 from etl.streams.annotations import ANNOTATIONS
+from etl.streams.comments import COMMENTS
 from etl.streams.dashboards import DASHBOARD_COLLABORATORS, DASHBOARDS
 from etl.streams.definitions import EVENT_DEFINITIONS, PROPERTY_DEFINITIONS
 from etl.streams.experiments import EXPERIMENTS
@@ -44,6 +45,7 @@ STREAMS: Mapping[str, Stream] = {
         FEATURE_FLAGS,
         SURVEYS,
         EXPERIMENTS,
+        COMMENTS,
         RECORDING_SHARING,
         INSIGHT_SHARING,
         DASHBOARD_SHARING,

@@ -60,8 +60,11 @@ FLAG_TABLE = TableSpec(
         Field(
             "last_called_at",
             Kind.INSTANT,
-            "When an application last asked for it; null: never, or the server does not say.",
+            "When an application last asked for it, up to a day earlier than at PostHog; null: "
+            "never, or the server does not say.",
             volatile=True,
+            # `stale_flags` lists flags that were not called.
+            after_days=1,
             null_keeps=True,
         ),
         Field(

@@ -5,9 +5,70 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 from etl.loaders.migrate import schemas
+from etl.loaders.statements import literal, quoted
 
 revision = "0019"
 down_revision = "0018"
+
+
+# {data} in a query stands for the schema. Each view and its columns have comments.
+VIEWS = {
+    "stale_flags": (
+        "Living feature flags, archived ones left out, that nobody changed or used for 90 days. A flag that was never changed or used counts from when it was made. Servers that do not say when a flag was last used are judged by changes alone.",
+        {
+            "project_id": "PostHog's numeric project id.",
+            "id": "PostHog's id of the flag.",
+            "key": "Key by which code asks for it.",
+            "name": "Description: PostHog calls it name.",
+            "active": "Whether it is switched on.",
+            "created_at": "When it was made.",
+            "updated_at": "When it was last changed.",
+            "last_called_at": "When an application last asked for it; up to a day earlier than at PostHog.",
+            "created_by_email": "Email of who made it.",
+            "days_since": "Days since it was last made, changed or used, a count.",
+        },
+        """
+        SELECT
+            f.project_id,
+            f.id,
+            f.key,
+            f.name,
+            f.active,
+            f.created_at,
+            f.updated_at,
+            f.last_called_at,
+            u.email AS created_by_email,
+            floor(extract(epoch FROM now() - last.at) / 86400)::bigint AS days_since
+        FROM {data}.feature_flags AS f
+        CROSS JOIN LATERAL (
+            SELECT greatest(f.created_at, f.updated_at, f.last_called_at) AS at
+        ) AS last
+        LEFT JOIN {data}.users AS u
+            ON u.project_id = f.project_id
+            AND u.id = f.created_by
+        WHERE f._deleted_at IS NULL
+            AND f.deleted IS NOT TRUE
+            AND f.archived IS NOT TRUE
+            AND last.at < now() - interval '90 days'
+        """,
+    ),
+}
+
+
+def _create_view(name: str, data: str) -> None:
+    about, columns, query = VIEWS[name]
+    view = f"{quoted(data)}.{quoted(name)}"
+    statements = [
+        f"CREATE VIEW {view} AS {query.format(data=quoted(data))}",
+        f"COMMENT ON VIEW {view} IS {literal(about)}",
+        *(
+            f"COMMENT ON COLUMN {view}.{quoted(column)} IS {literal(comment)}"
+            for column, comment in columns.items()
+        ),
+    ]
+    for statement in statements:
+        # `op.execute` would read a colon in a schema's name as a parameter.
+        op.get_bind().exec_driver_sql(statement)
 
 
 def upgrade() -> None:
@@ -239,6 +300,106 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project_id", "id", name="annotations_pkey"),
         schema=data,
         comment="One row per annotation. Those of the organization are in each of its projects.",
+    )
+    op.create_table(
+        "comments",
+        sa.Column(
+            "project_id", sa.BigInteger(), nullable=False, comment="PostHog's numeric project id."
+        ),
+        sa.Column(
+            "id", sa.Uuid(as_uuid=False), nullable=False, comment="PostHog's id of the comment."
+        ),
+        sa.Column(
+            "scope",
+            sa.Text(),
+            nullable=True,
+            comment="What it is about: a recording, an insight, a ticket.",
+        ),
+        sa.Column(
+            "item_id", sa.Text(), nullable=True, comment="Id of that, such as that of a recording."
+        ),
+        sa.Column(
+            "item_context",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="Where in it, as JSON.",
+        ),
+        sa.Column(
+            "source_comment",
+            sa.Uuid(as_uuid=False),
+            nullable=True,
+            comment="Id of the comment that it answers.",
+        ),
+        sa.Column(
+            "content",
+            sa.Text(),
+            nullable=True,
+            comment="What it says. `forget` does not look into it.",
+        ),
+        sa.Column(
+            "rich_content",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="The same with its formatting, as JSON.",
+        ),
+        sa.Column(
+            "version", sa.BigInteger(), nullable=True, comment="How often it was changed, a count."
+        ),
+        sa.Column(
+            "created_at", sa.DateTime(timezone=True), nullable=True, comment="When it was made."
+        ),
+        sa.Column(
+            "created_by",
+            sa.BigInteger(),
+            nullable=True,
+            comment="Id of the user who made it, see users.",
+        ),
+        sa.Column("deleted", sa.Boolean(), nullable=True, comment="Whether a user deleted it."),
+        sa.Column(
+            "extra",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="Fields that the catalogue does not know, as JSON.",
+        ),
+        sa.Column(
+            "_repaired",
+            sa.ARRAY(sa.Text()),
+            nullable=True,
+            comment="Fields in which something that Postgres cannot hold was replaced.",
+        ),
+        sa.Column(
+            "_observed_at",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="When the request for this content was sent.",
+        ),
+        sa.Column(
+            "_first_seen_at",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="When the row was first written here.",
+        ),
+        sa.Column(
+            "_updated_at",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="When the content last changed here.",
+        ),
+        sa.Column(
+            "_xid",
+            sa.BigInteger(),
+            nullable=False,
+            comment="Transaction that last changed the row here.",
+        ),
+        sa.Column(
+            "_deleted_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="When the row was found gone at the source.",
+        ),
+        sa.PrimaryKeyConstraint("project_id", "id", name="comments_pkey"),
+        schema=data,
+        comment="One row per comment, also deleted ones; content is personal data.",
     )
     op.create_table(
         "experiments",
@@ -576,7 +737,7 @@ def upgrade() -> None:
             "last_called_at",
             sa.DateTime(timezone=True),
             nullable=True,
-            comment="When an application last asked for it; null: never, or the server does not say.",
+            comment="When an application last asked for it, up to a day earlier than at PostHog; null: never, or the server does not say.",
         ),
         sa.Column(
             "status",
@@ -868,12 +1029,17 @@ def upgrade() -> None:
         schema=data,
         comment="One row per survey, but for those of product tours; answers to it are events.",
     )
+    for name in VIEWS:
+        _create_view(name, data)
 
 
 def downgrade() -> None:
     data, _ = schemas(op.get_context())
+    for name in VIEWS:
+        op.get_bind().exec_driver_sql(f"DROP VIEW {quoted(data)}.{quoted(name)}")
     op.drop_table("surveys", schema=data)
     op.drop_table("feature_flags", schema=data)
     op.drop_table("experiments", schema=data)
+    op.drop_table("comments", schema=data)
     op.drop_table("annotations", schema=data)
     op.drop_table("actions", schema=data)

@@ -8,12 +8,20 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
+from etl import upkeep
+from tests.acceptance.test_quiet import rows_written
+from tests.acceptance.test_secrets import assert_hidden, dump
+from tests.acceptance.test_streams_secrets import ALL
 from tests.conftest import StartSandbox
+from tests.support.command import Command
 from tests.support.pipeline import Pipeline
+from tests.support.sql import select, value
 from tests.support.streams import NOTHING, asked, endings, marked, put, remove, untruths
 
+PRODUCT = ("annotations", "actions", "feature_flags", "surveys", "experiments", "comments")
 OPTIONS: dict[str, Any] = {**NOTHING, "others": 6, "insights": 4}
 SURVEY = "01890000-0000-4000-8000-00000000000a"
+COMMENT = "01890000-0000-4000-8000-00000000000b"
 each_flavour = pytest.mark.parametrize("flavour", ["cloud", "docs"])
 
 
@@ -104,6 +112,18 @@ CASES = (
         ],
         requests=2,
     ),
+    Case(
+        "comments",
+        [
+            Step([put("comment", id=COMMENT, content="Look")], written=0, inserted=1),
+            Step([put("comment", id=COMMENT, content="Look there", version=1)]),
+            Step([put("comment", id=COMMENT, deleted=True)]),
+            Step([put("comment", id=COMMENT, deleted=False)]),
+            Step([put("comment", id=COMMENT, scope="conversations_ticket")]),
+            Step([remove("comment", id=COMMENT)], [COMMENT]),
+        ],
+        requests=2,
+    ),
 )
 
 
@@ -148,3 +168,134 @@ async def test_a_list_that_has_a_count_and_no_next_is_read_to_its_count(
     sandbox.control.change(gone)
     assert endings(await pipeline.sync_each()) == {}
     assert await untruths(dsn, sandbox, "actions") == []
+
+
+async def test_a_flag_that_is_called_is_written_once_a_day_and_not_with_every_call(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """So a flag that is used, and nothing else, is not taken for a stale one."""
+    sandbox = await start_sandbox(**OPTIONS)
+    pipeline = Pipeline(sandbox, dsn, streams=("feature_flags",))
+    called = put("feature_flag", id=10_001, created_at="-200d", updated_at="-200d")
+    sandbox.control.change({**called, "last_called_at": "-100d"})
+    await pipeline.sync()
+    stale = "SELECT count(*) FROM posthog.stale_flags WHERE id = 10001"
+    assert await value(dsn, stale) == 1
+    for hours, written in ((0, 1), (5, 0), (18, 0), (2, 1)):
+        sandbox.control.advance(hours * 3600)
+        at = sandbox.control.state()["now"]
+        before = await select(dsn, "SELECT updated_at FROM posthog.feature_flags WHERE id = 10001")
+        same = {"updated_at": before[0]["updated_at"].isoformat()}
+        sandbox.control.change(put("feature_flag", id=10_001, last_called_at=at, **same))
+        assert ((await pipeline.sync()).rows_updated, hours) == (written, hours)
+        assert await value(dsn, stale) == 0
+
+
+@each_flavour
+async def test_what_moves_by_itself_is_no_news(
+    start_sandbox: StartSandbox, dsn: str, flavour: str
+) -> None:
+    """Hours later: states, rounds, names and fingerprints that the server computes have moved."""
+    sandbox = await start_sandbox(**OPTIONS, flavour=flavour)
+    pipeline = Pipeline(sandbox, dsn, streams=PRODUCT)
+    assert endings(await pipeline.sync_each()) == {}
+    before = await rows_written(dsn)
+    sandbox.control.advance(5 * 3600)
+    assert endings(await pipeline.sync_each()) == {}
+    assert await rows_written(dsn) == before
+
+
+@pytest.mark.parametrize("clamped", [False, True], ids=["one large page", "only small pages"])
+async def test_a_list_without_an_order_loses_nothing(
+    start_sandbox: StartSandbox, dsn: str, clamped: bool
+) -> None:
+    """Each page comes in an order of its own, so some rows come twice and others not at all.
+
+    Asked for in one page, the list is whole. Where only small pages are to be had, the run says
+    that it is not, and takes nothing for gone.
+    """
+    sandbox = await start_sandbox(**{**NOTHING, "others": 70})
+    pipeline = Pipeline(sandbox, dsn, streams=("surveys",))
+    if clamped:
+        await pipeline.sync()
+        match = {"path": "/surveys"}
+        sandbox.control.add_faults({"match": match, "fault": {"clamp_limit": 20}})
+    for _ in range(3):
+        report = await pipeline.sync()
+        assert (report.ending.exit_code == 0) or clamped
+        assert await untruths(dsn, sandbox, "surveys") == []
+        assert await marked(dsn, "surveys") == set()
+
+
+async def test_a_list_by_cursor_without_a_count_is_followed_to_its_end(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Whatever limit is sent, 100 come; those on tickets have a list of their own."""
+    sandbox = await start_sandbox(**{**NOTHING, "others": 300})
+    pipeline = Pipeline(sandbox, dsn, streams=("comments",))
+    assert endings(await pipeline.sync_each()) == {}
+    assert await untruths(dsn, sandbox, "comments") == []
+    pages = [request["query"] for request in asked(sandbox, "/comments")]
+    assert [("cursor" in query, query.get("scope")) for query in pages] == [
+        (False, None),
+        (True, None),
+        (True, None),
+        (False, "conversations_ticket"),
+    ]
+
+
+async def test_what_is_said_about_a_person_who_was_forgotten_is_gone_and_stays_away(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Comments on the person and the recordings; of a mention elsewhere only the name."""
+    sandbox = await start_sandbox(recordings=30, persons=4, others=0)
+    streams = ("session_recordings", "comments")
+    pipeline = Pipeline(sandbox, dsn, streams=streams, lookback="1000h")
+    await pipeline.sync_each()
+    somebody = "SELECT min(person_uuid::text) FROM posthog.session_recordings"
+    uuid = await value(dsn, somebody)
+    recording, other = [
+        await value(dsn, f"SELECT min(id) FROM posthog.session_recordings WHERE {of} $1", uuid)
+        for of in ("person_uuid =", "person_uuid <>")
+    ]
+    mention = {"content": [{"text": uuid}, {"text": "as well"}]}
+    sandbox.control.change(
+        put("comment", content="On a recording", item_id=recording),
+        put("comment", content="On the person", item_id=uuid, scope="Person"),
+        put("comment", content="On another recording", item_id=other, rich_content=mention),
+    )
+    await pipeline.sync_each()
+    await upkeep.forget(pipeline.settings, uuid, None, lambda _: None)
+    kept = "SELECT content, rich_content ->> 'content' AS said FROM posthog.comments"
+    said = '[{"text": "[forgotten]"}, {"text": "as well"}]'
+    for _ in range(2):
+        assert await select(dsn, kept) == [{"content": "On another recording", "said": said}]
+        assert endings(await pipeline.sync_each()) == {}
+
+
+PAYLOAD = "canaryEncryptedPayload8QwErTyUiOp"
+
+
+async def test_a_payload_that_is_encrypted_is_nowhere_even_if_the_key_may_decrypt_it(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Not of a flag, of one that is set aside, nor of what shows the flag."""
+    sandbox = await start_sandbox(**OPTIONS)
+    encrypted = {"has_encrypted_payloads": True, "filters": {"payloads": {"true": PAYLOAD}}}
+
+    def spoiled(path: str, record: int, **fields: Any) -> dict[str, Any]:
+        return {"match": {"path": path}, "fault": {"mutate": {"record": record, "set": fields}}}
+
+    sandbox.control.add_faults(
+        spoiled("/feature_flags", 0, **encrypted),
+        spoiled("/feature_flags", 1, was=encrypted, **encrypted),
+        spoiled("/feature_flags", 2, version="often", **encrypted),
+        spoiled("/surveys", 0, linked_flag={"id": 1, **encrypted}),
+        spoiled("/experiments", 0, feature_flag={"id": 1, **encrypted}),
+        spoiled("/experiments", 1, parameters={"feature_flag_payloads": {"true": PAYLOAD}}),
+    )
+    command = Command(sandbox.url, dsn, **ALL)
+    result = await command.run("sync", "feature_flags", "surveys", "experiments", "--debug")
+    assert (result.code, "record.rejected" in result.err) == (3, True), result.err
+    assert await value(dsn, "SELECT count(*) FROM posthog_etl.rejects") == 1
+    assert_hidden(PAYLOAD, result, await dump(dsn))

@@ -23,6 +23,7 @@ VIEWS = {
     "subscription_schedule",
     "recording_overview",
     "dashboard_insights",
+    "stale_flags",
 }
 ADA = "00000000-0000-4000-8000-000000000001"
 ODD_NAME = """it's :odd "eu" {data} %s $1"""
@@ -357,6 +358,44 @@ async def test_what_an_insight_says_of_its_dashboards_may_be_any_json(
     deployment = Deployment(connection, Tables("posthog"))
     await deployment.put("insights", id=1, dashboards=held, dashboard_tiles=held)
     assert await deployment.view("dashboard_insights", "insight_id") == []
+
+
+async def test_flags_that_nobody_changed_or_used_for_90_days_are_stale(
+    deployment: Deployment,
+) -> None:
+    """Whatever happened last counts; archived and deleted flags are no news."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    old, older, young = (now - timedelta(days=days) for days in (91, 400, 89))
+    await deployment.put("users", id=7, email="ada@example.com")
+    flags: list[dict[str, Any]] = [
+        {"created_at": older, "updated_at": old, "name": "The old one", "created_by": 7},
+        {"created_at": older, "last_called_at": old, "deleted": False, "archived": False},
+        {"created_at": old},
+        {"created_at": older, "updated_at": young},
+        {"created_at": older, "last_called_at": young},
+        {"created_at": young},
+        {"created_at": older, "archived": True},
+        {"created_at": older, "deleted": True},
+        {"created_at": older, "_deleted_at": NOON},
+        {},
+    ]
+    for number, values in enumerate(flags):
+        given = {"id": number, "key": f"flag-{number}", "active": True, **values}
+        await deployment.put("feature_flags", **given)
+    every = {"project_id": 1, "active": True, "days_since": 91}
+    assert await deployment.view("stale_flags", "id") == [
+        every
+        | {
+            "id": 0,
+            "key": "flag-0",
+            "name": "The old one",
+            "created_at": older,
+            "updated_at": old,
+            "created_by_email": "ada@example.com",
+        },
+        every | {"id": 1, "key": "flag-1", "created_at": older, "last_called_at": old},
+        every | {"id": 2, "key": "flag-2", "created_at": old},
+    ]
 
 
 @pytest.mark.parametrize("properties", [None, {}, [], "text", 3, {"email": None}, {"email": 7}])

@@ -51,6 +51,7 @@ USERS = {
     "feature_flags": ("created_by", "last_modified_by"),
     "surveys": ("created_by",),
     "experiments": ("created_by",),
+    "comments": ("created_by",),
 }
 # The only text that is kept in a JSON field of a resource with secrets.
 HEDGEHOG = dict.fromkeys(("color", "skin", "accessories", "fixed_direction"), Kind.TEXTS)

@@ -66,6 +66,7 @@ def _known() -> dict[str, list[Any]]:
         "short_id": [*store.playlists],
         "feature_flags": [str(each) for each in store.feature_flags],
         "surveys": [*store.surveys],
+        "comments": [*store.comments],
         "experiments": [str(each) for each in store.experiments],
         "actions": [str(each) for each in store.actions],
         "annotations": [str(each) for each in store.annotations],

@@ -45,6 +45,7 @@ def test_every_stream_of_the_design_is_there() -> None:
         "feature_flags",
         "surveys",
         "experiments",
+        "comments",
         "recording_sharing",
         "insight_sharing",
         "dashboard_sharing",
@@ -54,6 +55,7 @@ def test_every_stream_of_the_design_is_there() -> None:
         "dashboard_collaborators",
         "event_definitions",
         "property_definitions",
+        "comments",
     ]
 
 
@@ -138,6 +140,14 @@ ID = Field("id", Kind.TEXT, "Id.")
         ({"fields": (ID, ID)}, "twice"),
         ({"key": ("other",)}, "without a field"),
         ({"fields": (Field("id", Kind.TEXT, "Id.", volatile=True),)}, "plain"),
+        ({"fields": (ID, Field("at", Kind.INSTANT, "At.", after_days=1))}, "only volatile"),
+        (
+            {
+                "fields": (ID, Field("at", Kind.INSTANT, "At.", volatile=True, after_days=1)),
+                "hashed": True,
+            },
+            "only volatile",
+        ),
         ({"about": ""}, "says what it is"),
         ({"fields": (Field("id", Kind.TEXT, ""),)}, "says what it is"),
         ({"started": "other"}, "no such fields"),

@@ -11,7 +11,10 @@ async def product_tables(walk: Walk) -> dict[str, list[Row]]:
     """All rows by table, in any order; users are not yet replaced by their ids."""
     flags = [*await walk("feature_flags/"), *await walk("feature_flags/", archived="true")]
     experiments = [*await walk("experiments/"), *await walk("experiments/", archived="true")]
+    comments = await walk("comments/", deleted="true")
+    comments += await walk("comments/", deleted="true", scope="conversations_ticket")
     return {
+        "comments": comments,
         "annotations": await walk("annotations/", limit=4),
         "actions": [_action(row) for row in await walk("actions/")],
         "feature_flags": [_flag(row) for row in _once(flags)],
