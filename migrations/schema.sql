@@ -1,4 +1,4 @@
--- Revision 0017. Written by migrations/record.py.
+-- Revision 0018. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -1309,3 +1309,81 @@ COMMENT ON COLUMN {book}.explained_days.destination_count IS 'Records stored and
 COMMENT ON COLUMN {book}.explained_days.destination_digest IS 'Digest of their ids.';
 COMMENT ON COLUMN {book}.explained_days.explained_at IS 'When the list showed what is stored.';
 COMMENT ON COLUMN {book}.reconciliations.how IS 'ids: keys were compared; digest: number and digest of the keys; contents: rows; sample: some rows.';
+CREATE TABLE {data}.organization_members (
+	project_id BIGINT NOT NULL, 
+	organization UUID NOT NULL, 
+	id UUID NOT NULL, 
+	"user" BIGINT, 
+	level BIGINT, 
+	joined_at TIMESTAMP WITH TIME ZONE, 
+	updated_at TIMESTAMP WITH TIME ZONE, 
+	is_2fa_enabled BOOLEAN, 
+	has_social_auth BOOLEAN, 
+	last_login TIMESTAMP WITH TIME ZONE, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT organization_members_pkey PRIMARY KEY (project_id, organization, id)
+);
+COMMENT ON TABLE {data}.organization_members IS 'One row per member of the project''s organization.';
+COMMENT ON COLUMN {data}.organization_members.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.organization_members.organization IS 'Id of the organization, see projects.';
+COMMENT ON COLUMN {data}.organization_members.id IS 'PostHog''s id of the membership.';
+COMMENT ON COLUMN {data}.organization_members."user" IS 'Id of the user, see users.';
+COMMENT ON COLUMN {data}.organization_members.level IS '1 is a member, 8 an administrator, 15 an owner.';
+COMMENT ON COLUMN {data}.organization_members.joined_at IS 'When the user joined.';
+COMMENT ON COLUMN {data}.organization_members.updated_at IS 'When the membership was last changed.';
+COMMENT ON COLUMN {data}.organization_members.is_2fa_enabled IS 'Whether the user logs in with a second factor.';
+COMMENT ON COLUMN {data}.organization_members.has_social_auth IS 'Whether the user logs in by another service.';
+COMMENT ON COLUMN {data}.organization_members.last_login IS 'When the user last logged in; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.organization_members.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.organization_members._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.organization_members._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.organization_members._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.organization_members._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.organization_members._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.organization_members._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.projects (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	uuid UUID, 
+	organization UUID, 
+	name TEXT, 
+	timezone TEXT, 
+	is_demo BOOLEAN, 
+	ingested_event BOOLEAN, 
+	completed_snippet_onboarding BOOLEAN, 
+	has_completed_onboarding_for JSONB, 
+	access_control BOOLEAN, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT projects_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.projects IS 'The project itself: one row, without its tokens.';
+COMMENT ON COLUMN {data}.projects.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.projects.id IS 'PostHog''s id of the project.';
+COMMENT ON COLUMN {data}.projects.uuid IS 'Its uuid.';
+COMMENT ON COLUMN {data}.projects.organization IS 'Id of the organization that it belongs to.';
+COMMENT ON COLUMN {data}.projects.name IS 'Name.';
+COMMENT ON COLUMN {data}.projects.timezone IS 'Time zone in which PostHog shows instants.';
+COMMENT ON COLUMN {data}.projects.is_demo IS 'Whether its data is made up.';
+COMMENT ON COLUMN {data}.projects.ingested_event IS 'Whether it ever received an event.';
+COMMENT ON COLUMN {data}.projects.completed_snippet_onboarding IS 'Whether a user said that the snippet is installed.';
+COMMENT ON COLUMN {data}.projects.has_completed_onboarding_for IS 'Products whose introduction was completed, as JSON.';
+COMMENT ON COLUMN {data}.projects.access_control IS 'Whether only some members may see it.';
+COMMENT ON COLUMN {data}.projects.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.projects._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.projects._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.projects._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.projects._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.projects._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.projects._deleted_at IS 'When the row was found gone at the source.';

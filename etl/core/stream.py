@@ -210,8 +210,9 @@ def key_text(values: Sequence[Any]) -> str:
 
 
 class Address(Struct, frozen=True):
-    """The address of a list or of one record, below `/api/projects/:id/`; `{name}` is filled in.
+    """The address of a list or of one record; `{name}` is filled in.
 
+    path: below `/api/projects/:id/`; below the host if it begins with a slash.
     prefix: the only prefix under which it answers; None if every prefix works.
     """
 
@@ -220,8 +221,10 @@ class Address(Struct, frozen=True):
     prefix: str | None = None
 
     def __post_init__(self) -> None:
-        if self.path.startswith("/") or not self.path.endswith("/"):
-            raise ValueError(f"{self.path}: the path is relative and ends with a slash")
+        if not self.path.endswith("/"):
+            raise ValueError(f"{self.path}: the path ends with a slash")
+        if self.path.startswith("/") and self.prefix is not None:
+            raise ValueError(f"{self.path}: only a path below a project has a prefix")
 
     def takes(self, values: Mapping[str, Any]) -> bool:
         """Tell whether the path can hold these values; `..` would lead to another path."""
@@ -236,6 +239,18 @@ class Address(Struct, frozen=True):
         plain = {name: str(value) for name, value in values.items()}
         params = [(name, text.format_map(plain)) for name, text in self.params]
         return self.path.format_map(quoted), params
+
+    def below_host(
+        self, values: Mapping[str, Any], project_id: int, prefix: str
+    ) -> tuple[str, list[tuple[str, str]]]:
+        """Return the path below the host and the parameters for these values.
+
+        prefix: the prefix of the project if the address does not name its own.
+        """
+        path, params = self.fill(values)
+        if not path.startswith("/"):
+            path = f"/api/{self.prefix or prefix}/{project_id}/{path}"
+        return path, params
 
 
 class Watched(Struct, frozen=True):
@@ -305,6 +320,8 @@ class Resource(Struct, frozen=True):
     may come in any order.
     repeats: whether the server may ignore the cursor and return the same page again.
     parents: the resource is asked for once for each of these.
+    project: the field with the id of a record's project, if the list shows several projects. The
+    records of other projects are left out.
     records: returns the records in a document.
     redact: removes what is not kept from a record, before anything else sees it.
     secrets: what is secret in a record, removed before anything else sees it; None if nothing is.
@@ -325,6 +342,7 @@ class Resource(Struct, frozen=True):
     order: str | None = None
     repeats: bool = False
     parents: Parents | None = None
+    project: str | None = None
     records: Callable[[Any], list[Any] | None] = results_of
     redact: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     secrets: Secrets | None = None

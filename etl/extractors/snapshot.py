@@ -206,14 +206,16 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         place, walk = answered.place, answered.walk
         answer, listed = answered.answer, answered.listed
         parent = self._parent(place)
-        records = [self._single.prepared(record, parent) for record in listed.records]
+        shown = [self._single.prepared(record, parent) for record in listed.records]
+        own = map(self._single.is_own, listed.records)
+        records = [record for record, is_own in zip(shown, own, strict=True) if is_own]
         if place.stage == place.pages == 0 and answer.source_at is not None:
             # Before the first answer one clock less could vote.
             place = replace(place, began_at=answer.source_at)
         place = replace(place, pages=place.pages + 1, records=place.records + len(records))
         last, judged = True, listed.current or not parent
         if self._resource.paged:
-            keys = [_key(record, self._resource.key) for record in records]
+            keys = [_key(record, self._resource.key) for record in shown]
             if self._repeats(walk, listed):
                 # What it showed is all there is, unless it was cut.
                 place = replace(place, cut=place.cut or len(keys) >= COLLECTION_CUT)

@@ -6,6 +6,7 @@ from etl.sandbox import (
     group_properties,
     groups,
     insights,
+    members,
     playlists,
     projects,
     queries,
@@ -19,6 +20,7 @@ from etl.sandbox.endpoints import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *projects.ENDPOINTS,
+    *members.ENDPOINTS,
     *recordings.ENDPOINTS,
     *sharing.ENDPOINTS,
     *subscriptions.ENDPOINTS,

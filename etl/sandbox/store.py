@@ -2,11 +2,12 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from etl.sandbox.clock import to_datetime
 from etl.sandbox.dates import read_date
@@ -25,6 +26,7 @@ from etl.sandbox.kinds import (
     Subscription,
     User,
 )
+from etl.sandbox.kinds_organization import Delivery, LogEntry, Member, ProjectRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "secret_key": Kind("secret_keys", SecretKey, ("id",)),
         "sharing": Kind("sharings", Sharing, ("resource_type", "resource_id")),
         "share_password": Kind("share_passwords", SharePassword, ("id",)),
+        "project": Kind("projects", ProjectRow, ("id",)),
+        "member": Kind("members", Member, ("id",)),
+        "log_entry": Kind("log_entries", LogEntry, ("id",)),
+        "delivery": Kind("deliveries", Delivery, ("id",)),
     }
 )
 _FIRST_ADDED = 900_000
@@ -78,6 +84,10 @@ class Store:
         self.secret_keys: dict[str, SecretKey] = {}
         self.sharings: dict[tuple[str, str], Sharing] = {}
         self.share_passwords: dict[int, SharePassword] = {}
+        self.projects: dict[int, ProjectRow] = {}
+        self.members: dict[str, Member] = {}
+        self.log_entries: dict[str, LogEntry] = {}
+        self.deliveries: dict[str, Delivery] = {}
         self._added = 0
 
     def add(self, record: Any) -> None:
@@ -118,7 +128,7 @@ class Store:
             for field, value in values.items():
                 setattr(found, field, value)
         else:
-            for field in ("created_at", "last_modified_at"):
+            for field in ("created_at", "last_modified_at", "joined_at"):
                 if field in types:
                     values.setdefault(field, to_datetime(now_us))
             for field, made in _MADE.get(name, {}).items():
@@ -150,7 +160,10 @@ class Store:
         if name == "insight":
             gone = [s.id for s in self.subscriptions.values() if s.insight == key]
             for each in gone:
-                del self.subscriptions[each]
+                self.remove("subscription", {"id": each})
+        if name == "subscription":
+            for delivery in [d.id for d in self.deliveries.values() if d.subscription == key]:
+                del self.deliveries[delivery]
         return asked
 
     def user_id(self, user: int | None) -> int | None:
@@ -167,12 +180,17 @@ class Store:
         (first, *others) = kind.key
         if not others and first in ("id", "short_id") and first not in values:
             number = self.new_id()
-            values[first] = number if kind.place not in _TEXT_IDS else short_id(number)
+            values[first] = _ID_OF.get(kind.place, int)(number)
 
 
 def short_id(number: int) -> str:
     """Eight letters and digits, as addresses have them."""
     return hashlib.sha256(f"short:{number}".encode()).hexdigest()[:8]
+
+
+def uuid_of(number: int) -> str:
+    """A uuid that no record with another number has."""
+    return str(UUID(int=0x018F0000_0000_7000_9000_000000000000 + number))
 
 
 def read_instant(value: Any, now_us: int) -> datetime | None:
@@ -209,7 +227,10 @@ def _key(kind: Kind, record: Any) -> Any:
 
 
 _KIND_OF = {kind.record: kind for kind in KINDS.values()}
-_TEXT_IDS = ("playlists", "secret_keys")
+_ID_OF: Mapping[str, Callable[[int], Any]] = {
+    **dict.fromkeys(("playlists", "secret_keys"), short_id),
+    **dict.fromkeys(("members", "log_entries", "deliveries"), uuid_of),
+}
 _MADE: Mapping[str, Mapping[str, Any]] = {
     "insight": {"short_id": lambda values: short_id(values["id"])},
     "playlist": {

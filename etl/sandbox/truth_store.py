@@ -2,8 +2,8 @@
 
 It shares nothing with the code that answers requests. One function for each destination table,
 named by it. Left out are columns that move by themselves (summary, next_delivery_date,
-last_used_at, recordings_counts, last_refresh, refreshing, updated_at, last_viewed_at, notebook,
-unread). Null is what the server in force does not send:
+last_used_at, last_login, recordings_counts, last_refresh, refreshing, updated_at of insights,
+last_viewed_at, notebook, unread). Null is what the server in force does not send:
 
 - docs flavour: `users.role_at_organization`; everything of a subscription from `content_type` on,
   `insight_short_id` and `resource_name`; `is_synthetic` and `user_access_level` of a playlist;
@@ -19,6 +19,7 @@ from typing import Any
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.store import Store
 from etl.sandbox.truth_groups import GroupTruth, sha256_text, time_text
+from etl.sandbox.truth_organization import OrganizationTruth
 from etl.sandbox.truth_sharing import SharingTruth
 
 STORE_TABLES = (
@@ -26,7 +27,7 @@ STORE_TABLES = (
     "group_property_values", "group_activity", "insights", "session_recording_playlists",
     "session_recording_playlist_items", "project_secret_api_keys",
     "session_property_definitions", "session_property_values", "sharing_configurations",
-    "share_passwords",
+    "share_passwords", "projects", "organization_members",
 )  # fmt: skip
 Row = dict[str, Any]
 
@@ -52,10 +53,11 @@ class StoreTruth:
         self._recording_ids = recording_ids
         self._groups = GroupTruth(store)
         self._sharing = SharingTruth(store, options, recording_ids)
+        self._organization = OrganizationTruth(store, options)
 
     def rows(self, table: str) -> Iterator[Row]:
         """All rows of a table in the order of their key."""
-        for part in (self, self._groups, self._sharing):
+        for part in (self, self._groups, self._sharing, self._organization):
             if found := getattr(part, table, None):
                 yield from found()
                 return
@@ -83,6 +85,7 @@ class StoreTruth:
             named |= {made["created_by"], made["last_modified_by"]}
         if self._cloud:
             named |= {each.created_by for each in store.secret_keys.values()}
+        named |= self._organization.named_users()
         for key in sorted(each for each in named if each in store.users):
             row = asdict(store.users[key])
             if not self._cloud:

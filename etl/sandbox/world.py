@@ -10,6 +10,7 @@ from etl.sandbox.clock import DAY_US, MINUTE_US, Clock
 from etl.sandbox.events import Events
 from etl.sandbox.furnish import furnish
 from etl.sandbox.furnish_cohorts import furnish_cohorts
+from etl.sandbox.furnish_organization import furnish_organization
 from etl.sandbox.generate import LONGEST_MS, NO_PERSON, RETENTIONS_DAYS, Columns
 from etl.sandbox.ids import find_generated, generated_id
 from etl.sandbox.options import SandboxOptions
@@ -71,6 +72,7 @@ class Project:
         ids = [generated_id(self.columns, number) for number in newest]
         store = furnish(self._options, self.id, self.started_us, ids)
         furnish_cohorts(store, self._options, self.id, self.started_us, self.owners.uuid)
+        furnish_organization(store, self._options, self.id, self.started_us)
         return store
 
     @cached_property

@@ -8,6 +8,7 @@ from typing import Any
 from etl.core.stream import Mode, Stream, TableSpec
 from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
 from etl.streams.insights import INSIGHTS
+from etl.streams.organization import ORGANIZATION_MEMBERS, PROJECTS
 from etl.streams.playlists import PLAYLISTS
 from etl.streams.recordings import SESSION_RECORDINGS
 from etl.streams.secret_keys import PROJECT_SECRET_API_KEYS
@@ -28,6 +29,8 @@ STREAMS: Mapping[str, Stream] = {
         PLAYLISTS,
         PROJECT_SECRET_API_KEYS,
         SESSION_PROPERTIES,
+        PROJECTS,
+        ORGANIZATION_MEMBERS,
         RECORDING_SHARING,
         INSIGHT_SHARING,
     )

@@ -41,11 +41,22 @@ USERS = {
     "insights": ("created_by", "last_modified_by"),
     "session_recording_playlists": ("created_by", "last_modified_by"),
     "project_secret_api_keys": ("created_by",),
+    "organization_members": ("user",),
 }
 # The only text that is kept in a JSON field of a resource with secrets.
 HEDGEHOG = dict.fromkeys(("color", "skin", "accessories", "fixed_direction"), Kind.TEXTS)
 # Never kept, not even in rejects.
-LEFT_OUT = {"insights": ("result", "hasMore"), "project_secret_api_keys": ("value",)}
+LEFT_OUT = {
+    "insights": ("result", "hasMore"),
+    "project_secret_api_keys": ("value",),
+    "projects": ("api_token", "project_id"),
+}
+# The fields of their records that hold a user; there may be none.
+WITH_SECRETS: Mapping[str, Sequence[str]] = {
+    "subscriptions": ("created_by",),
+    "project_secret_api_keys": ("created_by",),
+    "projects": (),
+}
 
 Key = tuple[str, ...]
 Row = dict[str, Any]
@@ -166,7 +177,7 @@ def sharing_rows(record: Row, repaired: Sequence[str]) -> list[tuple[str, Row]]:
 def without_secrets(table: str, record: Any) -> Any:
     """The part of a record that may be stored."""
     if not isinstance(record, dict):
-        if table in ("subscriptions", "project_secret_api_keys"):
+        if table in WITH_SECRETS:
             return hashed(record)
         return record
     record = {name: item for name, item in record.items() if name not in LEFT_OUT.get(table, ())}
@@ -175,8 +186,8 @@ def without_secrets(table: str, record: Any) -> Any:
         is_plain = record.get("target_type") in ("email", "slack") and isinstance(target, str)
         if not is_plain or WEBHOOK in target or "/" in target:
             record["target_value"] = hashed(target)
-    if table in ("subscriptions", "project_secret_api_keys"):
-        known = {**shape(table), "created_by": shape("users")}
+    if table in WITH_SECRETS:
+        known = {**shape(table), **dict.fromkeys(WITH_SECRETS[table], shape("users"))}
         record = {name: unknown_hidden(item, known.get(name)) for name, item in record.items()}
     if table == "sharing_configurations":
         listed = record.get("share_passwords")

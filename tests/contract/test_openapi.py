@@ -61,6 +61,7 @@ def _known() -> dict[str, list[Any]]:
         "subscriptions": [str(each) for each in store.subscriptions],
         "project_secret_api_keys": [*store.secret_keys],
         "short_id": [*store.playlists],
+        "organization_id": [each.organization for each in store.projects.values()],
         "query": ["mine"],
         "?group_type_index": [*store.group_types],
         "?group_key": [key for _, key in store.groups],

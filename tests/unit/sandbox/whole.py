@@ -14,6 +14,7 @@ VOLATILE = frozenset(
     {
         "summary", "next_delivery_date", "last_used_at", "recordings_counts", "last_refresh",
         "refreshing", "updated_at", "last_viewed_at", "notebook", "unread",
+        "last_login",
     }
 )  # fmt: skip
 
@@ -37,8 +38,11 @@ class Whole:
 
     async def walk(self, path: str, **query: Any) -> list[Row]:
         """Every row of a list, by following `next` or the recordings' cursor."""
+        return await self.walk_from(f"{ROOT}/{path}", **query)
+
+    async def walk_from(self, url: str, **query: Any) -> list[Row]:
+        """Every row of the list at this address."""
         rows: list[Row] = []
-        url: str = f"{ROOT}/{path}"
         while True:
             page = await self.one(url, **query)
             if isinstance(page, list):
@@ -79,6 +83,7 @@ class Whole:
         found |= await self._groups()
         found |= await self._sessions()
         found |= await self._sharing(found["insights"])
+        found |= await self._organization()
         found["users"] = list(self.users.values())
         return found
 
@@ -93,7 +98,7 @@ class Whole:
 
     def _named(self, row: Row) -> Row:
         """The row with ids in place of users."""
-        for name in ("created_by", "last_modified_by"):
+        for name in ("created_by", "last_modified_by", "user"):
             user = row.get(name)
             if isinstance(user, dict):
                 assert self.users.setdefault(user["id"], user) == user
@@ -136,6 +141,18 @@ class Whole:
             for row in await self.walk("sessions/values/", key=each["name"])
         ]
         return {"session_property_definitions": definitions, "session_property_values": values}
+
+    async def _organization(self) -> dict[str, list[Row]]:
+        listed = await self.one("/api/projects/")
+        (project,) = (row for row in listed["results"] if row["id"] == 1)
+        tokens = ("api_token", "project_id")
+        members = await self.walk_from(f"/api/organizations/{project['organization']}/members/")
+        return {
+            "projects": [{k: v for k, v in project.items() if k not in tokens}],
+            "organization_members": [
+                self._named({"organization": project["organization"], **row}) for row in members
+            ],
+        }
 
     async def _sharing(self, insights: list[Row]) -> dict[str, list[Row]]:
         truth = self.reader.sandbox.control.truth()

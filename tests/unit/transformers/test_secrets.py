@@ -97,4 +97,5 @@ def test_the_streams_with_secrets_are_these() -> None:
         "project_secret_api_keys",
         "recording_sharing",
         "insight_sharing",
+        "projects",
     }
