@@ -15,6 +15,7 @@ from urllib.parse import quote
 from msgspec import Struct, field
 
 from etl.core.budget import CRUD
+from etl.core.growing import Growth
 from etl.core.identity import Identifier, Identity, identifiers_of
 from etl.core.page import Batch, Page, RecordReader, Row
 
@@ -62,8 +63,8 @@ class Field(Struct, frozen=True):
     null_keeps: null or absent means "the server does not say", so it never overwrites a value.
     lenient: a value that does not fit the column is kept in `extra`, and the row loads.
     or_text: the documentation shows a number as text, so any form of a number is expected.
-    plain: for a JSON column of records with secrets: the names in it whose text is kept. Of all
-    other text only hash and length are kept.
+    plain: for a JSON column of records with secrets: the names in it whose text is kept; `a.b` is
+    b in the objects of a. Of all other text only hash and length are kept.
     """
 
     name: str
@@ -105,6 +106,7 @@ class TableSpec(Struct, frozen=True, dict=True):
 
     started: the column by which windows are cut; it has an index.
     ended: the column with the end of what a row describes; None if rows are instants.
+    indexed: a further column with an index; None if there is none.
     expiry: how long the source keeps a row; None if for ever.
     hashed: whether the column `_hash` holds a hash of what became of a row, so that a record that
     did not change is recognised without being typed.
@@ -118,6 +120,7 @@ class TableSpec(Struct, frozen=True, dict=True):
     fields: tuple[Field, ...]
     started: str | None = None
     ended: str | None = None
+    indexed: str | None = None
     expiry: Expiry | None = None
     hashed: bool = False
     identities: tuple[Identity, ...] = ()
@@ -131,7 +134,7 @@ class TableSpec(Struct, frozen=True, dict=True):
             raise ValueError(f"{self.name}: key columns without a field: {sorted(missing)}")
         if any(f.volatile or f.null_keeps or f.lenient for f in self.fields if f.name in self.key):
             raise ValueError(f"{self.name}: a key column must be plain")
-        named = [name for name in (self.started, self.ended) if name]
+        named = [name for name in (self.started, self.ended, self.indexed) if name]
         if self.expiry is not None:
             named += [self.expiry.at, self.expiry.started, self.expiry.days]
         named += [each.column for each in self.identities]
@@ -320,6 +323,8 @@ class Resource(Struct, frozen=True):
     may come in any order.
     repeats: whether the server may ignore the cursor and return the same page again.
     parents: the resource is asked for once for each of these.
+    growth: how the list grows, if rows are only added to it. A sync then reads what is new, and
+    nothing that a reading does not show is judged. None: a sync reads all of it.
     project: the field with the id of a record's project, if the list shows several projects. The
     records of other projects are left out.
     records: returns the records in a document.
@@ -342,6 +347,7 @@ class Resource(Struct, frozen=True):
     order: str | None = None
     repeats: bool = False
     parents: Parents | None = None
+    growth: Growth | None = None
     project: str | None = None
     records: Callable[[Any], list[Any] | None] = results_of
     redact: Callable[[dict[str, Any]], dict[str, Any]] | None = None
@@ -353,6 +359,10 @@ class Resource(Struct, frozen=True):
             raise ValueError("a resource has a list, a table, a key and draws from a budget")
         if len(self.key) != len(self.tables[0].key):
             raise ValueError(f"{self.tables[0].name}: its key differs from that of its records")
+        if self.growth is not None and (self.mirrors or not self.paged or len(self.lists) > 1):
+            raise ValueError(
+                f"{self.tables[0].name}: a list that grows is one list in pages, whose rows stay"
+            )
 
     def row_key(self, row: Row) -> str:
         """Return the key of a row of the first table as one text."""
@@ -383,6 +393,8 @@ class Stream(Struct, frozen=True):
             raise ValueError(f"{self.name}: a stream has a resource")
         if (self.mode is Mode.WINDOWS) != (self.started is not None):
             raise ValueError(f"{self.name}: windows go by a field, and nothing else does")
+        if sum(resource.growth is not None for resource in self.resources) > 1:
+            raise ValueError(f"{self.name}: a stream has one list that grows, or none")
 
     @property
     def unit(self) -> str:

@@ -1,7 +1,9 @@
 """All resources of the sandbox. A new one is a file of its own and a line here."""
 
 from etl.sandbox import (
+    activity_log,
     closed,
+    deliveries,
     group_activity,
     group_properties,
     groups,
@@ -21,6 +23,8 @@ from etl.sandbox.endpoints import Endpoint
 ENDPOINTS: tuple[Endpoint, ...] = (
     *projects.ENDPOINTS,
     *members.ENDPOINTS,
+    *activity_log.ENDPOINTS,
+    *deliveries.ENDPOINTS,
     *recordings.ENDPOINTS,
     *sharing.ENDPOINTS,
     *subscriptions.ENDPOINTS,

@@ -4,14 +4,16 @@ Null is what the server in force does not send: docs flavour, of a project, what
 `ingested_event` on.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from etl.sandbox.kinds_organization import Delivery
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.store import Store
-from etl.sandbox.truth_groups import time_text
+from etl.sandbox.truth_groups import sha256_text, time_text
 
 Row = dict[str, Any]
 
@@ -31,7 +33,11 @@ class OrganizationTruth:
 
     def named_users(self) -> set[int | None]:
         """The users whom a row of these tables names."""
-        return {each.user for each in self._store.members.values()}
+        return {
+            each.user
+            for records in (self._store.members, self._store.log_entries)
+            for each in records.values()
+        }
 
     def projects(self) -> Iterator[Row]:
         """The project itself, as long as it is listed."""
@@ -48,6 +54,55 @@ class OrganizationTruth:
                 del row["last_login"]
                 if row["user"] in self._store.users:
                     yield _plain({"organization": organization, **row})
+
+    def activity_log(self) -> Iterator[Row]:
+        """Every entry; of text that users typed only hash and length, but for names."""
+        project = next(iter(self._store.projects.values()), None)
+        for key in sorted(self._store.log_entries):
+            row = asdict(self._store.log_entries[key])
+            del row["unread"]
+            row["detail"] = None if row["detail"] is None else _veiled(row["detail"], _DETAIL)
+            row["user"] = row["user"] if row["user"] in self._store.users else None
+            row["organization_id"] = None if project is None else project.organization
+            yield _plain(row)
+
+    def subscription_deliveries(self) -> Iterator[Row]:
+        """Those of subscriptions that are there, without what was sent and to whom."""
+        for delivery in sorted(
+            self._store.deliveries.values(), key=lambda each: (each.subscription, each.id)
+        ):
+            row = asdict(delivery)
+            for name in ("target_value", "content_snapshot", "recipient_results"):
+                del row[name]
+            if row["error"] is not None:
+                row["error"] = _veiled(_without_address(delivery), {"type", "code"})
+            row["temporal_workflow_id"] = f"deliver-{delivery.id}"
+            row["idempotency_key"] = f"key-{delivery.id}"
+            if delivery.subscription in self._store.subscriptions:
+                yield _plain(row)
+
+
+_DETAIL = {"name", "short_id", "type", "changes.type", "changes.action", "changes.field"}
+
+
+def _without_address(delivery: Delivery) -> Any:
+    """The error without an address; the name of a channel is none."""
+    text, address = json.dumps(delivery.error), delivery.target_value
+    if len(address) >= 16 and ("/" in address or "@" in address):
+        text = text.replace(address, "***")
+    return json.loads(text)
+
+
+def _veiled(value: Any, plain: set[str], path: str = "") -> Any:
+    """Hash and length of each text whose path is not in `plain`."""
+    if isinstance(value, dict):
+        inside = f"{path}." if path else ""
+        return {name: _veiled(each, plain, inside + name) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_veiled(each, plain, path) for each in value]
+    if not isinstance(value, str) or not value or path in plain:
+        return value
+    return f"sha256:{sha256_text(value)}:{len(value)}"
 
 
 def _plain(row: Row) -> Row:

@@ -27,7 +27,8 @@ STORE_TABLES = (
     "group_property_values", "group_activity", "insights", "session_recording_playlists",
     "session_recording_playlist_items", "project_secret_api_keys",
     "session_property_definitions", "session_property_values", "sharing_configurations",
-    "share_passwords", "projects", "organization_members",
+    "share_passwords", "projects", "organization_members", "activity_log",
+    "subscription_deliveries",
 )  # fmt: skip
 Row = dict[str, Any]
 

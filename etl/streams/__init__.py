@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from etl.core.stream import Mode, Stream, TableSpec
+from etl.streams.activity import ACTIVITY_LOG, SUBSCRIPTION_DELIVERIES
 from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
 from etl.streams.insights import INSIGHTS
 from etl.streams.organization import ORGANIZATION_MEMBERS, PROJECTS
@@ -31,6 +32,8 @@ STREAMS: Mapping[str, Stream] = {
         SESSION_PROPERTIES,
         PROJECTS,
         ORGANIZATION_MEMBERS,
+        ACTIVITY_LOG,
+        SUBSCRIPTION_DELIVERIES,
         RECORDING_SHARING,
         INSIGHT_SHARING,
     )

@@ -78,7 +78,7 @@ async def test_the_other_prefix_leads_to_the_same(
     assert await untruths(dsn, sandbox, *CHANGING) == []
     elsewhere = [r["path"] for r in asked(sandbox, "/api/", without=f"/api/{prefix}/")]
     named = {path.strip("/").split("/")[-1] for path in elsewhere}
-    assert named <= {"groups_types", "projects", "members"}
+    assert named <= {"groups_types", "projects", "members", "activity_log", "deliveries"}
 
 
 async def test_what_moves_by_itself_is_no_news_in_any_stream(
@@ -135,6 +135,8 @@ CHANGES = (
     put("sharing", resource_type="insight", resource_id=10_002, settings={"whitelabel": True}),
     put("share_password", resource_type="insight", resource_id=10_002, note="new"),
     put("project", id=1, name="Renamed"),
+    put("log_entry", scope="Insight", detail={"name": "Other"}),
+    put("delivery", subscription=10_001, status="starting"),
 )
 RESTORED = (
     put("subscription", id=10_888, title="Back"),

@@ -14,9 +14,10 @@ from tests.conftest import StartSandbox
 from tests.support.command import Command
 from tests.support.pipeline import Pipeline
 from tests.support.sql import select
-from tests.support.streams import SMALL, asked, endings, marked, put, remove, untruths
+from tests.support.streams import NOTHING, SMALL, asked, endings, marked, put, remove, untruths
 
 MEMBERS = ("projects", "organization_members")
+NOW = {"created_at": "-1M"}
 MADE = {"joined_at": "2026-01-02T03:04:05Z"}
 
 
@@ -37,6 +38,12 @@ class Case:
     keeps: bool = False
 
 
+AN_ENTRY = "018f0000-0000-7000-9000-0000000000bb"
+A_DELIVERY = "018f0000-0000-7000-9000-0000000000cc"
+DELIVERIES = ("subscriptions", "subscription_deliveries")
+BEGUN = put(
+    "delivery", id=A_DELIVERY, subscription=10_001, status="starting", created_at="2020-01-01"
+)
 A_MEMBER = "018f0000-0000-7000-9000-0000000000aa"
 CASES = {
     "a project that is renamed": Case(
@@ -70,6 +77,32 @@ CASES = {
         before=[put("member", id=A_MEMBER, user=5, **MADE)],
         gone={A_MEMBER},
     ),
+    "something that is done": Case(
+        ("activity_log",), "activity_log", put("log_entry", id=AN_ENTRY, user=None), (1, 0)
+    ),
+    "an entry that is only marked as read": Case(
+        ("activity_log",),
+        "activity_log",
+        put("log_entry", id=AN_ENTRY, unread=True),
+        (0, 0),
+        before=[put("log_entry", id=AN_ENTRY)],
+    ),
+    "a delivery that begins": Case(DELIVERIES, "subscription_deliveries", BEGUN | NOW, (1, 0)),
+    "an old delivery that ends": Case(
+        DELIVERIES,
+        "subscription_deliveries",
+        put("delivery", id=A_DELIVERY, status="completed", finished_at="2026-01-01"),
+        (0, 1),
+        before=[BEGUN],
+    ),
+    "deliveries that vanish with their subscription": Case(
+        DELIVERIES,
+        "subscription_deliveries",
+        remove("subscription", id=10_001),
+        (0, 1),
+        before=[BEGUN],
+        keeps=True,
+    ),
 }
 
 
@@ -91,6 +124,120 @@ async def test_what_happens_at_the_source_is_stored(
     assert await marked(dsn, case.table) == case.gone
     if not case.keeps:
         assert await untruths(dsn, sandbox, *case.streams) == []
+
+
+LOG = ("activity_log",)
+
+
+async def quiet_requests(pipeline: Pipeline) -> int:
+    """What a sync takes that finds nothing new; `plan` foresees it exactly."""
+    (unit,) = await pipeline.plan()
+    report = await pipeline.sync()
+    written = report.rows_inserted + report.rows_updated
+    assert (report.ending.exit_code, written) == (0, 0)
+    assert (unit.forecast.requests, unit.forecast.exact) == (report.requests, True)
+    return report.requests
+
+
+async def test_of_a_list_that_grows_a_sync_reads_only_what_is_new(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """250 entries are three pages: a quiet sync takes one request, 150 new entries take two."""
+    sandbox = await start_sandbox(**{**NOTHING, "others": 250})
+    pipeline = Pipeline(sandbox, dsn, streams=LOG)
+    assert (await pipeline.sync()).requests == 3
+    assert await quiet_requests(pipeline) == 1
+    sandbox.control.change(*(put("log_entry", created_at="-10M") for _ in range(150)))
+    report = await pipeline.sync()
+    assert (report.requests, report.rows_inserted) == (2, 150)
+    assert await untruths(dsn, sandbox, *LOG) == []
+    # The overlap is an hour, so what is that young is read again.
+    assert await quiet_requests(pipeline) == 2
+
+
+@pytest.mark.parametrize("how", ["resync", "verify and repair"])
+async def test_of_a_list_that_grows_everything_is_read_when_it_is_asked_for(
+    start_sandbox: StartSandbox, dsn: str, how: str
+) -> None:
+    """An entry that changed though none ever does: only what reads all of the list finds it."""
+    sandbox = await start_sandbox(**{**NOTHING, "others": 120})
+    pipeline = Pipeline(sandbox, dsn, streams=LOG)
+    sandbox.control.change(put("log_entry", id=AN_ENTRY, created_at="2020-01-01"))
+    await pipeline.sync()
+    sandbox.control.change(put("log_entry", id=AN_ENTRY, activity="deleted"))
+    report = await pipeline.sync()
+    assert (report.requests, report.rows_updated) == (1, 0)
+    if how == "resync":
+        (report,) = await pipeline.resync_each()
+        assert (report.requests, report.rows_updated) == (2, 1)
+    else:
+        report = await pipeline.verify(repair=True)
+        assert (report.ending.exit_code, report.found and report.found.repaired) == (0, True)
+    assert await untruths(dsn, sandbox, *LOG) == []
+
+
+async def test_nothing_is_lost_while_the_deliveries_of_a_subscription_are_refused(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Each list has a bound of its own, which moves only when that list is read."""
+    sandbox = await start_sandbox(**SMALL)
+    pipeline = Pipeline(sandbox, dsn, streams=DELIVERIES)
+    assert endings(await pipeline.sync_each()) == {}
+    # As if this had been five hours ago.
+    await select(
+        dsn, "UPDATE posthog_etl.growing_lists SET read_until = read_until - interval '5 hours'"
+    )
+    many = [
+        put("delivery", subscription=10_001, status="completed", created_at=at, finished_at=at)
+        for at in (f"-{minutes}M" for minutes in range(200, 0, -2))
+    ]
+    sandbox.control.change(*many)
+    refusal = {"status": 404, "detail": "Not found."}
+    sandbox.control.add_faults({"match": {"path": "/10001/deliveries"}, "fault": refusal})
+    for _ in range(2):
+        assert endings(await pipeline.sync_each()) == {}
+    sandbox.control.clear_faults()
+    assert endings(await pipeline.sync_each()) == {}
+    assert await untruths(dsn, sandbox, *DELIVERIES) == []
+
+
+@pytest.mark.parametrize("stream", ["activity_log", "subscription_deliveries"])
+async def test_what_was_sent_and_what_users_typed_is_not_stored(
+    start_sandbox: StartSandbox, dsn: str, stream: str
+) -> None:
+    """Not in a table, a log or a reject; the name of what was changed is."""
+    sandbox = await start_sandbox(**SMALL)
+    canary = "https://hooks.canary.example/T0CANARY/0123456789"
+    changes = [{"field": "token", "action": "changed", "before": canary, "after": [canary]}]
+    sandbox.control.change(
+        put("log_entry", id=AN_ENTRY, detail={"name": "New hook", "changes": changes}),
+        put(
+            "delivery",
+            id=A_DELIVERY,
+            subscription=10_001,
+            target_value=canary,
+            recipient_results=[{"to": canary}],
+            content_snapshot={"result": canary},
+            error={"type": "Gone", "message": f"{canary} is gone"},
+        ),
+    )
+    command = Command(sandbox.url, dsn, **ALL)
+    fields = {"activity": 7, "note": canary, "status": {"at": canary}, "ai_report": canary}
+    path = "/activity_log" if stream == "activity_log" else "/deliveries"
+    for more in ({}, {**fields, "created_at": "never"}):
+        sandbox.control.clear_faults()
+        if more:
+            sandbox.control.add_faults(spoiled(path, 0, **more))
+        result = await command.run("sync", "subscriptions", stream, "--debug")
+        assert result.code == (3 if more else 0), result.err
+        assert_hidden(canary, result, await dump(dsn))
+    if stream == "activity_log":
+        (row,) = await select(
+            dsn,
+            "SELECT item_name, changed, done_by, by_whom FROM posthog.who_did_what "
+            f"WHERE id = '{AN_ENTRY}'",
+        )
+        assert [*row.values()] == ["New hook", ["token"], "Olga Owner", "user"]
 
 
 async def test_each_project_stores_its_own_row_and_a_key_of_another_one_changes_nothing(

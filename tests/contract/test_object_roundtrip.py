@@ -42,6 +42,7 @@ USERS = {
     "session_recording_playlists": ("created_by", "last_modified_by"),
     "project_secret_api_keys": ("created_by",),
     "organization_members": ("user",),
+    "activity_log": ("user",),
 }
 # The only text that is kept in a JSON field of a resource with secrets.
 HEDGEHOG = dict.fromkeys(("color", "skin", "accessories", "fixed_direction"), Kind.TEXTS)
@@ -50,12 +51,15 @@ LEFT_OUT = {
     "insights": ("result", "hasMore"),
     "project_secret_api_keys": ("value",),
     "projects": ("api_token", "project_id"),
+    "subscription_deliveries": ("content_snapshot", "ai_report"),
 }
 # The fields of their records that hold a user; there may be none.
 WITH_SECRETS: Mapping[str, Sequence[str]] = {
     "subscriptions": ("created_by",),
     "project_secret_api_keys": ("created_by",),
     "projects": (),
+    "activity_log": ("user",),
+    "subscription_deliveries": (),
 }
 
 Key = tuple[str, ...]
@@ -216,7 +220,13 @@ def hashed(value: Any) -> str:
 def shape(table: str) -> dict[str, Any]:
     """The names that a record of a table may have, with their kinds; none for a JSON field."""
     kinds = {each.name: each.kind for each in TABLE_SPECS[table].fields}
-    inside = {"hedgehog_config": HEDGEHOG}
+    named = dict.fromkeys(("type", "action", "field"), Kind.TEXTS)
+    detail = {**dict.fromkeys(("name", "short_id", "type"), Kind.TEXTS), "changes": named}
+    inside = {
+        "hedgehog_config": HEDGEHOG,
+        "detail": detail if table == "activity_log" else {},
+        "error": dict.fromkeys(("type", "code"), Kind.TEXTS),
+    }
     return {
         name: inside.get(name, {}) if kind is Kind.JSON else kind for name, kind in kinds.items()
     }

@@ -38,12 +38,16 @@ def test_every_stream_of_the_design_is_there() -> None:
         "session_properties",
         "projects",
         "organization_members",
+        "activity_log",
+        "subscription_deliveries",
         "recording_sharing",
         "insight_sharing",
     ]
     assert [name for name, stream in STREAMS.items() if stream.off] == [
         "group_activity",
         "organization_members",
+        "activity_log",
+        "subscription_deliveries",
     ]
 
 
