@@ -5,6 +5,7 @@ from tests.twins.twin import Twin
 _GROWING = "etl/core/growing.py"
 _SNAPSHOT = "etl/extractors/snapshot.py"
 _TESTS = "tests/unit/extractors/test_growing.py::"
+_READ = "tests/acceptance/test_streams_organization.py::"
 _ANY = _TESTS + "test_no_row_is_lost_or_stale_wherever_readings_die"
 
 TWINS = [
@@ -55,5 +56,31 @@ TWINS = [
         find="if self.read_until is None or self.read_until > latest + TOLERANCE:",
         replace="if self.read_until is None:",
         caught_by=_TESTS + "test_what_a_clock_that_ran_ahead_has_written_is_not_believed",
+    ),
+    Twin(
+        name="how far a list that grows was read is not committed",
+        promise="P8",
+        file="etl/loaders/postgres.py",
+        find="        await self._growing.note(connection, lease.unit, commit.read)\n",
+        replace="",
+        caught_by=_READ + "test_of_a_list_that_grows_a_sync_reads_only_what_is_new",
+    ),
+    Twin(
+        name="a resync of a list that grows reads what is new",
+        promise="P2",
+        file="etl/runs/resync.py",
+        find="    _bounded = False\n",
+        replace="    _bounded = True\n",
+        caught_by=_READ
+        + "test_of_a_list_that_grows_everything_is_read_when_it_is_asked_for[resync]",
+    ),
+    Twin(
+        name="verify compares what is new of a list that grows",
+        promise="P13",
+        file="etl/runs/comparing.py",
+        find="    _bounded = False\n",
+        replace="    _bounded = True\n",
+        caught_by=_READ
+        + "test_of_a_list_that_grows_everything_is_read_when_it_is_asked_for[verify and repair]",
     ),
 ]
