@@ -28,6 +28,7 @@ from etl.loaders.address import DatabaseAddress, parse_database_url
 from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database, Timeouts
 from etl.loaders.forgotten import Forgotten, require_forget_key
+from etl.loaders.growing import GrowingLists
 from etl.loaders.history import History
 from etl.loaders.leases import Leases
 from etl.loaders.parents import ParentRows
@@ -233,6 +234,7 @@ async def open_tools(
             leases=_leases(settings, destination),
             history=history,
             parents=ParentRows(database, tables),
+            growing=GrowingLists(database, tables),
             looks=Looks(database, tables),
             loader=_loader_of(settings, destination),
             slots=PostgresSlots(database, tables),

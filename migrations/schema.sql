@@ -1,4 +1,4 @@
--- Revision 0019. Written by migrations/record.py.
+-- Revision 0020. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -2166,3 +2166,230 @@ COMMENT ON COLUMN {data}."stale_flags"."updated_at" IS 'When it was last changed
 COMMENT ON COLUMN {data}."stale_flags"."last_called_at" IS 'When an application last asked for it; up to a day earlier than at PostHog.';
 COMMENT ON COLUMN {data}."stale_flags"."created_by_email" IS 'Email of who made it.';
 COMMENT ON COLUMN {data}."stale_flags"."days_since" IS 'Days since it was last made, changed or used, a count.';
+CREATE TABLE {data}.activity_log (
+	project_id BIGINT NOT NULL, 
+	id UUID NOT NULL, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	"user" BIGINT, 
+	activity TEXT, 
+	scope TEXT, 
+	item_id TEXT, 
+	detail JSONB, 
+	organization_id UUID, 
+	was_impersonated BOOLEAN, 
+	is_system BOOLEAN, 
+	unread BOOLEAN, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT activity_log_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.activity_log IS 'What was done in the project; one row per entry of the activity log.';
+COMMENT ON COLUMN {data}.activity_log.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.activity_log.id IS 'PostHog''s id of the entry.';
+COMMENT ON COLUMN {data}.activity_log.created_at IS 'When it was done.';
+COMMENT ON COLUMN {data}.activity_log."user" IS 'Id of the user who did it, see users; null: the system.';
+COMMENT ON COLUMN {data}.activity_log.activity IS 'What was done, such as created, updated or deleted.';
+COMMENT ON COLUMN {data}.activity_log.scope IS 'The kind of thing that it was done to, such as FeatureFlag.';
+COMMENT ON COLUMN {data}.activity_log.item_id IS 'Id of this thing.';
+COMMENT ON COLUMN {data}.activity_log.detail IS 'Name of the thing and what changed, as JSON; other text, such as values before and after, is kept as hash and length.';
+COMMENT ON COLUMN {data}.activity_log.organization_id IS 'Id of the organization.';
+COMMENT ON COLUMN {data}.activity_log.was_impersonated IS 'Whether an employee of PostHog did it in the user''s name.';
+COMMENT ON COLUMN {data}.activity_log.is_system IS 'Whether PostHog did it by itself.';
+COMMENT ON COLUMN {data}.activity_log.unread IS 'Whether the key''s owner has not read it.';
+COMMENT ON COLUMN {data}.activity_log.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.activity_log._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.activity_log._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.activity_log._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.activity_log._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.activity_log._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.activity_log._deleted_at IS 'When the row was found gone at the source.';
+CREATE INDEX activity_log_by_time ON {data}.activity_log (project_id, created_at);
+CREATE TABLE {data}.organization_members (
+	project_id BIGINT NOT NULL, 
+	organization UUID NOT NULL, 
+	id UUID NOT NULL, 
+	"user" BIGINT, 
+	level BIGINT, 
+	joined_at TIMESTAMP WITH TIME ZONE, 
+	updated_at TIMESTAMP WITH TIME ZONE, 
+	is_2fa_enabled BOOLEAN, 
+	has_social_auth BOOLEAN, 
+	last_login TIMESTAMP WITH TIME ZONE, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT organization_members_pkey PRIMARY KEY (project_id, organization, id)
+);
+COMMENT ON TABLE {data}.organization_members IS 'One row per member of the project''s organization.';
+COMMENT ON COLUMN {data}.organization_members.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.organization_members.organization IS 'Id of the organization, see projects.';
+COMMENT ON COLUMN {data}.organization_members.id IS 'PostHog''s id of the membership.';
+COMMENT ON COLUMN {data}.organization_members."user" IS 'Id of the user, see users.';
+COMMENT ON COLUMN {data}.organization_members.level IS '1 is a member, 8 an administrator, 15 an owner.';
+COMMENT ON COLUMN {data}.organization_members.joined_at IS 'When the user joined.';
+COMMENT ON COLUMN {data}.organization_members.updated_at IS 'When the membership was last changed.';
+COMMENT ON COLUMN {data}.organization_members.is_2fa_enabled IS 'Whether the user logs in with a second factor.';
+COMMENT ON COLUMN {data}.organization_members.has_social_auth IS 'Whether the user logs in by another service.';
+COMMENT ON COLUMN {data}.organization_members.last_login IS 'When the user last logged in; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.organization_members.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.organization_members._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.organization_members._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.organization_members._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.organization_members._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.organization_members._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.organization_members._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.projects (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	uuid UUID, 
+	organization UUID, 
+	name TEXT, 
+	timezone TEXT, 
+	is_demo BOOLEAN, 
+	ingested_event BOOLEAN, 
+	completed_snippet_onboarding BOOLEAN, 
+	has_completed_onboarding_for JSONB, 
+	access_control BOOLEAN, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT projects_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.projects IS 'The project itself: one row, without its tokens.';
+COMMENT ON COLUMN {data}.projects.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.projects.id IS 'PostHog''s id of the project.';
+COMMENT ON COLUMN {data}.projects.uuid IS 'Its uuid.';
+COMMENT ON COLUMN {data}.projects.organization IS 'Id of the organization that it belongs to.';
+COMMENT ON COLUMN {data}.projects.name IS 'Name.';
+COMMENT ON COLUMN {data}.projects.timezone IS 'Time zone in which PostHog shows instants.';
+COMMENT ON COLUMN {data}.projects.is_demo IS 'Whether its data is made up.';
+COMMENT ON COLUMN {data}.projects.ingested_event IS 'Whether it ever received an event.';
+COMMENT ON COLUMN {data}.projects.completed_snippet_onboarding IS 'Whether a user said that the snippet is installed.';
+COMMENT ON COLUMN {data}.projects.has_completed_onboarding_for IS 'Products whose introduction was completed, as JSON.';
+COMMENT ON COLUMN {data}.projects.access_control IS 'Whether only some members may see it.';
+COMMENT ON COLUMN {data}.projects.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.projects._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.projects._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.projects._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.projects._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.projects._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.projects._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.subscription_deliveries (
+	project_id BIGINT NOT NULL, 
+	subscription BIGINT NOT NULL, 
+	id UUID NOT NULL, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	trigger_type TEXT, 
+	scheduled_at TIMESTAMP WITH TIME ZONE, 
+	target_type TEXT, 
+	status TEXT, 
+	finished_at TIMESTAMP WITH TIME ZONE, 
+	last_updated_at TIMESTAMP WITH TIME ZONE, 
+	exported_asset_ids JSONB, 
+	error JSONB, 
+	temporal_workflow_id TEXT, 
+	idempotency_key TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT subscription_deliveries_pkey PRIMARY KEY (project_id, subscription, id)
+);
+COMMENT ON TABLE {data}.subscription_deliveries IS 'One row per delivery of a subscription; not what was sent, nor to whom.';
+COMMENT ON COLUMN {data}.subscription_deliveries.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.subscription_deliveries.subscription IS 'Id of the subscription.';
+COMMENT ON COLUMN {data}.subscription_deliveries.id IS 'PostHog''s id of the delivery.';
+COMMENT ON COLUMN {data}.subscription_deliveries.created_at IS 'When it was begun.';
+COMMENT ON COLUMN {data}.subscription_deliveries.trigger_type IS 'scheduled, manual or target_change.';
+COMMENT ON COLUMN {data}.subscription_deliveries.scheduled_at IS 'When it was due, if it was scheduled.';
+COMMENT ON COLUMN {data}.subscription_deliveries.target_type IS 'email, slack or webhook.';
+COMMENT ON COLUMN {data}.subscription_deliveries.status IS 'starting, completed, failed or skipped.';
+COMMENT ON COLUMN {data}.subscription_deliveries.finished_at IS 'When it ended; null while it may still change.';
+COMMENT ON COLUMN {data}.subscription_deliveries.last_updated_at IS 'When it last changed.';
+COMMENT ON COLUMN {data}.subscription_deliveries.exported_asset_ids IS 'Ids of the images that were made, as JSON.';
+COMMENT ON COLUMN {data}.subscription_deliveries.error IS 'Why it failed, as JSON; text other than type and code is kept as hash and length.';
+COMMENT ON COLUMN {data}.subscription_deliveries.temporal_workflow_id IS 'Id of PostHog''s job.';
+COMMENT ON COLUMN {data}.subscription_deliveries.idempotency_key IS 'What keeps it from being sent twice.';
+COMMENT ON COLUMN {data}.subscription_deliveries.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.subscription_deliveries._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.subscription_deliveries._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.subscription_deliveries._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.subscription_deliveries._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.subscription_deliveries._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.subscription_deliveries._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {book}.growing_lists (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	parent TEXT NOT NULL, 
+	read_until TIMESTAMP WITH TIME ZONE NOT NULL, 
+	page_rows BIGINT NOT NULL, 
+	CONSTRAINT growing_lists_pkey PRIMARY KEY (project_id, stream, parent)
+);
+COMMENT ON TABLE {book}.growing_lists IS 'How far each list that only grows was read; a sync goes on from there.';
+COMMENT ON COLUMN {book}.growing_lists.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.growing_lists.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.growing_lists.parent IS 'Key of the row that the list belongs to; empty if the stream has one list.';
+COMMENT ON COLUMN {book}.growing_lists.read_until IS 'Every row that was added before this instant is stored.';
+COMMENT ON COLUMN {book}.growing_lists.page_rows IS 'The most rows that one answer had, a count.';
+CREATE VIEW {data}."who_did_what" AS 
+        SELECT
+            a.project_id,
+            a.id,
+            a.created_at AS done_at,
+            CASE
+                WHEN a."user" IS NULL THEN 'PostHog'
+                ELSE coalesce(
+                    nullif(btrim(concat_ws(' ', u.first_name, u.last_name)), ''),
+                    nullif(u.email, ''),
+                    a."user"::text
+                )
+            END AS done_by,
+            u.email,
+            CASE
+                WHEN a.was_impersonated THEN 'employee'
+                WHEN a."user" IS NULL OR a.is_system THEN 'system'
+                ELSE 'user'
+            END AS by_whom,
+            a.activity,
+            a.scope,
+            nullif(a.detail ->> 'name', '') AS item_name,
+            a.item_id,
+            c.changed
+        FROM {data}.activity_log AS a
+        LEFT JOIN {data}.users AS u
+            ON u.project_id = a.project_id
+            AND u.id = a."user"
+        LEFT JOIN LATERAL (
+            SELECT array_agg(DISTINCT each ->> 'field' ORDER BY each ->> 'field') AS changed
+            FROM jsonb_path_query(a.detail, 'lax $.changes[*]') AS each
+            WHERE each ->> 'field' IS NOT NULL
+        ) AS c ON true
+        WHERE a._deleted_at IS NULL;
+COMMENT ON VIEW {data}."who_did_what" IS 'What was done in a project: when, by whom, and to what. Filled by activity_log.';
+COMMENT ON COLUMN {data}."who_did_what"."project_id" IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}."who_did_what"."id" IS 'Id of the entry, see activity_log.';
+COMMENT ON COLUMN {data}."who_did_what"."done_at" IS 'When it was done.';
+COMMENT ON COLUMN {data}."who_did_what"."done_by" IS 'The user''s name, else the email address, else the id; PostHog: by itself.';
+COMMENT ON COLUMN {data}."who_did_what"."email" IS 'The user''s email address; null if no user did it.';
+COMMENT ON COLUMN {data}."who_did_what"."by_whom" IS 'user; employee: somebody at PostHog, in the user''s name; system: PostHog.';
+COMMENT ON COLUMN {data}."who_did_what"."activity" IS 'What was done, such as created, updated or deleted.';
+COMMENT ON COLUMN {data}."who_did_what"."scope" IS 'The kind of thing that it was done to, such as FeatureFlag.';
+COMMENT ON COLUMN {data}."who_did_what"."item_name" IS 'Name of this thing, as it was then.';
+COMMENT ON COLUMN {data}."who_did_what"."item_id" IS 'Its id.';
+COMMENT ON COLUMN {data}."who_did_what"."changed" IS 'Names of the fields that were changed, in order; null if none is named.';

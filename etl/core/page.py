@@ -10,6 +10,7 @@ from msgspec import Raw, Struct, field
 from msgspec.structs import replace
 
 from etl.core.drift import Drift
+from etl.core.growing import ListRead
 from etl.core.place import Evidence, Place
 
 Record = Any  # JSON as received: nearly always an object, but nothing promises it
@@ -72,6 +73,7 @@ class Page(Struct, frozen=True):
     tried: keys of resources for which the request failed.
     drift: how records of this reading differ from the catalogue, as far as its reader has learned
     it. Also from records that are on no page, because no later record tells of it.
+    read: the list that ends with this page, if it is one that grows and all of it is known now.
     """
 
     records: list[Record]
@@ -86,6 +88,7 @@ class Page(Struct, frozen=True):
     checked: Sequence[str] = ()
     tried: Sequence[str] = ()
     drift: Collection[Drift] = ()
+    read: ListRead | None = None
 
     def goes_with(self, later: Page) -> bool:
         """Tell whether one transaction can load both pages.

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from etl.core.coverage import Span
+from etl.core.growing import Descent
 from etl.core.stretch import next_stretch
 from etl.core.walk import by_cursor, resume_walk
 from etl.core.window import Window
@@ -292,6 +293,7 @@ class SnapshotPlace(Place, frozen=True, kw_only=True):
     cut: a list showed less than it has.
     lacking: by the address of a list, how many rows it counted and did not show.
     took: pages and parents of each finished stage.
+    descent: how far the list in hand is read, if it is one that grows.
     """
 
     at: Instant
@@ -307,6 +309,7 @@ class SnapshotPlace(Place, frozen=True, kw_only=True):
     cut: bool = False
     lacking: Mapping[str, int] = {}
     took: Sequence[tuple[int, int]] = ()
+    descent: Descent | None = None
 
     @classmethod
     def resume_at(
@@ -322,7 +325,7 @@ class SnapshotPlace(Place, frozen=True, kw_only=True):
 
     def begin_stage(self) -> SnapshotPlace:
         """Return the beginning of the resource in hand, to read it for the first time or again."""
-        place = replace(self, parent=None, list_number=0, walk=None, ended=False)
+        place = replace(self, parent=None, list_number=0, walk=None, descent=None, ended=False)
         return replace(place, pages=0, parents=0, records=0, refused=0)
 
     def next_stage(self) -> SnapshotPlace:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from msgspec import Struct, field
 
 from etl.core.budget import CRUD
+from etl.core.growing import Growth
 from etl.core.identity import Identifier, Identity, identifiers_of
 from etl.core.page import Batch, Page, RecordReader, Row
 
@@ -62,8 +63,8 @@ class Field(Struct, frozen=True):
     null_keeps: null or absent means "the server does not say", so it never overwrites a value.
     lenient: a value that does not fit the column is kept in `extra`, and the row loads.
     or_text: the documentation shows a number as text, so any form of a number is expected.
-    plain: for a JSON column of records with secrets: the names in it whose text is kept. Of all
-    other text only hash and length are kept.
+    plain: for a JSON column of records with secrets: the names in it whose text is kept; `a.b` is
+    b in the objects of a. Of all other text only hash and length are kept.
     after_days: of a volatile instant: once it is so many days later than what is stored, it is
     stored even if nothing else has changed. None: never by itself.
     """
@@ -108,6 +109,7 @@ class TableSpec(Struct, frozen=True, dict=True):
 
     started: the column by which windows are cut; it has an index.
     ended: the column with the end of what a row describes; None if rows are instants.
+    indexed: a further column with an index; None if there is none.
     expiry: how long the source keeps a row; None if for ever.
     hashed: whether the column `_hash` holds a hash of what became of a row, so that a record that
     did not change is recognised without being typed.
@@ -122,6 +124,7 @@ class TableSpec(Struct, frozen=True, dict=True):
     fields: tuple[Field, ...]
     started: str | None = None
     ended: str | None = None
+    indexed: str | None = None
     expiry: Expiry | None = None
     hashed: bool = False
     identities: tuple[Identity, ...] = ()
@@ -141,7 +144,7 @@ class TableSpec(Struct, frozen=True, dict=True):
             fits = f.volatile and f.kind is Kind.INSTANT and not self.hashed
             if f.after_days is not None and not fits:
                 raise ValueError(f"{self.name}: only volatile instants are stored after some days")
-        named = [name for name in (self.started, self.ended) if name]
+        named = [name for name in (self.started, self.ended, self.indexed) if name]
         if self.expiry is not None:
             named += [self.expiry.at, self.expiry.started, self.expiry.days]
         named += [*(each.column for each in self.identities), *self.mentions]
@@ -220,8 +223,9 @@ def key_text(values: Sequence[Any]) -> str:
 
 
 class Address(Struct, frozen=True):
-    """The address of a list or of one record, below `/api/projects/:id/`; `{name}` is filled in.
+    """The address of a list or of one record; `{name}` is filled in.
 
+    path: below `/api/projects/:id/`; below the host if it begins with a slash.
     prefix: the only prefix under which it answers; None if every prefix works.
     given: what each record of this list is given, because the records themselves do not say it.
     """
@@ -232,8 +236,10 @@ class Address(Struct, frozen=True):
     given: Mapping[str, str | int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.path.startswith("/") or not self.path.endswith("/"):
-            raise ValueError(f"{self.path}: the path is relative and ends with a slash")
+        if not self.path.endswith("/"):
+            raise ValueError(f"{self.path}: the path ends with a slash")
+        if self.path.startswith("/") and self.prefix is not None:
+            raise ValueError(f"{self.path}: only a path below a project has a prefix")
 
     def takes(self, values: Mapping[str, Any]) -> bool:
         """Tell whether the path can hold these values; `..` would lead to another path."""
@@ -248,6 +254,18 @@ class Address(Struct, frozen=True):
         plain = {name: str(value) for name, value in values.items()}
         params = [(name, text.format_map(plain)) for name, text in self.params]
         return self.path.format_map(quoted), params
+
+    def below_host(
+        self, values: Mapping[str, Any], project_id: int, prefix: str
+    ) -> tuple[str, list[tuple[str, str]]]:
+        """Return the path below the host and the parameters for these values.
+
+        prefix: the prefix of the project if the address does not name its own.
+        """
+        path, params = self.fill(values)
+        if not path.startswith("/"):
+            path = f"/api/{self.prefix or prefix}/{project_id}/{path}"
+        return path, params
 
 
 class Watched(Struct, frozen=True):
@@ -318,6 +336,10 @@ class Resource(Struct, frozen=True):
     may come in any order.
     repeats: whether the server may ignore the cursor and return the same page again.
     parents: the resource is asked for once for each of these.
+    growth: how the list grows, if rows are only added to it. A sync then reads what is new, and
+    nothing that a reading does not show is judged. None: a sync reads all of it.
+    project: the field with the id of a record's project, if the list shows several projects. The
+    records of other projects are left out.
     records: returns the records in a document.
     redact: removes what is not kept from a record, before anything else sees it.
     secrets: what is secret in a record, removed before anything else sees it; None if nothing is.
@@ -338,6 +360,8 @@ class Resource(Struct, frozen=True):
     order: str | None = None
     repeats: bool = False
     parents: Parents | None = None
+    growth: Growth | None = None
+    project: str | None = None
     records: Callable[[Any], list[Any] | None] = results_of
     redact: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     secrets: Secrets | None = None
@@ -351,6 +375,10 @@ class Resource(Struct, frozen=True):
         named = {tuple(address.given) for address in self.lists}
         if len(named) > 1 or (self.one is not None and named != {()}):
             raise ValueError(f"{self.tables[0].name}: not every record is given the same fields")
+        if self.growth is not None and (self.mirrors or not self.paged or len(self.lists) > 1):
+            raise ValueError(
+                f"{self.tables[0].name}: a list that grows is one list in pages, whose rows stay"
+            )
 
     def row_key(self, row: Row) -> str:
         """Return the key of a row of the first table as one text."""
@@ -381,6 +409,8 @@ class Stream(Struct, frozen=True):
             raise ValueError(f"{self.name}: a stream has a resource")
         if (self.mode is Mode.WINDOWS) != (self.started is not None):
             raise ValueError(f"{self.name}: windows go by a field, and nothing else does")
+        if sum(resource.growth is not None for resource in self.resources) > 1:
+            raise ValueError(f"{self.name}: a stream has one list that grows, or none")
 
     @property
     def unit(self) -> str:

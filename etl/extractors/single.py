@@ -192,8 +192,14 @@ class SingleReader:
         self, address: Address, values: Mapping[str, Any]
     ) -> tuple[str, list[tuple[str, str]]]:
         """Return the path below the host and the parameters of an address."""
-        path, params = address.fill(values)
-        return f"/api/{address.prefix or self._prefix}/{self._project_id}/{path}", params
+        return address.below_host(values, self._project_id, self._prefix)
+
+    def is_own(self, record: Record) -> bool:
+        """Tell whether a record is this project's; a record that does not say so is."""
+        name = self.resource.project
+        if name is None or not isinstance(record, dict) or name not in record:
+            return True
+        return str(record[name]) == str(self._project_id)
 
     def prepared(self, record: Record, parent: Mapping[str, Any]) -> Record:
         """Return a record without its secrets, and with what it belongs to."""

@@ -20,10 +20,11 @@ import structlog
 from msgspec import structs
 from msgspec.structs import replace
 
+from etl.core.growing import Descent, ListRead, instant_of
 from etl.core.page import Page, Record
 from etl.core.place import Evidence, SnapshotPlace
 from etl.core.stream import Stream, key_text
-from etl.core.walk import CursorWalk
+from etl.core.walk import CursorWalk, OffsetWalk
 from etl.errors import EtlError, ForeignAnswer, SourceError, StreamUnavailable
 from etl.extractors.client import Client
 from etl.extractors.lists import Answered, ListReader, Question, Taken, Walk, choose_walk
@@ -52,6 +53,8 @@ FOREIGN_PARENTS = 3
 Parent = Mapping[str, Any]
 # The next parents after the one with these fields, by their key; None: from the first on.
 NextParents = Callable[[Sequence[Any] | None, int], Awaitable[Sequence[Parent]]]
+# The bound of the list of a parent, see `growing`; None: it is read to its end.
+BoundOf = Callable[[Parent], Awaitable[datetime | None]]
 
 
 def fingerprint_of(stream: Stream, prefix: str, page_size_records: int) -> str:
@@ -65,6 +68,7 @@ class SnapshotReader(ListReader[SnapshotPlace]):
 
     single: the same resource, one record at a time.
     accepted: by the address of a list, how many rows it may count that it does not show.
+    bound_of: down to where a list that grows is read.
     """
 
     def __init__(
@@ -74,12 +78,14 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         page_size_records: int,
         next_parents: NextParents,
         accepted: Mapping[str, int],
+        bound_of: BoundOf,
     ) -> None:
         super().__init__(client, page_size_records)
         self._single = single
         self._resource = single.resource
         self._next_parents = next_parents
         self._accepted = accepted
+        self._bound_of = bound_of
 
     async def pages(self, place: SnapshotPlace, *, doubts: bool) -> AsyncIterator[Page]:
         """Yield what is left of the resource; the place of the last page has `ended`.
@@ -110,7 +116,10 @@ class SnapshotReader(ListReader[SnapshotPlace]):
                 )
             try:
                 for number in range(place.list_number, len(self._resource.lists)):
-                    beginning = replace(place, list_number=number, walk=None)
+                    beginning = replace(place, list_number=number, walk=None, descent=None)
+                    if self._resource.growth is not None:
+                        bound = await self._bound_of(self._parent(place))
+                        beginning = replace(beginning, descent=Descent(bound))
                     resumed = None if place.walk is None else place
                     async for page in self._pages(beginning, resumed):
                         assert isinstance(page.place, SnapshotPlace)
@@ -207,19 +216,22 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         answer, listed = answered.answer, answered.listed
         parent = self._parent(place)
         given = {**parent, **self._resource.lists[place.list_number].given}
-        records = [self._single.prepared(record, given) for record in listed.records]
+        shown = [self._single.prepared(record, given) for record in listed.records]
+        own = map(self._single.is_own, listed.records)
+        records = [record for record, is_own in zip(shown, own, strict=True) if is_own]
         if place.stage == place.pages == 0 and answer.source_at is not None:
             # Before the first answer one clock less could vote.
             place = replace(place, began_at=answer.source_at)
         place = replace(place, pages=place.pages + 1, records=place.records + len(records))
         last, judged = True, listed.current or not parent
         if self._resource.paged:
-            keys = [_key(record, self._resource.key) for record in records]
+            keys = [_key(record, self._resource.key) for record in shown]
             if self._repeats(walk, listed):
                 # What it showed is all there is, unless it was cut.
                 place = replace(place, cut=place.cut or len(keys) >= COLLECTION_CUT)
                 judged &= len(keys) < COLLECTION_CUT
             else:
+                place = self._descend(place, answered)
                 place, walk, last = self._walk_on(place, walk, answered, keys)
         elif listed.more:
             place = replace(place, cut=True)
@@ -230,7 +242,28 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         place = replace(place, at=self._client.now, walk=position)
         # An answer marked as refreshing may be incomplete.
         evidence = Evidence([]) if judged else self._unjudged(place)
-        return Taken(answered.page(place, records, evidence=evidence), place, walk, last)
+        read = self._read(place) if last else None
+        page = answered.page(place, records, evidence=evidence, read=read)
+        return Taken(page, place, walk, last)
+
+    def _descend(self, place: SnapshotPlace, answered: Answered[SnapshotPlace]) -> SnapshotPlace:
+        """Note how far down an answer leads in a list that grows."""
+        growth, descent = self._resource.growth, place.descent
+        if growth is None or descent is None:
+            return place
+        if answered.walk is None:
+            descent = replace(descent, began_at=answered.answer.source_at)
+        instants = [instant_of(record, growth.at) for record in answered.listed.records]
+        overlap = isinstance(answered.walk, OffsetWalk)
+        return replace(place, descent=descent.down(instants, overlap=overlap))
+
+    def _read(self, place: SnapshotPlace) -> ListRead | None:
+        """Return how far the list is read that has just ended; None if that is not known."""
+        descent = place.descent
+        if descent is None or descent.began_at is None or not place.complete:
+            return None
+        parent = "" if place.parent is None else key_text(place.parent)
+        return ListRead(parent, descent.began_at, descent.page_rows)
 
     def _repeats(self, walk: Walk | None, listed: RecordList) -> bool:
         """Tell whether a list that may ignore its cursor has come with the same one again."""
@@ -260,6 +293,7 @@ class SnapshotReader(ListReader[SnapshotPlace]):
             keys,
             [_settled(record, resource.created, place.began_at) for record in listed.records],
             order=[] if order is None else [_text_of(record, order) for record in listed.records],
+            enough=place.descent is not None and place.descent.is_past,
         )
         step = walk.take(answered.ask, listing)
         lacking = {name: step.unaccounted} if step.unaccounted else {}

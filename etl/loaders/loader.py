@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from etl.core.coverage import Span
 from etl.core.drift import Drift
+from etl.core.growing import ListRead
 from etl.core.hashes import NONE_UNCHANGED, Rows, Unchanged
 from etl.core.page import Batch
 from etl.core.place import Evidence
@@ -63,6 +64,7 @@ class Commit(Struct, frozen=True):
     resolved: keys of rejects that this batch loads again. They are marked resolved unless Postgres
     refuses their rows again.
     unchanged: records that the pages show and that need no writing.
+    read: lists that grow and end with these pages.
     after: the load of the batch before; it returns whether it changed any row. Rows are staged
     while it runs, and written once it has committed; if it fails, nothing is written.
     """
@@ -82,6 +84,7 @@ class Commit(Struct, frozen=True):
     settled: Sequence[CutRecord] = ()
     resolved: Sequence[str] = ()
     unchanged: Unchanged = NONE_UNCHANGED
+    read: Sequence[ListRead] = ()
     after: Task[bool] | None = None
 
 

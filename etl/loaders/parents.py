@@ -64,7 +64,10 @@ class ParentRows:
         table, query = self._living(project_id, parents)
         columns = [table.c[name] for name in parents.fields.values()]
         if place is not None:
-            query = query.where(tuple_(*columns) > tuple_(*(literal(value) for value in place)))
+            reached = [
+                literal(value, column.type) for value, column in zip(place, columns, strict=True)
+            ]
+            query = query.where(tuple_(*columns) > tuple_(*reached))
         return await self._answer(query.order_by(*columns).limit(limit), parents)
 
     async def count(self, project_id: int, parents: Parents) -> int:

@@ -20,6 +20,7 @@ from etl.loaders.database import Database
 from etl.loaders.drift import DriftTable, log_drift
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.forgotten import Forgotten
+from etl.loaders.growing import GrowingLists
 from etl.loaders.leases import Lease, loss_of
 from etl.loaders.loader import (
     NONE_STORED,
@@ -64,6 +65,7 @@ class PostgresLoader:
         self._orphans = orphan_statements(resource, tables.schema)
         self._rejects = RejectsTable(tables, stream, resource.tables[0].name)
         self._drift = DriftTable(tables, stream)
+        self._growing = GrowingLists(database, tables)
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
         """Load one batch; see `Loader`. Repeats it if Postgres breaks off."""
@@ -157,6 +159,7 @@ class PostgresLoader:
         updated = written.updated + await self._absent.note(connection, lease.unit, commit)
         await self._cut.settle(connection, lease.unit, commit.settled)
         await self._check_off(connection, lease, commit)
+        await self._growing.note(connection, lease.unit, commit.read)
         if commit.follow_parents:
             updated += await self._follow_parents(connection, lease)
         return written._replace(updated=updated)

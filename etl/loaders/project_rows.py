@@ -27,9 +27,10 @@ _BOOKKEEPING = (
     "differences",
     "reconciliations",
     "explained_days",
+    "growing_lists",
 )
 # Those that say how far the project is read, and who reads it.
-_PROGRESS = ("leases", "checkpoints", "watermarks")
+_PROGRESS = ("leases", "checkpoints", "watermarks", "growing_lists")
 _AT_ONCE = 20_000
 
 

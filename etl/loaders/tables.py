@@ -87,6 +87,7 @@ def data_table(spec: TableSpec, metadata: MetaData, schema: str) -> Table:
         *([_column("_hash", BigInteger(), _HASH)] if spec.hashed else ()),
         PrimaryKeyConstraint("project_id", *spec.key, name=f"{spec.name}_pkey"),
         *([Index(f"{spec.name}_by_start", "project_id", spec.started)] if spec.started else ()),
+        *([Index(f"{spec.name}_by_time", "project_id", spec.indexed)] if spec.indexed else ()),
         schema=schema,
         comment=spec.about,
     )
@@ -152,6 +153,7 @@ class Tables:
     differences: Table
     reconciliations: Table
     explained_days: Table
+    growing_lists: Table
     forgotten: Table
     forget_key: Table
     audit: Table
@@ -583,6 +585,31 @@ def _explained_days(metadata: MetaData, schema: str) -> Table:
     )
 
 
+def _growing_lists(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "growing_lists",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT, False),
+        _column("stream", Text(), _STREAM, False),
+        _column(
+            "parent",
+            Text(),
+            "Key of the row that the list belongs to; empty if the stream has one list.",
+            False,
+        ),
+        _column(
+            "read_until",
+            _INSTANT,
+            "Every row that was added before this instant is stored.",
+            False,
+        ),
+        _column("page_rows", BigInteger(), "The most rows that one answer had, a count.", False),
+        PrimaryKeyConstraint("project_id", "stream", "parent", name="growing_lists_pkey"),
+        schema=schema,
+        comment="How far each list that only grows was read; a sync goes on from there.",
+    )
+
+
 def _forgotten(metadata: MetaData, schema: str) -> Table:
     return Table(
         "forgotten",
@@ -656,6 +683,7 @@ _BOOKKEEPING: Mapping[str, Callable[[MetaData, str], Table]] = {
     "differences": _differences,
     "reconciliations": _reconciliations,
     "explained_days": _explained_days,
+    "growing_lists": _growing_lists,
     "forgotten": _forgotten,
     "forget_key": _forget_key,
     "audit": _audit,

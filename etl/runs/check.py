@@ -35,6 +35,7 @@ from etl.extractors.client import Client
 from etl.extractors.projects import project_id_of
 from etl.extractors.protocol import (
     Request,
+    is_record_closed,
     is_record_gone,
     list_request,
     page_request,
@@ -257,9 +258,10 @@ async def _try_one(client: Client, resource: Resource, project_id: int, prefix: 
     """Ask for one record. A parent is given as 0; it need not exist."""
     address = resource.lists[0]
     parents = resource.parents
-    path, params = address.fill({} if parents is None else dict.fromkeys(parents.fields, 0))
+    values = {} if parents is None else dict.fromkeys(parents.fields, 0)
+    path, params = address.below_host(values, project_id, prefix)
     request = page_request(
-        f"/api/{address.prefix or prefix}/{project_id}/{path}",
+        path,
         params,
         Ask(1) if resource.paged else None,
         resource.budget_classes,
@@ -267,7 +269,7 @@ async def _try_one(client: Client, resource: Resource, project_id: int, prefix: 
     try:
         await client.fetch(request, attempts=ATTEMPTS)
     except StreamUnavailable as exc:
-        if parents is None or not is_record_gone(exc):
+        if parents is None or not (is_record_gone(exc) or is_record_closed(exc)):
             raise
     except RequestRefused as exc:
         if parents is None or exc.status != 400:

@@ -450,6 +450,7 @@ class CompareWindows(Comparing, WindowsWork):
 class CompareSnapshot(Comparing, SnapshotWork):
     """Compares lists without windows: all of each."""
 
+    _bounded = False
     # How many parents could not be looked at.
     _refused = 0
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from etl.core.coverage import Span
 from etl.core.expected import Counted
 from etl.core.forecast import Forecast, by_cursor
-from etl.core.stream import Stream
+from etl.core.stream import Resource, Stream
 from etl.core.window import FAR_AHEAD, Window
+from etl.extractors.snapshot import PARENTS_AT_ONCE
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Unit
+from etl.loaders.parents import Parent
 from etl.runs.work import RunOptions, Tools
 
 
@@ -60,14 +62,49 @@ async def forecast_snapshot(
     took = (watermark.traits or {}).get("took")
     if not isinstance(took, list) or len(took) != len(stream.resources):
         return Forecast(sum(len(r.lists) for r in stream.resources if r.parents is None), False)
-    requests = 0
+    requests, exact = 0, True
     for resource, (pages, parents) in zip(stream.resources, took, strict=True):
-        if resource.parents is None:
+        if resource.growth is not None:
+            growing = await _forecast_growing(tools, stream, resource, project_id)
+            requests, exact = requests + growing.requests, exact and growing.exact
+        elif resource.parents is None:
             requests += pages
         else:
             now = await tools.parents.count(project_id, resource.parents)
             requests += round(pages * now / parents) if parents else now * len(resource.lists)
-    return Forecast(requests, True)
+    return Forecast(requests, exact)
+
+
+async def _forecast_growing(
+    tools: Tools, stream: Stream, resource: Resource, project_id: int
+) -> Forecast:
+    """Return what it takes to read what is new in lists that grow.
+
+    A list that was never read takes one request at least. Raises DestinationError.
+    """
+    unit, latest = Unit(project_id, stream.name), tools.client.clocks.latest
+    forecast = Forecast(0, exact=True)
+    async for parent in _parents(tools, resource, project_id):
+        state = await tools.growing.state(unit, resource, parent)
+        bound = state.bound(latest)
+        if bound is None:
+            forecast += Forecast(1, exact=False)
+            continue
+        newer, any_older = await tools.growing.count(unit, resource, parent, bound)
+        forecast += Forecast(state.requests(newer, any_older=any_older), exact=True)
+    return forecast
+
+
+async def _parents(tools: Tools, resource: Resource, project_id: int) -> AsyncIterator[Parent]:
+    """Yield the parents of a resource; an empty one if it has none."""
+    parents, place = resource.parents, None
+    if parents is None:
+        yield {}
+        return
+    while found := await tools.parents.after(project_id, parents, place, PARENTS_AT_ONCE):
+        for parent in found:
+            yield parent
+        place = [found[-1][name] for name in parents.fields]
 
 
 async def forecast_rotation(

@@ -183,7 +183,8 @@ class Work(ABC):
             for page, keys in zip(pages, seen, strict=True)
             if page.evidence is not None
         ]
-        commit = structs.replace(commit, evidence=evidence, unchanged=unchanged)
+        read = [page.read for page in pages if page.read is not None]
+        commit = structs.replace(commit, evidence=evidence, unchanged=unchanged, read=read)
         return joined(pages, batches, tables), commit
 
     async def _close(

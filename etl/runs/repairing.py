@@ -73,7 +73,9 @@ class RepairRotation(RotationWork):
 
 
 class RepairSnapshot(SnapshotWork):
-    """Reads all lists again, from the first on."""
+    """Reads all lists again, from the first on and to their ends."""
+
+    _bounded = False
 
     def _resumed(self, fingerprint: str) -> SnapshotPlace | None:
         """Return None: what an interrupted sync has passed may differ, too."""

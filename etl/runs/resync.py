@@ -97,9 +97,15 @@ class ResyncRotation(RotationWork):
         return {"began_at": self._began_at.isoformat()}
 
 
+class ResyncSnapshot(SnapshotWork):
+    """Reads every list to its end."""
+
+    _bounded = False
+
+
 _WORK: Mapping[Mode, type[Work]] = {
     Mode.WINDOWS: ResyncWindows,
-    Mode.SNAPSHOT: SnapshotWork,
+    Mode.SNAPSHOT: ResyncSnapshot,
     Mode.ROTATION: ResyncRotation,
     Mode.QUERY: ResyncQuery,
 }

@@ -8,6 +8,7 @@ deleted: asked for by its key where the API offers that (`Resource.one`), else b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -49,6 +50,8 @@ class SnapshotWork(Judging):
     """One execution of a snapshot: what is left of a broken one, else all of it."""
 
     _vouches = True
+    # Whether of a list that grows only what is new is read.
+    _bounded = True
 
     async def run(self) -> Ending:
         """Read and load every resource of the stream. Raises EtlError."""
@@ -119,12 +122,23 @@ class SnapshotWork(Judging):
                     found = await self._tools.parents.after(project_id, parents, after, limit)
             return found
 
+        async def bound_of(parent: Parent) -> datetime | None:
+            if not self._bounded:
+                return None
+            for attempt in self._tools.database.attempts():
+                async with attempt:
+                    state = await self._tools.growing.state(
+                        self.lease.unit, single.resource, parent
+                    )
+            return state.bound(self._tools.client.clocks.latest)
+
         return SnapshotReader(
             self._tools.client,
             single,
             self._options.page_size_records,
             next_parents,
             self._accepted_counts,
+            bound_of,
         )
 
     def _note(self, page: Page, batch: Batch) -> Sequence[str]:

@@ -18,6 +18,7 @@ from etl.errors import Stopped
 from etl.extractors.client import Client
 from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database
+from etl.loaders.growing import GrowingLists
 from etl.loaders.history import History, Watermark
 from etl.loaders.leases import Leases, Unit
 from etl.loaders.loader import Loader
@@ -57,6 +58,7 @@ class Tools(Struct, frozen=True):
     leases: Leases
     history: History
     parents: ParentRows
+    growing: GrowingLists
     looks: Looks
     loader: Callable[[str, Resource], Loader]
     slots: PostgresSlots

@@ -119,8 +119,9 @@ def by_cursor(
     records: Sequence[Record],
     position: Callable[[Record], Position],
     show: Callable[[Record], Any],
+    page_rows: int = DEFAULT_LIMIT,
 ) -> web.Response:
-    """A page of 100 rows with `next` alone; `records` descend by position.
+    """A page of so many rows with `next` alone; `records` descend by position.
 
     A cursor that can't be read is ignored: the answer is page one (PostHog source, ee/clickhouse/
     views/groups.py).
@@ -131,7 +132,7 @@ def by_cursor(
     first = 0
     if after is not None:
         first = sum(1 for record in records if position(record) >= after)
-    cut = records[first : first + size_of_page(call, DEFAULT_LIMIT)]
+    cut = records[first : first + size_of_page(call, page_rows)]
     cursor = None
     if fault.repeat_cursor and sent is not None:
         cursor = sent

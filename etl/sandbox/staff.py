@@ -3,14 +3,21 @@
 from typing import Any
 
 from etl.sandbox.endpoints import Call
+from etl.sandbox.store import Store
 from etl.sandbox.traits import OWNER_EMAIL
 
 _GONE = "deleted user"
 
 
-def shown_user(call: Call, user_id: int | None) -> dict[str, Any] | None:
-    """A user in full; None for nobody, also for a user who is gone."""
-    user = call.store.users.get(user_id) if user_id is not None else None
+def shown_user(
+    call: Call, user_id: int | None, store: Store | None = None
+) -> dict[str, Any] | None:
+    """A user in full; None for nobody, also for a user who is gone.
+
+    store: where users are kept if the address names no project.
+    """
+    users = (store or call.store).users
+    user = users.get(user_id) if user_id is not None else None
     if user is None:
         return None
     row: dict[str, Any] = {

@@ -28,6 +28,7 @@ from etl.sandbox.kinds import (
 )
 from etl.sandbox.kinds_dashboards import Collaborator, Dashboard
 from etl.sandbox.kinds_definitions import EventDefinition, PropertyDefinition
+from etl.sandbox.kinds_organization import Delivery, LogEntry, Member, ProjectRow
 from etl.sandbox.kinds_product import (
     Action,
     Annotation,
@@ -71,11 +72,15 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "survey": Kind("surveys", Survey, ("id",)),
         "experiment": Kind("experiments", Experiment, ("id",)),
         "comment": Kind("comments", Comment, ("id",)),
+        "project": Kind("projects", ProjectRow, ("id",)),
+        "member": Kind("members", Member, ("id",)),
+        "log_entry": Kind("log_entries", LogEntry, ("id",)),
+        "delivery": Kind("deliveries", Delivery, ("id",)),
     }
 )
 _FIRST_ADDED = 900_000
 _RESOURCES = ("recording", "insight", "dashboard")
-_STAMPS = ("created_at", "last_modified_at", "added_at")
+_STAMPS = ("created_at", "last_modified_at", "added_at", "joined_at")
 
 
 def new_token() -> str:
@@ -110,6 +115,10 @@ class Store:
         self.surveys: dict[str, Survey] = {}
         self.experiments: dict[int, Experiment] = {}
         self.comments: dict[str, Comment] = {}
+        self.projects: dict[int, ProjectRow] = {}
+        self.members: dict[str, Member] = {}
+        self.log_entries: dict[str, LogEntry] = {}
+        self.deliveries: dict[str, Delivery] = {}
         self._added = 0
 
     def add(self, record: Any) -> None:
@@ -182,7 +191,7 @@ class Store:
         if name in ("insight", "dashboard"):
             gone = [s.id for s in self.subscriptions.values() if getattr(s, name) == key]
             for each in gone:
-                del self.subscriptions[each]
+                self.remove("subscription", {"id": each})
         if name == "dashboard":
             of_it = [c.id for c in self.collaborators.values() if c.dashboard_id == key]
             for collaborator in of_it:
@@ -259,6 +268,7 @@ _NEW_IDS: Mapping[str, Callable[[int], Any]] = {
     "property_definitions": uuid_text,
     "surveys": uuid_text,
     "comments": uuid_text,
+    **dict.fromkeys(("members", "log_entries", "deliveries"), uuid_text),
 }
 # Whatever changes one of these sets `updated_at`.
 _TOUCHED = ("group", "annotation", "feature_flag", "experiment")

@@ -2,9 +2,10 @@
 
 It shares nothing with the code that answers requests. One function for each destination table,
 named by it. Left out are columns that move by themselves (summary, next_delivery_date,
-last_used_at, recordings_counts, last_refresh, refreshing, updated_at of insights, last_viewed_at,
-notebook, unread, last_accessed_at, last_seen_at, last_updated_at, the calculation of actions, and
-what the key's owner may do with a dashboard). Null is what the server in force does not send:
+last_used_at, last_login, recordings_counts, last_refresh, refreshing, updated_at of insights,
+last_viewed_at, notebook, unread, last_accessed_at, last_seen_at, last_updated_at, the calculation
+of actions, and what the key's owner may do with a dashboard). Null is what the server in force does
+not send:
 
 - docs flavour: `users.role_at_organization`; everything of a subscription from `content_type` on,
   `insight_short_id` and `resource_name`; `is_synthetic` and `user_access_level` of a playlist;
@@ -23,6 +24,7 @@ from etl.sandbox.store import Store
 from etl.sandbox.truth_dashboards import DashboardTruth
 from etl.sandbox.truth_definitions import DefinitionTruth
 from etl.sandbox.truth_groups import GroupTruth, sha256_text, time_text
+from etl.sandbox.truth_organization import OrganizationTruth
 from etl.sandbox.truth_product import PRODUCT_TABLES, ProductTruth
 from etl.sandbox.truth_sharing import SharingTruth
 
@@ -32,7 +34,8 @@ STORE_TABLES = (
     "session_recording_playlist_items", "project_secret_api_keys",
     "dashboards", "dashboard_collaborators", "event_definitions", "property_definitions",
     "session_property_definitions", "session_property_values", "sharing_configurations",
-    "share_passwords", *PRODUCT_TABLES,
+    "share_passwords", "projects", "organization_members", "activity_log",
+    "subscription_deliveries", *PRODUCT_TABLES,
 )  # fmt: skip
 Row = dict[str, Any]
 
@@ -62,6 +65,7 @@ class StoreTruth:
         self._definitions = DefinitionTruth(store, paid=self._cloud)
         self._product = ProductTruth(store, options, project)
         self._sharing = SharingTruth(store, options, recording_ids)
+        self._organization = OrganizationTruth(store, options)
 
     def rows(self, table: str) -> Iterator[Row]:
         """All rows of a table in the order of their key."""
@@ -72,6 +76,7 @@ class StoreTruth:
             self._definitions,
             self._product,
             self._sharing,
+            self._organization,
         ):
             if found := getattr(part, table, None):
                 yield from found()
@@ -104,6 +109,7 @@ class StoreTruth:
         named |= self._dashboards.named_users() | self._definitions.named_users()
         if self._cloud:
             named |= {each.created_by for each in store.secret_keys.values()}
+        named |= self._organization.named_users()
         for key in sorted(each for each in named if each in store.users):
             row = asdict(store.users[key])
             if not self._cloud:

@@ -12,6 +12,7 @@ from etl.sandbox.furnish import furnish
 from etl.sandbox.furnish_cohorts import furnish_cohorts
 from etl.sandbox.furnish_dashboards import furnish_dashboards
 from etl.sandbox.furnish_definitions import furnish_definitions
+from etl.sandbox.furnish_organization import furnish_organization
 from etl.sandbox.furnish_product import furnish_product
 from etl.sandbox.generate import LONGEST_MS, NO_PERSON, RETENTIONS_DAYS, Columns
 from etl.sandbox.ids import find_generated, generated_id
@@ -77,6 +78,7 @@ class Project:
         furnish_dashboards(store, self._options, self.id, self.started_us)
         furnish_definitions(store, self._options, self.id, self.started_us)
         furnish_product(store, self._options, self.id, self.started_us)
+        furnish_organization(store, self._options, self.id, self.started_us)
         return store
 
     @cached_property

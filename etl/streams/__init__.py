@@ -7,6 +7,7 @@ from typing import Any
 
 from etl.core.stream import Mode, Stream, TableSpec
 from etl.streams.actions import ACTIONS
+from etl.streams.activity import ACTIVITY_LOG, SUBSCRIPTION_DELIVERIES
 from etl.streams.annotations import ANNOTATIONS
 from etl.streams.comments import COMMENTS
 from etl.streams.dashboards import DASHBOARD_COLLABORATORS, DASHBOARDS
@@ -15,6 +16,7 @@ from etl.streams.experiments import EXPERIMENTS
 from etl.streams.feature_flags import FEATURE_FLAGS
 from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
 from etl.streams.insights import INSIGHTS
+from etl.streams.organization import ORGANIZATION_MEMBERS, PROJECTS
 from etl.streams.playlists import PLAYLISTS
 from etl.streams.recordings import SESSION_RECORDINGS
 from etl.streams.secret_keys import PROJECT_SECRET_API_KEYS
@@ -46,6 +48,10 @@ STREAMS: Mapping[str, Stream] = {
         SURVEYS,
         EXPERIMENTS,
         COMMENTS,
+        PROJECTS,
+        ORGANIZATION_MEMBERS,
+        ACTIVITY_LOG,
+        SUBSCRIPTION_DELIVERIES,
         RECORDING_SHARING,
         INSIGHT_SHARING,
         DASHBOARD_SHARING,

@@ -107,7 +107,14 @@ def known_fields(spec: TableSpec, **objects: TableSpec) -> Known:
 
 def plain_names(field: Field) -> Known:
     """Return what the catalogue knows of the objects in a JSON field."""
-    return dict.fromkeys(field.plain, Kind.TEXTS)
+    known: dict[str, Any] = {}
+    for name in field.plain:
+        *path, last = name.split(".")
+        within = known
+        for part in path:
+            within = within.setdefault(part, {})
+        within[last] = Kind.TEXTS
+    return known
 
 
 def withhold_text(value: Any, known: Known) -> Any:

@@ -71,20 +71,21 @@ async def test_every_stream_of_each_project_is_true_and_a_second_sync_writes_not
 async def test_the_other_prefix_leads_to_the_same(
     start_sandbox: StartSandbox, dsn: str, flavour: str, prefix: str
 ) -> None:
-    """All requests but those for resources of one prefix go below the one that was chosen."""
+    """All requests but those for resources with one address go below the prefix chosen."""
     sandbox = await one_project(start_sandbox, flavour=flavour)
     pipeline = Pipeline(sandbox, dsn, streams=CHANGING, api_prefix=prefix)
     assert endings(await pipeline.sync_each()) == {}
     assert await untruths(dsn, sandbox, *CHANGING) == []
     elsewhere = [r["path"] for r in asked(sandbox, "/api/", without=f"/api/{prefix}/")]
     bound = {
-        address.path.split("/")[0]
+        address.path.strip("/").split("/")[-1 if address.path.startswith("/") else 0]
         for name in CHANGING
         for resource in STREAMS[name].resources
         for address in resource.lists
-        if address.prefix is not None
+        if address.prefix is not None or address.path.startswith("/")
     }
-    assert {path.strip("/").split("/")[3] for path in elsewhere} <= bound
+    paths = [path.strip("/").split("/") for path in elsewhere]
+    assert all(bound & {parts[-1], parts[3] if len(parts) > 3 else ""} for parts in paths)
 
 
 async def test_what_moves_by_itself_is_no_news_in_any_stream(
@@ -146,6 +147,9 @@ CHANGES = (
     put("secret_key", label="New", scopes=["*"]),
     put("sharing", resource_type="insight", resource_id=10_002, settings={"whitelabel": True}),
     put("share_password", resource_type="insight", resource_id=10_002, note="new"),
+    put("project", id=1, name="Renamed"),
+    put("log_entry", scope="Insight", detail={"name": "Other"}),
+    put("delivery", subscription=10_001, status="starting"),
 )
 RESTORED = (
     put("subscription", id=10_888, title="Back"),

@@ -26,6 +26,7 @@ MARKS = 'SELECT count(*) FROM posthog."{}" WHERE _deleted_at IS NOT NULL'
 # Where a stream begins, what is answered there, how its run ends, and words that it has to say.
 TROUBLES: dict[str, tuple[str, dict[str, Any], tuple[int, str], str]] = {
     "subscriptions": ("/subscriptions", {"preset": "402"}, (3, "partial"), "plan"),
+    "subscription_deliveries": ("/deliveries", {"preset": "402"}, (3, "partial"), "plan"),
     "insights": (
         "/insights/",
         {"status": 403, "detail": "API key missing required scope 'insight:read'"},
@@ -52,7 +53,7 @@ TROUBLES: dict[str, tuple[str, dict[str, Any], tuple[int, str], str]] = {
 async def test_each_trouble_is_its_streams_own_and_the_others_load(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """Six streams are refused, each in its own way, after a first sync: what is there stays."""
+    """Seven streams are refused, each in its own way, after a first sync: what is there stays."""
     sandbox = await start_sandbox(**SMALL)
     unshare(sandbox)
     pipeline = Pipeline(sandbox, dsn, streams=CHANGING)
@@ -155,6 +156,7 @@ async def test_check_tells_plan_from_server_from_closed_to_keys(
     assert said["session_recordings"].startswith("available")
     assert {name: words for name, words in said.items() if "available" not in words} == {
         "subscriptions": "not in your plan",
+        "subscription_deliveries": "not in your plan",
         "group_properties": "not on this server",
         "session_properties": "not on this server",
         "insights": "closed to personal keys",

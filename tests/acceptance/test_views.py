@@ -24,6 +24,7 @@ VIEWS = {
     "recording_overview",
     "dashboard_insights",
     "stale_flags",
+    "who_did_what",
 }
 ADA = "00000000-0000-4000-8000-000000000001"
 ODD_NAME = """it's :odd "eu" {data} %s $1"""
@@ -457,3 +458,44 @@ async def test_a_role_that_may_only_read_reads_the_views(
     finally:
         await connection.execute(f'DROP OWNED BY "{role}"')
         await connection.execute(f'DROP ROLE "{role}"')
+
+
+async def test_the_log_is_told_in_words(deployment: Deployment) -> None:
+    """By whom: a user under the name that is known, an employee in a user's name, or PostHog."""
+    await deployment.put("users", id=7, first_name="Ada", last_name="", email="ada@example.com")
+    await deployment.put("users", id=8, email="bo@example.com")
+    done: list[dict[str, Any]] = [
+        {
+            "user": 7,
+            "detail": {"name": "new-checkout", "changes": [{"field": "b"}, {"field": "a"}, {}]},
+        },
+        {"user": 8, "was_impersonated": True, "item_id": "14"},
+        {"user": 9, "detail": None},
+        {"is_system": True, "detail": {"name": "", "changes": None}},
+        {"_deleted_at": NOON},
+    ]
+    for number, values in enumerate(done):
+        entry = {"activity": "updated", "scope": "FeatureFlag", "created_at": NOON, **values}
+        await deployment.put("activity_log", id=ADA[:-1] + str(number), **entry)
+    every = {"project_id": 1, "done_at": NOON, "activity": "updated", "scope": "FeatureFlag"}
+    rows = await deployment.view("who_did_what", "id")
+    assert [{k: v for k, v in row.items() if k != "id"} for row in rows] == [
+        every | row
+        for row in (
+            {
+                "done_by": "Ada",
+                "email": "ada@example.com",
+                "by_whom": "user",
+                "item_name": "new-checkout",
+                "changed": ["a", "b"],
+            },
+            {
+                "done_by": "bo@example.com",
+                "email": "bo@example.com",
+                "by_whom": "employee",
+                "item_id": "14",
+            },
+            {"done_by": "9", "by_whom": "user"},
+            {"done_by": "PostHog", "by_whom": "system"},
+        )
+    ]

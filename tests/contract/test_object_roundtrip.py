@@ -52,6 +52,8 @@ USERS = {
     "surveys": ("created_by",),
     "experiments": ("created_by",),
     "comments": ("created_by",),
+    "organization_members": ("user",),
+    "activity_log": ("user",),
 }
 # The only text that is kept in a JSON field of a resource with secrets.
 HEDGEHOG = dict.fromkeys(("color", "skin", "accessories", "fixed_direction"), Kind.TEXTS)
@@ -62,6 +64,16 @@ LEFT_OUT = {
     "project_secret_api_keys": ("value",),
     "actions": ("creation_context",),
     "feature_flags": ("surveys", "features", "experiment_set_metadata"),
+    "projects": ("api_token", "project_id"),
+    "subscription_deliveries": ("content_snapshot", "ai_report"),
+}
+# The fields of their records that hold a user; there may be none.
+WITH_SECRETS: Mapping[str, Sequence[str]] = {
+    "subscriptions": ("created_by",),
+    "project_secret_api_keys": ("created_by",),
+    "projects": (),
+    "activity_log": ("user",),
+    "subscription_deliveries": (),
 }
 
 Key = tuple[str, ...]
@@ -183,7 +195,7 @@ def sharing_rows(record: Row, repaired: Sequence[str]) -> list[tuple[str, Row]]:
 def without_secrets(table: str, record: Any) -> Any:
     """The part of a record that may be stored."""
     if not isinstance(record, dict):
-        if table in ("subscriptions", "project_secret_api_keys"):
+        if table in WITH_SECRETS:
             return hashed(record)
         return record
     record = {name: item for name, item in record.items() if name not in LEFT_OUT.get(table, ())}
@@ -194,8 +206,8 @@ def without_secrets(table: str, record: Any) -> Any:
         is_plain = record.get("target_type") in ("email", "slack") and isinstance(target, str)
         if not is_plain or WEBHOOK in target or "/" in target:
             record["target_value"] = hashed(target)
-    if table in ("subscriptions", "project_secret_api_keys"):
-        known = {**shape(table), "created_by": shape("users")}
+    if table in WITH_SECRETS:
+        known = {**shape(table), **dict.fromkeys(WITH_SECRETS[table], shape("users"))}
         record = {name: unknown_hidden(item, known.get(name)) for name, item in record.items()}
     if table == "sharing_configurations":
         listed = record.get("share_passwords")
@@ -224,7 +236,13 @@ def hashed(value: Any) -> str:
 def shape(table: str) -> dict[str, Any]:
     """The names that a record of a table may have, with their kinds; none for a JSON field."""
     kinds = {each.name: each.kind for each in TABLE_SPECS[table].fields}
-    inside = {"hedgehog_config": HEDGEHOG}
+    named = dict.fromkeys(("type", "action", "field"), Kind.TEXTS)
+    detail = {**dict.fromkeys(("name", "short_id", "type"), Kind.TEXTS), "changes": named}
+    inside = {
+        "hedgehog_config": HEDGEHOG,
+        "detail": detail if table == "activity_log" else {},
+        "error": dict.fromkeys(("type", "code"), Kind.TEXTS),
+    }
     return {
         name: inside.get(name, {}) if kind is Kind.JSON else kind for name, kind in kinds.items()
     }

@@ -70,6 +70,7 @@ def _known() -> dict[str, list[Any]]:
         "experiments": [str(each) for each in store.experiments],
         "actions": [str(each) for each in store.actions],
         "annotations": [str(each) for each in store.annotations],
+        "organization_id": [each.organization for each in store.projects.values()],
         "query": ["mine"],
         "?group_type_index": [*store.group_types],
         "?group_key": [key for _, key in store.groups],

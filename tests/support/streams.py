@@ -26,6 +26,14 @@ NOTHING: dict[str, Any] = dict.fromkeys(SMALL, 0) | {"days": 6.0}
 # One request a property, and always the same: read where that is the point.
 CHANGING = tuple(name for name in STREAMS if name != "session_properties")
 
+# What was done stays stored, also after the source has dropped it.
+GROWING = tuple(
+    resource.tables[0].name
+    for stream in STREAMS.values()
+    for resource in stream.resources
+    if resource.growth is not None
+)
+
 
 def tables_of(*streams: str) -> list[str]:
     """The tables that these streams fill."""
@@ -48,7 +56,7 @@ async def untruths(
             sandbox.control.truth(project),
             project=project,
             tables=tables,
-            left_over=COMPANIONS,
+            left_over=(*COMPANIONS, *GROWING),
         )
     return found
 

@@ -46,6 +46,10 @@ def test_every_stream_of_the_design_is_there() -> None:
         "surveys",
         "experiments",
         "comments",
+        "projects",
+        "organization_members",
+        "activity_log",
+        "subscription_deliveries",
         "recording_sharing",
         "insight_sharing",
         "dashboard_sharing",
@@ -56,6 +60,9 @@ def test_every_stream_of_the_design_is_there() -> None:
         "event_definitions",
         "property_definitions",
         "comments",
+        "organization_members",
+        "activity_log",
+        "subscription_deliveries",
     ]
 
 
@@ -124,11 +131,24 @@ def test_an_address_quotes_what_it_is_filled_with() -> None:
     assert address.fill({"id": "x/../y?z"}) == ("a/x%2F..%2Fy%3Fz/b/", [("key", "x/../y?z")])
 
 
-@pytest.mark.parametrize("path", ["/a/", "a"])
-def test_an_address_is_relative_and_ends_with_a_slash(path: str) -> None:
-    """A wrong address raises when the catalogue is imported."""
-    with pytest.raises(ValueError, match="slash"):
-        Address(path)
+def test_an_address_is_below_the_project_unless_it_begins_with_a_slash() -> None:
+    """A prefix of its own goes before that of the deployment; values are quoted in both forms."""
+    assert Address("a/").below_host({}, 2, "environments") == ("/api/environments/2/a/", [])
+    named = Address("a/", prefix="projects")
+    assert named.below_host({}, 2, "environments") == ("/api/projects/2/a/", [])
+    above = Address("/api/organizations/{id}/members/")
+    assert above.below_host({"id": "x/y"}, 2, "projects")[0] == "/api/organizations/x%2Fy/members/"
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix", "said"), [("a", None, "slash"), ("/a/", "projects", "prefix")]
+)
+def test_a_wrong_address_raises_when_the_catalogue_is_imported(
+    path: str, prefix: str | None, said: str
+) -> None:
+    """The error says what is wrong."""
+    with pytest.raises(ValueError, match=said):
+        Address(path, prefix=prefix)
 
 
 ID = Field("id", Kind.TEXT, "Id.")

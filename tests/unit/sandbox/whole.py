@@ -30,6 +30,20 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
+DETAIL = {"name", "short_id", "type", "changes.type", "changes.action", "changes.field"}
+
+
+def veiled(value: Any, plain: set[str], path: str = "") -> Any:
+    """Hash and length instead of each text but those at the paths in `plain`."""
+    if isinstance(value, dict):
+        return {k: veiled(v, plain, f"{path}.{k}".strip(".")) for k, v in value.items()}
+    if isinstance(value, list):
+        return [veiled(each, plain, path) for each in value]
+    if isinstance(value, str) and value and path not in plain:
+        return f"sha256:{sha256(value)}:{len(value)}"
+    return value
+
+
 class Whole:
     """Walks all lists and collects rows by table."""
 
@@ -39,8 +53,11 @@ class Whole:
 
     async def walk(self, path: str, **query: Any) -> list[Row]:
         """Every row of a list, by following `next` or the recordings' cursor."""
+        return await self.walk_from(f"{ROOT}/{path}", **query)
+
+    async def walk_from(self, url: str, **query: Any) -> list[Row]:
+        """Every row of the list at this address."""
         rows: list[Row] = []
-        url: str = f"{ROOT}/{path}"
         while True:
             page = await self.one(url, **query)
             if isinstance(page, list):
@@ -86,6 +103,7 @@ class Whole:
             table: [self._named(row) for row in rows]
             for table, rows in (await product_tables(self.walk)).items()
         }
+        found |= await self._organization()
         found["users"] = list(self.users.values())
         return found
 
@@ -172,6 +190,41 @@ class Whole:
             for row in await self.walk("sessions/values/", key=each["name"])
         ]
         return {"session_property_definitions": definitions, "session_property_values": values}
+
+    async def _organization(self) -> dict[str, list[Row]]:
+        listed = await self.one("/api/projects/")
+        (project,) = (row for row in listed["results"] if row["id"] == 1)
+        tokens = ("api_token", "project_id")
+        members = await self.walk_from(f"/api/organizations/{project['organization']}/members/")
+        subscriptions = {
+            row["id"]: row
+            for query in ({}, {"deleted": "true"})
+            for row in await self.walk("subscriptions/", **query)
+        }
+        return {
+            "activity_log": [
+                self._named({**row, "detail": veiled(row["detail"], DETAIL)})
+                for row in await self.walk("activity_log/")
+            ],
+            "subscription_deliveries": [
+                self._delivery(row)
+                for each in subscriptions
+                for row in await self.walk(f"subscriptions/{each}/deliveries/")
+            ],
+            "projects": [{k: v for k, v in project.items() if k not in tokens}],
+            "organization_members": [
+                self._named({"organization": project["organization"], **row}) for row in members
+            ],
+        }
+
+    def _delivery(self, row: Row) -> Row:
+        """The row without what was sent and to whom."""
+        text, address = orjson.dumps(row["error"]).decode(), row["target_value"]
+        if len(address) >= 16 and ("/" in address or "@" in address):
+            text = text.replace(address, "***")
+        dropped = {"target_value", "content_snapshot", "recipient_results", "change_summary"}
+        kept = {name: value for name, value in row.items() if name not in dropped}
+        return {**kept, "error": veiled(orjson.loads(text), {"type", "code"})}
 
     async def _sharing(self, insights: list[Row], dashboards: list[Row]) -> dict[str, list[Row]]:
         truth = self.reader.sandbox.control.truth()

@@ -98,4 +98,7 @@ def test_the_streams_with_secrets_are_these() -> None:
         "recording_sharing",
         "insight_sharing",
         "dashboard_sharing",
+        "projects",
+        "activity_log",
+        "subscription_deliveries",
     }
