@@ -620,4 +620,20 @@ def test_only_what_is_known_to_move_by_itself_is_volatile() -> None:
         "insights": {"updated_at", "last_refresh", "refreshing", "last_viewed_at"},
         "session_recording_playlists": {"recordings_counts"},
         "project_secret_api_keys": {"last_used_at"},
+        "annotations": {"insight_name", "insight_derived_name", "dashboard_name"},
+        "actions": {
+            "is_calculating",
+            "last_calculated_at",
+            "bytecode_error",
+            "user_access_level",
+        },
+        "feature_flags": {
+            "last_called_at",
+            "status",
+            "is_used_in_replay_settings",
+            "can_edit",
+            "user_access_level",
+        },
+        "surveys": {"current_iteration", "current_iteration_start_date", "user_access_level"},
+        "experiments": {"status", "user_access_level"},
     }
