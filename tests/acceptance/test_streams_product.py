@@ -53,6 +53,7 @@ CASES = (
         "annotations",
         [
             Step([put("annotation", id=10_001, content="Changed")]),
+            Step([put("annotation", id=10_003, emoji=None)]),
             Step([put("insight", id=10_002, name="Renamed")], written=0),
             # Nothing shows an annotation of a deleted insight until the insight is back.
             Step([put("insight", id=10_002, deleted=True)], ["10001"]),

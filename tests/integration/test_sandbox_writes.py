@@ -201,7 +201,15 @@ def test_all_documented_pairs_of_method_and_path_are_there() -> None:
         ("PATCH", "/session_recordings/{recording_id}/sharing"),
         ("PATCH", "/insights/{insight_id}/sharing"), ("GET", ""),
     }  # fmt: skip
-    pairs = {(each.method, each.path) for each in ENDPOINTS if not each.path.startswith("/api/")}
+    # Read from PostHog's source, not from its reference.
+    wider = {
+        "actions", "annotations", "comments", "experiments", "feature_flags", "surveys",
+    }  # fmt: skip
+    pairs = {
+        (each.method, each.path)
+        for each in ENDPOINTS
+        if not each.path.startswith("/api/") and each.path.strip("/").split("/")[0] not in wider
+    }
     twice = {
         pair for pair in pairs if pair[1] in ("/session_recordings", "/session_recordings/{id}")
     }
