@@ -1,4 +1,4 @@
--- Revision 0017. Written by migrations/record.py.
+-- Revision 0018. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -1309,3 +1309,65 @@ COMMENT ON COLUMN {book}.explained_days.destination_count IS 'Records stored and
 COMMENT ON COLUMN {book}.explained_days.destination_digest IS 'Digest of their ids.';
 COMMENT ON COLUMN {book}.explained_days.explained_at IS 'When the list showed what is stored.';
 COMMENT ON COLUMN {book}.reconciliations.how IS 'ids: keys were compared; digest: number and digest of the keys; contents: rows; sample: some rows.';
+CREATE TABLE {data}.cohorts (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	name TEXT, 
+	description TEXT, 
+	filters JSONB, 
+	groups JSONB, 
+	query JSONB, 
+	is_static BOOLEAN, 
+	cohort_type TEXT, 
+	condition_type TEXT, 
+	experiment_set JSONB, 
+	deleted BOOLEAN, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	count BIGINT, 
+	version BIGINT, 
+	pending_version BIGINT, 
+	last_calculation TIMESTAMP WITH TIME ZONE, 
+	last_backfill_person_properties_at TIMESTAMP WITH TIME ZONE, 
+	is_calculating BOOLEAN, 
+	errors_calculating BIGINT, 
+	last_error_message TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT cohorts_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.cohorts IS 'One row per cohort; who is in it, cohort_members tells.';
+COMMENT ON COLUMN {data}.cohorts.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.cohorts.id IS 'PostHog''s id of the cohort.';
+COMMENT ON COLUMN {data}.cohorts.name IS 'Name.';
+COMMENT ON COLUMN {data}.cohorts.description IS 'Description.';
+COMMENT ON COLUMN {data}.cohorts.filters IS 'Who belongs to it, as JSON; without compiled code.';
+COMMENT ON COLUMN {data}.cohorts.groups IS 'Who belongs to it, in the old form, as JSON.';
+COMMENT ON COLUMN {data}.cohorts.query IS 'The query it was made from, as JSON.';
+COMMENT ON COLUMN {data}.cohorts.is_static IS 'Whether its persons were listed once and for all.';
+COMMENT ON COLUMN {data}.cohorts.cohort_type IS 'How it is calculated.';
+COMMENT ON COLUMN {data}.cohorts.condition_type IS 'Which conditions it has.';
+COMMENT ON COLUMN {data}.cohorts.experiment_set IS 'Ids of experiments that use it.';
+COMMENT ON COLUMN {data}.cohorts.deleted IS 'Whether a user deleted it. PostHog does not list deleted ones, so those that were deleted before the first sync are not here.';
+COMMENT ON COLUMN {data}.cohorts.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.cohorts.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.cohorts.count IS 'Persons in it, a count; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.version IS 'Number of the calculation that is shown; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.pending_version IS 'Number of the calculation that was begun last; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.last_calculation IS 'When it was last calculated; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.last_backfill_person_properties_at IS 'When it was last filled from person properties; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.is_calculating IS 'Whether it is being calculated; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.errors_calculating IS 'Calculations that failed in a row, a count; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.last_error_message IS 'Why the last calculation failed; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.cohorts._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.cohorts._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.cohorts._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.cohorts._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.cohorts._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.cohorts._deleted_at IS 'When the row was found gone at the source.';

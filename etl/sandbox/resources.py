@@ -2,6 +2,7 @@
 
 from etl.sandbox import (
     closed,
+    cohorts,
     group_activity,
     group_properties,
     groups,
@@ -25,6 +26,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *groups.ENDPOINTS,
     *group_properties.ENDPOINTS,
     *group_activity.ENDPOINTS,
+    *cohorts.ENDPOINTS,
     *insights.ENDPOINTS,
     *playlists.ENDPOINTS,
     *secret_keys.ENDPOINTS,

@@ -3,7 +3,7 @@
 It shares nothing with the code that answers requests. One function for each destination table,
 named by it. Left out are columns that move by themselves (summary, next_delivery_date,
 last_used_at, recordings_counts, last_refresh, refreshing, updated_at, last_viewed_at, notebook,
-unread). Null is what the server in force does not send:
+unread; of a cohort what its calculation changes). Null is what the server in force does not send:
 
 - docs flavour: `users.role_at_organization`; everything of a subscription from `content_type` on,
   `insight_short_id` and `resource_name`; `is_synthetic` and `user_access_level` of a playlist;
@@ -23,7 +23,7 @@ from etl.sandbox.truth_sharing import SharingTruth
 
 STORE_TABLES = (
     "subscriptions", "users", "group_types", "groups", "group_property_definitions",
-    "group_property_values", "group_activity", "insights", "session_recording_playlists",
+    "group_property_values", "group_activity", "cohorts", "insights", "session_recording_playlists",
     "session_recording_playlist_items", "project_secret_api_keys",
     "session_property_definitions", "session_property_values", "sharing_configurations",
     "share_passwords",
@@ -34,6 +34,10 @@ _UNDOCUMENTED = (
     "content_type", "dashboard_export_insights", "prompt", "ai_config", "enabled",
     "integration_id", "summary_enabled", "summary_prompt_guide", "insight_short_id",
     "resource_name",
+)  # fmt: skip
+
+_CALCULATED = (
+    "last_calculation", "version", "errors_calculating", "last_error_message", "persons",
 )  # fmt: skip
 
 
@@ -79,6 +83,7 @@ class StoreTruth:
         """Every user whom something else names."""
         store = self._store
         named = {each.created_by for each in store.subscriptions.values()}
+        named |= {each["created_by"] for each in self._cohorts()}
         for made in (*self._insights(), *self._playlists()):
             named |= {made["created_by"], made["last_modified_by"]}
         if self._cloud:
@@ -88,6 +93,10 @@ class StoreTruth:
             if not self._cloud:
                 row["role_at_organization"] = None
             yield row
+
+    def cohorts(self) -> Iterator[Row]:
+        """Those that were not deleted, without what is compiled or calculated."""
+        yield from self._cohorts()
 
     def insights(self) -> Iterator[Row]:
         """Those that were not deleted."""
@@ -121,6 +130,18 @@ class StoreTruth:
                 {"id": 10 * key + nth, "dashboard_id": dashboard, "deleted": None}
                 for nth, dashboard in enumerate(row["dashboards"])
             ]
+            if not row["deleted"]:
+                rows.append(row)
+        return rows
+
+    def _cohorts(self) -> list[Row]:
+        rows = []
+        for key in sorted(self._store.cohorts):
+            row = _plain(asdict(self._store.cohorts[key]))
+            row["created_by"] = self._known(row["created_by"])
+            row["condition_type"] = row["condition_type"] if self._cloud else None
+            for name in _CALCULATED:
+                del row[name]
             if not row["deleted"]:
                 rows.append(row)
         return rows

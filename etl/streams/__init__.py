@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from etl.core.stream import Mode, Stream, TableSpec
+from etl.streams.cohorts import COHORTS
 from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
 from etl.streams.insights import INSIGHTS
 from etl.streams.playlists import PLAYLISTS
@@ -24,6 +25,7 @@ STREAMS: Mapping[str, Stream] = {
         GROUPS,
         GROUP_PROPERTIES,
         GROUP_ACTIVITY,
+        COHORTS,
         INSIGHTS,
         PLAYLISTS,
         PROJECT_SECRET_API_KEYS,

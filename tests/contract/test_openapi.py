@@ -56,6 +56,7 @@ def _known() -> dict[str, list[Any]]:
         "recording_id": [*shared, recordings[0]],
         "session_recording_id": recordings,
         "insights": [str(each) for each in store.insights],
+        "cohorts": [str(each) for each in store.cohorts],
         "insight_id": [*store.insights],
         "password_id": [str(each) for each in store.share_passwords],
         "subscriptions": [str(each) for each in store.subscriptions],
@@ -125,7 +126,7 @@ def map_path_parameters(context: Any, path_parameters: Any) -> Any:
     """Ask for existing records."""
     if not isinstance(path_parameters, dict):
         return path_parameters
-    family = context.operation.path.removeprefix("/api/{prefix}/{project_id}/").split("/")[0]
+    family = context.operation.path.partition("{project_id}/")[2].split("/")[0]
     return {
         name: _pick(drawn, _KNOWN.get(family if name == "id" else name, []))
         for name, drawn in path_parameters.items()

@@ -21,6 +21,7 @@ SMALL: dict[str, Any] = {
     "playlists": 5,
     "secret_keys": 3,
     "others": 6,
+    "cohorts": 6,
 }
 NOTHING: dict[str, Any] = dict.fromkeys(SMALL, 0) | {"days": 6.0}
 # One request a property, and always the same: read where that is the point.

@@ -32,6 +32,7 @@ def test_every_stream_of_the_design_is_there() -> None:
         "groups",
         "group_properties",
         "group_activity",
+        "cohorts",
         "insights",
         "playlists",
         "project_secret_api_keys",
