@@ -48,6 +48,7 @@ class Answered(Struct, Generic[P], frozen=True):
     def listing(self, keys: Sequence[str], settled: Sequence[bool], **known: Any) -> Listing:
         """Return what the answer says about the list; `known` are further fields of `Listing`."""
         more, cursor, count = self.listed.more, self.listed.cursor, self.listed.count
+        known["next_offset"] = self.listed.next_offset
         return Listing(keys, settled, more, cursor, count, **known)
 
     def page(self, place: P, records: list[Record], **known: Any) -> Page:

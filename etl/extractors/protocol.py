@@ -105,6 +105,7 @@ class RecordList(Struct, frozen=True):
     by_cursor: whether it has the form of real servers (has_next), not the documented one.
     cursor_name: the parameter that takes the cursor.
     current: False if the answer is marked as refreshing (`refreshing`). It may be incomplete.
+    next_offset: the offset at which `next` says the list goes on.
     """
 
     records: list[Any]
@@ -115,6 +116,7 @@ class RecordList(Struct, frozen=True):
     count: int | None
     cursor_name: str = "after"
     current: bool = True
+    next_offset: int | None = None
 
 
 def list_request(
@@ -293,13 +295,14 @@ def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> Re
     count = said.get("count")
     count = count if type(count) is int else None
     following = said.get("next")
-    cursor, cursor_name = said.get("next_cursor"), "after"
+    cursor, cursor_name, next_offset = said.get("next_cursor"), "after", None
     by_cursor = said.get("has_next") is not None
     if by_cursor:
         more = bool(said["has_next"])
     elif "next" in said:
         more = bool(following)
-        cursor = _query_of(following).get(GROUPS_CURSOR)
+        query = _query_of(following)
+        cursor, next_offset = query.get(GROUPS_CURSOR), _number(query.get("offset"))
         if cursor is not None:
             by_cursor, cursor_name = True, GROUPS_CURSOR
     else:
@@ -314,7 +317,12 @@ def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> Re
         count=count,
         cursor_name=cursor_name,
         current=said.get("refreshing") is not True,
+        next_offset=next_offset,
     )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and re.fullmatch("[0-9]{1,15}", text) else None
 
 
 def _query_of(address: Any) -> Mapping[str, str]:
