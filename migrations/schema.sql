@@ -12,7 +12,6 @@ CREATE TABLE {data}.person_distinct_ids (
 	_deleted_at TIMESTAMP WITH TIME ZONE, 
 	CONSTRAINT person_distinct_ids_pkey PRIMARY KEY (project_id, distinct_id)
 );
-COMMENT ON TABLE {data}.person_distinct_ids IS 'Which person a distinct id belongs to, as last seen inside a recording. PostHog lists at most ten ids of a person, so an id that is not here may exist.';
 COMMENT ON COLUMN {data}.person_distinct_ids.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {data}.person_distinct_ids.distinct_id IS 'The distinct id.';
 COMMENT ON COLUMN {data}.person_distinct_ids.person_uuid IS 'The person''s uuid.';
@@ -40,10 +39,8 @@ CREATE TABLE {data}.persons (
 	_deleted_at TIMESTAMP WITH TIME ZONE, 
 	CONSTRAINT persons_pkey PRIMARY KEY (project_id, uuid)
 );
-COMMENT ON TABLE {data}.persons IS 'One row per person that a recording belongs to, as last seen inside a recording.';
 COMMENT ON COLUMN {data}.persons.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {data}.persons.uuid IS 'The person''s uuid.';
-COMMENT ON COLUMN {data}.persons.id IS 'PostHog''s numeric id of the person.';
 COMMENT ON COLUMN {data}.persons.name IS 'Display name, as the project''s settings choose it.';
 COMMENT ON COLUMN {data}.persons.properties IS 'Person properties, as JSON.';
 COMMENT ON COLUMN {data}.persons.created_at IS 'When PostHog first saw the person.';
@@ -1371,3 +1368,6 @@ COMMENT ON COLUMN {data}.cohorts._first_seen_at IS 'When the row was first writt
 COMMENT ON COLUMN {data}.cohorts._updated_at IS 'When the content last changed here.';
 COMMENT ON COLUMN {data}.cohorts._xid IS 'Transaction that last changed the row here.';
 COMMENT ON COLUMN {data}.cohorts._deleted_at IS 'When the row was found gone at the source.';
+COMMENT ON TABLE {data}.person_distinct_ids IS 'Which person a distinct id belongs to, as last seen: in a recording, or in the list of persons if the stream persons is enabled. PostHog shows at most ten ids of a person in a recording, and at most 1,000 in the list, so an id that is not here may exist.';
+COMMENT ON COLUMN {data}.persons.id IS 'PostHog''s numeric id of the person; the list of persons does not tell it.';
+COMMENT ON TABLE {data}.persons IS 'One row per person, as last seen: in a recording, or in the list of persons if the stream persons is enabled. Without that stream only the persons of recordings are here, and none is marked deleted.';

@@ -9,6 +9,7 @@ from etl.core.stream import Mode, Stream, TableSpec
 from etl.streams.cohorts import COHORTS
 from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
 from etl.streams.insights import INSIGHTS
+from etl.streams.persons import PERSONS
 from etl.streams.playlists import PLAYLISTS
 from etl.streams.recordings import SESSION_RECORDINGS
 from etl.streams.secret_keys import PROJECT_SECRET_API_KEYS
@@ -21,6 +22,7 @@ STREAMS: Mapping[str, Stream] = {
     stream.name: stream
     for stream in (
         SESSION_RECORDINGS,
+        PERSONS,
         SUBSCRIPTIONS,
         GROUPS,
         GROUP_PROPERTIES,
@@ -38,6 +40,21 @@ STREAMS: Mapping[str, Stream] = {
 TABLE_SPECS: Mapping[str, TableSpec] = {
     table.name: table for stream in STREAMS.values() for table in stream.tables
 }
+
+
+def meeting(name: str) -> tuple[str, ...]:
+    """Return the streams whose runs have to heed each other: this one, and those that it meets.
+
+    Two streams meet if one completes the other: both see a record whose absence one of them judges.
+    """
+    if name not in STREAMS:
+        return (name,)
+    ours = STREAMS[name]
+    return tuple(
+        other.name
+        for other in STREAMS.values()
+        if other is ours or ours.completes(other) or other.completes(ours)
+    )
 
 
 def catalogue() -> list[dict[str, Any]]:

@@ -161,8 +161,50 @@ def upgrade() -> None:
         schema=data,
         comment="One row per cohort; who is in it, cohort_members tells.",
     )
+    op.create_table_comment(
+        "person_distinct_ids",
+        "Which person a distinct id belongs to, as last seen: in a recording, or in the list of persons if the stream persons is enabled. PostHog shows at most ten ids of a person in a recording, and at most 1,000 in the list, so an id that is not here may exist.",
+        existing_comment="Which person a distinct id belongs to, as last seen inside a recording. PostHog lists at most ten ids of a person, so an id that is not here may exist.",
+        schema=data,
+    )
+    op.alter_column(
+        "persons",
+        "id",
+        existing_type=sa.BIGINT(),
+        comment="PostHog's numeric id of the person; the list of persons does not tell it.",
+        existing_comment="PostHog's numeric id of the person.",
+        existing_nullable=True,
+        schema=data,
+    )
+    op.create_table_comment(
+        "persons",
+        "One row per person, as last seen: in a recording, or in the list of persons if the stream persons is enabled. Without that stream only the persons of recordings are here, and none is marked deleted.",
+        existing_comment="One row per person that a recording belongs to, as last seen inside a recording.",
+        schema=data,
+    )
 
 
 def downgrade() -> None:
     data, _ = schemas(op.get_context())
+    op.create_table_comment(
+        "persons",
+        "One row per person that a recording belongs to, as last seen inside a recording.",
+        existing_comment="One row per person, as last seen: in a recording, or in the list of persons if the stream persons is enabled. Without that stream only the persons of recordings are here, and none is marked deleted.",
+        schema=data,
+    )
+    op.alter_column(
+        "persons",
+        "id",
+        existing_type=sa.BIGINT(),
+        comment="PostHog's numeric id of the person.",
+        existing_comment="PostHog's numeric id of the person; the list of persons does not tell it.",
+        existing_nullable=True,
+        schema=data,
+    )
+    op.create_table_comment(
+        "person_distinct_ids",
+        "Which person a distinct id belongs to, as last seen inside a recording. PostHog lists at most ten ids of a person, so an id that is not here may exist.",
+        existing_comment="Which person a distinct id belongs to, as last seen: in a recording, or in the list of persons if the stream persons is enabled. PostHog shows at most ten ids of a person in a recording, and at most 1,000 in the list, so an id that is not here may exist.",
+        schema=data,
+    )
     op.drop_table("cohorts", schema=data)

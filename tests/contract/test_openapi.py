@@ -55,6 +55,7 @@ def _known() -> dict[str, list[Any]]:
         "session_recordings": recordings,
         "recording_id": [*shared, recordings[0]],
         "session_recording_id": recordings,
+        "uuid": [project.owners.uuid(number) for number in range(3)],
         "insights": [str(each) for each in store.insights],
         "cohorts": [str(each) for each in store.cohorts],
         "insight_id": [*store.insights],

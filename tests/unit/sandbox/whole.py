@@ -18,6 +18,24 @@ VOLATILE = frozenset(
 )  # fmt: skip
 
 
+CALCULATED = frozenset(
+    {
+        "count", "version", "pending_version", "last_calculation", "is_calculating",
+        "last_backfill_person_properties_at", "errors_calculating", "last_error_message",
+    }
+)  # fmt: skip
+
+
+def plain(value: Any) -> Any:
+    """A cohort's filters without compiled code."""
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    if isinstance(value, dict):
+        compiled = ("bytecode", "bytecode_error", "conditionHash")
+        return {name: plain(each) for name, each in value.items() if name not in compiled}
+    return value
+
+
 def sha256(text: str) -> str:
     """SHA-256 in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -63,6 +81,7 @@ class Whole:
         found: dict[str, list[Row]] = {}
         found["subscriptions"] = await self._subscriptions()
         found["insights"] = [self._named(row) for row in await self.walk("insights/", basic="true")]
+        found["cohorts"] = [self._cohort(row) for row in await self.walk("cohorts/", limit=2)]
         lists = await self.walk("session_recording_playlists/", limit=3)
         found["session_recording_playlists"] = [self._named(row) for row in lists]
         found["session_recording_playlist_items"] = [
@@ -99,6 +118,11 @@ class Whole:
                 assert self.users.setdefault(user["id"], user) == user
                 row[name] = user["id"]
         return row
+
+    def _cohort(self, row: Row) -> Row:
+        """The row without what its calculation changes, and without compiled code."""
+        kept = {name: value for name, value in self._named(row).items() if name not in CALCULATED}
+        return {**kept, "filters": plain(kept["filters"])}
 
     async def _groups(self) -> dict[str, list[Row]]:
         types = await self.walk("groups_types/")

@@ -617,6 +617,7 @@ def test_only_what_is_known_to_move_by_itself_is_volatile() -> None:
         "subscriptions": {"summary", "next_delivery_date"},
         "groups": {"notebook"},
         "group_activity": {"unread"},
+        "persons": {"last_seen_at"},
         "cohorts": {
             "count",
             "version",
