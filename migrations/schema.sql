@@ -1371,3 +1371,35 @@ COMMENT ON COLUMN {data}.cohorts._deleted_at IS 'When the row was found gone at 
 COMMENT ON TABLE {data}.person_distinct_ids IS 'Which person a distinct id belongs to, as last seen: in a recording, or in the list of persons if the stream persons is enabled. PostHog shows at most ten ids of a person in a recording, and at most 1,000 in the list, so an id that is not here may exist.';
 COMMENT ON COLUMN {data}.persons.id IS 'PostHog''s numeric id of the person; the list of persons does not tell it.';
 COMMENT ON TABLE {data}.persons IS 'One row per person, as last seen: in a recording, or in the list of persons if the stream persons is enabled. Without that stream only the persons of recordings are here, and none is marked deleted.';
+CREATE VIEW {data}."people_overview" AS 
+        SELECT
+            p.project_id,
+            p.uuid,
+            p.name,
+            p.properties ->> 'email' AS email,
+            coalesce(r.recordings, 0) AS recordings,
+            r.first_seen,
+            r.last_seen
+        FROM {data}.persons AS p
+        LEFT JOIN (
+            SELECT
+                project_id,
+                person_uuid,
+                count(*) AS recordings,
+                min(start_time) AS first_seen,
+                max(coalesce(end_time, start_time)) AS last_seen
+            FROM {data}.session_recordings
+            WHERE _deleted_at IS NULL AND _expired_at IS NULL
+            GROUP BY project_id, person_uuid
+        ) AS r
+            ON r.project_id = p.project_id
+            AND r.person_uuid = p.uuid
+        WHERE p._deleted_at IS NULL;
+COMMENT ON VIEW {data}."people_overview" IS 'Persons that are not deleted, and what recordings show of them.';
+COMMENT ON COLUMN {data}."people_overview"."project_id" IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}."people_overview"."uuid" IS 'The person''s uuid.';
+COMMENT ON COLUMN {data}."people_overview"."name" IS 'Display name.';
+COMMENT ON COLUMN {data}."people_overview"."email" IS 'Email from the person''s properties, if there is one.';
+COMMENT ON COLUMN {data}."people_overview"."recordings" IS 'Recordings that are neither deleted nor expired, a count.';
+COMMENT ON COLUMN {data}."people_overview"."first_seen" IS 'Start of the first of these.';
+COMMENT ON COLUMN {data}."people_overview"."last_seen" IS 'End of the last of these.';

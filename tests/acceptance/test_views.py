@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -18,7 +19,7 @@ from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
-VIEWS = {"publicly_shared_now", "subscription_schedule", "recording_overview"}
+VIEWS = {"publicly_shared_now", "subscription_schedule", "recording_overview", "people_overview"}
 ADA = "00000000-0000-4000-8000-000000000001"
 ODD_NAME = """it's :odd "eu" {data} %s $1"""
 
@@ -290,6 +291,37 @@ async def test_a_recording_is_one_row_with_its_person_and_where_it_shows_up(
     await share(deployment, "recording", "r2", enabled=False)
     _, second = await deployment.view("recording_overview", "id")
     assert second["shared"] is False
+
+
+async def test_people_with_what_their_recordings_show(
+    connection: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    """Without deleted persons, and without recordings that are deleted or expired."""
+    deployment, hour = Deployment(connection, Tables("posthog")), timedelta(hours=1)
+    bo, gone = (ADA.replace("1", f"{number}") for number in (2, 3))
+    await deployment.put("persons", uuid=ADA, name="Ada", properties={"email": "ada@example.com"})
+    await deployment.put("persons", uuid=bo, properties=[])
+    await deployment.put("persons", uuid=gone, _deleted_at=NOON)
+    for id, values in {
+        "r1": {"start_time": NOON, "end_time": NOON + hour},
+        "r2": {"start_time": NOON - hour},
+        "r3": {"start_time": NOON - 9 * hour, "_deleted_at": NOON},
+        "r4": {"start_time": NOON - 9 * hour, "_expired_at": NOON},
+        "r5": {"start_time": NOON - 9 * hour, "project_id": 2},
+    }.items():
+        await deployment.put("session_recordings", id=id, person_uuid=ADA, **values)
+    assert await deployment.view("people_overview", "uuid") == [
+        {
+            "project_id": 1,
+            "uuid": UUID(ADA),
+            "name": "Ada",
+            "email": "ada@example.com",
+            "recordings": 2,
+            "first_seen": NOON - hour,
+            "last_seen": NOON + hour,
+        },
+        {"project_id": 1, "uuid": UUID(bo), "recordings": 0},
+    ]
 
 
 @pytest.mark.parametrize("properties", [None, {}, [], "text", 3, {"email": None}, {"email": 7}])
