@@ -1,4 +1,4 @@
--- Revision 0020. Written by migrations/record.py.
+-- Revision 0021. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -12,7 +12,6 @@ CREATE TABLE {data}.person_distinct_ids (
 	_deleted_at TIMESTAMP WITH TIME ZONE, 
 	CONSTRAINT person_distinct_ids_pkey PRIMARY KEY (project_id, distinct_id)
 );
-COMMENT ON TABLE {data}.person_distinct_ids IS 'Which person a distinct id belongs to, as last seen inside a recording. PostHog lists at most ten ids of a person, so an id that is not here may exist.';
 COMMENT ON COLUMN {data}.person_distinct_ids.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {data}.person_distinct_ids.distinct_id IS 'The distinct id.';
 COMMENT ON COLUMN {data}.person_distinct_ids.person_uuid IS 'The person''s uuid.';
@@ -40,10 +39,8 @@ CREATE TABLE {data}.persons (
 	_deleted_at TIMESTAMP WITH TIME ZONE, 
 	CONSTRAINT persons_pkey PRIMARY KEY (project_id, uuid)
 );
-COMMENT ON TABLE {data}.persons IS 'One row per person that a recording belongs to, as last seen inside a recording.';
 COMMENT ON COLUMN {data}.persons.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {data}.persons.uuid IS 'The person''s uuid.';
-COMMENT ON COLUMN {data}.persons.id IS 'PostHog''s numeric id of the person.';
 COMMENT ON COLUMN {data}.persons.name IS 'Display name, as the project''s settings choose it.';
 COMMENT ON COLUMN {data}.persons.properties IS 'Person properties, as JSON.';
 COMMENT ON COLUMN {data}.persons.created_at IS 'When PostHog first saw the person.';
@@ -2393,3 +2390,100 @@ COMMENT ON COLUMN {data}."who_did_what"."scope" IS 'The kind of thing that it wa
 COMMENT ON COLUMN {data}."who_did_what"."item_name" IS 'Name of this thing, as it was then.';
 COMMENT ON COLUMN {data}."who_did_what"."item_id" IS 'Its id.';
 COMMENT ON COLUMN {data}."who_did_what"."changed" IS 'Names of the fields that were changed, in order; null if none is named.';
+CREATE TABLE {data}.cohorts (
+	project_id BIGINT NOT NULL, 
+	id BIGINT NOT NULL, 
+	name TEXT, 
+	description TEXT, 
+	filters JSONB, 
+	groups JSONB, 
+	query JSONB, 
+	is_static BOOLEAN, 
+	cohort_type TEXT, 
+	condition_type TEXT, 
+	experiment_set JSONB, 
+	deleted BOOLEAN, 
+	created_at TIMESTAMP WITH TIME ZONE, 
+	created_by BIGINT, 
+	count BIGINT, 
+	version BIGINT, 
+	pending_version BIGINT, 
+	last_calculation TIMESTAMP WITH TIME ZONE, 
+	last_backfill_person_properties_at TIMESTAMP WITH TIME ZONE, 
+	is_calculating BOOLEAN, 
+	errors_calculating BIGINT, 
+	last_error_message TEXT, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT cohorts_pkey PRIMARY KEY (project_id, id)
+);
+COMMENT ON TABLE {data}.cohorts IS 'One row per cohort; who is in it, cohort_members tells.';
+COMMENT ON COLUMN {data}.cohorts.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.cohorts.id IS 'PostHog''s id of the cohort.';
+COMMENT ON COLUMN {data}.cohorts.name IS 'Name.';
+COMMENT ON COLUMN {data}.cohorts.description IS 'Description.';
+COMMENT ON COLUMN {data}.cohorts.filters IS 'Who belongs to it, as JSON; without compiled code.';
+COMMENT ON COLUMN {data}.cohorts.groups IS 'Who belongs to it, in the old form, as JSON.';
+COMMENT ON COLUMN {data}.cohorts.query IS 'The query it was made from, as JSON.';
+COMMENT ON COLUMN {data}.cohorts.is_static IS 'Whether its persons were listed once and for all.';
+COMMENT ON COLUMN {data}.cohorts.cohort_type IS 'How it is calculated.';
+COMMENT ON COLUMN {data}.cohorts.condition_type IS 'Which conditions it has.';
+COMMENT ON COLUMN {data}.cohorts.experiment_set IS 'Ids of experiments that use it.';
+COMMENT ON COLUMN {data}.cohorts.deleted IS 'Whether a user deleted it. PostHog does not list deleted ones, so those that were deleted before the first sync are not here.';
+COMMENT ON COLUMN {data}.cohorts.created_at IS 'When it was made.';
+COMMENT ON COLUMN {data}.cohorts.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.cohorts.count IS 'Persons in it, a count; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.version IS 'Number of the calculation that is shown; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.pending_version IS 'Number of the calculation that was begun last; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.last_calculation IS 'When it was last calculated; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.last_backfill_person_properties_at IS 'When it was last filled from person properties; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.is_calculating IS 'Whether it is being calculated; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.errors_calculating IS 'Calculations that failed in a row, a count; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.last_error_message IS 'Why the last calculation failed; only as fresh as _updated_at.';
+COMMENT ON COLUMN {data}.cohorts.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.cohorts._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.cohorts._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.cohorts._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.cohorts._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.cohorts._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.cohorts._deleted_at IS 'When the row was found gone at the source.';
+COMMENT ON TABLE {data}.person_distinct_ids IS 'Which person a distinct id belongs to, as last seen: in a recording, or in the list of persons if the stream persons is enabled. PostHog shows at most ten ids of a person in a recording, and at most 1,000 in the list, so an id that is not here may exist.';
+COMMENT ON COLUMN {data}.persons.id IS 'PostHog''s numeric id of the person; the list of persons does not tell it.';
+COMMENT ON TABLE {data}.persons IS 'One row per person, as last seen: in a recording, or in the list of persons if the stream persons is enabled. Without that stream only the persons of recordings are here, and none is marked deleted.';
+CREATE VIEW {data}."people_overview" AS 
+        SELECT
+            p.project_id,
+            p.uuid,
+            p.name,
+            p.properties ->> 'email' AS email,
+            coalesce(r.recordings, 0) AS recordings,
+            r.first_seen,
+            r.last_seen
+        FROM {data}.persons AS p
+        LEFT JOIN (
+            SELECT
+                project_id,
+                person_uuid,
+                count(*) AS recordings,
+                min(start_time) AS first_seen,
+                max(coalesce(end_time, start_time)) AS last_seen
+            FROM {data}.session_recordings
+            WHERE _deleted_at IS NULL AND _expired_at IS NULL
+            GROUP BY project_id, person_uuid
+        ) AS r
+            ON r.project_id = p.project_id
+            AND r.person_uuid = p.uuid
+        WHERE p._deleted_at IS NULL;
+COMMENT ON VIEW {data}."people_overview" IS 'Persons that are not deleted, and what recordings show of them.';
+COMMENT ON COLUMN {data}."people_overview"."project_id" IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}."people_overview"."uuid" IS 'The person''s uuid.';
+COMMENT ON COLUMN {data}."people_overview"."name" IS 'Display name.';
+COMMENT ON COLUMN {data}."people_overview"."email" IS 'Email from the person''s properties, if there is one.';
+COMMENT ON COLUMN {data}."people_overview"."recordings" IS 'Recordings that are neither deleted nor expired, a count.';
+COMMENT ON COLUMN {data}."people_overview"."first_seen" IS 'Start of the first of these.';
+COMMENT ON COLUMN {data}."people_overview"."last_seen" IS 'End of the last of these.';

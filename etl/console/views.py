@@ -146,6 +146,9 @@ def show_forecasts(unit_forecasts: Sequence[UnitForecast]) -> None:
             f"in {_span(each.seconds)}",
         )
     table.print()
+    for each in unit_forecasts:
+        if each.advice is not None:
+            say(f"{each.stream}: {each.advice}.")
 
 
 def show_findings(findings: Sequence[Finding]) -> None:

@@ -296,6 +296,13 @@ class Parents(Struct, frozen=True):
     watched: Watched | None = None
 
 
+class Owned(Struct, frozen=True):
+    """Rows that are gone with the record whose key stands in `column` of their table."""
+
+    table: str
+    column: str
+
+
 def results_of(document: Any) -> list[Any] | None:
     """Return the records of a list answer, in either form; None if it is no list."""
     if isinstance(document, dict):
@@ -331,6 +338,7 @@ class Resource(Struct, frozen=True):
     retrieve_classes: the limits that a request for one record draws from.
     paged: whether the list comes in pages.
     mirrors: whether a record that vanishes from the lists is marked deleted in the first table.
+    owned: rows of its other tables that are marked deleted when their record is.
     created: the field with the instant since which a record exists.
     order: the field by which the list is ordered, if that is not `created`. Rows with equal values
     may come in any order.
@@ -356,6 +364,7 @@ class Resource(Struct, frozen=True):
     retrieve_classes: tuple[str, ...] = (CRUD,)
     paged: bool = True
     mirrors: bool = True
+    owned: tuple[Owned, ...] = ()
     created: str | None = None
     order: str | None = None
     repeats: bool = False
@@ -386,12 +395,20 @@ class Resource(Struct, frozen=True):
         return key_text([row[spec.columns.index(name)] for name in spec.key])
 
 
+class Costly(Struct, frozen=True):
+    """What `plan` advises if more than `rows` rows are stored in the first table of a stream."""
+
+    rows: int
+    advice: str
+
+
 class Stream(Struct, frozen=True):
     """What is read together under one name: one resource, or several that build on each other.
 
     scope: the scope that the key needs.
     started: the field by which windows are cut.
     off: whether it is read only if it is named or enabled.
+    costly: from how many rows on something else is cheaper; None if nothing is.
     query: the configured query; None for a stream of the catalogue.
     """
 
@@ -402,6 +419,7 @@ class Stream(Struct, frozen=True):
     resources: tuple[Resource, ...]
     started: str | None = None
     off: bool = False
+    costly: Costly | None = None
     query: QuerySpec | None = None
 
     def __post_init__(self) -> None:
@@ -423,11 +441,27 @@ class Stream(Struct, frozen=True):
         tables = (table for resource in self.resources for table in resource.tables)
         return tuple(dict.fromkeys(tables))
 
+    @property
+    def mirrored(self) -> tuple[TableSpec, ...]:
+        """The tables in which the stream marks what is gone."""
+        return tuple(each.tables[0] for each in self.resources if each.mirrors)
+
     def builds_on(self, other: Stream) -> bool:
-        """Tell whether a resource of this stream is asked for once per row of `other`."""
+        """Tell whether this stream is read after `other`.
+
+        Because a resource is asked for once per row of it, or because this stream completes it.
+        """
         filled = {table.name for table in other.tables}
         parents = (resource.parents for resource in self.resources)
-        return self.name != other.name and any(p is not None and p.table in filled for p in parents)
+        asked = self.name != other.name and any(
+            p is not None and p.table in filled for p in parents
+        )
+        return asked or self.completes(other)
+
+    def completes(self, other: Stream) -> bool:
+        """Tell whether it marks what is gone in a table that `other` fills and does not mark."""
+        companions = {*other.tables} - {*other.mirrored}
+        return self.name != other.name and not companions.isdisjoint(self.mirrored)
 
     @property
     def budget_classes(self) -> tuple[str, ...]:

@@ -13,6 +13,14 @@ the last rows (the *tail*) of the page before, in their order. One pass over the
 - the pass met as many distinct keys as the server counted at first, and the same ones,
 - and, if seams moved, a request for the front shows exactly that many new rows.
 
+Some lists count ids and not rows: the ids come from one store and the rows from another, and an id
+without a row drops out. Such a list says in `next` at which offset it goes on, and does not count.
+Its pages may be short, or even empty, anywhere. So the place in the list is the offset that `next`
+names. The next page begins where the tail can begin at the earliest, and is larger by the ids
+without rows, so that the tail is on it, and new ids, too. One pass is enough if every seam showed
+its tail: all rows of one page stand next to each other in the list, so nothing lies between two
+pages that share rows.
+
 One hole remains: between two requests a row moves from the unread into the read part, while one row
 vanishes before it and one appears behind it. The next reading finds that row.
 
@@ -46,6 +54,8 @@ WITNESSES = 3
 ONE_ANSWER_ROWS = 4_000
 # The next page repeats rows that tie at the end of a page, up to this many.
 MOST_TIES = 1_000
+# So many neighbouring ids may have no rows.
+MOST_HIDDEN_IDS = 50_000
 # How far a pass may reach into a list: so many times the different rows it met, and some more.
 # An honest pass reaches as far as it met rows, plus what was added or torn out of sight meanwhile.
 FARTHEST_TIMES = 4
@@ -72,6 +82,7 @@ class Listing(Struct, frozen=True):
     enough: whether the order of the list shows that nothing after this page is wanted.
     order: per row, the value by which the list is ordered; empty if it is not known. Rows with
     equal values may come in any order.
+    next_offset: the offset at which the server says the list goes on; None if it does not say.
     """
 
     keys: Sequence[str]
@@ -81,6 +92,18 @@ class Listing(Struct, frozen=True):
     count: int | None = None
     enough: bool = False
     order: Sequence[Any] = ()
+    next_offset: int | None = None
+
+    def reached(self, ask: Ask, rows: int) -> tuple[int, bool]:
+        """Return up to which offset the list was looked at, and whether the server named it.
+
+        rows: different ones, a count. An offset that the request cannot have reached is not
+        believed.
+        """
+        first = ask.offset or 0
+        if self.next_offset is None or not first + rows <= self.next_offset <= first + ask.limit:
+            return first + rows, False
+        return self.next_offset, True
 
 
 class Step(Struct, frozen=True):
@@ -189,7 +212,11 @@ class OffsetWalk(Struct):
     may_enlarge: whether it may ask for larger pages than it was told to.
 
     The place in the list:
-    seen: how far into the list the last answer reached, in rows.
+    seen: how far into the list the last answer reached: in rows, or in ids where these are counted.
+    tail_at: the least offset at which the tail can begin.
+    hidden: how many of the ids of the last answer had no row; skipped: of all answers of this pass.
+    counts_ids: whether every answer said at which offset the list goes on, and none counted rows;
+    None before the first such answer.
     groups, open_group: the tail, which are the last keys of the answer and must come again on the
     next page. First come the groups in order; rows of one group tie. Then come rows that tie with
     the last row of the page, where more of them may follow.
@@ -213,6 +240,10 @@ class OffsetWalk(Struct):
 
     accepted: int = 0
     seen: int = 0
+    tail_at: int = 0
+    hidden: int = 0
+    skipped: int = 0
+    counts_ids: bool | None = None
     groups: list[list[str]] = field(default_factory=list)
     open_group: list[str] = field(default_factory=list)
     tie: Any = None
@@ -256,7 +287,7 @@ class OffsetWalk(Struct):
         if self.checks_front:
             return Ask(limit=limit, offset=0)
         back = self._step(limit) if self.stepped_back else 0
-        offset = max(0, self.seen - len(self.tail) + self.moved_down - back)
+        offset = max(0, self.tail_at + self.moved_down - back)
         if self._fits_one_answer() and (self.seen or self.pass_number > 1):
             assert self.count is not None
             return Ask(limit=max(limit, self.count - offset + OVERLAP_ROWS), offset=offset)
@@ -265,8 +296,14 @@ class OffsetWalk(Struct):
             share = _FIRST_PAGES[self.pass_number % len(_FIRST_PAGES)]
             return Ask(limit=max(1, int(self._page_rows(limit) * share)), offset=0)
         if self.may_enlarge:
-            # With a long tail, half a page is still left for new rows.
-            limit = max(limit, len(self.tail) + limit // 2)
+            # With a long tail, half a page is still left for new rows. After many ids without rows
+            # the next page is twice as large, so that few requests pass them.
+            known = max(0, self.seen - self.tail_at)
+            fresh = min(max(limit // 2, known - len(self.tail)), ONE_ANSWER_ROWS)
+            limit = max(limit, known + fresh)
+        elif self.seen - self.tail_at >= self._page_rows(limit):
+            # The tail and anything new do not fit one page. The seam shows that.
+            offset = max(offset, self.seen - back - self._page_rows(limit) // 2)
         return Ask(limit=limit, offset=offset)
 
     def take(self, ask: Ask, listing: Listing, /) -> Step:
@@ -285,7 +322,13 @@ class OffsetWalk(Struct):
         if self.checks_front:
             return self._end_pass_at_front(keys, listing.count)
         order = list(places.values())
-        shift, among_ties = self._find_tail(keys, order, asked_from)
+        reach, named = listing.reached(ask, len(keys))
+        hidden = reach - asked_from - len(keys)
+        if listing.count is not None or (listing.more and not named):
+            self.counts_ids = False
+        elif named:
+            self.counts_ids = self.counts_ids is not False
+        shift, among_ties = self._find_tail(keys, order, asked_from, hidden)
         if shift is None and not among_ties and self._may_slide(keys):
             # Many rows have appeared before the page, so the tail is further down.
             self._refuse_repetition(keys, more=False)
@@ -294,11 +337,13 @@ class OffsetWalk(Struct):
         if shift is None and not self.stepped_back:
             self.stepped_back, self.moved_down = True, 0
             return Step(last=False)
-        if not keys:
+        if not keys and (self.tail or not hidden):
             return self._take_nothing(more=more, asked_from=asked_from)
-        if not self.stepped_back:
+        goes_on = reach > self.seen or not listing.more
+        if not (self.stepped_back or (goes_on and self._shows_no_more(keys))):
             self._refuse_repetition(keys, more=more)
-        reached, self.seen = self.seen, asked_from + len(keys)
+        reached, self.seen, self.hidden = self.seen, reach, hidden
+        self.skipped += min(hidden, max(0, reach - reached))
         if self.stepped_back and self.seen <= reached and shift is not None:
             # The tail has not moved, and the page is too short to show what follows it. So the page
             # before counts: rows that tie came in another order there.
@@ -306,15 +351,19 @@ class OffsetWalk(Struct):
         self._note_seam(shift, listing.count, among_ties=among_ties)
         self._note_rows(keys, settled)
         self._refuse_endless()
-        if more and len(keys) < ask.limit:
+        if more and reach - asked_from < ask.limit:
             self.may_enlarge, self.clamped = False, True
-        self.page_rows = max(self.page_rows, len(keys))
+        self.page_rows = max(self.page_rows, reach - asked_from)
         if not more:
             return self._end_pass(left=listing.more)
         if shift is None and self.seen <= reached:
-            self.seen, self.groups, self.open_group = reached, [], []  # go on after the lost seam
-        else:
-            self._keep_tail(keys, order)
+            # Go on after the lost seam.
+            self.seen = self.tail_at = reached
+            self.groups, self.open_group = [], []
+        elif keys:
+            self._keep_tail(keys, order, asked_from)
+        if self.seen - self.tail_at > MOST_HIDDEN_IDS:
+            raise ListingBroken("The server says there is more but shows no rows")
         return Step(last=False)
 
     @property
@@ -342,20 +391,26 @@ class OffsetWalk(Struct):
         return limit if self.may_enlarge or not self.page_rows else min(limit, self.page_rows)
 
     def _find_tail(
-        self, keys: Sequence[str], order: Sequence[Any], asked_from: int
+        self, keys: Sequence[str], order: Sequence[Any], asked_from: int, hidden: int
     ) -> tuple[int | None, bool]:
         """Return by how many rows the tail has moved down; None if the page does not show it.
 
         Rows may have appeared within the tail; the page then shows them too. The second value is
         True if nothing has moved and only rows that tie came in another order.
+
+        hidden: how many ids of the page have no row. These, and those of the page before, are no
+        movement. Where ids are counted, one row of the tail is enough: everything after it follows.
         """
         tail = self.tail
         if not tail:
             return 0, False
-        expected = self.seen - len(tail) - asked_from
+        expected = self.tail_at - asked_from
         if keys and len(keys) < len(tail) and list(keys) == tail[: len(keys)]:
             return 0, False  # the page is too short for the whole tail
         places = {key: place for place, key in enumerate(keys)}
+        if self.counts_ids:
+            shown = [places[key] for key in tail if key in places]
+            return (0 if shown and shown == sorted(shown) else None), False
         # If all rows of the tail tie, they must come again unchanged, one after the other.
         found, at = None, 0
         for group in self.groups:
@@ -369,7 +424,8 @@ class OffsetWalk(Struct):
         assert found is not None
         if any(places.get(key, -1) < at for key in self.open_group):
             return None, found == expected
-        return found - expected, False
+        shift = found - expected
+        return max(0, shift - self.hidden) + min(0, shift + hidden), False
 
     def _may_slide(self, keys: Sequence[str]) -> bool:
         """Tell whether a page lies before the tail: its last rows were read before the tail."""
@@ -380,6 +436,16 @@ class OffsetWalk(Struct):
             and self.tail[-1] not in keys
             and self.moved_down < ONE_ANSWER_ROWS
         )
+
+    def _shows_no_more(self, keys: Sequence[str]) -> bool:
+        """Tell whether nothing follows the tail, because no id behind it has a row.
+
+        Before it the page then shows as many rows as there were ids without one.
+        """
+        if not self.counts_ids:
+            return False
+        before = len(keys) - len(self.tail)
+        return 0 <= before <= self.hidden and list(keys[before:]) == self.tail
 
     def _note_seam(self, shift: int | None, count: int | None, *, among_ties: bool) -> None:
         self.stepped_back, self.moved_down = False, 0
@@ -397,7 +463,7 @@ class OffsetWalk(Struct):
         self.count = count
 
     def _note_rows(self, keys: Sequence[str], settled: Mapping[str, bool]) -> None:
-        if self.first_key is None:
+        if self.first_key is None and keys:
             self.first_key = keys[0]
         known = self.latest_page or frozenset(self.tail)
         for key in keys:
@@ -412,7 +478,7 @@ class OffsetWalk(Struct):
 
     def _refuse_endless(self) -> None:
         """Refuse a list that goes on and on with rows that were met before."""
-        reached = self.seen - self.distinct_from
+        reached = self.seen - self.skipped - self.distinct_from
         if reached < max(self.weighed_at, FARTHEST_MORE):
             return
         # Counting may read a file, so it is done seldom.
@@ -434,9 +500,11 @@ class OffsetWalk(Struct):
             raise ListingBroken("The server sent the same page for different offsets")
         self.page_mark = mark
 
-    def _keep_tail(self, keys: Sequence[str], order: Sequence[Any]) -> None:
+    def _keep_tail(self, keys: Sequence[str], order: Sequence[Any], asked_from: int) -> None:
         """Choose where the next page begins: before the rows that tie with the last one."""
-        rows, overlap = len(keys), min(OVERLAP_ROWS, len(keys) // 2)
+        # Where ids are counted, a page of one row may be one of many ids.
+        rows, least = len(keys), 1 if self.counts_ids else 0
+        overlap = min(OVERLAP_ROWS, max(least, rows // 2))
         self.tie = order[-1]
         ties = rows
         while self.tie is not None and ties > 0 and order[ties - 1] == self.tie:
@@ -455,6 +523,8 @@ class OffsetWalk(Struct):
             pairs = zip(order[begin:ties], keys[begin:ties], strict=True)
             self.groups = [[key for _, key in group] for _, group in groupby(pairs, itemgetter(0))]
             self.open_group, self.all_tie = list(keys[ties:]), False
+        # The ids without rows may all lie behind the tail.
+        self.tail_at = asked_from + begin
 
     def _end_pass(self, *, left: bool) -> Step:
         """Return the end if this pass vouches for every row, or begin another pass."""
@@ -478,6 +548,8 @@ class OffsetWalk(Struct):
         return self._weigh_passes(self.previous, None)
 
     def _certifies_itself(self, *, left: bool) -> bool:
+        if self.counts_ids:
+            return self.whole
         if self.count is None or not (self.whole and self.steady):
             return False
         if left:
@@ -526,7 +598,8 @@ class OffsetWalk(Struct):
         return PassEnd(self.digest, self.counted, self.whole, left)
 
     def _begin_pass(self) -> None:
-        self.seen, self.first_key = 0, None
+        self.seen = self.tail_at = self.hidden = self.skipped = 0
+        self.first_key = None
         self.distinct_from = self.weighed_at = 0
         self.groups, self.open_group = [], []
         self.first_count, self.moved, self.appeared = None, 0, 0
@@ -569,7 +642,7 @@ def resume_walk(position: Mapping[str, Any]) -> CursorWalk | OffsetWalk:
         raise ValueError(f"not the position of a walk: {exc}") from exc
     if isinstance(walk, OffsetWalk) and walk.rows:
         walk.interrupted = walk.ever_interrupted = True
-        walk.distinct_from = walk.seen
+        walk.distinct_from = walk.seen - walk.skipped
     return walk
 
 

@@ -50,6 +50,7 @@ class Answered(Struct, Generic[P], frozen=True):
         more, cursor, count = self.listed.more, self.listed.cursor, self.listed.count
         if self.listed.by_count and count is not None:
             more = (self.ask.offset or 0) + len(self.listed.records) < count
+        known["next_offset"] = self.listed.next_offset
         return Listing(keys, settled, more, cursor, count, **known)
 
     def page(self, place: P, records: list[Record], **known: Any) -> Page:

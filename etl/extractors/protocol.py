@@ -106,6 +106,7 @@ class RecordList(Struct, frozen=True):
     cursor_name: the parameter that takes the cursor.
     current: False if the answer is marked as refreshing (`refreshing`). It may be incomplete.
     by_count: it has no end mark but its count: `more` is true of a list that begins with this page.
+    next_offset: the offset at which `next` says the list goes on.
     """
 
     records: list[Any]
@@ -117,6 +118,7 @@ class RecordList(Struct, frozen=True):
     cursor_name: str = "after"
     current: bool = True
     by_count: bool = False
+    next_offset: int | None = None
 
 
 def list_request(
@@ -295,14 +297,15 @@ def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> Re
     count = said.get("count")
     count = count if type(count) is int else None
     following = said.get("next")
-    cursor, cursor_name = said.get("next_cursor"), "after"
+    cursor, cursor_name, next_offset = said.get("next_cursor"), "after", None
     by_cursor = said.get("has_next") is not None
     by_count = False
     if by_cursor:
         more = bool(said["has_next"])
     elif "next" in said:
         more = bool(following)
-        cursor = _query_of(following).get(GROUPS_CURSOR)
+        query = _query_of(following)
+        cursor, next_offset = query.get(GROUPS_CURSOR), _number(query.get("offset"))
         if cursor is not None:
             by_cursor, cursor_name = True, GROUPS_CURSOR
     else:
@@ -319,7 +322,12 @@ def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> Re
         cursor_name=cursor_name,
         current=said.get("refreshing") is not True,
         by_count=by_count,
+        next_offset=next_offset,
     )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and re.fullmatch("[0-9]{1,15}", text) else None
 
 
 def _query_of(address: Any) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from etl.core.place import Evidence
-from etl.core.stream import TAIL, Parents, Resource, TableSpec
+from etl.core.stream import TAIL, Owned, Parents, Resource, TableSpec
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.leases import Unit
@@ -286,19 +286,38 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
 
 
 def orphan_statements(resource: Resource, schema: str) -> list[str]:
-    """Return the statements that mark rows whose parents are gone. $1: project_id.
+    """Return the statements that mark rows whose parents or owners are gone. $1: project_id.
 
     Rows whose parent was never stored are marked deleted too.
     """
-    parents = resource.parents
+    parents, owned = resource.parents, [_owned(resource, each, schema) for each in resource.owned]
     if parents is None:
-        return []
-    return [
+        return owned
+    return owned + [
         f"UPDATE {quoted(schema)}.{quoted(spec.name)} AS t SET _deleted_at = now(), "
         f"_updated_at = now(), _xid = {XID} WHERE t.project_id = $1::bigint "
         f"AND {is_orphan(parents, schema)}"
         for spec in resource.tables
     ]
+
+
+def _owned(resource: Resource, owned: Owned, schema: str) -> str:
+    """Return the statement that marks rows of one table whose record is marked deleted."""
+    (key,) = resource.tables[0].key
+    owners = f"{quoted(schema)}.{quoted(resource.tables[0].name)}"
+    column = f"t.{quoted(owned.column)}"
+    # As a test of each row: the table is read once, whatever the planner knows of either table.
+    gone = (
+        f"({column} IN (SELECT p.{quoted(key)} FROM {owners} AS p "
+        "WHERE p.project_id = $1::bigint AND p._deleted_at IS NOT NULL)) IS TRUE"
+    )
+    return (
+        f"UPDATE {quoted(schema)}.{quoted(owned.table)} AS t SET _deleted_at = now(), "
+        f"_updated_at = now(), _xid = {XID}, _observed_at = greatest(t._observed_at, "
+        f"(SELECT p._observed_at FROM {owners} AS p WHERE p.project_id = t.project_id "
+        f"AND p.{quoted(key)} = {column})) "
+        f"WHERE t.project_id = $1::bigint AND t._deleted_at IS NULL AND {gone}"
+    )
 
 
 def is_orphan(parents: Parents, schema: str, gone_before: str = "") -> str:

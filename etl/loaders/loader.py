@@ -57,7 +57,7 @@ class Commit(Struct, frozen=True):
     checked: keys of resources that were checked, and of suspects that were asked for and are not
     gone.
     tried: keys of resources whose check failed; they stay due.
-    follow_parents: whether to mark rows deleted whose parents are gone.
+    follow_parents: whether to mark rows deleted whose parents or owners are gone.
     asked: the (date_from, date_to) of the request. A record that these dates cut does not replace
     the stored row; it is noted instead (`Loader.cut`).
     settled: cut records that were asked for by key.

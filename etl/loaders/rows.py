@@ -28,6 +28,7 @@ from etl.loaders.statements import LoadStatements, load_statements
 from etl.loaders.table_load import Step, TableLoad, refused_by
 from etl.loaders.tables import Tables
 from etl.loaders.unchanged import UnchangedRows
+from etl.streams import meeting
 from etl.tasks import succeeded
 from etl.transformers.transformer import reject
 
@@ -269,7 +270,7 @@ class RowLoader(StagedRows):
         return count
 
     async def _lock_out(self, connection: AsyncConnection, lease: Lease) -> bool:
-        """Tell whether other runs read this stream now; if so, take the lock for writing it.
+        """Tell whether other runs write the same records now; if so, take the lock for writing.
 
         Another run may have asked for a row before us and load it after us. It must then find that
         we saw the row later, even if we found no change and wrote nothing. A run that was silent
@@ -282,14 +283,19 @@ class RowLoader(StagedRows):
                 "was not committed",
             )
         if others:
-            name = f"{self._tables.bookkeeping}.{lease.unit.project_id}.{lease.unit.stream}"
-            await connection.execute(
-                select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0)))
-            )
+            # Two streams that meet have at least these two names in common.
+            for stream in meeting(lease.unit.stream):
+                name = f"{self._tables.bookkeeping}.{lease.unit.project_id}.{stream}"
+                await connection.execute(
+                    select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0)))
+                )
         return others
 
     async def _readers(self, connection: AsyncConnection, lease: Lease) -> tuple[bool, bool]:
-        """Tell whether this run was silent for too long, and whether others read the stream."""
+        """Tell whether this run was silent for too long, and whether others read the stream.
+
+        Or one that it meets.
+        """
         leases = self._tables.leases
         ours = lease.unit.of(leases) & (leases.c.holder == lease.run_id)
         waited_for = leases.c.expires_at >= func.now() - _SILENCE
@@ -299,7 +305,7 @@ class RowLoader(StagedRows):
                 func.bool_or(~ours & waited_for),
             ).where(
                 leases.c.project_id == lease.unit.project_id,
-                leases.c.stream == lease.unit.stream,
+                leases.c.stream.in_(meeting(lease.unit.stream)),
                 leases.c.unit.not_in(COMPARISONS),  # they load nothing
                 leases.c.holder.is_not(None),
             )

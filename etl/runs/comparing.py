@@ -45,7 +45,7 @@ from etl.extractors.single import SingleReader
 from etl.extractors.snapshot import SnapshotReader
 from etl.loaders.comparing import ComparingLoader, Reconciling
 from etl.loaders.history import Watermark
-from etl.loaders.leases import Lease
+from etl.loaders.leases import Lease, Unit
 from etl.loaders.loader import ExpiryQuery
 from etl.loaders.parents import Parent
 from etl.loaders.reconciliations import Comparison
@@ -57,6 +57,7 @@ from etl.runs.rotation import RotationWork
 from etl.runs.snapshot import FEW, SnapshotWork
 from etl.runs.windows import WindowsWork
 from etl.runs.work import Assignment, Tools, stopped
+from etl.streams import STREAMS
 from etl.transformers.recordings import PERSONS
 
 _log = structlog.get_logger(__name__)
@@ -193,7 +194,8 @@ class Comparing(Work):
             young_since=young,
             by_digest={} if days is None else days.equal,
         )
-        persons = (self.stream.tables[0], PERSONS) if PERSONS in self.stream.tables else None
+        verifiable = PERSONS not in self.stream.tables or await self._lists_persons()
+        persons = None if verifiable else (self.stream.tables[0], PERSONS)
         closing = Reconciling(
             complete=[],
             tail_until=None,
@@ -237,6 +239,15 @@ class Comparing(Work):
             if name != TAIL:
                 return None, None
         return self._young(watermark, self._options.lookback.grades[-1].age), None
+
+    async def _lists_persons(self) -> bool:
+        """Tell whether all persons are read as a list, which shows each of them."""
+        for stream in STREAMS.values():
+            if PERSONS in stream.mirrored:
+                unit = Unit(self.lease.unit.project_id, stream.name, stream.unit)
+                if (await self._tools.history.watermark(unit)).tail_until is not None:
+                    return True
+        return False
 
 
 class KeptDays(Struct, frozen=True):

@@ -23,7 +23,7 @@ from etl.core.place import Evidence, Place, SnapshotPlace
 from etl.errors import KeyRefused, SourceError
 from etl.extractors.single import SingleReader
 from etl.extractors.snapshot import SnapshotReader, fingerprint_of
-from etl.loaders.loader import Closing
+from etl.loaders.loader import Closing, Commit
 from etl.loaders.parents import Parent
 from etl.runs.forecasts import forecast_snapshot
 from etl.runs.judging import Accepted, Judging
@@ -106,6 +106,8 @@ class SnapshotWork(Judging):
             place = await self._load_pages(pages, place)
             if place.complete:
                 place = await self._judge(single, reader, place)
+                if resource.owned:
+                    await self._follow_owners(place)
             place, self._vouches = place.next_stage(), True
         self._turn_to(self.stream.resources[-1])
         await self._close_snapshot(place)
@@ -183,6 +185,18 @@ class SnapshotWork(Judging):
                 nothing = Page([], False, self._tools.client.now, 0, evidence=Evidence([]))
                 await self._load([nothing], first, answers=Answers(gone=keys))
         return place
+
+    async def _follow_owners(self, place: SnapshotPlace) -> None:
+        """Mark what is gone together with records of the resource in hand."""
+        requests, bytes_read = self.spent()
+        commit = Commit(
+            observed_at=self._tools.client.now,
+            position=self._position(place),
+            requests=requests,
+            bytes_read=bytes_read,
+            follow_parents=True,
+        )
+        await self._loader.load(self.lease, Batch([]), commit)
 
     async def _close_snapshot(self, place: SnapshotPlace) -> None:
         """Say as of when everything is known."""

@@ -35,6 +35,7 @@ class UnitForecast(Struct, frozen=True):
     until: where the newest window ends; None means at the present.
     windows: a count.
     seconds: the shortest time that the request budget allows; the server's own time is added to it.
+    advice: what is cheaper, None if nothing is known to be.
     """
 
     project_id: int
@@ -45,6 +46,7 @@ class UnitForecast(Struct, frozen=True):
     windows: int
     forecast: Forecast
     seconds: float
+    advice: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the forecast as a JSON document."""
@@ -58,6 +60,7 @@ class UnitForecast(Struct, frozen=True):
             "requests": self.forecast.requests,
             "exact": self.forecast.exact,
             "seconds": round(self.seconds, 1),
+            "advice": self.advice,
         }
 
 
@@ -77,8 +80,11 @@ async def unit_forecasts(
     watermark = await tools.history.watermark(unit)
     now = tools.client.now
     if stream.mode is not Mode.WINDOWS:
+        advice = None
         if stream.mode is Mode.SNAPSHOT:
             forecast = await forecast_snapshot(tools, stream, project_id, watermark)
+            if stream.costly is not None:
+                forecast, advice = await _weighed(tools, options, stream, project_id, forecast)
         elif stream.query is not None:
             due = is_due(stream.query, watermark.traits or {}, now)
             forecast = forecast_query() if due else Forecast(0, exact=True)
@@ -86,7 +92,8 @@ async def unit_forecasts(
             forecast = await forecast_rotation(tools, options, stream, project_id)
         spent = await tools.budget.spent(stream.budget_classes)
         seconds = duration_s(forecast.requests, stream.budget_classes, limits, spent, now)
-        return [UnitForecast(project_id, stream.name, unit.name, None, None, 1, forecast, seconds)]
+        name = stream.name
+        return [UnitForecast(project_id, name, unit.name, None, None, 1, forecast, seconds, advice)]
     stretches: list[tuple[Window, int]] = []
     if past is None:
         age = options.lookback.due(watermark.swept, tools.client.source_now)
@@ -119,6 +126,19 @@ async def unit_forecasts(
             )
         )
     return unit_forecasts
+
+
+async def _weighed(
+    tools: Tools, options: RunOptions, stream: Stream, project_id: int, forecast: Forecast
+) -> tuple[Forecast, str | None]:
+    """Return the forecast, at least what the stored rows take; and what is cheaper."""
+    assert stream.costly is not None
+    table, page_rows = stream.tables[0], options.page_size_records
+    rows = (await tools.history.row_counts(project_id, [table]))[table.name].rows
+    if not forecast.exact:
+        least = by_offset(rows, page_rows, page_rows)
+        forecast = Forecast(max(forecast.requests, least), exact=False)
+    return forecast, stream.costly.advice if rows > stream.costly.rows else None
 
 
 async def _outliers(

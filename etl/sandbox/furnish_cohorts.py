@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from etl.sandbox.clock import to_datetime
 from etl.sandbox.kinds import Cohort
@@ -10,6 +11,12 @@ from etl.sandbox.options import SandboxOptions
 from etl.sandbox.store import Store
 
 _NAMES = ("Power users", "", None, 'Größte "Kunden" 🦔')
+
+
+def _filters(nth: int) -> dict[str, Any]:
+    wanted = {"key": "email", "type": "person", "operator": "icontains"}
+    conditions = [{**wanted, "value": f"@example{each}.com"} for each in range(nth % 3)]
+    return {"properties": {"type": "OR", "values": [{"type": "AND", "values": conditions}]}}
 
 
 def furnish_cohorts(
@@ -32,13 +39,15 @@ def furnish_cohorts(
                 id=project * 10_000 + nth + 1,
                 name=_NAMES[nth % len(_NAMES)],
                 description="" if nth % 2 else f"Cohort № {nth}",
-                filters={} if static else {"properties": {"type": "OR", "values": []}},
+                filters={} if static else _filters(nth),
                 deleted=nth % 5 == 4,
                 is_static=static,
                 created_at=made,
                 created_by=1 + nth % 3,
                 last_calculation=None if static else started - timedelta(hours=1 + nth),
                 version=None if static else 1 + nth,
+                cohort_type="static" if static else "person_property",
+                condition_type=None if static else "person",
                 persons=[uuid_of(each) for each in members],
             )
         )

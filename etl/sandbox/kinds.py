@@ -137,6 +137,11 @@ class Cohort:
     created_by: int | None = 1
     last_calculation: Instant = None
     version: int | None = 1
+    errors_calculating: int = 0
+    last_error_message: str | None = None
+    cohort_type: str | None = None
+    condition_type: str | None = None
+    experiment_set: list[int] = field(default_factory=list)
     persons: list[str] = field(default_factory=list)
 
 

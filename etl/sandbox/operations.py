@@ -40,6 +40,7 @@ class Operations:
             "view": self._view,
             "shift": self._shift,
             "change_person": self._change_person,
+            "add_person": self._add_person,
             "merge_persons": self._merge_persons,
             "delete_person": self._delete_person,
             "move_distinct_id": self._move_distinct_id,
@@ -158,15 +159,22 @@ class Operations:
         )
         return {"uuid": spec["uuid"]}
 
+    def _add_person(self, spec: Spec) -> dict[str, Any]:
+        """A new person, who owns the distinct ids that a generated one would."""
+        made = self._instant(spec["created_at"]) if "created_at" in spec else self._clock.now_us()
+        owners = self._project.owners
+        return {"uuid": owners.uuid(owners.add(made))}
+
     def _merge_persons(self, spec: Spec) -> dict[str, Any]:
         gone, kept = self._person(spec["from"]), self._person(spec["into"])
         if gone == kept:
             raise ValueError("a person can't be merged into itself")
-        self._project.owners.merge(gone, kept)
+        self._project.owners.merge(gone, kept, lingers=bool(spec.get("lingers")))
         return {"from": spec["from"], "into": spec["into"]}
 
     def _delete_person(self, spec: Spec) -> dict[str, Any]:
-        self._project.owners.delete(self._person(spec["uuid"]))
+        gone = self._person(spec["uuid"])
+        self._project.owners.delete(gone, lingers=bool(spec.get("lingers")))
         return {"uuid": spec["uuid"]}
 
     def _move_distinct_id(self, spec: Spec) -> dict[str, Any]:

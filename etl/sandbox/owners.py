@@ -23,6 +23,7 @@ class Owners:
         self._moved: dict[str, int] = {}
         self._merged: dict[int, int] = {}
         self._deleted: set[int] = set()
+        self._bare: set[int] = set()
         self._changes: dict[int, _Change] = {}
         self._by_distinct_id: dict[str, int] | None = None
         self._by_uuid: dict[str, int] | None = None
@@ -52,6 +53,31 @@ class Owners:
         """All persons that there are now."""
         gone = self._deleted | self._merged.keys()
         return (number for number in range(self._people.size) if number not in gone)
+
+    def listed(self) -> list[int]:
+        """The persons whose ids a list of persons goes through, newest first, then by UUID.
+
+        PostHog takes the ids from one store and the rows from another, so some of these persons
+        are gone (PostHog source, posthog/queries/actor_base_query.py).
+        """
+        kept = (self._deleted | self._merged.keys()) - self._bare
+        numbers = (number for number in range(self._people.size) if number not in kept)
+        made = self._people.created_us
+        return sorted(numbers, key=lambda n: (made(n), self._people.uuid(n)), reverse=True)
+
+    def created_us(self, number: int) -> int:
+        """When a person was created."""
+        return self._people.created_us(number)
+
+    def is_there(self, number: int) -> bool:
+        """Whether the person has a row."""
+        return number not in self._deleted and number not in self._merged
+
+    def add(self, created_us: int) -> int:
+        """One more person; returns the number."""
+        self._by_distinct_id = self._by_uuid = None
+        self.version += 1
+        return self._people.add(created_us)
 
     def lost(self) -> list[int]:
         """All persons that were deleted or merged away."""
@@ -129,14 +155,19 @@ class Owners:
         change.last_seen_us = last_seen_us or change.last_seen_us
         self.version += 1
 
-    def merge(self, number: int, into: int) -> None:
-        """Gives all distinct ids of a person to another one; the first is gone."""
+    def merge(self, number: int, into: int, *, lingers: bool = False) -> None:
+        """Gives all distinct ids of a person to another one; the first is gone.
+
+        lingers: the list of persons still counts the id, see `listed`.
+        """
         self._merged[number] = into
+        self._bare |= {number} if lingers else set()
         self.version += 1
 
-    def delete(self, number: int) -> None:
-        """Forgets a person; their distinct ids belong to nobody."""
+    def delete(self, number: int, *, lingers: bool = False) -> None:
+        """Forgets a person; their distinct ids belong to nobody. lingers: as for `merge`."""
         self._deleted.add(number)
+        self._bare |= {number} if lingers else set()
         self.version += 1
 
     def move(self, distinct_id: str, to: int) -> None:

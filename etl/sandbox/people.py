@@ -71,6 +71,19 @@ class People:
         self._salt = random.Random(f"{seed}:{project}:people").getrandbits(63)
         self._started_us = started_us
         self._oldest_us = started_us - round((days + 1) * DAY_US)
+        self._added: dict[int, int] = {}
+
+    def add(self, created_us: int) -> int:
+        """One more person, created at this instant; returns the number."""
+        self._added[self.size] = created_us
+        self.size += 1
+        return self.size - 1
+
+    def created_us(self, number: int) -> int:
+        """When the person was created."""
+        if number in self._added:
+            return self._added[number]
+        return self._oldest_us - (mix(self._salt ^ number) >> 8) % (400 * DAY_US)
 
     def person(self, number: int) -> Person:
         """Everything about a person. The same number always gives the same person."""
@@ -79,7 +92,7 @@ class People:
             id=self._project * 10_000_000 + number + 1,
             uuid=self.uuid(number),
             properties=_properties(number, bits),
-            created_us=self._oldest_us - (bits >> 8) % (400 * DAY_US),
+            created_us=self.created_us(number),
             last_seen_us=self._started_us - (bits >> 3) % (20 * DAY_US) // SECOND_US * SECOND_US
             if bits % 10 > 2
             else None,

@@ -19,7 +19,10 @@ from etl.sandbox.traits import Traits
 from etl.sandbox.truth_store import STORE_TABLES, StoreTruth
 from etl.sandbox.world import ADDED, Project
 
-STREAMS = ("session_recordings", "persons", "person_distinct_ids", *STORE_TABLES)
+STREAMS = (
+    "session_recordings", "persons", "person_distinct_ids", "persons_listed",
+    "distinct_ids_listed", *STORE_TABLES,
+)  # fmt: skip
 Row = dict[str, Any]
 
 
@@ -43,6 +46,8 @@ class Truth:
             "session_recordings": self.recordings,
             "persons": self.persons,
             "person_distinct_ids": self.distinct_ids,
+            "persons_listed": self.persons_listed,
+            "distinct_ids_listed": self.distinct_ids_listed,
         }[stream]()
 
     def recordings(self) -> Iterator[Row]:
@@ -75,6 +80,23 @@ class Truth:
         for distinct_id in sorted(owner_of):
             uuid = self._project.owners.uuid(owner_of[distinct_id])
             yield {"distinct_id": distinct_id, "person_uuid": uuid}
+
+    def persons_listed(self) -> Iterator[Row]:
+        """Every person, as the list of persons shows them; the numeric id is not there."""
+        for person in sorted(self._listed(), key=lambda each: each.uuid):
+            row = self._person(person, "D") | {"id": None}
+            yield row | {"is_identified": bool(person.properties.get("is_signed_up"))}
+
+    def distinct_ids_listed(self) -> Iterator[Row]:
+        """Every distinct id that the list of persons shows, in the order of ids."""
+        shown = [(each, p.uuid) for p in self._listed() for each in p.distinct_ids[:1000]]
+        for distinct_id, uuid in sorted(shown):
+            yield {"distinct_id": distinct_id, "person_uuid": uuid}
+
+    def _listed(self) -> Iterator[Person]:
+        owners = self._project.owners
+        people = (owners.person(number) for number in owners.numbers())
+        return (each for each in people if each.created_us <= self._now_us)
 
     def _numbers_by_id(self) -> Iterator[int]:
         """All numbers in the order of their ids, without holding the ids."""

@@ -30,7 +30,7 @@ from etl.sandbox.truth_sharing import SharingTruth
 
 STORE_TABLES = (
     "subscriptions", "users", "group_types", "groups", "group_property_definitions",
-    "group_property_values", "group_activity", "insights", "session_recording_playlists",
+    "group_property_values", "group_activity", "cohorts", "insights", "session_recording_playlists",
     "session_recording_playlist_items", "project_secret_api_keys",
     "dashboards", "dashboard_collaborators", "event_definitions", "property_definitions",
     "session_property_definitions", "session_property_values", "sharing_configurations",
@@ -43,6 +43,10 @@ _UNDOCUMENTED = (
     "content_type", "dashboard_export_insights", "prompt", "ai_config", "enabled",
     "integration_id", "summary_enabled", "summary_prompt_guide", "insight_short_id",
     "resource_name",
+)  # fmt: skip
+
+_CALCULATED = (
+    "last_calculation", "version", "errors_calculating", "last_error_message", "persons",
 )  # fmt: skip
 
 
@@ -104,6 +108,7 @@ class StoreTruth:
         store = self._store
         named = {each.created_by for each in store.subscriptions.values()}
         named |= self._product.named_users()
+        named |= {each["created_by"] for each in self._cohorts()}
         for made in (*self._insights(), *self._playlists()):
             named |= {made["created_by"], made["last_modified_by"]}
         named |= self._dashboards.named_users() | self._definitions.named_users()
@@ -115,6 +120,10 @@ class StoreTruth:
             if not self._cloud:
                 row["role_at_organization"] = None
             yield row
+
+    def cohorts(self) -> Iterator[Row]:
+        """Those that were not deleted, without what is compiled or calculated."""
+        yield from self._cohorts()
 
     def insights(self) -> Iterator[Row]:
         """Those that were not deleted."""
@@ -148,6 +157,18 @@ class StoreTruth:
                 {"id": 10 * key + nth, "dashboard_id": dashboard, "deleted": None}
                 for nth, dashboard in enumerate(row["dashboards"])
             ]
+            if not row["deleted"]:
+                rows.append(row)
+        return rows
+
+    def _cohorts(self) -> list[Row]:
+        rows = []
+        for key in sorted(self._store.cohorts):
+            row = _plain(asdict(self._store.cohorts[key]))
+            row["created_by"] = self._known(row["created_by"])
+            row["condition_type"] = row["condition_type"] if self._cloud else None
+            for name in _CALCULATED:
+                del row[name]
             if not row["deleted"]:
                 rows.append(row)
         return rows

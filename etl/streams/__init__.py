@@ -9,6 +9,7 @@ from etl.core.stream import Mode, Stream, TableSpec
 from etl.streams.actions import ACTIONS
 from etl.streams.activity import ACTIVITY_LOG, SUBSCRIPTION_DELIVERIES
 from etl.streams.annotations import ANNOTATIONS
+from etl.streams.cohorts import COHORTS
 from etl.streams.comments import COMMENTS
 from etl.streams.dashboards import DASHBOARD_COLLABORATORS, DASHBOARDS
 from etl.streams.definitions import EVENT_DEFINITIONS, PROPERTY_DEFINITIONS
@@ -17,6 +18,7 @@ from etl.streams.feature_flags import FEATURE_FLAGS
 from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
 from etl.streams.insights import INSIGHTS
 from etl.streams.organization import ORGANIZATION_MEMBERS, PROJECTS
+from etl.streams.persons import PERSONS
 from etl.streams.playlists import PLAYLISTS
 from etl.streams.recordings import SESSION_RECORDINGS
 from etl.streams.secret_keys import PROJECT_SECRET_API_KEYS
@@ -30,10 +32,12 @@ STREAMS: Mapping[str, Stream] = {
     stream.name: stream
     for stream in (
         SESSION_RECORDINGS,
+        PERSONS,
         SUBSCRIPTIONS,
         GROUPS,
         GROUP_PROPERTIES,
         GROUP_ACTIVITY,
+        COHORTS,
         INSIGHTS,
         DASHBOARDS,
         DASHBOARD_COLLABORATORS,
@@ -61,6 +65,21 @@ STREAMS: Mapping[str, Stream] = {
 TABLE_SPECS: Mapping[str, TableSpec] = {
     table.name: table for stream in STREAMS.values() for table in stream.tables
 }
+
+
+def meeting(name: str) -> tuple[str, ...]:
+    """Return the streams whose runs have to heed each other: this one, and those that it meets.
+
+    Two streams meet if one completes the other: both see a record whose absence one of them judges.
+    """
+    if name not in STREAMS:
+        return (name,)
+    ours = STREAMS[name]
+    return tuple(
+        other.name
+        for other in STREAMS.values()
+        if other is ours or ours.completes(other) or other.completes(ours)
+    )
 
 
 def catalogue() -> list[dict[str, Any]]:

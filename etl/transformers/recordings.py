@@ -117,12 +117,22 @@ RECORDINGS = TableSpec(
 PERSONS = TableSpec(
     name="persons",
     hashed=True,
-    about="One row per person that a recording belongs to, as last seen inside a recording.",
+    about=(
+        "One row per person, as last seen: in a recording, or in the list of persons if the stream "
+        "persons is enabled. Without that stream only the persons of recordings are here, and none "
+        "is marked deleted."
+    ),
     key=("uuid",),
     identities=(Identity("uuid", Names.PERSON),),
     fields=(
         Field("uuid", Kind.UUID, "The person's uuid."),
-        Field("id", Kind.BIGINT, "PostHog's numeric id of the person.", lenient=True),
+        Field(
+            "id",
+            Kind.BIGINT,
+            "PostHog's numeric id of the person; the list of persons does not tell it.",
+            null_keeps=True,
+            lenient=True,
+        ),
         Field("name", Kind.TEXT, "Display name, as the project's settings choose it."),
         Field("properties", Kind.JSON, "Person properties, as JSON.", null_keeps=True),
         Field("created_at", Kind.INSTANT, "When PostHog first saw the person."),
@@ -141,8 +151,9 @@ PERSON_DISTINCT_IDS = TableSpec(
     name="person_distinct_ids",
     hashed=True,
     about=(
-        "Which person a distinct id belongs to, as last seen inside a recording. PostHog lists at "
-        "most ten ids of a person, so an id that is not here may exist."
+        "Which person a distinct id belongs to, as last seen: in a recording, or in the list of "
+        "persons if the stream persons is enabled. PostHog shows at most ten ids of a person in a "
+        "recording, and at most 1,000 in the list, so an id that is not here may exist."
     ),
     key=("distinct_id",),
     identities=(
@@ -385,20 +396,42 @@ def _add_person(
     """Add the person and the distinct ids; return the uuid, None if PostHog knows no person."""
     if person.get("uuid") is None or _is_missing(person):
         return None
+    more = [] if record.get("distinct_id") is None else [record["distinct_id"]]
+    id_marked = not {"person", "distinct_id"}.isdisjoint(repaired)
     try:
-        values, extra = _persons.read(person)
-        distinct_ids = _distinct_ids(person.get("distinct_ids"))
+        return add_person(
+            collector,
+            person,
+            rank,
+            more,
+            repaired="person" in repaired,
+            id_repaired=id_marked,
+        )
     except InvalidRecord as exc:
         raise InvalidRecord(f"person.{exc.message}") from exc
+
+
+def add_person(
+    collector: Collector,
+    person: Mapping[str, Any],
+    rank: Any,
+    more_ids: Sequence[str] = (),
+    *,
+    repaired: bool,
+    id_repaired: bool,
+) -> str:
+    """Add a person and the distinct ids, and `more_ids`; return the uuid.
+
+    repaired: whether anything of the person was; id_repaired: whether a distinct id may have been.
+    The rows are the same wherever the person is shown. Raises InvalidRecord.
+    """
+    values, extra = _persons.read(person)
+    distinct_ids = [*_distinct_ids(person.get("distinct_ids")), *more_ids]
     collector.note(_persons.drift(person))
     uuid: str = values[0]
-    if record.get("distinct_id") is not None:
-        distinct_ids.append(record["distinct_id"])
-    marks = ["person"] if "person" in repaired else []
-    collector.add("persons", uuid, rank, _row(values, extra, marks))
-    id_marked = not {"person", "distinct_id"}.isdisjoint(repaired)
+    collector.add("persons", uuid, rank, _row(values, extra, ["person"] if repaired else []))
     for distinct_id in distinct_ids:
-        marks = ["distinct_id"] if id_marked and REPLACEMENT in distinct_id else []
+        marks = ["distinct_id"] if id_repaired and REPLACEMENT in distinct_id else []
         row = _row([distinct_id, uuid], {}, marks)
         collector.add("person_distinct_ids", distinct_id, rank, row)
     return uuid

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -25,6 +26,7 @@ VIEWS = {
     "dashboard_insights",
     "stale_flags",
     "who_did_what",
+    "people_overview",
 }
 ADA = "00000000-0000-4000-8000-000000000001"
 ODD_NAME = """it's :odd "eu" {data} %s $1"""
@@ -396,6 +398,37 @@ async def test_flags_that_nobody_changed_or_used_for_90_days_are_stale(
         },
         every | {"id": 1, "key": "flag-1", "created_at": older, "last_called_at": old},
         every | {"id": 2, "key": "flag-2", "created_at": old},
+    ]
+
+
+async def test_people_with_what_their_recordings_show(
+    connection: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    """Without deleted persons, and without recordings that are deleted or expired."""
+    deployment, hour = Deployment(connection, Tables("posthog")), timedelta(hours=1)
+    bo, gone = (ADA.replace("1", f"{number}") for number in (2, 3))
+    await deployment.put("persons", uuid=ADA, name="Ada", properties={"email": "ada@example.com"})
+    await deployment.put("persons", uuid=bo, properties=[])
+    await deployment.put("persons", uuid=gone, _deleted_at=NOON)
+    for id, values in {
+        "r1": {"start_time": NOON, "end_time": NOON + hour},
+        "r2": {"start_time": NOON - hour},
+        "r3": {"start_time": NOON - 9 * hour, "_deleted_at": NOON},
+        "r4": {"start_time": NOON - 9 * hour, "_expired_at": NOON},
+        "r5": {"start_time": NOON - 9 * hour, "project_id": 2},
+    }.items():
+        await deployment.put("session_recordings", id=id, person_uuid=ADA, **values)
+    assert await deployment.view("people_overview", "uuid") == [
+        {
+            "project_id": 1,
+            "uuid": UUID(ADA),
+            "name": "Ada",
+            "email": "ada@example.com",
+            "recordings": 2,
+            "first_seen": NOON - hour,
+            "last_seen": NOON + hour,
+        },
+        {"project_id": 1, "uuid": UUID(bo), "recordings": 0},
     ]
 
 

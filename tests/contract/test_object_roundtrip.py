@@ -44,6 +44,7 @@ USERS = {
     "dashboard_collaborators": ("user",),
     "event_definitions": ("created_by", "owner", "updated_by", "verified_by"),
     "property_definitions": ("updated_by", "verified_by"),
+    "cohorts": ("created_by",),
     "session_recording_playlists": ("created_by", "last_modified_by"),
     "project_secret_api_keys": ("created_by",),
     "annotations": ("created_by",),
@@ -134,6 +135,8 @@ def rows_of(table: str, sent: Any) -> list[tuple[str, Row]]:
     repaired = [clean(name) for name, value in sent.items() if is_dirty(name) or is_dirty(value)]
     if table == "sharing_configurations":
         return sharing_rows(record, repaired)
+    if table == "persons":
+        return person_rows(record, repaired)
     if table == "session_recording_playlist_items":
         record["recording_id"] = record.pop("id")
     rows, unknown = [], {}
@@ -192,6 +195,20 @@ def sharing_rows(record: Row, repaired: Sequence[str]) -> list[tuple[str, Row]]:
     return rows
 
 
+def person_rows(record: Row, repaired: Sequence[str]) -> list[tuple[str, Row]]:
+    """The person and the distinct ids, as a recording with this person gives them."""
+    ids = record.pop("distinct_ids", None)
+    ids = [ids] if isinstance(ids, str) else READERS[Kind.TEXTS]([] if ids is None else ids)
+    row = table_row(TABLE_SPECS["persons"], record)
+    rows = [("persons", {**row, "_repaired": ["person"] if repaired else None})]
+    for each in ids:
+        is_marked = "distinct_ids" in repaired and marked(each)
+        given = {"distinct_id": each, "person_uuid": row["uuid"], "extra": None}
+        given["_repaired"] = ["distinct_id"] if is_marked else None
+        rows.append(("person_distinct_ids", given))
+    return rows
+
+
 def without_secrets(table: str, record: Any) -> Any:
     """The part of a record that may be stored."""
     if not isinstance(record, dict):
@@ -219,11 +236,29 @@ def without_secrets(table: str, record: Any) -> Any:
         record = {name: unknown_hidden(item, known.get(name)) for name, item in record.items()}
     if table == "session_recording_playlist_items":
         record = {name: record[name] for name in ("id", "short_id") if name in record}
+    if table == "persons":
+        actor = ("type", "matched_recordings", "value_at_data_point")
+        record = {name: item for name, item in record.items() if name not in actor}
+        if isinstance(record.get("id"), str) and record["id"] == record.get("uuid"):
+            del record["id"]
+    if table == "cohorts" and "filters" in record:
+        record["filters"] = without(
+            record["filters"], "bytecode", "bytecode_error", "conditionHash"
+        )
     if table.endswith("_values"):
         value = record.pop("name")
         is_text = isinstance(value, str)
         record["value"] = value if is_text else json.dumps(value, separators=(",", ":"))
     return record
+
+
+def without(value: Any, *names: str) -> Any:
+    """The value without these names, wherever they stand."""
+    if isinstance(value, list):
+        return [without(each, *names) for each in value]
+    if isinstance(value, dict):
+        return {name: without(each, *names) for name, each in value.items() if name not in names}
+    return value
 
 
 def hashed(value: Any) -> str:

@@ -55,7 +55,9 @@ def _known() -> dict[str, list[Any]]:
         "session_recordings": recordings,
         "recording_id": [*shared, recordings[0]],
         "session_recording_id": recordings,
+        "uuid": [project.owners.uuid(number) for number in range(3)],
         "insights": [str(each) for each in store.insights],
+        "cohorts": [str(each) for each in store.cohorts],
         "insight_id": [*store.insights],
         "dashboard_id": [*store.dashboards],
         "event_definition_id": [*store.event_definitions],
@@ -135,7 +137,7 @@ def map_path_parameters(context: Any, path_parameters: Any) -> Any:
     """Ask for existing records."""
     if not isinstance(path_parameters, dict):
         return path_parameters
-    family = context.operation.path.removeprefix("/api/{prefix}/{project_id}/").split("/")[0]
+    family = context.operation.path.partition("{project_id}/")[2].split("/")[0]
     return {
         name: _pick(drawn, _KNOWN.get(family if name == "id" else name, []))
         for name, drawn in path_parameters.items()

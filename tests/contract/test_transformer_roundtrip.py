@@ -75,7 +75,7 @@ SILENT_NULLS = {
         "recording_ttl", "storage", "external_references", "has_summary", "summary_outcome",
         "total_size", "event_count", "matches_filters", "matching_events", "email", "ongoing",
     },
-    "persons": {"properties", "last_seen_at", "is_identified"},
+    "persons": {"id", "properties", "last_seen_at", "is_identified"},
     "person_distinct_ids": set(),
 }  # fmt: skip
 

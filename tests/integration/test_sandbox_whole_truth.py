@@ -100,7 +100,7 @@ async def test_the_same_seed_makes_the_same_and_no_option_makes_nothing() -> Non
     assert truths[0] == truths[1]
     assert truths[0]["groups"] != truths[2]["groups"]
     assert truths[0]["subscriptions"] != truths[3]["subscriptions"]
-    sizes = ("subscriptions", "groups", "insights", "playlists", "secret_keys", "others")
+    sizes = ("subscriptions", "groups", "insights", "playlists", "secret_keys", "cohorts", "others")
     async with running(small(recordings=0, **dict.fromkeys(sizes, 0))) as sandbox:
         truth = sandbox.control.truth()
         fixed = (

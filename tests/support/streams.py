@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etl.runs.report import Report
@@ -21,8 +21,10 @@ SMALL: dict[str, Any] = {
     "playlists": 5,
     "secret_keys": 3,
     "others": 6,
+    "cohorts": 6,
+    "persons": 25,
 }
-NOTHING: dict[str, Any] = dict.fromkeys(SMALL, 0) | {"days": 6.0}
+NOTHING: dict[str, Any] = dict.fromkeys(SMALL, 0) | {"days": 6.0, "persons": 1}
 # One request a property, and always the same: read where that is the point.
 CHANGING = tuple(name for name in STREAMS if name != "session_properties")
 
@@ -49,16 +51,35 @@ async def untruths(
     """
     naming = {name for name in STREAMS if "users" in tables_of(name)}
     tables = [t for t in tables_of(*streams) if t != "users" or naming <= {*streams}]
+    mirrored = tables_of("persons") if "persons" in streams else []
     found: list[str] = []
     for project in projects:
+        truth = sandbox.control.truth(project)
+        if mirrored:
+            truth |= await all_persons(dsn, truth, project)
         found += await differences_from_truth(
             dsn,
-            sandbox.control.truth(project),
+            truth,
             project=project,
             tables=tables,
-            left_over=(*COMPANIONS, *GROWING),
+            left_over=[t for t in (*COMPANIONS, *GROWING) if t not in mirrored],
         )
     return found
+
+
+async def all_persons(dsn: str, truth: Mapping[str, Any], project: int) -> dict[str, Any]:
+    """The truth about persons where the list of all of them is read, too.
+
+    The list does not tell the numeric id: what a recording has told stays.
+    """
+    query = "SELECT uuid::text, id FROM posthog.persons WHERE project_id = $1"
+    told = {row["uuid"]: row["id"] for row in await select(dsn, query, project)}
+    numbers = {row["uuid"]: row["id"] for row in truth["persons"]}
+    listed = [
+        {**row, "id": numbers.get(row["uuid"], told.get(row["uuid"]))}
+        for row in truth["persons_listed"]
+    ]
+    return {"persons": listed, "person_distinct_ids": truth["distinct_ids_listed"]}
 
 
 def unshare(sandbox: RunningSandbox) -> None:

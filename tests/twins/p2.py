@@ -11,7 +11,33 @@ _UNIT = "tests/unit/core/test_walk.py::"
 _DRIFTS = "test_no_row_is_lost_without_a_word_however_a_list_drifts"
 _LISTS = "tests/adversary/test_lists.py::"
 
+_IDS = "tests/unit/core/test_walk_ids.py::"
+
 TWINS = [
+    Twin(
+        name="a page whose ids have no rows ends a list",
+        promise="P2",
+        file=_WALK,
+        find="        if not keys and (self.tail or not hidden):\n",
+        replace="        if not keys:\n",
+        caught_by=_IDS + "test_pages_without_any_row_are_no_end[0]",
+    ),
+    Twin(
+        name="a list that counts ids is believed although a seam is lost",
+        promise="P2",
+        file=_WALK,
+        find="        if self.counts_ids:\n            return self.whole\n",
+        replace="        if self.counts_ids:\n            return True\n",
+        caught_by=_IDS + "test_rows_that_slip_by_because_others_are_deleted_are_noticed",
+    ),
+    Twin(
+        name="ids without rows are taken to lie before the tail",
+        promise="P2",
+        file=_WALK,
+        find="        self.tail_at = asked_from + begin\n",
+        replace="        self.tail_at = self.seen - rows + begin\n",
+        caught_by=_IDS + "test_many_ids_without_rows_are_passed_by_few_requests",
+    ),
     Twin(
         name="the keys of a pass are not compared with the server's count",
         promise="P2",
@@ -127,8 +153,9 @@ TWINS = [
         name="a row shown twice moves the place in the list by two",
         promise="P2",
         file=_WALK,
-        find="        reached, self.seen = self.seen, asked_from + len(keys)\n",
-        replace="        reached, self.seen = self.seen, asked_from + len(listing.keys)\n",
+        find="        keys, asked_from = list(places), ask.offset or 0\n",
+        replace="        keys, asked_from = list(listing.keys), ask.offset or 0\n"
+        "        places = dict(enumerate(listing.order or repeat(None, len(keys))))\n",
         caught_by=_TESTS + "test_pages_that_are_duplicated_short_or_clamped_still_give_the_truth"
         "[duplicated-cloud that knows only offset]",
     ),

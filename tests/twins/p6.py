@@ -15,7 +15,17 @@ _LISTED = _SEEN + "test_what_the_server_lists_is_alive_whatever_its_expiry_says[
 _SEVERAL = _SEEN + "test_many_suspects_are_asked_for_over_several_syncs"
 _WITNESS = _SEEN + "test_a_server_that_finds_no_record_by_its_key_proves_nothing[{}]"
 
+_PEOPLE = "tests/acceptance/test_streams_people.py::"
+
 TWINS = [
+    Twin(
+        name="what a stream sees does not keep another one from marking it",
+        promise="P6",
+        file="etl/loaders/rows.py",
+        find="                leases.c.stream.in_(meeting(lease.unit.stream)),\n",
+        replace="                leases.c.stream == lease.unit.stream,\n",
+        caught_by=_PEOPLE + "test_a_person_whom_a_recording_shows_after_the_question_is_not_marked",
+    ),
     Twin(
         name="a firewall's page counts as PostHog's own answer",
         promise="P6",

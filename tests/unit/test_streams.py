@@ -28,10 +28,12 @@ def test_every_stream_of_the_design_is_there() -> None:
     """Under the names that users type; each stream comes after those that it builds on."""
     assert list(STREAMS) == [
         "session_recordings",
+        "persons",
         "subscriptions",
         "groups",
         "group_properties",
         "group_activity",
+        "cohorts",
         "insights",
         "dashboards",
         "dashboard_collaborators",
@@ -55,6 +57,7 @@ def test_every_stream_of_the_design_is_there() -> None:
         "dashboard_sharing",
     ]
     assert [name for name, stream in STREAMS.items() if stream.off] == [
+        "persons",
         "group_activity",
         "dashboard_collaborators",
         "event_definitions",

@@ -20,6 +20,16 @@ VOLATILE = {
 }
 
 
+def plain(value: Any) -> Any:
+    """A cohort's filters without compiled code."""
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    if isinstance(value, dict):
+        compiled = ("bytecode", "bytecode_error", "conditionHash")
+        return {name: plain(each) for name, each in value.items() if name not in compiled}
+    return value
+
+
 def sha256(text: str) -> str:
     """SHA-256 in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -82,6 +92,7 @@ class Whole:
         found: dict[str, list[Row]] = {}
         found["subscriptions"] = await self._subscriptions()
         found["insights"] = [self._named(row) for row in await self.walk("insights/", basic="true")]
+        found["cohorts"] = [self._cohort(row) for row in await self.walk("cohorts/", limit=2)]
         lists = await self.walk("session_recording_playlists/", limit=3)
         found |= await self._dashboards() | await self._definitions()
         found["session_recording_playlists"] = [self._named(row) for row in lists]
@@ -153,6 +164,10 @@ class Whole:
             "event_definitions": [self._named(row) for row in events],
             "property_definitions": properties,
         }
+
+    def _cohort(self, row: Row) -> Row:
+        """The row without compiled code."""
+        return {**self._named(row), "filters": plain(row["filters"])}
 
     async def _groups(self) -> dict[str, list[Row]]:
         types = await self.walk("groups_types/")

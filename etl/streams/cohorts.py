@@ -1,0 +1,90 @@
+"""Cohorts: sets of persons, as their filters or their last calculation define them."""
+
+from typing import Any
+
+from etl.core.stream import Address, Field, Kind, Mode, Resource, Stream, TableSpec
+from etl.transformers.objects import USERS, object_rows
+
+COHORT_TABLE = TableSpec(
+    name="cohorts",
+    about="One row per cohort; who is in it, cohort_members tells.",
+    key=("id",),
+    fields=(
+        Field("id", Kind.BIGINT, "PostHog's id of the cohort."),
+        Field("name", Kind.TEXT, "Name."),
+        Field("description", Kind.TEXT, "Description."),
+        Field("filters", Kind.JSON, "Who belongs to it, as JSON; without compiled code."),
+        Field("groups", Kind.JSON, "Who belongs to it, in the old form, as JSON."),
+        Field("query", Kind.JSON, "The query it was made from, as JSON."),
+        Field("is_static", Kind.BOOLEAN, "Whether its persons were listed once and for all."),
+        Field("cohort_type", Kind.TEXT, "How it is calculated."),
+        Field("condition_type", Kind.TEXT, "Which conditions it has.", null_keeps=True),
+        Field("experiment_set", Kind.JSON, "Ids of experiments that use it.", null_keeps=True),
+        Field(
+            "deleted",
+            Kind.BOOLEAN,
+            "Whether a user deleted it. PostHog does not list deleted ones, so those that were "
+            "deleted before the first sync are not here.",
+            null_keeps=True,
+        ),
+        Field("created_at", Kind.INSTANT, "When it was made."),
+        Field("created_by", Kind.BIGINT, "Id of the user who made it, see users."),
+        *(
+            Field(name, kind, f"{about}; only as fresh as _updated_at.", True, null_keeps=True)
+            for name, kind, about in (
+                ("count", Kind.BIGINT, "Persons in it, a count"),
+                ("version", Kind.BIGINT, "Number of the calculation that is shown"),
+                ("pending_version", Kind.BIGINT, "Number of the calculation that was begun last"),
+                ("last_calculation", Kind.INSTANT, "When it was last calculated"),
+                (
+                    "last_backfill_person_properties_at",
+                    Kind.INSTANT,
+                    "When it was last filled from person properties",
+                ),
+                ("is_calculating", Kind.BOOLEAN, "Whether it is being calculated"),
+                ("errors_calculating", Kind.BIGINT, "Calculations that failed in a row, a count"),
+                ("last_error_message", Kind.TEXT, "Why the last calculation failed"),
+            )
+        ),
+    ),
+)
+
+# Compiled from the filters by the server, so they are large and change with its version (PostHog
+# source, posthog/api/cohort.py).
+_COMPILED = ("bytecode", "bytecode_error", "conditionHash")
+
+
+def without_compiled(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record without the code that the server compiles from its filters."""
+    if "filters" not in record:
+        return record
+    return {**record, "filters": _plain(record["filters"])}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items() if name not in _COMPILED}
+    return value
+
+
+COHORTS = Stream(
+    name="cohorts",
+    about="Cohorts, and the users who made them",
+    scope="cohort:read",
+    mode=Mode.SNAPSHOT,
+    resources=(
+        Resource(
+            # Registered under projects only (PostHog source, rest_router.py).
+            lists=(Address("cohorts/", prefix="projects"),),
+            # The list hides deleted ones, a retrieve shows them (posthog/api/cohort.py).
+            one=Address("cohorts/{id}/", prefix="projects"),
+            key=("id",),
+            created="created_at",
+            tables=(COHORT_TABLE, USERS),
+            transform=object_rows(COHORT_TABLE, users=("created_by",)),
+            redact=without_compiled,
+        ),
+    ),
+)
