@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from etl import __version__
-from etl.cli import destroy, look, play, queries, service, work
+from etl.cli import destroy, look, play, queries, service, sql, work
 from etl.cli.shared import print_line
 from etl.errors import EXIT_PARTIAL, EXIT_USAGE
 
@@ -103,6 +103,7 @@ for command in (
     look.plan,
     look.status,
     look.runs,
+    sql.sql,
     service.serve,
     destroy.forget,
     destroy.remove,

@@ -272,6 +272,19 @@ def ask_to_destroy(what: str) -> None:
         raise EtlError("Nothing was changed")
 
 
+@contextlib.contextmanager
+def ignoring_ctrl_c() -> Iterator[None]:
+    """Leave Ctrl-C to a program that runs on this terminal meanwhile.
+
+    A handler that does nothing, because a program inherits that a signal is ignored.
+    """
+    handler = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
 def print_line(text: str) -> None:
     """Print a line to stdout and flush it."""
     sys.stdout.write(text + "\n")

@@ -97,6 +97,7 @@ class Database:
             **pool,
         )
         encode_instants_fast(self.engine)
+        self.address = address
         self._timeouts = timeouts
 
     @property

@@ -144,7 +144,7 @@ async def test_the_list_of_commands_is_cut_nowhere_and_takes_have_names() -> Non
     for words in COMMANDS:
         shown = (await NOTHING.with_settings(COLUMNS="80").run(*words, "--help")).out
         assert "..." not in re.sub(r"[]}]\.\.\.", "", shown), shown  # which takes several
-        known = re.sub(r"<list\[str\]>|(KEY|PERSON|NAME) <str>", "", shown)
+        known = re.sub(r"<list\[str\]>|(KEY|PERSON|NAME|STATEMENT) <str>", "", shown)
         assert not re.search(r"<(int|str|float|list)", known), shown
 
 

@@ -1,0 +1,29 @@
+"""psql over the configured database. The address goes by its environment, so no password shows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from etl.errors import ConfigurationError
+from etl.loaders.address import DatabaseAddress
+from etl.loaders.embedded.programs import choose_programs
+
+
+def find_psql() -> Path | None:
+    """Return psql: that of the system, else the one of the embedded Postgres; None without any."""
+    if on_path := shutil.which("psql"):
+        return Path(on_path)
+    try:
+        beside = choose_programs(None).directory / "psql"
+    except ConfigurationError:
+        return None
+    return beside if os.access(beside, os.X_OK) else None
+
+
+def run_psql(program: Path, address: DatabaseAddress) -> int:
+    """Run psql on this terminal until its user leaves, and return its exit code."""
+    done = subprocess.run([program], env={**os.environ, **address.variables}, check=False)
+    return done.returncode
