@@ -12,6 +12,7 @@ from etl.cli.shared import (
     Config,
     Debug,
     Json,
+    OfStatus,
     Order,
     Streams,
     Until,
@@ -19,6 +20,7 @@ from etl.cli.shared import (
     chosen_streams,
     print_json,
     print_line,
+    read_choice,
     read_past,
     run_with_settings,
     until_stopped,
@@ -30,6 +32,15 @@ if TYPE_CHECKING:
 
 
 def status(
+    stream: Streams = None,
+    of_status: OfStatus = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only if the last run began at this date or later.", metavar="DATE"),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only if the last run began before.", metavar="DATE")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C.")] = False,
     interval: Annotated[
         float,
@@ -43,29 +54,41 @@ def status(
 ) -> None:
     """Show up to when each stream is complete, and its last run.
 
-    Example: posthog-etl status --json
-    """
-    from functools import partial
+    A DATE is 2026-01-31, 2026-01-31T12:00Z, 30d, 2h, today or yesterday (UTC).
 
+    Example: posthog-etl status --status failed --status partial
+    """
     from etl import app as wiring
     from etl.console import show_status
 
     if watch:
         if as_json:
             raise typer.BadParameter("--watch and --json exclude each other; leave out one of them")
-        run_with_settings(lambda settings: _watch(settings, interval), config, {}, debug)
+        run_with_settings(
+            lambda settings: _watch(
+                settings, read_choice(settings, stream, of_status, since, until), interval
+            ),
+            *(config, {}, debug),
+        )
         return
-    found = run_with_settings(partial(wiring.status, counts=as_json), config, {}, debug)
+
+    async def look(settings: Any) -> tuple[Any, bool]:
+        chosen = read_choice(settings, stream, of_status, since, until)
+        return await wiring.status(settings, chosen, counts=as_json), chosen.is_all
+
+    found, is_all = run_with_settings(look, config, {}, debug)
     if as_json:
         from msgspec.structs import asdict
 
         queue = [{"project_id": number, **asdict(jobs)} for number, jobs in found.queue.items()]
         print_json({"streams": [_status_json(row) for row in found.streams], "queue": queue})
-    else:
+    elif found.streams or is_all:
         show_status(found.streams, found.queue)
+    else:
+        print_line("No stream is like that.")
 
 
-async def _watch(settings: Any, interval_s: float) -> None:
+async def _watch(settings: Any, chosen: Any, interval_s: float) -> None:
     """Show the status until stopped. While the database does not answer, show the error."""
     import asyncio
     import contextlib
@@ -76,7 +99,7 @@ async def _watch(settings: Any, interval_s: float) -> None:
     from etl.errors import DestinationUnavailable
 
     async def work(stop: asyncio.Event) -> None:
-        async with open_status(settings) as look:
+        async with open_status(settings, chosen) as look:
             with in_place() as frame:
                 while not stop.is_set():
                     try:
@@ -187,6 +210,14 @@ def streams(as_json: Json = False) -> None:
 
 
 def runs(
+    stream: Streams = None,
+    of_status: OfStatus = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only runs that began at this date or later.", metavar="DATE")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only runs that began before.", metavar="DATE")
+    ] = None,
     limit: Annotated[
         int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many runs, newest first.")
     ] = 20,
@@ -196,16 +227,28 @@ def runs(
 ) -> None:
     """Show the latest runs.
 
-    Example: posthog-etl runs --limit 5
+    A DATE is 2026-01-31, 2026-01-31T12:00Z, 30d, 2h, today or yesterday (UTC).
+
+    Example: posthog-etl runs session_recordings --status failed --since 2h
     """
     from etl import app as wiring
     from etl.console import show_runs
 
-    rows = run_with_settings(lambda settings: wiring.runs(settings, limit), config, {}, debug)
+    async def look(settings: Any) -> tuple[list[dict[str, Any]], bool]:
+        chosen = read_choice(settings, stream, of_status, since, until)
+        return await wiring.runs(settings, limit, chosen), chosen.is_all
+
+    rows, is_all = run_with_settings(look, config, {}, debug)
     if as_json:
         print_json({"runs": rows})
-    else:
+    elif rows:
         show_runs(rows)
+    else:
+        print_line(
+            "Nothing has run yet. Start with: posthog-etl sync"
+            if is_all
+            else "No run is like that."
+        )
 
 
 def show_reject(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -97,7 +96,7 @@ def sandbox(
         ),
     ] = 8010,
     now: Annotated[
-        datetime | None,
+        str | None,
         typer.Option(help="Start the clock at this time. Default: now.", metavar="DATE"),
     ] = None,
     clock: Annotated[
@@ -133,11 +132,18 @@ def sandbox(
     Example: posthog-etl sandbox --recordings 20000 --port 8010
     """
     import asyncio
-    from datetime import UTC
 
     from etl.sandbox.options import SandboxOptions
     from etl.sandbox.server import serve
 
+    start = None
+    if now is not None:
+        from etl.settings import read_date
+
+        try:
+            start = read_date("--now", now)
+        except EtlError as exc:
+            fail(f"posthog-etl: {exc}", exc.exit_code)
     options = SandboxOptions(
         flavour=flavour,
         subscriptions=subscriptions,
@@ -152,7 +158,7 @@ def sandbox(
         key=key,
         host=host,
         port=port,
-        now=now if now is None or now.tzinfo else now.replace(tzinfo=UTC),
+        now=start,
         clock=clock,
         limits=limits,
         start_ties=start_ties,

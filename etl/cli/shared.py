@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -64,6 +64,26 @@ WindowLength = Annotated[
 Again = Annotated[bool, typer.Option("--again", help="Also read time that is known complete.")]
 
 
+class RunStatus(StrEnum):
+    """How a run ended, or that it has not."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    PAUSED = "paused"
+    FAILED = "failed"
+
+
+OfStatus = Annotated[
+    list[RunStatus] | None,
+    typer.Option(
+        "--status",
+        help="Only running, succeeded, partial, paused or failed; may be repeated.",
+        metavar="STATUS",
+    ),
+]
+
+
 class Order(StrEnum):
     """The order in which a backfill reads its windows."""
 
@@ -94,20 +114,33 @@ def read_past(since: str, until: str | None, window: str, order: Order, *, again
     return BackfillRange(begin, end, length, order is Order.NEWEST, again)
 
 
+def read_choice(
+    settings: Any,
+    streams: list[str] | None,
+    statuses: list[RunStatus] | None,
+    since: str | None,
+    until: str | None,
+) -> Any:
+    """Return which runs are to be shown. Raises ConfigurationError, which names the mistake."""
+    from etl.core.query import PREFIX
+    from etl.core.statuses import Chosen
+
+    for name in streams or ():
+        # There may be runs of a query that is no longer configured.
+        if not name.startswith(PREFIX):
+            refuse_unknown_stream(name, settings.catalogue)
+    return Chosen(tuple(streams or ()), tuple(map(str, statuses or ())), *read_dates(since, until))
+
+
 def read_dates(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
     """Return a range of time. Raises ConfigurationError, which names the option."""
     from datetime import UTC
 
     from etl.errors import ConfigurationError
-    from etl.settings import parse_instant
+    from etl.settings import read_date
 
-    read: dict[str, datetime | None] = {}
-    for name, text in (("--since", since), ("--until", until)):
-        try:
-            read[name] = None if text is None else parse_instant(text)
-        except ValueError as exc:
-            raise ConfigurationError(f"{name} {exc}") from exc
-    begin, end = read["--since"], read["--until"]
+    begin = None if since is None else read_date("--since", since)
+    end = None if until is None else read_date("--until", until)
     if begin is not None and begin >= (end or datetime.now(UTC)):
         raise ConfigurationError(
             f"--since {begin:%Y-%m-%d %H:%M} is not before "
@@ -317,6 +350,18 @@ def fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+def refuse_unknown_stream(name: str, known: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError if there is no stream of this name."""
+    from etl.errors import ConfigurationError
+    from etl.settings import nearest
+
+    if name not in known:
+        raise ConfigurationError(
+            f"There is no stream {name!r}{nearest(name, known)}",
+            remedy=f"Streams: {', '.join(known)}",
+        )
+
+
 def chosen_streams(names: list[str] | None, settings: Any, *, windowed: bool = False) -> list[Any]:
     """Return the streams of these names, or all that are on; without those that are switched off.
 
@@ -325,7 +370,6 @@ def chosen_streams(names: list[str] | None, settings: Any, *, windowed: bool = F
     Raises ConfigurationError if a name is unknown, or names a stream without windows.
     """
     from etl.errors import ConfigurationError
-    from etl.settings import nearest
 
     known = settings.catalogue
     for name in names or ():
@@ -335,11 +379,7 @@ def chosen_streams(names: list[str] | None, settings: Any, *, windowed: bool = F
                 f"The query {preset} is not switched on",
                 remedy=f"Set POSTHOG_ETL_QUERY_PRESETS={preset}",
             )
-        if name not in known:
-            raise ConfigurationError(
-                f"There is no stream {name!r}{nearest(name, known)}",
-                remedy=f"Streams: {', '.join(known)}",
-            )
+        refuse_unknown_stream(name, known)
         if windowed and known[name].started is None:
             raise ConfigurationError(
                 f"{name} is not read in windows of time, so it has no past to load",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from etl.core.dates import parse_date
 from etl.errors import ConfigurationError
 from etl.settings.fields import PREFIX, Settings, environment_name, setting_names
 from etl.settings.values import nearest
@@ -24,6 +26,8 @@ def load_settings(
     """Return the settings and warnings. Raises ConfigurationError, which names every mistake."""
     from_file = {} if config is None else _read_file(config)
     given = {name: value for name, value in (flags or {}).items() if value is not None}
+    if "start" in given:
+        given["start"] = read_date("--start", given["start"])
     # The environment replaces the file, so settings that it has are taken out of the file.
     merged = {
         name: value
@@ -37,6 +41,14 @@ def load_settings(
         origins |= {name: f"--{name}" for name in given}
         raise ConfigurationError(_explain(exc, origins)) from exc
     return settings, _unknown_variables()
+
+
+def read_date(option: str, text: str) -> datetime:
+    """Return the date that was given to a command. Raises ConfigurationError naming the option."""
+    try:
+        return parse_date(text, datetime.now(UTC))
+    except ValueError as exc:
+        raise ConfigurationError(f"{option} {exc}") from exc
 
 
 def deprecations(settings: Settings) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import AfterValidator, SecretStr, ValidationInfo
 from yarl import URL
 
+from etl.core.dates import parse_instant
 from etl.core.query import PREFIX
 from etl.core.schedule import VERIFY, Schedule, parse_jitter
 from etl.streams import STREAMS
@@ -214,15 +215,6 @@ def nearest(name: str, names: Any) -> str:
     found = [each for each in names if name and name in each]
     found = found or difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f" (did you mean {found[0]}?)" if found else ""
-
-
-def parse_instant(text: str) -> datetime:
-    """Parse an ISO 8601 instant, UTC if it names no zone. Raises ValueError."""
-    try:
-        at = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ValueError(f"{text!r} is not a date; write 2026-01-31 or 2026-01-31T12:00Z") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def secret_in(path: Path, name: str) -> str:

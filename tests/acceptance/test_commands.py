@@ -16,7 +16,7 @@ import subprocess
 import sys
 import termios
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -340,6 +340,74 @@ async def test_runs_come_newest_first_and_as_many_as_asked_for(used: Command) ->
     assert {run["status"] for run in everything} >= {"succeeded", "partial"}
     limited = (await used.run("runs", "--json", "--limit", "2")).document["runs"]
     assert [run["id"] for run in limited] == [run["id"] for run in everything[:2]]
+
+
+@pytest.mark.parametrize(
+    ("words", "fits"),
+    [
+        (("--status", "partial"), lambda run: run["status"] == "partial"),
+        (("--status", "partial", "--status", "failed"), lambda run: run["status"] == "partial"),
+        (("--status", "failed"), lambda _: False),
+        (("session_recordings", "--since", "2h"), lambda _: True),
+        (("insights",), lambda _: False),
+        (("--since", "30d", "--until", "2h"), lambda _: False),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
+)
+async def test_runs_are_chosen_by_stream_status_and_time(
+    used: Command, words: tuple[str, ...], fits: Callable[[dict[str, Any]], bool]
+) -> None:
+    """All that fit and no other; if none does, it is said."""
+    everything = (await used.run("runs", "--json")).document["runs"]
+    chosen = (await used.run("runs", *words, "--json")).document["runs"]
+    assert chosen == [run for run in everything if fits(run)]
+    if not chosen:
+        assert (await used.run("runs", *words)).out == "No run is like that.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (("session_recordings",), True),
+        (("insights",), False),
+        (("--since", "2h"), True),
+        (("--until", "2h"), False),
+        (("--status", "running"), False),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
+)
+async def test_status_is_chosen_by_stream_status_and_last_run(
+    used: Command, words: tuple[str, ...], shown: bool
+) -> None:
+    """Of one stream that has run."""
+    (whole,) = (await used.run("status", "--json")).document["streams"]
+    chosen = (await used.run("status", *words, "--json")).document["streams"]
+    assert [each["stream"] for each in chosen] == ([whole["stream"]] if shown else [])
+    with_its_own = (await used.run("status", "--status", whole["status"], "--json")).document
+    assert len(with_its_own["streams"]) == 1
+    if not shown:
+        assert (await used.run("status", *words)).out == "No stream is like that.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("runs", "insigths"), "There is no stream 'insigths' (did you mean insights?)"),
+        (("status", "--since", "soon"), "--since 'soon' is not a date; write 2026-01-31, "),
+        (("runs", "--status", "broken"), "Invalid value for '--status': 'broken' is not one of"),
+        (("runs", "--since", "2h", "--until", "3h"), "--since "),
+        (("backfill", "session_recordings", "--since", "30"), "--since '30' is not a date; "),
+        (("sandbox", "--now", "soon"), "--now 'soon' is not a date; write 2026-01-31, "),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
+)
+async def test_a_choice_that_cannot_be_is_told_in_one_line(
+    used: Command, words: tuple[str, ...], said: str
+) -> None:
+    """Exit code 2."""
+    result = await used.run(*words)
+    assert (result.code, result.out, len(result.err.splitlines())) == (2, "", 1)
+    assert result.err.startswith(f"posthog-etl: {said}")
 
 
 # --- check ------------------------------------------------------------------------------------

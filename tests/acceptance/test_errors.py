@@ -443,7 +443,7 @@ USAGE: dict[str, Trouble] = {
     "a date that is none": Trouble(
         settings(),
         2,
-        r"POSTHOG_ETL_START \(--start\) 'tomorrow' is not a date; write 2026-01-31 or \S+",
+        r"--start 'tomorrow' is not a date; write 2026-01-31, 2026-01-31T12:00Z, 30d, 2h, today .*",
         calling("sync", "--start", "tomorrow"),
     ),
     "a start that is still to come": Trouble(
