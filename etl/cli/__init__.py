@@ -16,7 +16,7 @@ import typer
 
 from etl import __version__
 from etl.cli import destroy, look, play, queries, service, sql, work
-from etl.cli.shared import print_line
+from etl.cli.shared import print_json_error, print_line
 from etl.errors import EXIT_PARTIAL, EXIT_USAGE
 
 # Typer has no public name for the class of all mistakes in a command line.
@@ -127,7 +127,9 @@ def main() -> NoReturn:
     try:
         code = app(prog_name="posthog-etl", standalone_mode=False)
     except _UsageError as exc:
-        sys.stderr.write(f"{_usage_line(exc)}\n")
+        line = _usage_line(exc)
+        sys.stderr.write(f"{line}\n")
+        print_json_error(line.removeprefix("posthog-etl: "), EXIT_USAGE)
         sys.exit(EXIT_USAGE)
     # The interpreter collects garbage once more at its end; the memory is given back anyway.
     gc.freeze()

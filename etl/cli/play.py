@@ -44,9 +44,9 @@ def demo(
     try:
         same = run_loop(until_stopped(work))
     except EtlError as exc:
-        fail(f"posthog-etl: {exc}", exc.exit_code)
+        fail(exc.message, exc.exit_code, exc.remedy)
     if not same:
-        fail("posthog-etl: the copy differs from the source", EXIT_FAILED)
+        fail("the copy differs from the source", EXIT_FAILED)
 
 
 def sandbox(
@@ -143,7 +143,7 @@ def sandbox(
         try:
             start = read_date("--now", now)
         except EtlError as exc:
-            fail(f"posthog-etl: {exc}", exc.exit_code)
+            fail(exc.message, exc.exit_code, exc.remedy)
     options = SandboxOptions(
         flavour=flavour,
         subscriptions=subscriptions,
@@ -176,7 +176,7 @@ def sandbox(
         number = exc.errno or 0
         why = os.strerror(number) if number > 0 else exc.strerror
         fail(
-            f"posthog-etl: cannot listen on {host}:{port}: {why}. "
-            "Choose another with --host and --port, or end the program that uses it",
+            f"cannot listen on {host}:{port}: {why}",
             EXIT_FAILED,
+            "Choose another with --host and --port, or end the program that uses it",
         )

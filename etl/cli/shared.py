@@ -215,12 +215,12 @@ def run_with_settings(
     except EtlError as exc:
         _show_traceback(redactor, debug)
         code = EXIT_USAGE if isinstance(exc, ConfigurationError) else exc.exit_code
-        fail(f"posthog-etl: {redactor.text(str(exc))}", code)
+        fail(redactor.text(exc.message), code, redactor.text(exc.remedy))
     except Exception as exc:  # a defect of ours; its text may hold secrets
         _show_traceback(redactor, debug)
         said = " ".join(redactor.text(f"{type(exc).__name__}: {exc}").split())
         remedy = "Please report it" if debug else "Run it with --debug to see where"
-        fail(f"posthog-etl: Unexpected {said}. {remedy}", EXIT_FAILED)
+        fail(f"Unexpected {said}", EXIT_FAILED, remedy)
 
 
 def _show_traceback(redactor: Redactor, debug: bool) -> None:
@@ -337,8 +337,12 @@ def _jsonable(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def fail(message: str, code: int) -> NoReturn:
-    """Print the message to stderr, wrapped if it is a terminal, and exit with `code`."""
+def fail(cause: str, code: int, remedy: str = "") -> NoReturn:
+    """Print cause and remedy to stderr, and exit with `code`.
+
+    A terminal gets the line wrapped. With --json stdout gets them, too.
+    """
+    message = f"posthog-etl: {EtlError(cause, remedy=remedy)}"
     if sys.stderr.isatty():
         message = textwrap.fill(
             message,
@@ -347,7 +351,17 @@ def fail(message: str, code: int) -> NoReturn:
             break_on_hyphens=False,
         )
     sys.stderr.write(message + "\n")
+    print_json_error(cause, code, remedy)
     raise typer.Exit(code)
+
+
+def print_json_error(cause: str, code: int, remedy: str = "") -> None:
+    """Print a JSON document about an error if the command line asks for JSON.
+
+    It looks at the arguments themselves, since they may be what is wrong.
+    """
+    if "--json" in sys.argv:
+        print_json({"error": {"message": cause, "remedy": remedy, "exit_code": code}})
 
 
 def refuse_unknown_stream(name: str, known: Mapping[str, Any]) -> None:

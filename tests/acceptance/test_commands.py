@@ -322,6 +322,62 @@ async def test_json_is_one_document_when_a_unit_fails(used: Command) -> None:
     assert "session_recording:read" in json.dumps(checked.document)
 
 
+@pytest.mark.parametrize(
+    ("words", "settings", "error"),
+    [
+        (
+            ("sync",),
+            {"DATABASE_URL": ""},
+            {
+                "message": "DATABASE_URL is not set",
+                "remedy": "Set it to your Postgres (postgresql://user:password@host/database), or "
+                "to the word embedded for a Postgres kept in the data directory",
+                "exit_code": 2,
+            },
+        ),
+        (
+            ("sync",),
+            {"POSTHOG_ETL_LEASE_S": "0"},
+            {
+                "message": "POSTHOG_ETL_LEASE_S must be greater than or equal to 1",
+                "remedy": "",
+                "exit_code": 2,
+            },
+        ),
+        (
+            ("runs", "--limit", "0"),
+            {},
+            {
+                "message": "Invalid value for '--limit': must be greater than or equal to 1. "
+                "See posthog-etl runs --help",
+                "remedy": "",
+                "exit_code": 2,
+            },
+        ),
+        (
+            ("status",),
+            {},
+            {
+                "message": "Postgres cannot be reached: Connection refused",
+                "remedy": "Check host and port in DATABASE_URL, and that the server runs",
+                "exit_code": 1,
+            },
+        ),
+    ],
+    ids=["a setting that is missing", "a wrong setting", "a wrong option", "no database"],
+)
+async def test_with_json_an_error_is_a_document_too(
+    words: tuple[str, ...], settings: dict[str, str], error: dict[str, Any]
+) -> None:
+    """On stdout, beside the line for people on stderr."""
+    result = await NOTHING.with_settings(**settings).run(*words, "--json")
+    assert (result.code, result.document) == (error["exit_code"], {"error": error})
+    (line,) = [line for line in result.err.splitlines() if not line.startswith("{")]
+    assert line.startswith(f"posthog-etl: {error['message']}")
+    plain = await NOTHING.with_settings(**settings).run(*words)
+    assert plain.out == ""
+
+
 # --- streams, runs ----------------------------------------------------------------------------
 
 
