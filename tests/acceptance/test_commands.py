@@ -17,6 +17,7 @@ import sys
 import termios
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +103,38 @@ async def test_help_shows_an_example_that_the_command_understands(words: tuple[s
     assert arguments[: len(words)] == list(words)
     again = await NOTHING.run(*arguments, "--help")
     assert (again.code, again.err) == (0, "")
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
+async def test_every_command_has_short_help_and_tells_the_version(words: tuple[str, ...]) -> None:
+    """-h as --help; -V and --version, whatever else the command needs."""
+    assert (await NOTHING.run(*words, "-h")).out == (await NOTHING.run(*words, "--help")).out
+    for option in ("-V", "--version"):
+        result = await NOTHING.run(*words, option)
+        assert (result.code, result.out) == (0, f"posthog-etl {__version__}\n"), result.err
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
+async def test_every_command_with_settings_takes_an_env_file(words: tuple[str, ...]) -> None:
+    """Beside --config."""
+    shown = (await NOTHING.run(*words, "--help")).out
+    assert ("--config FILE" in shown) == ("--env-file FILE" in shown)
+
+
+async def test_an_env_file_is_read_and_the_environment_goes_before(
+    sandbox: RunningSandbox, dsn: str, tmp_path: Path
+) -> None:
+    """Before the settings of a file; an empty variable of the environment is not set."""
+    env_file, config = tmp_path / "etl.env", tmp_path / "etl.toml"
+    env_file.write_text(
+        f"DATABASE_URL='{dsn}'\nPOSTHOG_HOST=http://127.0.0.1:9\nPOSTHOG_PROJECT_ID=1\n"
+    )
+    config.write_text('project_id = "77"\n')
+    command = Command(sandbox.url, "")
+    del command.environment["POSTHOG_PROJECT_ID"]
+    options = ("--env-file", str(env_file), "--config", str(config))
+    assert (await command.run("sync", *options)).code == 0
+    assert (await command.run("rejects", "list", *options)).out == "There are no rejects.\n"
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=NAMES)

@@ -20,6 +20,7 @@ from etl.settings import (
     environment_name,
     load_settings,
     nearest,
+    read_env_file,
     setting_names,
 )
 
@@ -140,6 +141,31 @@ def test_a_stray_env_file_is_not_read(
 
 
 # --- names ------------------------------------------------------------------------------------
+
+
+def test_a_named_env_file_gives_its_variables_as_they_are(tmp_path: Path) -> None:
+    """With export, quotes and comments; a $ begins no name."""
+    path = tmp_path / "etl.env"
+    path.write_text(
+        "# the database\n\nexport DATABASE_URL='postgresql://u:p&$w@db/copy?a=b'  # with quotes\n"
+        'POSTHOG_ETL_LOOKBACK="26h, 7d every 6h"\nPOSTHOG_PROJECT_ID=1,2\nEMPTY=\n'
+    )
+    assert read_env_file(path) == {
+        "DATABASE_URL": "postgresql://u:p&$w@db/copy?a=b",
+        "POSTHOG_ETL_LOOKBACK": "26h, 7d every 6h",
+        "POSTHOG_PROJECT_ID": "1,2",
+        "EMPTY": "",
+    }
+
+
+@pytest.mark.parametrize("line", ["two words", "KEY='open", "KEY", "='x'"])
+def test_an_env_file_that_cannot_be_read_is_told_by_its_line(tmp_path: Path, line: str) -> None:
+    """Without the line itself, which may hold a secret."""
+    path = tmp_path / "etl.env"
+    path.write_text(f"A=1\n{line}\n")
+    with pytest.raises(ConfigurationError, match=r"etl\.env line 2 is not NAME=value") as caught:
+        read_env_file(path)
+    assert line not in str(caught.value)
 
 
 @pytest.mark.parametrize(
