@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from etl.cli import destroy, look, play, queries, service, sql, work
+from etl.cli import begin, destroy, look, play, queries, service, sql, work
 from etl.cli.options import Version, with_common_options
 from etl.cli.shared import print_json_error
 from etl.errors import EXIT_PARTIAL, EXIT_USAGE
@@ -96,6 +96,7 @@ query.command(name="list")(with_common_options(queries.list_queries))
 query.command(name="run")(with_common_options(queries.run_query))
 for command in (
     play.demo,
+    begin.init,
     look.check,
     look.streams,
     work.sync,

@@ -14,11 +14,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self, TypeVar
 
 import typer
 
-from etl.errors import EXIT_FAILED, EXIT_USAGE, EtlError
+from etl.errors import EXIT_FAILED, EtlError
 
 if TYPE_CHECKING:
     import asyncio
@@ -198,36 +198,51 @@ def run_with_settings(
     """
     import structlog
 
-    from etl.errors import ConfigurationError
     from etl.logs import Redactor, configure_logs
     from etl.settings import deprecations, load_settings
 
-    redactor = Redactor()
-    try:
+    with ErrorsInOneLine(debug) as told:
         settings, warnings = load_settings(config, flags)
-        redactor = Redactor(*settings.secret_texts)
-        configure_logs(redactor, debug=debug)
+        told.redactor = Redactor(*settings.secret_texts)
+        configure_logs(told.redactor, debug=debug)
         for warning in warnings:
             structlog.get_logger("etl").warning("setting.unknown", reason=warning)
         for warning in deprecations(settings):
             structlog.get_logger("etl").warning("setting.deprecated", reason=warning)
         return run_loop(work(settings))
-    except EtlError as exc:
-        _show_traceback(redactor, debug)
-        code = EXIT_USAGE if isinstance(exc, ConfigurationError) else exc.exit_code
-        fail(redactor.text(exc.message), code, redactor.text(exc.remedy))
-    except Exception as exc:  # a defect of ours; its text may hold secrets
-        _show_traceback(redactor, debug)
-        said = " ".join(redactor.text(f"{type(exc).__name__}: {exc}").split())
-        remedy = "Please report it" if debug else "Run it with --debug to see where"
+
+
+class ErrorsInOneLine:
+    """A block whose errors end the command: one line, and the error's exit code.
+
+    redactor: hides the secrets that are known by then.
+    """
+
+    def __init__(self, debug: bool) -> None:
+        from etl.logs import Redactor
+
+        self.redactor: Redactor = Redactor()
+        self._debug = debug
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if isinstance(exc, typer.Abort):  # Ctrl-C at a question
+            fail("Nothing was changed", EXIT_FAILED)
+        if not isinstance(exc, Exception) or isinstance(exc, typer.Exit):
+            return
+        if self._debug:
+            import traceback
+
+            sys.stderr.write(self.redactor.text("".join(traceback.format_exception(exc))))
+        text = self.redactor.text
+        if isinstance(exc, EtlError):
+            fail(text(exc.message), exc.exit_code, text(exc.remedy))
+        # A defect of ours; its text may hold secrets.
+        said = " ".join(text(f"{type(exc).__name__}: {exc}").split())
+        remedy = "Please report it" if self._debug else "Run it with --debug to see where"
         fail(f"Unexpected {said}", EXIT_FAILED, remedy)
-
-
-def _show_traceback(redactor: Redactor, debug: bool) -> None:
-    if debug:
-        import traceback
-
-        sys.stderr.write(redactor.text(traceback.format_exc()))
 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:

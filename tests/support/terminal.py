@@ -7,11 +7,18 @@ import contextlib
 import os
 import pty
 import sys
+import termios
 from collections.abc import Sequence
 
+from tests.support.books import until
 from tests.support.command import Command, Result
 
-DEADLINE_S = 60.0
+
+class Hidden(str):
+    """An answer that the terminal does not show."""
+
+
+DEADLINE_S = 30.0
 
 
 async def type_into(command: Command, *arguments: str, typed: Sequence[tuple[str, str]]) -> Result:
@@ -39,9 +46,15 @@ async def type_into(command: Command, *arguments: str, typed: Sequence[tuple[str
                 while part := await asyncio.to_thread(os.read, ours, 65536):
                     shown, unread = shown + part, unread + part
                     if left and left[0][0].encode() in unread:
-                        os.write(ours, left.pop(0)[1].encode() + b"\n")
+                        answer = left.pop(0)[1]
+                        if isinstance(answer, Hidden):
+                            # What is typed before echo is off is thrown away.
+                            await until(lambda: _hides(ours), "echo is off")
+                        os.write(ours, answer.encode() + b"\n")
                         unread = b""
             code = await process.wait()
+    except TimeoutError:
+        raise AssertionError(f"waits, and shows: {shown.decode()}") from None
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -49,6 +62,10 @@ async def type_into(command: Command, *arguments: str, typed: Sequence[tuple[str
         os.close(ours)
     assert not left, f"{left[0][0]!r} did not appear: {shown.decode()}"
     return Result(code, shown.decode().replace("\r", ""), "")
+
+
+async def _hides(terminal: int) -> bool:
+    return not termios.tcgetattr(terminal)[3] & termios.ECHO
 
 
 async def piped(command: Command, text: str, *arguments: str) -> Result:
