@@ -14,10 +14,13 @@ from pydantic import ValidationError
 from etl.core.dates import parse_date
 from etl.errors import ConfigurationError
 from etl.settings.fields import PREFIX, Settings, environment_name, setting_names
-from etl.settings.values import nearest
+from etl.settings.values import nearest, nearest_name
 
 # A key, or user and password of an address, given as the value of another setting.
 _SECRET = re.compile(r"ph[a-z]_[\w-]+|(?<=://)[^\s'\"]*@")
+
+# Settings that are lists of tables in the file.
+_TABLES = ("queries", "schedules")
 
 
 def load_settings(
@@ -71,7 +74,15 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} cannot be read: {exc.strerror}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f"{path} is not TOML: {exc}") from exc
-    for name in values:
+    for name, value in values.items():
+        # [[query]] in place of [[queries]]: lists of tables have names in the plural.
+        are_tables = isinstance(value, list) and all(isinstance(each, dict) for each in value)
+        meant = nearest_name(name, _TABLES) if are_tables and name not in _TABLES else None
+        if meant is not None:
+            raise ConfigurationError(
+                f"{path}: there is no [[{name}]] (did you mean [[{meant}]]?)",
+                remedy=f"Write [[{meant}]] above each table of the list",
+            )
         if name not in setting_names():
             raise ConfigurationError(
                 f"{path}: there is no setting {name!r}{nearest(name, setting_names())}",

@@ -106,6 +106,19 @@ async def test_a_wrong_statement_gets_one_line(
     assert re.fullmatch(f"posthog-etl: {said}\n", result.err), result.err
 
 
+async def test_a_connection_that_breaks_is_told_without_the_words_of_the_driver(
+    here: Command,
+) -> None:
+    """The server ends it in the middle of a statement."""
+    result = await here.run("sql", "SELECT pg_terminate_backend(pg_backend_pid())")
+    assert result.code == 1
+    assert re.fullmatch(
+        r"posthog-etl: (The connection to Postgres broke|Postgres broke off: terminating .*)\. "
+        r"Run it again.*\n",
+        result.err,
+    ), result.err
+
+
 async def test_a_terminal_gets_psql_and_no_password_is_in_the_list_of_processes() -> None:
     """The password goes by the environment. Without a role that may log in, our words say so."""
     with guarded_server() as server:

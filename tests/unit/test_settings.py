@@ -23,6 +23,7 @@ from etl.settings import (
     read_env_file,
     setting_names,
 )
+from etl.streams import STREAMS
 
 FIVE_MINUTES = timedelta(minutes=5)
 TOKEN = "0123456789abcdefghij"
@@ -198,6 +199,36 @@ def test_every_setting_has_an_environment_variable_and_a_description() -> None:
     assert environment_name("lease_s") == "POSTHOG_ETL_LEASE_S"
     assert "schema_name" not in setting_names()
     assert all(info.description for info in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("sesion", "session_recordings"),
+        ("recordings", "session_recordings"),
+        ("insight", "insights"),
+        ("sesion_recording", "session_recordings"),
+        ("subscriptoins", "subscriptions"),
+        ("sharing", "recording_sharing"),
+    ],
+)
+def test_a_stream_is_found_by_a_part_of_its_name_also_if_it_is_misspelt(
+    typed: str, meant: str
+) -> None:
+    """A word is enough."""
+    assert nearest(typed, STREAMS) == f" (did you mean {meant}?)"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("query", "queries"), ("schedule", "schedules"), ("querys", "queries")]
+)
+def test_a_list_of_tables_under_a_wrong_name_gets_the_right_one(
+    load: Load, written: str, meant: str
+) -> None:
+    """Also where the singular is another setting."""
+    said = rf"there is no \[\[{written}\]\] \(did you mean \[\[{meant}\]\]\?\)\. Write \[\["
+    with pytest.raises(ConfigurationError, match=said):
+        load(f'[[{written}]]\nname = "x"\n')
 
 
 def test_nothing_is_suggested_when_nothing_is_near() -> None:
