@@ -23,6 +23,7 @@ from etl.cli.shared import (
     read_choice,
     read_past,
     run_with_settings,
+    same_settings,
     until_stopped,
 )
 from etl.errors import exit_code_of
@@ -175,38 +176,62 @@ def check(
     Example: posthog-etl check
     """
     from etl import app as wiring
-    from etl.console import show_findings
+    from etl.console import say, show_findings
 
     async def look(settings: Any) -> list[Finding]:
         return await wiring.check(settings, chosen_streams(stream, settings))
 
+    from etl.runs.check import next_steps
+
     findings = run_with_settings(look, config, {}, debug)
+    steps = next_steps(findings, same_settings())
     if as_json:
-        print_json({"findings": [finding.as_json() for finding in findings]})
+        print_json({"findings": [finding.as_json() for finding in findings], "next": steps})
     else:
         show_findings(findings)
+        print_line("")
+        for step in steps:
+            say(step)
     raise typer.Exit(exit_code_of([finding.exit_code for finding in findings]))
 
 
-def streams(as_json: Json = False) -> None:
+def streams(config: Config = None, as_json: Json = False, debug: Debug = False) -> None:
     """List every stream with its tables, its scope and how it is read.
+
+    Also the configured queries and the ready ones, and whether a sync reads each.
 
     Example: posthog-etl streams
     """
     from etl.console import show_rows
-    from etl.streams import catalogue
 
-    rows = catalogue()
+    async def look(settings: Any) -> list[dict[str, Any]]:
+        from etl.streams import catalogue
+
+        on = {stream.name for stream in settings.choose(None)}
+        queries = [_query_row(spec, settings.schema_name) for spec, _ in settings.all_queries]
+        return [{**row, "on": row["stream"] in on} for row in [*catalogue(), *queries]]
+
+    rows = run_with_settings(look, config, {}, debug)
     if as_json:
         print_json({"streams": rows})
     else:
-        show_rows(
-            ("stream", "tables", "scope", "mode", "cursor"),
-            [
-                (row["stream"], ", ".join(row["tables"]), row["scope"], row["mode"], row["cursor"])
-                for row in rows
-            ],
-        )
+        shown = ("stream", "on", "tables", "scope", "mode", "cursor")
+        rows = [{**row, "tables": ", ".join(row["tables"])} for row in rows]
+        show_rows(shown, [[row[name] for name in shown] for row in rows])
+
+
+def _query_row(spec: Any, schema: str) -> dict[str, Any]:
+    """Return a query as the catalogue has a stream."""
+    from etl.streams.queries import SCOPE
+
+    return {
+        "stream": spec.stream,
+        "about": spec.about,
+        "tables": [f"{schema}_queries.{spec.name}"],
+        "scope": SCOPE,
+        "mode": "query",
+        "cursor": spec.cursor or "none: read whole",
+    }
 
 
 def runs(

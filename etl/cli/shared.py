@@ -6,6 +6,7 @@ import contextlib
 import gc
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -331,6 +332,17 @@ def ignoring_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def same_settings() -> str:
+    """Return the options that named the settings' files, for a command that is shown."""
+    words = sys.argv[1:]
+    found = []
+    for at, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name in ("--config", "--env-file"):
+            found += [name, value or words[at + 1]]
+    return "".join(f" {shlex.quote(word)}" for word in found)
 
 
 def print_line(text: str) -> None:

@@ -147,6 +147,9 @@ def show_forecasts(unit_forecasts: Sequence[UnitForecast]) -> None:
             f"in {_span(each.seconds)}",
         )
     table.print()
+    for each in unit_forecasts:
+        if each.said:
+            say(f"{each.stream}: {each.said}")
 
 
 def show_findings(findings: Sequence[Finding]) -> None:

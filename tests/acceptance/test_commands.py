@@ -30,6 +30,7 @@ from etl.loaders.embedded import EmbeddedPostgres
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
 from etl.streams import STREAMS
+from etl.streams.presets import PRESETS
 from tests.conftest import StartSandbox
 from tests.support.command import Command
 from tests.support.guarded import ROLES, free_port, guarded_server
@@ -417,8 +418,25 @@ async def test_with_json_an_error_is_a_document_too(
 async def test_the_catalogue_needs_no_settings() -> None:
     """Every stream with its scope and tables."""
     rows = (await NOTHING.run("streams", "--json")).document["streams"]
-    assert [row["stream"] for row in rows] == list(STREAMS)
+    queries = [f"query:{name}" for name in PRESETS]
+    assert [row["stream"] for row in rows] == [*STREAMS, *queries]
+    off = {name for name, stream in STREAMS.items() if stream.off}
+    off |= {*queries, *NOTHING.environment["POSTHOG_ETL_DISABLED_STREAMS"].split(",")}
+    assert {row["stream"] for row in rows if not row["on"]} == off
     assert all(row["tables"] and row["scope"].endswith(":read") for row in rows)
+
+
+async def test_the_catalogue_shows_configured_queries(tmp_path: Path) -> None:
+    """Those of the file, and which ready ones are on."""
+    path = tmp_path / "etl.toml"
+    path.write_text(
+        'query_presets = ["events"]\n[[queries]]\nname = "mine"\nquery = "SELECT 1"\nkey = ["k"]\n'
+    )
+    result = await NOTHING.run("streams", "--config", str(path), "--json")
+    rows = {row["stream"]: row for row in result.document["streams"]}
+    assert rows["query:mine"]["tables"] == ["posthog_queries.mine"]
+    on = [name for name in rows if name.startswith("query:") and rows[name]["on"]]
+    assert on == ["query:mine", "query:events"]
 
 
 async def test_runs_come_newest_first_and_as_many_as_asked_for(used: Command) -> None:
@@ -520,6 +538,7 @@ async def test_check_finds_all_well(
     sandbox = await start_sandbox(flavour=flavour, recordings=10)
     result = await Command(sandbox.url, dsn).run("check", "--json")
     assert result.code == 0, result.out
+    assert result.document["next"] == ["All is well. Next: posthog-etl sync"]
     found = {row["about"]: row["found"] for row in result.document["findings"]}
     assert list(found) == ["database", "schema", "key", "clocks", "session_recordings (1)"]
     assert found["database"].startswith("PostgreSQL ")
@@ -534,6 +553,30 @@ async def test_check_names_everything_that_is_not_set() -> None:
     wrong = {finding["about"]: finding["found"] for finding in result.document["findings"]}
     assert "POSTHOG_PERSONAL_API_KEY is not set" in wrong["key"]
     assert "DATABASE_URL is not set" in wrong["database"]
+
+
+async def test_check_ends_with_what_to_do_next(
+    sandbox: RunningSandbox, dsn: str, tmp_path: Path
+) -> None:
+    """Commands that can be copied: with the options that name the settings."""
+    config = tmp_path / "etl.toml"
+    config.write_text('disabled_streams = ["group_activity"]\n')
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_DISABLED_STREAMS="")
+    options = ("--config", str(config))
+    sandbox.control.put_key("phx_some", scopes=["session_recording:read", "insight:read"])
+
+    async def said(**settings: str) -> str:
+        result = await command.with_settings(**settings).run("check", *options)
+        return result.out.rpartition("\n\n")[2].replace("\n", " ")
+
+    assert await said() == f"All is well. Next: posthog-etl sync --config {config} "
+    narrow = await said(POSTHOG_PERSONAL_API_KEY="phx_some")
+    assert narrow.startswith("Next: add the scopes subscription:read, group:read, ")
+    assert f"Then: posthog-etl check --config {config} " in narrow
+    assert f"The other streams can be read now: posthog-etl sync --config {config} " in narrow
+    assert "POSTHOG_ETL_DISABLED_STREAMS=subscriptions,groups,group_properties," in narrow
+    refused = await said(POSTHOG_PERSONAL_API_KEY="phx_other")
+    assert refused.startswith("Next: put right what is marked no, first key. Then: ")
 
 
 async def test_check_names_the_missing_scope(sandbox: RunningSandbox, dsn: str) -> None:
