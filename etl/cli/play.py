@@ -127,7 +127,9 @@ def sandbox(
         ),
     ] = "current",
 ) -> None:
-    """Run a PostHog-compatible server over generated data. It has faults on demand.
+    """Run a PostHog-compatible server over generated data.
+
+    It has faults on demand; docs/sandbox.md has an example of each.
 
     Example: posthog-etl sandbox --recordings 20000 --port 8010
     """
