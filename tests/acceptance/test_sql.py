@@ -96,6 +96,10 @@ async def test_a_statement_is_committed_and_its_tag_shown(here: Command, dsn: st
         ("SELECT 1 / 0", 1, r"Postgres refused the statement: division by zero"),
         ("VACUUM", 1, r"Postgres refused the statement: VACUUM cannot run inside .*"),
     ],
+    ids=[
+        *("syntax", "column of the second line", "a hint of Postgres", "table", "two statements"),
+        *("placeholder", "copy", "nothing", "a value", "outside of a transaction"),
+    ],
 )
 async def test_a_wrong_statement_gets_one_line(
     here: Command, statement: str, code: int, said: str
