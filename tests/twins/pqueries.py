@@ -142,9 +142,9 @@ TWINS = [
     Twin(
         name="a longer reach begins where a shorter one has ended",
         promise="P2",
-        file="etl/runs/query.py",
-        find="watermark.swept.get(str(int(reach)), start)",
-        replace="watermark.swept.get(str(int(reach)), known)",
+        file="etl/core/query.py",
+        find="swept.get(str(int(age.total_seconds())), start)",
+        replace="swept.get(str(int(age.total_seconds())), known)",
         caught_by="tests/acceptance/test_queries.py::"
         "test_a_longer_reach_brings_in_what_a_shorter_one_left_out",
     ),
