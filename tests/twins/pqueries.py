@@ -45,9 +45,9 @@ TWINS = [
     Twin(
         name="the settle lag of a query is ignored",
         promise="P5",
-        file="etl/runs/query.py",
-        find="until, start = now - spec.settle, self._options.start",
-        replace="until, start = now, self._options.start",
+        file="etl/core/query.py",
+        find="    until = now - spec.settle\n",
+        replace="    until = now\n",
         caught_by=_TESTS + "test_a_row_that_is_visible_late_is_read_within_the_settle_lag",
     ),
     Twin(
