@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from etl.app import (
+    EMBEDDED,
     Destination,
     Schema,
     Watch,
@@ -247,7 +248,8 @@ async def run_psql(
     from etl.loaders.psql import find_psql, run_psql
 
     async with open_destination(settings) as destination:
-        program = await asyncio.to_thread(find_psql)
+        embedded = settings.require_database() == EMBEDDED
+        program = await asyncio.to_thread(find_psql, embedded=embedded)
         if program is None:
             raise ConfigurationError(
                 "There is no psql on this machine",

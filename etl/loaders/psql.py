@@ -12,15 +12,21 @@ from etl.loaders.address import DatabaseAddress
 from etl.loaders.embedded.programs import choose_programs
 
 
-def find_psql() -> Path | None:
-    """Return psql: that of the system, else the one of the embedded Postgres; None without any."""
-    if on_path := shutil.which("psql"):
+def find_psql(*, embedded: bool) -> Path | None:
+    """Return psql: that of the system, else the one beside an installed server; None without any.
+
+    embedded: look beside the server first, since an older psql warns of a newer server.
+    """
+    on_path = shutil.which("psql")
+    if on_path and not embedded:
         return Path(on_path)
     try:
         beside = choose_programs(None).directory / "psql"
     except ConfigurationError:
-        return None
-    return beside if os.access(beside, os.X_OK) else None
+        beside = None
+    if beside is not None and os.access(beside, os.X_OK):
+        return beside
+    return Path(on_path) if on_path else None
 
 
 def run_psql(program: Path, address: DatabaseAddress) -> int:

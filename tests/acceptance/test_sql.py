@@ -145,10 +145,12 @@ async def test_a_terminal_gets_psql_and_no_password_is_in_the_list_of_processes(
 
 
 async def test_the_embedded_database_answers_too(tmp_path: Path) -> None:
-    """It is started for the statement, and can be started again after it."""
+    """It is started for the statement, and can be started again after it; psql is of its age."""
     tmp_path.chmod(0o755)
     command = Command(NOWHERE, "embedded", POSTHOG_ETL_DATA_DIR=str(tmp_path))
     result = await command.run("sql", "SELECT current_database() AS name")
     assert (result.code, result.out) == (0, "name\npostgres\n1 row\n"), result.err
+    shown = await type_into(command, "sql", typed=[("=#", r"\q")])
+    assert (shown.code, "WARNING" in shown.out) == (0, False), shown.out
     with EmbeddedPostgres.start(tmp_path / "postgres") as server:
         assert await value(server.dsn, "SELECT 1") == 1
