@@ -63,6 +63,8 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
 # What a server says that requires TLS; what asyncpg says of a server without TLS, or of one that is
 # not Postgres.
 _WANTS_TLS = ("no encryption", "SSL off", "SSL required", "connection is insecure")
+# The tables are there, and belong to another role.
+_NOT_ITS_OWN = re.compile(r"for (schema|table|view|sequence)\b")
 _WITH_DEBUG = "--debug shows more"
 _HAS_NO_TLS = "rejected SSL upgrade"
 
@@ -198,13 +200,13 @@ def translate(exc: BaseException) -> DestinationError | None:
         return _by_state(state, exc)
     if isinstance(exc, asyncpg.TargetServerAttributeNotMatched):
         return DestinationUnavailable(
-            "No server of DATABASE_URL is what target_session_attrs asks for",
+            "No server is what target_session_attrs asks for",
             remedy="Correct hosts or target_session_attrs in DATABASE_URL",
         )
     if isinstance(exc, asyncpg.ClientConfigurationError):
         return DestinationError(
-            "DATABASE_URL cannot be used as it is",
-            remedy=f"Check its user, database and certificate files. {_WITH_DEBUG}",
+            "The address of the database cannot be used as it is",
+            remedy=f"Check user, name and certificate files in DATABASE_URL. {_WITH_DEBUG}",
         )
     if isinstance(exc, asyncpg.InternalClientError | asyncpg.InterfaceError):
         return _broken()
@@ -242,6 +244,8 @@ def _by_state(state: str, exc: BaseException) -> DestinationError:
         cause, remedy = _REMEDIES[state]
         if state == "28000" and any(words in str(exc) for words in _WANTS_TLS):
             cause, remedy = "Postgres requires TLS", "Write sslmode=require in DATABASE_URL"
+        if state == "42501" and _NOT_ITS_OWN.search(str(exc)):
+            remedy = "Use the role that made the tables, or let it grant this one what it needs"
         return DestinationError(f"{cause} ({_line(exc)})", remedy=remedy)
     if state in _TRY_AGAIN or state.startswith(_BROKEN_OFF):
         return DestinationUnavailable(
