@@ -18,6 +18,7 @@ from etl.core.guard import Guard
 from etl.core.lookback import parse_duration
 from etl.core.retry import RetryPolicy
 from etl.core.source import refuse_other_source
+from etl.core.statuses import Chosen
 from etl.core.stream import Resource, Stream
 from etl.errors import ConfigurationError, DestinationError, EtlError
 from etl.extractors.capped import NO_CAP, Bound
@@ -480,11 +481,14 @@ async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
     return findings
 
 
-async def runs(settings: Settings, limit: int) -> list[dict[str, Any]]:
-    """Return the latest runs, newest first. Raises DestinationError."""
+_ALL = Chosen()
+
+
+async def runs(settings: Settings, limit: int, chosen: Chosen) -> list[dict[str, Any]]:
+    """Return the latest of the chosen runs, newest first. Raises DestinationError."""
     async with open_destination(settings, Schema.CURRENT) as destination:
         history = History(destination.database, destination.tables)
-        return [dict(row) for row in await history.runs(limit)]
+        return [dict(row) for row in await history.runs(limit, chosen)]
 
 
 async def rejects(settings: Settings, limit: int, *, resolved: bool) -> list[dict[str, Any]]:
@@ -529,17 +533,24 @@ async def retry(settings: Settings, streams: Sequence[Stream]) -> list[Report]:
         ]
 
 
-async def status(settings: Settings, *, counts: bool = False) -> StatusReport:
-    """Return how far each stream is; counts: with the rows of tables. Raises DestinationError."""
-    async with open_status(settings, counts=counts) as look:
+async def status(
+    settings: Settings, chosen: Chosen = _ALL, *, counts: bool = False
+) -> StatusReport:
+    """Return how far each chosen stream is. counts: with the rows of tables.
+
+    Raises DestinationError.
+    """
+    async with open_status(settings, chosen, counts=counts) as look:
         return await look()
 
 
 @asynccontextmanager
-async def open_status(settings: Settings, *, counts: bool = False) -> AsyncIterator[Look]:
+async def open_status(
+    settings: Settings, chosen: Chosen = _ALL, *, counts: bool = False
+) -> AsyncIterator[Look]:
     """Open the database once, to read the status repeatedly. Raises DestinationError.
 
-    counts: whether it counts the rows of tables.
+    chosen: which streams. counts: whether it counts the rows of tables.
     """
     from etl.runs.status import read_status
 
@@ -551,6 +562,7 @@ async def open_status(settings: Settings, *, counts: bool = False) -> AsyncItera
             tables,
             settings.start,
             recheck_after,
+            chosen,
             counts=counts,
             is_removed=settings.is_removed,
         )

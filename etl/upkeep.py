@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from etl.app import (
+    EMBEDDED,
     Destination,
     Schema,
     Watch,
@@ -20,7 +22,7 @@ from etl.app import (
     streams_at_once,
 )
 from etl.core.stream import Resource, Stream
-from etl.errors import ConfigurationError
+from etl.errors import EXIT_FAILED, EXIT_SUCCEEDED, ConfigurationError
 from etl.extractors.capped import SHARE, Cap
 from etl.loaders.forgotten import Forgotten
 from etl.runs.projects import for_each
@@ -29,6 +31,7 @@ from etl.runs.work import Assignment, Tools
 from etl.settings import Settings
 
 if TYPE_CHECKING:  # imported where they are used: the service needs some of them only
+    from etl.loaders.sql import Answer
     from etl.runs.comparing import Request
     from etl.runs.removal import Removed
     from etl.runs.slices import Pace
@@ -224,3 +227,38 @@ async def migrate_only(
         if lost:
             await audit.note_if_kept(database, tables, "migrate", lost)
     return versions
+
+
+async def run_sql(settings: Settings, statement: str) -> Answer:
+    """Execute one statement of a person. Raises ConfigurationError and DestinationError."""
+    from etl.loaders.sql import run_statement
+
+    async with open_destination(settings) as destination:
+        return await run_statement(destination.database, statement)
+
+
+async def run_psql(
+    settings: Settings, meanwhile: Callable[[], AbstractContextManager[None]]
+) -> int:
+    """Run psql until its user leaves; return our exit code.
+
+    meanwhile: opened while psql runs. Raises ConfigurationError if there is no psql, and
+    DestinationError.
+    """
+    from etl.loaders.psql import find_psql, run_psql
+
+    async with open_destination(settings) as destination:
+        embedded = settings.require_database() == EMBEDDED
+        program = await asyncio.to_thread(find_psql, embedded=embedded)
+        if program is None:
+            raise ConfigurationError(
+                "There is no psql on this machine",
+                remedy="Install it, or give one statement: posthog-etl sql 'SELECT …'",
+            )
+        # What is wrong with the address is said in our words.
+        async with destination.database.transaction():
+            pass
+        await destination.database.close()
+        with meanwhile():
+            code = await asyncio.to_thread(run_psql, program, destination.database.address)
+    return EXIT_FAILED if code else EXIT_SUCCEEDED

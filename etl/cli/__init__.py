@@ -10,13 +10,13 @@ import io
 import os
 import sys
 from functools import partial
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 
-from etl import __version__
-from etl.cli import destroy, look, play, queries, service, work
-from etl.cli.shared import print_line
+from etl.cli import begin, destroy, look, play, queries, service, sql, work
+from etl.cli.options import Version, with_common_options
+from etl.cli.shared import print_json_error
 from etl.errors import EXIT_PARTIAL, EXIT_USAGE
 
 # Typer has no public name for the class of all mistakes in a command line.
@@ -47,6 +47,7 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 # A command that has commands of its own, and does something without one, too.
 _subcommands = partial(
@@ -61,6 +62,7 @@ query = _subcommands()
 
 
 @rejects.callback()
+@with_common_options
 def _bare_rejects(context: typer.Context) -> None:
     """List the records that could not be stored, or load them again.
 
@@ -72,12 +74,13 @@ def _bare_rejects(context: typer.Context) -> None:
         look.list_rejects()
 
 
-rejects.command(name="list")(look.list_rejects)
-rejects.command(name="show")(look.show_reject)
-rejects.command(name="retry")(work.retry_rejects)
+rejects.command(name="list")(with_common_options(look.list_rejects))
+rejects.command(name="show")(with_common_options(look.show_reject))
+rejects.command(name="retry")(with_common_options(work.retry_rejects))
 
 
 @query.callback()
+@with_common_options
 def _bare_query(context: typer.Context) -> None:
     """List the configured queries, or read one now.
 
@@ -89,10 +92,11 @@ def _bare_query(context: typer.Context) -> None:
         queries.list_queries()
 
 
-query.command(name="list")(queries.list_queries)
-query.command(name="run")(queries.run_query)
+query.command(name="list")(with_common_options(queries.list_queries))
+query.command(name="run")(with_common_options(queries.run_query))
 for command in (
     play.demo,
+    begin.init,
     look.check,
     look.streams,
     work.sync,
@@ -103,13 +107,14 @@ for command in (
     look.plan,
     look.status,
     look.runs,
+    sql.sql,
     service.serve,
     destroy.forget,
     destroy.remove,
     work.migrate,
     play.sandbox,
 ):
-    app.command()(command)
+    app.command()(with_common_options(command))
 app.add_typer(rejects, name="rejects")
 app.add_typer(query, name="query")
 
@@ -126,7 +131,9 @@ def main() -> NoReturn:
     try:
         code = app(prog_name="posthog-etl", standalone_mode=False)
     except _UsageError as exc:
-        sys.stderr.write(f"{_usage_line(exc)}\n")
+        line = _usage_line(exc)
+        sys.stderr.write(f"{line}\n")
+        print_json_error(line.removeprefix("posthog-etl: "), EXIT_USAGE)
         sys.exit(EXIT_USAGE)
     # The interpreter collects garbage once more at its end; the memory is given back anyway.
     gc.freeze()
@@ -161,11 +168,5 @@ def _usage_line(exc: Any) -> str:
 
 
 @app.callback(invoke_without_command=True)
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
-    ] = False,
-) -> None:
-    if version:
-        print_line(f"posthog-etl {__version__}")
-        raise typer.Exit
+def _root(version: Version = False) -> None:
+    """Print the version, or go on with the command."""

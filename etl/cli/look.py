@@ -12,6 +12,7 @@ from etl.cli.shared import (
     Config,
     Debug,
     Json,
+    OfStatus,
     Order,
     Streams,
     Until,
@@ -19,8 +20,10 @@ from etl.cli.shared import (
     chosen_streams,
     print_json,
     print_line,
+    read_choice,
     read_past,
     run_with_settings,
+    same_settings,
     until_stopped,
 )
 from etl.errors import exit_code_of
@@ -30,6 +33,15 @@ if TYPE_CHECKING:
 
 
 def status(
+    stream: Streams = None,
+    of_status: OfStatus = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only if the last run began at this date or later.", metavar="DATE"),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only if the last run began before.", metavar="DATE")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C.")] = False,
     interval: Annotated[
         float,
@@ -43,29 +55,41 @@ def status(
 ) -> None:
     """Show up to when each stream is complete, and its last run.
 
-    Example: posthog-etl status --json
-    """
-    from functools import partial
+    A DATE is 2026-01-31, 2026-01-31T12:00Z, 30d, 2h, today or yesterday (UTC).
 
+    Example: posthog-etl status --status failed --status partial
+    """
     from etl import app as wiring
     from etl.console import show_status
 
     if watch:
         if as_json:
             raise typer.BadParameter("--watch and --json exclude each other; leave out one of them")
-        run_with_settings(lambda settings: _watch(settings, interval), config, {}, debug)
+        run_with_settings(
+            lambda settings: _watch(
+                settings, read_choice(settings, stream, of_status, since, until), interval
+            ),
+            *(config, {}, debug),
+        )
         return
-    found = run_with_settings(partial(wiring.status, counts=as_json), config, {}, debug)
+
+    async def look(settings: Any) -> tuple[Any, bool]:
+        chosen = read_choice(settings, stream, of_status, since, until)
+        return await wiring.status(settings, chosen, counts=as_json), chosen.is_all
+
+    found, is_all = run_with_settings(look, config, {}, debug)
     if as_json:
         from msgspec.structs import asdict
 
         queue = [{"project_id": number, **asdict(jobs)} for number, jobs in found.queue.items()]
         print_json({"streams": [_status_json(row) for row in found.streams], "queue": queue})
-    else:
+    elif found.streams or is_all:
         show_status(found.streams, found.queue)
+    else:
+        print_line("No stream is like that.")
 
 
-async def _watch(settings: Any, interval_s: float) -> None:
+async def _watch(settings: Any, chosen: Any, interval_s: float) -> None:
     """Show the status until stopped. While the database does not answer, show the error."""
     import asyncio
     import contextlib
@@ -76,7 +100,7 @@ async def _watch(settings: Any, interval_s: float) -> None:
     from etl.errors import DestinationUnavailable
 
     async def work(stop: asyncio.Event) -> None:
-        async with open_status(settings) as look:
+        async with open_status(settings, chosen) as look:
             with in_place() as frame:
                 while not stop.is_set():
                     try:
@@ -152,41 +176,73 @@ def check(
     Example: posthog-etl check
     """
     from etl import app as wiring
-    from etl.console import show_findings
+    from etl.console import say, show_findings
 
     async def look(settings: Any) -> list[Finding]:
         return await wiring.check(settings, chosen_streams(stream, settings))
 
+    from etl.runs.check import next_steps
+
     findings = run_with_settings(look, config, {}, debug)
+    steps = next_steps(findings, same_settings())
     if as_json:
-        print_json({"findings": [finding.as_json() for finding in findings]})
+        print_json({"findings": [finding.as_json() for finding in findings], "next": steps})
     else:
         show_findings(findings)
+        print_line("")
+        for step in steps:
+            say(step)
     raise typer.Exit(exit_code_of([finding.exit_code for finding in findings]))
 
 
-def streams(as_json: Json = False) -> None:
+def streams(config: Config = None, as_json: Json = False, debug: Debug = False) -> None:
     """List every stream with its tables, its scope and how it is read.
+
+    Also the configured queries and the ready ones, and whether a sync reads each.
 
     Example: posthog-etl streams
     """
     from etl.console import show_rows
-    from etl.streams import catalogue
 
-    rows = catalogue()
+    async def look(settings: Any) -> list[dict[str, Any]]:
+        from etl.streams import catalogue
+
+        on = {stream.name for stream in settings.choose(None)}
+        queries = [_query_row(spec, settings.schema_name) for spec, _ in settings.all_queries]
+        return [{**row, "on": row["stream"] in on} for row in [*catalogue(), *queries]]
+
+    rows = run_with_settings(look, config, {}, debug)
     if as_json:
         print_json({"streams": rows})
     else:
-        show_rows(
-            ("stream", "tables", "scope", "mode", "cursor"),
-            [
-                (row["stream"], ", ".join(row["tables"]), row["scope"], row["mode"], row["cursor"])
-                for row in rows
-            ],
-        )
+        shown = ("stream", "on", "tables", "scope", "mode", "cursor")
+        rows = [{**row, "tables": ", ".join(row["tables"])} for row in rows]
+        show_rows(shown, [[row[name] for name in shown] for row in rows])
+
+
+def _query_row(spec: Any, schema: str) -> dict[str, Any]:
+    """Return a query as the catalogue has a stream."""
+    from etl.streams.queries import SCOPE
+
+    return {
+        "stream": spec.stream,
+        "about": spec.about,
+        "tables": [f"{schema}_queries.{spec.name}"],
+        "scope": SCOPE,
+        "mode": "query",
+        "cursor": spec.cursor or "none: read whole",
+    }
 
 
 def runs(
+    stream: Streams = None,
+    of_status: OfStatus = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only runs that began at this date or later.", metavar="DATE")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only runs that began before.", metavar="DATE")
+    ] = None,
     limit: Annotated[
         int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many runs, newest first.")
     ] = 20,
@@ -196,16 +252,28 @@ def runs(
 ) -> None:
     """Show the latest runs.
 
-    Example: posthog-etl runs --limit 5
+    A DATE is 2026-01-31, 2026-01-31T12:00Z, 30d, 2h, today or yesterday (UTC).
+
+    Example: posthog-etl runs session_recordings --status failed --since 2h
     """
     from etl import app as wiring
     from etl.console import show_runs
 
-    rows = run_with_settings(lambda settings: wiring.runs(settings, limit), config, {}, debug)
+    async def look(settings: Any) -> tuple[list[dict[str, Any]], bool]:
+        chosen = read_choice(settings, stream, of_status, since, until)
+        return await wiring.runs(settings, limit, chosen), chosen.is_all
+
+    rows, is_all = run_with_settings(look, config, {}, debug)
     if as_json:
         print_json({"runs": rows})
-    else:
+    elif rows:
         show_runs(rows)
+    else:
+        print_line(
+            "Nothing has run yet. Start with: posthog-etl sync"
+            if is_all
+            else "No run is like that."
+        )
 
 
 def show_reject(

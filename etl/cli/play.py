@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -45,9 +44,9 @@ def demo(
     try:
         same = run_loop(until_stopped(work))
     except EtlError as exc:
-        fail(f"posthog-etl: {exc}", exc.exit_code)
+        fail(exc.message, exc.exit_code, exc.remedy)
     if not same:
-        fail("posthog-etl: the copy differs from the source", EXIT_FAILED)
+        fail("the copy differs from the source", EXIT_FAILED)
 
 
 def sandbox(
@@ -97,7 +96,7 @@ def sandbox(
         ),
     ] = 8010,
     now: Annotated[
-        datetime | None,
+        str | None,
         typer.Option(help="Start the clock at this time. Default: now.", metavar="DATE"),
     ] = None,
     clock: Annotated[
@@ -128,16 +127,25 @@ def sandbox(
         ),
     ] = "current",
 ) -> None:
-    """Run a PostHog-compatible server over generated data. It has faults on demand.
+    """Run a PostHog-compatible server over generated data.
+
+    It has faults on demand; docs/sandbox.md has an example of each.
 
     Example: posthog-etl sandbox --recordings 20000 --port 8010
     """
     import asyncio
-    from datetime import UTC
 
     from etl.sandbox.options import SandboxOptions
     from etl.sandbox.server import serve
 
+    start = None
+    if now is not None:
+        from etl.settings import read_date
+
+        try:
+            start = read_date("--now", now)
+        except EtlError as exc:
+            fail(exc.message, exc.exit_code, exc.remedy)
     options = SandboxOptions(
         flavour=flavour,
         subscriptions=subscriptions,
@@ -152,7 +160,7 @@ def sandbox(
         key=key,
         host=host,
         port=port,
-        now=now if now is None or now.tzinfo else now.replace(tzinfo=UTC),
+        now=start,
         clock=clock,
         limits=limits,
         start_ties=start_ties,
@@ -170,7 +178,7 @@ def sandbox(
         number = exc.errno or 0
         why = os.strerror(number) if number > 0 else exc.strerror
         fail(
-            f"posthog-etl: cannot listen on {host}:{port}: {why}. "
-            "Choose another with --host and --port, or end the program that uses it",
+            f"cannot listen on {host}:{port}: {why}",
             EXIT_FAILED,
+            "Choose another with --host and --port, or end the program that uses it",
         )

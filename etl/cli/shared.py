@@ -6,19 +6,20 @@ import contextlib
 import gc
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self, TypeVar
 
 import typer
 
-from etl.errors import EXIT_FAILED, EXIT_USAGE, EtlError
+from etl.errors import EXIT_FAILED, EtlError
 
 if TYPE_CHECKING:
     import asyncio
@@ -64,6 +65,26 @@ WindowLength = Annotated[
 Again = Annotated[bool, typer.Option("--again", help="Also read time that is known complete.")]
 
 
+class RunStatus(StrEnum):
+    """How a run ended, or that it has not."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    PAUSED = "paused"
+    FAILED = "failed"
+
+
+OfStatus = Annotated[
+    list[RunStatus] | None,
+    typer.Option(
+        "--status",
+        help="Only running, succeeded, partial, paused or failed; may be repeated.",
+        metavar="STATUS",
+    ),
+]
+
+
 class Order(StrEnum):
     """The order in which a backfill reads its windows."""
 
@@ -94,20 +115,33 @@ def read_past(since: str, until: str | None, window: str, order: Order, *, again
     return BackfillRange(begin, end, length, order is Order.NEWEST, again)
 
 
+def read_choice(
+    settings: Any,
+    streams: list[str] | None,
+    statuses: list[RunStatus] | None,
+    since: str | None,
+    until: str | None,
+) -> Any:
+    """Return which runs are to be shown. Raises ConfigurationError, which names the mistake."""
+    from etl.core.query import PREFIX
+    from etl.core.statuses import Chosen
+
+    for name in streams or ():
+        # There may be runs of a query that is no longer configured.
+        if not name.startswith(PREFIX):
+            refuse_unknown_stream(name, settings.catalogue)
+    return Chosen(tuple(streams or ()), tuple(map(str, statuses or ())), *read_dates(since, until))
+
+
 def read_dates(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
     """Return a range of time. Raises ConfigurationError, which names the option."""
     from datetime import UTC
 
     from etl.errors import ConfigurationError
-    from etl.settings import parse_instant
+    from etl.settings import read_date
 
-    read: dict[str, datetime | None] = {}
-    for name, text in (("--since", since), ("--until", until)):
-        try:
-            read[name] = None if text is None else parse_instant(text)
-        except ValueError as exc:
-            raise ConfigurationError(f"{name} {exc}") from exc
-    begin, end = read["--since"], read["--until"]
+    begin = None if since is None else read_date("--since", since)
+    end = None if until is None else read_date("--until", until)
     if begin is not None and begin >= (end or datetime.now(UTC)):
         raise ConfigurationError(
             f"--since {begin:%Y-%m-%d %H:%M} is not before "
@@ -165,36 +199,51 @@ def run_with_settings(
     """
     import structlog
 
-    from etl.errors import ConfigurationError
     from etl.logs import Redactor, configure_logs
     from etl.settings import deprecations, load_settings
 
-    redactor = Redactor()
-    try:
+    with ErrorsInOneLine(debug) as told:
         settings, warnings = load_settings(config, flags)
-        redactor = Redactor(*settings.secret_texts)
-        configure_logs(redactor, debug=debug)
+        told.redactor = Redactor(*settings.secret_texts)
+        configure_logs(told.redactor, debug=debug)
         for warning in warnings:
             structlog.get_logger("etl").warning("setting.unknown", reason=warning)
         for warning in deprecations(settings):
             structlog.get_logger("etl").warning("setting.deprecated", reason=warning)
         return run_loop(work(settings))
-    except EtlError as exc:
-        _show_traceback(redactor, debug)
-        code = EXIT_USAGE if isinstance(exc, ConfigurationError) else exc.exit_code
-        fail(f"posthog-etl: {redactor.text(str(exc))}", code)
-    except Exception as exc:  # a defect of ours; its text may hold secrets
-        _show_traceback(redactor, debug)
-        said = " ".join(redactor.text(f"{type(exc).__name__}: {exc}").split())
-        remedy = "Please report it" if debug else "Run it with --debug to see where"
-        fail(f"posthog-etl: Unexpected {said}. {remedy}", EXIT_FAILED)
 
 
-def _show_traceback(redactor: Redactor, debug: bool) -> None:
-    if debug:
-        import traceback
+class ErrorsInOneLine:
+    """A block whose errors end the command: one line, and the error's exit code.
 
-        sys.stderr.write(redactor.text(traceback.format_exc()))
+    redactor: hides the secrets that are known by then.
+    """
+
+    def __init__(self, debug: bool) -> None:
+        from etl.logs import Redactor
+
+        self.redactor: Redactor = Redactor()
+        self._debug = debug
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if isinstance(exc, typer.Abort):  # Ctrl-C at a question
+            fail("Nothing was changed", EXIT_FAILED)
+        if not isinstance(exc, Exception) or isinstance(exc, typer.Exit):
+            return
+        if self._debug:
+            import traceback
+
+            sys.stderr.write(self.redactor.text("".join(traceback.format_exception(exc))))
+        text = self.redactor.text
+        if isinstance(exc, EtlError):
+            fail(text(exc.message), exc.exit_code, text(exc.remedy))
+        # A defect of ours; its text may hold secrets.
+        said = " ".join(text(f"{type(exc).__name__}: {exc}").split())
+        remedy = "Please report it" if self._debug else "Run it with --debug to see where"
+        fail(f"Unexpected {said}", EXIT_FAILED, remedy)
 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
@@ -272,6 +321,30 @@ def ask_to_destroy(what: str) -> None:
         raise EtlError("Nothing was changed")
 
 
+@contextlib.contextmanager
+def ignoring_ctrl_c() -> Iterator[None]:
+    """Leave Ctrl-C to a program that runs on this terminal meanwhile.
+
+    A handler that does nothing, because a program inherits that a signal is ignored.
+    """
+    handler = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def same_settings() -> str:
+    """Return the options that named the settings' files, for a command that is shown."""
+    words = sys.argv[1:]
+    found = []
+    for at, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name in ("--config", "--env-file"):
+            found += [name, value or words[at + 1]]
+    return "".join(f" {shlex.quote(word)}" for word in found)
+
+
 def print_line(text: str) -> None:
     """Print a line to stdout and flush it."""
     sys.stdout.write(text + "\n")
@@ -291,8 +364,12 @@ def _jsonable(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def fail(message: str, code: int) -> NoReturn:
-    """Print the message to stderr, wrapped if it is a terminal, and exit with `code`."""
+def fail(cause: str, code: int, remedy: str = "") -> NoReturn:
+    """Print cause and remedy to stderr, and exit with `code`.
+
+    A terminal gets the line wrapped. With --json stdout gets them, too.
+    """
+    message = f"posthog-etl: {EtlError(cause, remedy=remedy)}"
     if sys.stderr.isatty():
         message = textwrap.fill(
             message,
@@ -301,7 +378,29 @@ def fail(message: str, code: int) -> NoReturn:
             break_on_hyphens=False,
         )
     sys.stderr.write(message + "\n")
+    print_json_error(cause, code, remedy)
     raise typer.Exit(code)
+
+
+def print_json_error(cause: str, code: int, remedy: str = "") -> None:
+    """Print a JSON document about an error if the command line asks for JSON.
+
+    It looks at the arguments themselves, since they may be what is wrong.
+    """
+    if "--json" in sys.argv:
+        print_json({"error": {"message": cause, "remedy": remedy, "exit_code": code}})
+
+
+def refuse_unknown_stream(name: str, known: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError if there is no stream of this name."""
+    from etl.errors import ConfigurationError
+    from etl.settings import nearest
+
+    if name not in known:
+        raise ConfigurationError(
+            f"There is no stream {name!r}{nearest(name, known)}",
+            remedy=f"Streams: {', '.join(known)}",
+        )
 
 
 def chosen_streams(names: list[str] | None, settings: Any, *, windowed: bool = False) -> list[Any]:
@@ -312,7 +411,6 @@ def chosen_streams(names: list[str] | None, settings: Any, *, windowed: bool = F
     Raises ConfigurationError if a name is unknown, or names a stream without windows.
     """
     from etl.errors import ConfigurationError
-    from etl.settings import nearest
 
     known = settings.catalogue
     for name in names or ():
@@ -322,11 +420,7 @@ def chosen_streams(names: list[str] | None, settings: Any, *, windowed: bool = F
                 f"The query {preset} is not switched on",
                 remedy=f"Set POSTHOG_ETL_QUERY_PRESETS={preset}",
             )
-        if name not in known:
-            raise ConfigurationError(
-                f"There is no stream {name!r}{nearest(name, known)}",
-                remedy=f"Streams: {', '.join(known)}",
-            )
+        refuse_unknown_stream(name, known)
         if windowed and known[name].started is None:
             raise ConfigurationError(
                 f"{name} is not read in windows of time, so it has no past to load",

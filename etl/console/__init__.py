@@ -1,6 +1,7 @@
 """Output for people: tables on a terminal, plain columns in a pipe, progress bars."""
 
 from etl.console.live import in_place, progress_display
+from etl.console.table import say
 from etl.console.views import (
     show_comparisons,
     show_findings,
@@ -16,6 +17,7 @@ from etl.console.views import (
 __all__ = [
     "in_place",
     "progress_display",
+    "say",
     "show_comparisons",
     "show_findings",
     "show_forecasts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -20,7 +21,11 @@ _NARROWEST_FOLD = 20
 
 def print_line(text: str, style: str, *, folded: bool) -> None:
     """Print a line. folded: break it between words; otherwise the terminal breaks it anywhere."""
-    Console().print(Text(text, style=style), highlight=False, overflow="fold", soft_wrap=not folded)
+    # A soft wrap with "fold" would cut the line off at the width.
+    overflow: Literal["fold", "ignore"] = "fold" if folded else "ignore"
+    Console().print(
+        Text(text, style=style), highlight=False, overflow=overflow, soft_wrap=not folded
+    )
 
 
 def print_table(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from etl.console.table import Styled, Table, say
 from etl.core.drift import differences
+from etl.core.statuses import shown_status
 
 if TYPE_CHECKING:
     from etl.core.reconciling import Found
@@ -149,6 +150,8 @@ def show_forecasts(unit_forecasts: Sequence[UnitForecast]) -> None:
     for each in unit_forecasts:
         if each.advice is not None:
             say(f"{each.stream}: {each.advice}.")
+        if each.said:
+            say(f"{each.stream}: {each.said}")
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
@@ -231,11 +234,10 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
     now = datetime.now(UTC)
     for row in rows:
         until = row["complete"].until or row["tail_until"]
-        stale = row["status"] == "running" and not row["held"]
         table.add_row(
             str(row["project_id"]),
             row["stream"],
-            _coloured("failed" if stale else row["status"]),
+            _coloured(shown_status(row)),
             _instant(until),
             "" if until is None else _span((now - until).total_seconds()),
             _instant(row["complete"].since),

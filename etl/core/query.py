@@ -242,6 +242,27 @@ def is_due(spec: QuerySpec, traits: Mapping[str, Any], now: datetime) -> bool:
     return passed >= spec.every or passed < timedelta(0)
 
 
+def increment(
+    spec: QuerySpec,
+    known: datetime | None,
+    swept: Mapping[str, datetime],
+    start: datetime,
+    now: datetime,
+) -> tuple[datetime, datetime, timedelta | None]:
+    """Return from when to when a query is read by its cursor, and which age is due by its reach.
+
+    known: up to when its rows are known; None: all are read, from `start`. swept: see `Lookback`.
+    """
+    until = now - spec.settle
+    if known is None:
+        return start, until, None
+    since, age = known, None
+    if spec.reach is not None:
+        age = spec.reach.due(swept, now)
+        since = swept.get(str(int(age.total_seconds())), start)
+    return max(start, since - spec.lookback), max(until, known), age
+
+
 def page_query(spec: QuerySpec, place: QueryPlace) -> tuple[str, dict[str, Any]]:
     """Return text and values of the query for the page at a place."""
     values: dict[str, Any] = {}

@@ -22,6 +22,39 @@ DIED = "The process ended without a word; the next run goes on"
 _WORST_FIRST = (FAILED, PARTIAL, PAUSED)
 
 
+class Chosen(Struct, frozen=True):
+    """Which runs are shown. What is empty or None leaves out nothing.
+
+    since, until: when they began; until is not included.
+    """
+
+    streams: Sequence[str] = ()
+    statuses: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing is left out."""
+        return self == Chosen()
+
+    def has(self, row: Row) -> bool:
+        """Tell whether a stream is shown, by the status and the last run that `status` shows."""
+        status, began = shown_status(row), row["started_at"]
+        return (
+            (not self.streams or row["stream"] in self.streams)
+            and (not self.statuses or status in self.statuses)
+            and (self.since is None or began >= self.since)
+            and (self.until is None or began < self.until)
+        )
+
+
+def shown_status(row: Row) -> str:
+    """Return the status of a stream; failed if its run no longer holds the unit it works on."""
+    died = row["status"] == RUNNING and not row["held"]
+    return FAILED if died else str(row["status"])
+
+
 class Failure(Struct, frozen=True):
     """A unit whose latest run failed or was partial. `retry`: the command that reads it again."""
 
@@ -56,8 +89,8 @@ def failures(
     """
     found = []
     for run in sorted(latest, key=lambda run: run["started_at"], reverse=True):
-        died = run["status"] == RUNNING and not run["held"]
-        status = FAILED if died else str(run["status"])
+        status = shown_status(run)
+        died = status != run["status"]
         if status not in (FAILED, PARTIAL):
             continue
         reason = DIED if died else str(run["reason"] or status)

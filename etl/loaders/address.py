@@ -53,6 +53,7 @@ _PARAMETER = re.compile(r"(?P<name>[A-Za-z_][\w.-]*)=(?P<value>.*)")
 _PAIR = re.compile(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)+))(?:\s+|$)")
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_SSL_NAMES = ("sslmode", "ssl", "requiressl")
 # Names that other drivers use (`ssl` of JDBC and Node) for sslmode.
 _SSL_SYNONYMS = {
     "true": "require",
@@ -73,6 +74,35 @@ _READ_BY_ASYNCPG = (
     "krbsrvname",
     "gsslib",
 )
+# What the programs of Postgres read from the environment, by the name that it has in an address
+# (PostgreSQL documentation, "Environment Variables").
+_VARIABLES = {
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "username": "PGUSER",
+    "password": "PGPASSWORD",
+    "dbname": "PGDATABASE",
+    "database": "PGDATABASE",
+    "passfile": "PGPASSFILE",
+    "sslmode": "PGSSLMODE",
+    "sslnegotiation": "PGSSLNEGOTIATION",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslcrl": "PGSSLCRL",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+    "ssl_max_protocol_version": "PGSSLMAXPROTOCOLVERSION",
+    "channel_binding": "PGCHANNELBINDING",
+    "gssencmode": "PGGSSENCMODE",
+    "krbsrvname": "PGKRBSRVNAME",
+    "gsslib": "PGGSSLIB",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+    "application_name": "PGAPPNAME",
+    "options": "PGOPTIONS",
+}
 _SESSION_ATTRIBUTES = ("primary", "standby", "read-write", "read-only", "prefer-standby")
 
 
@@ -84,6 +114,8 @@ class DatabaseAddress(Struct, frozen=True):
     it.
     ignored: names of parameters that have no effect here.
     setting: the setting that holds the address.
+    variables: the address in the environment of a program of Postgres. It holds the password, so
+    nothing of it is in the list of processes.
     """
 
     url: URL
@@ -91,6 +123,7 @@ class DatabaseAddress(Struct, frozen=True):
     redacted: str
     ignored: tuple[str, ...] = ()
     setting: str = "DATABASE_URL"
+    variables: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
         return f"DatabaseAddress({self.redacted!r})"
@@ -99,7 +132,8 @@ class DatabaseAddress(Struct, frozen=True):
         """Return the address with this password, unless it already has one."""
         if self.url.password is not None:
             return self
-        return replace(self, url=self.url.set(password=password))
+        variables = {**self.variables, "PGPASSWORD": password}
+        return replace(self, url=self.url.set(password=password), variables=variables)
 
 
 def parse_database_url(text: str) -> DatabaseAddress:
@@ -207,6 +241,7 @@ def _build(parameters: dict[str, str]) -> DatabaseAddress:
         _refuse("names a service, and no service file is read here", _EXPECTED)
     if parameters.get("gssencmode") == "require":
         _refuse("asks for GSS encryption, which is not supported", "Use sslmode=require instead")
+    variables = _variables_of(parameters)
     numeric = take("hostaddr", "")
     hosts, ports = _places(take("host", "") or numeric, take("port", ""))
     arguments: dict[str, object] = {
@@ -244,7 +279,25 @@ def _build(parameters: dict[str, str]) -> DatabaseAddress:
         database=take("dbname", None) or take("database", None),
         query={"host": first} if socket and first else {},
     )
-    return DatabaseAddress(url, arguments, _redact(url, hosts, ports), tuple(sorted(parameters)))
+    redacted = _redact(url, hosts, ports)
+    ignored = tuple(sorted(parameters))
+    return DatabaseAddress(url, arguments, redacted, ignored, variables=variables)
+
+
+def _variables_of(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters as libpq's variables. Call it before they are taken out."""
+    mode = _ssl_mode(parameters)
+    known = {**parameters, "options": parameters.get("options", "").replace("+", " ")}
+    known["sslmode"] = mode
+    return {
+        _VARIABLES[name]: value for name, value in known.items() if value and name in _VARIABLES
+    }
+
+
+def _ssl_mode(parameters: Mapping[str, str]) -> str:
+    words = [parameters.get(name, "") for name in _SSL_NAMES]
+    mode = next((word.lower() for word in words if word), "")
+    return _SSL_SYNONYMS.get(mode, mode)
 
 
 def _redact(url: URL, hosts: list[str], ports: list[int | None]) -> str:
@@ -279,9 +332,9 @@ def _port(text: str) -> int | None:
 
 def _tls(parameters: dict[str, str]) -> dict[str, object]:
     """Take the parameters about encryption out of `parameters`; return them for asyncpg."""
-    words = [parameters.pop(name, "") for name in ("sslmode", "ssl", "requiressl")]
-    mode = next((word.lower() for word in words if word), "")
-    mode = _SSL_SYNONYMS.get(mode, mode)
+    mode = _ssl_mode(parameters)
+    for name in _SSL_NAMES:
+        parameters.pop(name, None)
     if mode and mode not in _SSL_MODES:
         _refuse(f"has an sslmode that is none of {', '.join(_SSL_MODES)}")
     given = {name: parameters.pop(name) for name in _READ_BY_ASYNCPG if name in parameters}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.util import greenlet_spawn
 
 from etl.errors import (
@@ -61,6 +63,9 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
 # What a server says that requires TLS; what asyncpg says of a server without TLS, or of one that is
 # not Postgres.
 _WANTS_TLS = ("no encryption", "SSL off", "SSL required", "connection is insecure")
+# The tables are there, and belong to another role.
+_NOT_ITS_OWN = re.compile(r"for (schema|table|view|sequence)\b")
+_WITH_DEBUG = "--debug shows more"
 _HAS_NO_TLS = "rejected SSL upgrade"
 
 
@@ -97,6 +102,7 @@ class Database:
             **pool,
         )
         encode_instants_fast(self.engine)
+        self.address = address
         self._timeouts = timeouts
 
     @property
@@ -179,18 +185,31 @@ class translated:
 def translate(exc: BaseException) -> DestinationError | None:
     """Return our error for an error of the database; None for any other error."""
     if isinstance(exc, DBAPIError) and exc.orig is not None:
-        return translate(exc.orig.__cause__ or exc.orig) or DestinationError(_line(exc.orig))
+        return translate(exc.orig.__cause__ or exc.orig) or DestinationError(
+            "Postgres could not do what was asked of it", remedy=_WITH_DEBUG
+        )
+    if isinstance(exc, PoolTimeoutError):
+        return DestinationUnavailable(
+            "No connection to Postgres became free in time",
+            remedy="Let fewer streams or units run at once",
+        )
     if isinstance(exc, SQLAlchemyError):
-        # Also raised if waiting for a connection of the pool took too long.
-        return DestinationUnavailable(f"The database did not answer: {_line(exc)}")
+        return DestinationUnavailable("The database did not answer", remedy=_WITH_DEBUG)
     state = getattr(exc, "sqlstate", None)
     if isinstance(exc, asyncpg.PostgresError | asyncpg.InterfaceError) and isinstance(state, str):
         return _by_state(state, exc)
-    if isinstance(exc, asyncpg.InternalClientError | asyncpg.InterfaceError):
+    if isinstance(exc, asyncpg.TargetServerAttributeNotMatched):
         return DestinationUnavailable(
-            f"The connection to Postgres broke: {_line(exc)}",
-            remedy="Check that DATABASE_URL leads to a Postgres that stays up",
+            "No server is what target_session_attrs asks for",
+            remedy="Correct hosts or target_session_attrs in DATABASE_URL",
         )
+    if isinstance(exc, asyncpg.ClientConfigurationError):
+        return DestinationError(
+            "The address of the database cannot be used as it is",
+            remedy=f"Check user, name and certificate files in DATABASE_URL. {_WITH_DEBUG}",
+        )
+    if isinstance(exc, asyncpg.InternalClientError | asyncpg.InterfaceError):
+        return _broken()
     if isinstance(exc, ConnectionError) and _HAS_NO_TLS in str(exc):
         return DestinationError(
             "The server at this address offers no TLS",
@@ -199,7 +218,7 @@ def translate(exc: BaseException) -> DestinationError | None:
         )
     if isinstance(exc, ssl.SSLError):
         return DestinationError(
-            f"The TLS handshake with Postgres failed: {_line(exc)}",
+            f"The TLS handshake with Postgres failed: {_reason(exc)}",
             remedy="Check sslmode and sslrootcert in DATABASE_URL",
         )
     if isinstance(exc, OSError | TimeoutError):
@@ -210,11 +229,23 @@ def translate(exc: BaseException) -> DestinationError | None:
     return None
 
 
+def _broken() -> DestinationUnavailable:
+    return DestinationUnavailable(
+        "The connection to Postgres broke",
+        remedy="Run it again, and check that DATABASE_URL leads to a Postgres that stays up",
+    )
+
+
 def _by_state(state: str, exc: BaseException) -> DestinationError:
+    # What no server sent, the driver says of itself.
+    if state.startswith("08") and getattr(exc, "severity", None) is None:
+        return _broken()
     if state in _REMEDIES:
         cause, remedy = _REMEDIES[state]
         if state == "28000" and any(words in str(exc) for words in _WANTS_TLS):
             cause, remedy = "Postgres requires TLS", "Write sslmode=require in DATABASE_URL"
+        if state == "42501" and _NOT_ITS_OWN.search(str(exc)):
+            remedy = "Use the role that made the tables, or let it grant this one what it needs"
         return DestinationError(f"{cause} ({_line(exc)})", remedy=remedy)
     if state in _TRY_AGAIN or state.startswith(_BROKEN_OFF):
         return DestinationUnavailable(
@@ -223,6 +254,13 @@ def _by_state(state: str, exc: BaseException) -> DestinationError:
     if state[:2] in ("22", "23", "54"):
         return RowsRefused(_line(exc))
     return DestinationError(f"Postgres refused ({state}): {_line(exc)}")
+
+
+def _reason(exc: ssl.SSLError) -> str:
+    """Return why TLS failed, without the places in OpenSSL's code."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return exc.verify_message
+    return re.sub(r"\[[^\]]*\] |\(_ssl\.c:\d+\)", "", _line(exc)).strip()
 
 
 def _line(exc: BaseException) -> str:

@@ -26,7 +26,7 @@ from etl.core.clocks import PastRun
 from etl.core.coverage import Coverage, Span
 from etl.core.expected import Change, Counted
 from etl.core.forecast import Forecast
-from etl.core.statuses import failures, state_of
+from etl.core.statuses import Chosen, failures, state_of
 from etl.core.stream import OF_VERIFY, Stream, TableSpec
 from etl.errors import DestinationError
 from etl.loaders.database import Database
@@ -284,12 +284,21 @@ class History:
             )
             return bool(granted.scalar_one())
 
-    async def runs(self, limit: int) -> Sequence[Mapping[str, Any]]:
-        """Return the latest `limit` runs, newest first. Raises DestinationError."""
+    async def runs(self, limit: int, chosen: Chosen) -> Sequence[Mapping[str, Any]]:
+        """Return the latest `limit` of the chosen runs, newest first. Raises DestinationError."""
         runs = self._tables.runs
+        wanted: list[ColumnElement[bool]] = []
+        if chosen.streams:
+            wanted.append(runs.c.stream.in_(chosen.streams))
+        if chosen.statuses:
+            wanted.append(runs.c.status.in_(chosen.statuses))
+        if chosen.since is not None:
+            wanted.append(runs.c.started_at >= chosen.since)
+        if chosen.until is not None:
+            wanted.append(runs.c.started_at < chosen.until)
         async with self._database.transaction() as connection:
             found = await connection.execute(
-                select(runs).order_by(runs.c.started_at.desc()).limit(limit)
+                select(runs).where(*wanted).order_by(runs.c.started_at.desc()).limit(limit)
             )
             return [dict(row) for row in found.mappings()]
 

@@ -51,6 +51,7 @@ from etl.loaders.version import is_current
 ATTEMPTS = 2
 # In seconds. A longer wait is reported instead.
 MAX_WAIT_S = 5.0
+_ADD_SCOPE = "Add the scope"
 
 
 class Finding(Struct, frozen=True):
@@ -72,6 +73,36 @@ class Finding(Struct, frozen=True):
     def as_json(self) -> dict[str, Any]:
         """Return the finding as JSON values."""
         return {"about": self.about, "ok": self.well, "scope": self.scope, "found": self.said}
+
+
+def next_steps(findings: Sequence[Finding], with_settings: str = "") -> list[str]:
+    """Return what to do after these findings, in sentences.
+
+    with_settings: the options by which the commands find the same settings.
+    """
+    sync, again = f"posthog-etl sync{with_settings}", f"posthog-etl check{with_settings}"
+    wrong = [finding for finding in findings if not finding.well]
+    if not wrong:
+        return [f"All is well. Next: {sync}"]
+    # A stream has a scope; all else that is wrong stops every stream.
+    first = next((finding for finding in wrong if finding.scope is None), None)
+    if first is not None:
+        return [f"Next: put right what is marked no, first {first.about}. Then: {again}"]
+    names = list(dict.fromkeys(finding.about.partition(" ")[0] for finding in wrong))
+    scopes = list(dict.fromkeys(f.scope or "" for f in wrong if f.said.startswith(_ADD_SCOPE)))
+    steps = []
+    if scopes:
+        what = "scope" if len(scopes) == 1 else "scopes"
+        steps.append(
+            f"Next: add the {what} {', '.join(scopes)} to the key, at PostHog under Settings, "
+            f"Personal API keys. Then: {again}"
+        )
+    if any(finding.well and finding.scope is not None for finding in findings):
+        steps.append(f"The other streams can be read now: {sync}")
+    steps.append(
+        f"To do without a stream, switch it off: POSTHOG_ETL_DISABLED_STREAMS={','.join(names)}"
+    )
+    return steps
 
 
 class NoBudget:
@@ -198,7 +229,7 @@ async def examine_stream(
     """
     about = f"{stream.name} ({project_id})"
     if scopes is not None and not _covers(scopes, stream.scope):
-        said = f"Add the scope {stream.scope} to the personal API key"
+        said = f"{_ADD_SCOPE} {stream.scope} to the personal API key"
         return Finding(about, False, said, EXIT_PARTIAL, stream.scope)
     look = _LOOKS.get(stream.mode, _try_each)
     try:

@@ -10,7 +10,7 @@ import structlog
 from msgspec.structs import replace
 
 from etl.core.forecast import Forecast
-from etl.core.query import QueryPlace, QuerySpec, is_due
+from etl.core.query import QueryPlace, QuerySpec, increment, is_due
 from etl.core.stream import Resource, Stream
 from etl.errors import RequestRefused, SourceOverloaded
 from etl.extractors.protocol import id_batches
@@ -122,18 +122,10 @@ class QueryWork(Judging):
         first = QueryPlace(fingerprint=spec.fingerprint, began_at=now)
         if spec.cursor is None:
             return first
-        until, start = now - spec.settle, self._options.start
-        known = watermark.tail_until
         same = (watermark.traits or {}).get("fingerprint") == spec.fingerprint
-        if self.anew or anew or known is None or not same:
-            return replace(first, since=start, until=until, part=until)
-        since, reach = known, None
-        if spec.reach is not None:
-            age = spec.reach.due(watermark.swept, now)
-            reach = age.total_seconds()
-            since = watermark.swept.get(str(int(reach)), start)
-        since = max(start, since - spec.lookback)
-        until = max(until, known)
+        known = watermark.tail_until if same and not (self.anew or anew) else None
+        since, until, age = increment(spec, known, watermark.swept, self._options.start, now)
+        reach = None if age is None else age.total_seconds()
         return replace(first, since=since, until=until, part=until, reach=reach)
 
     async def _read(self, spec: QuerySpec, place: QueryPlace) -> QueryPlace:

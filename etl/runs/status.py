@@ -11,6 +11,7 @@ from msgspec import Struct
 from etl.core.coverage import Span
 from etl.core.expected import Counted, unaccounted_of
 from etl.core.outliers import hint_before, known_before
+from etl.core.statuses import Chosen
 from etl.core.stream import Mode
 from etl.loaders.database import Database
 from etl.loaders.history import History
@@ -18,6 +19,8 @@ from etl.loaders.parents import ParentRows
 from etl.loaders.queue import Jobs, count_jobs
 from etl.loaders.tables import Tables
 from etl.streams.queries import stream_named
+
+_ALL = Chosen()
 
 
 class StatusReport(Struct, frozen=True):
@@ -32,11 +35,12 @@ async def read_status(
     tables: Tables,
     start: datetime,
     recheck_after: timedelta,
+    chosen: Chosen = _ALL,
     *,
     counts: bool = False,
     is_removed: Callable[[str], bool] = lambda _: False,
 ) -> StatusReport:
-    """Return how far each stream is. Raises DestinationError.
+    """Return how far each chosen stream is. Raises DestinationError.
 
     counts: whether the rows of each table are counted, too; that reads the tables. is_removed:
     tells which stream is no longer configured; it is left out.
@@ -49,7 +53,7 @@ async def read_status(
     each table holds, without deleted ones; empty without `counts`.
     """
     history, parents = History(database, tables), ParentRows(database, tables)
-    rows = [dict(row) for row in await history.status(is_removed)]
+    rows = [dict(row) for row in await history.status(is_removed) if chosen.has(row)]
     for row in rows:
         stream = stream_named(row["stream"])
         row["turns"], row["read_fast_share"] = None, read_fast_share(row)

@@ -7,10 +7,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from etl.core.budget import Limits
+from etl.core.budget import QUERY, Limits
 from etl.core.forecast import Forecast, by_cursor, by_offset, duration_s
 from etl.core.outliers import dates_before, is_ahead_due, is_look_before_due
-from etl.core.query import is_due
+from etl.core.query import QuerySpec, increment, is_due
 from etl.core.stream import TAIL, Mode, Stream
 from etl.core.window import AHEAD, Window, tail_window
 from etl.extractors.recordings import RecordingsReader
@@ -34,6 +34,7 @@ class UnitForecast(Struct, frozen=True):
     since: where the oldest window begins; None means with the oldest recording.
     until: where the newest window ends; None means at the present.
     windows: a count.
+    said: what is read, in words; empty if since, until and windows say it.
     seconds: the shortest time that the request budget allows; the server's own time is added to it.
     advice: what is cheaper, None if nothing is known to be.
     """
@@ -47,6 +48,7 @@ class UnitForecast(Struct, frozen=True):
     forecast: Forecast
     seconds: float
     advice: str | None = None
+    said: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the forecast as a JSON document."""
@@ -61,6 +63,7 @@ class UnitForecast(Struct, frozen=True):
             "exact": self.forecast.exact,
             "seconds": round(self.seconds, 1),
             "advice": self.advice,
+            "said": self.said,
         }
 
 
@@ -79,15 +82,14 @@ async def unit_forecasts(
     unit = Unit(project_id, stream.name, stream.unit)
     watermark = await tools.history.watermark(unit)
     now = tools.client.now
+    if stream.query is not None:
+        return [await _of_query(tools, options, stream.query, unit, watermark, limits)]
     if stream.mode is not Mode.WINDOWS:
         advice = None
         if stream.mode is Mode.SNAPSHOT:
             forecast = await forecast_snapshot(tools, stream, project_id, watermark)
             if stream.costly is not None:
                 forecast, advice = await _weighed(tools, options, stream, project_id, forecast)
-        elif stream.query is not None:
-            due = is_due(stream.query, watermark.traits or {}, now)
-            forecast = forecast_query() if due else Forecast(0, exact=True)
         else:
             forecast = await forecast_rotation(tools, options, stream, project_id)
         spent = await tools.budget.spent(stream.budget_classes)
@@ -139,6 +141,43 @@ async def _weighed(
         least = by_offset(rows, page_rows, page_rows)
         forecast = Forecast(max(forecast.requests, least), exact=False)
     return forecast, stream.costly.advice if rows > stream.costly.rows else None
+
+
+async def _of_query(
+    tools: Tools,
+    options: RunOptions,
+    spec: QuerySpec,
+    unit: Unit,
+    watermark: Watermark,
+    limits: Limits,
+) -> UnitForecast:
+    """Return what a sync reads of a query, in words, too: its window is one of its cursor."""
+    now, traits = tools.client.source_now, watermark.traits or {}
+    same = traits.get("fingerprint") in {each.fingerprint for each in (spec, *spec.others)}
+    forecast = forecast_query()
+    since = until = None
+    if same and not is_due(spec, traits, now):
+        forecast = Forecast(0, exact=True)
+        due = datetime.fromisoformat(traits["queried_at"]) + spec.every
+        said = (
+            f"nothing is read before {due:%Y-%m-%d %H:%M}Z, when it is due; to read it now: "
+            f"posthog-etl query run {spec.name}"
+        )
+    elif spec.cursor is None:
+        said = "all rows are read, and those that are gone are marked"
+    else:
+        known = watermark.tail_until if same else None
+        since, until, _ = increment(spec, known, watermark.swept, options.start, now)
+        said = f"rows are read whose {spec.cursor} lies in this time"
+    if forecast.requests:
+        said += "; how many pages that takes shows only at the end"
+    classes = (QUERY,)
+    spent = await tools.budget.spent(classes)
+    seconds = duration_s(forecast.requests, classes, limits, spent, tools.client.now)
+    windows = 1 if forecast.requests else 0
+    return UnitForecast(
+        unit.project_id, unit.stream, unit.name, since, until, windows, forecast, seconds, said
+    )
 
 
 async def _outliers(

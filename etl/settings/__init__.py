@@ -3,9 +3,10 @@
 Sources, weakest first: defaults, the TOML file, the environment, flags.
 """
 
+from etl.settings.env_file import read_env_file
 from etl.settings.fields import PREFIX, Settings, environment_name, setting_names
-from etl.settings.reading import deprecations, load_settings
-from etl.settings.values import nearest, parse_instant
+from etl.settings.reading import deprecations, load_settings, read_date
+from etl.settings.values import nearest
 
 __all__ = [
     "PREFIX",
@@ -14,6 +15,7 @@ __all__ = [
     "environment_name",
     "load_settings",
     "nearest",
-    "parse_instant",
+    "read_date",
+    "read_env_file",
     "setting_names",
 ]

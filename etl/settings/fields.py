@@ -306,7 +306,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags and the file come through `load_settings`. A .env file is not read."""
+        """Flags and the files come through `load_settings` and `--env-file`."""
         assert isinstance(env_settings, EnvSettingsSource)
         # HOST or PROJECT_ID in the environment are variables of the platform, not ours.
         ours = {environment_name(name).lower() for name in setting_names()}

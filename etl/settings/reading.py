@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from etl.core.dates import parse_date
 from etl.errors import ConfigurationError
 from etl.settings.fields import PREFIX, Settings, environment_name, setting_names
-from etl.settings.values import nearest
+from etl.settings.values import nearest, nearest_name
 
 # A key, or user and password of an address, given as the value of another setting.
 _SECRET = re.compile(r"ph[a-z]_[\w-]+|(?<=://)[^\s'\"]*@")
+
+# Settings that are lists of tables in the file.
+_TABLES = ("queries", "schedules")
 
 
 def load_settings(
@@ -24,6 +29,8 @@ def load_settings(
     """Return the settings and warnings. Raises ConfigurationError, which names every mistake."""
     from_file = {} if config is None else _read_file(config)
     given = {name: value for name, value in (flags or {}).items() if value is not None}
+    if "start" in given:
+        given["start"] = read_date("--start", given["start"])
     # The environment replaces the file, so settings that it has are taken out of the file.
     merged = {
         name: value
@@ -37,6 +44,14 @@ def load_settings(
         origins |= {name: f"--{name}" for name in given}
         raise ConfigurationError(_explain(exc, origins)) from exc
     return settings, _unknown_variables()
+
+
+def read_date(option: str, text: str) -> datetime:
+    """Return the date that was given to a command. Raises ConfigurationError naming the option."""
+    try:
+        return parse_date(text, datetime.now(UTC))
+    except ValueError as exc:
+        raise ConfigurationError(f"{option} {exc}") from exc
 
 
 def deprecations(settings: Settings) -> list[str]:
@@ -59,7 +74,15 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} cannot be read: {exc.strerror}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f"{path} is not TOML: {exc}") from exc
-    for name in values:
+    for name, value in values.items():
+        # [[query]] in place of [[queries]]: lists of tables have names in the plural.
+        are_tables = isinstance(value, list) and all(isinstance(each, dict) for each in value)
+        meant = nearest_name(name, _TABLES) if are_tables and name not in _TABLES else None
+        if meant is not None:
+            raise ConfigurationError(
+                f"{path}: there is no [[{name}]] (did you mean [[{meant}]]?)",
+                remedy=f"Write [[{meant}]] above each table of the list",
+            )
         if name not in setting_names():
             raise ConfigurationError(
                 f"{path}: there is no setting {name!r}{nearest(name, setting_names())}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import AfterValidator, SecretStr, ValidationInfo
 from yarl import URL
 
+from etl.core.dates import parse_instant
 from etl.core.query import PREFIX
 from etl.core.schedule import VERIFY, Schedule, parse_jitter
 from etl.streams import STREAMS
@@ -209,20 +210,35 @@ def schedule_of(written: Any, common: Mapping[str, str]) -> Schedule:
         raise ValueError(f"schedule {name!r}: {exc}") from exc
 
 
-def nearest(name: str, names: Any) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """Return ' (did you mean X?)', or an empty text if no name is similar."""
-    found = [each for each in names if name and name in each]
-    found = found or difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" (did you mean {found[0]}?)" if found else ""
+    found = nearest_name(name, names)
+    return f" (did you mean {found}?)" if found else ""
 
 
-def parse_instant(text: str) -> datetime:
-    """Parse an ISO 8601 instant, UTC if it names no zone. Raises ValueError."""
-    try:
-        at = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ValueError(f"{text!r} is not a date; write 2026-01-31 or 2026-01-31T12:00Z") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+def nearest_name(name: str, names: Iterable[str]) -> str | None:
+    """Return the name that is meant; None if no name is similar.
+
+    That is, the first of: its singular or plural, one that contains it, one that is spelt like it,
+    one with a word that is spelt like it (sesion: session_recordings).
+    """
+    known = list(names)
+    if not name:
+        return None
+    same = [each for each in known if _singular(each) == _singular(name)]
+    same = same or [each for each in known if name in each]
+    same = same or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if same:
+        return same[0]
+    words = {word: each for each in reversed(known) for word in re.split("[_:]", each)}
+    spelt = difflib.get_close_matches(name, list(words), n=1, cutoff=0.75)
+    if spelt:
+        return words[spelt[0]]
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), None)
+
+
+def _singular(name: str) -> str:
+    return re.sub("y$", "ie", name.removesuffix("s"))
 
 
 def secret_in(path: Path, name: str) -> str:

@@ -16,7 +16,8 @@ import subprocess
 import sys
 import termios
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from etl.loaders.embedded import EmbeddedPostgres
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
 from etl.streams import STREAMS
+from etl.streams.presets import PRESETS
 from tests.conftest import StartSandbox
 from tests.support.command import Command
 from tests.support.guarded import ROLES, free_port, guarded_server
@@ -105,6 +107,38 @@ async def test_help_shows_an_example_that_the_command_understands(words: tuple[s
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
+async def test_every_command_has_short_help_and_tells_the_version(words: tuple[str, ...]) -> None:
+    """-h as --help; -V and --version, whatever else the command needs."""
+    assert (await NOTHING.run(*words, "-h")).out == (await NOTHING.run(*words, "--help")).out
+    for option in ("-V", "--version"):
+        result = await NOTHING.run(*words, option)
+        assert (result.code, result.out) == (0, f"posthog-etl {__version__}\n"), result.err
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
+async def test_every_command_with_settings_takes_an_env_file(words: tuple[str, ...]) -> None:
+    """Beside --config."""
+    shown = (await NOTHING.run(*words, "--help")).out
+    assert ("--config FILE" in shown) == ("--env-file FILE" in shown)
+
+
+async def test_an_env_file_is_read_and_the_environment_goes_before(
+    sandbox: RunningSandbox, dsn: str, tmp_path: Path
+) -> None:
+    """Before the settings of a file; an empty variable of the environment is not set."""
+    env_file, config = tmp_path / "etl.env", tmp_path / "etl.toml"
+    env_file.write_text(
+        f"DATABASE_URL='{dsn}'\nPOSTHOG_HOST=http://127.0.0.1:9\nPOSTHOG_PROJECT_ID=1\n"
+    )
+    config.write_text('project_id = "77"\n')
+    command = Command(sandbox.url, "")
+    del command.environment["POSTHOG_PROJECT_ID"]
+    options = ("--env-file", str(env_file), "--config", str(config))
+    assert (await command.run("sync", *options)).code == 0
+    assert (await command.run("rejects", "list", *options)).out == "There are no rejects.\n"
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
 def test_help_imports_next_to_nothing(words: tuple[str, ...]) -> None:
     """The standard library without its event loop, the reader of arguments and the commands."""
     shown = subprocess.run(
@@ -144,7 +178,7 @@ async def test_the_list_of_commands_is_cut_nowhere_and_takes_have_names() -> Non
     for words in COMMANDS:
         shown = (await NOTHING.with_settings(COLUMNS="80").run(*words, "--help")).out
         assert "..." not in re.sub(r"[]}]\.\.\.", "", shown), shown  # which takes several
-        known = re.sub(r"<list\[str\]>|(KEY|PERSON|NAME) <str>", "", shown)
+        known = re.sub(r"<list\[str\]>|(KEY|PERSON|NAME|STATEMENT) <str>", "", shown)
         assert not re.search(r"<(int|str|float|list)", known), shown
 
 
@@ -322,14 +356,87 @@ async def test_json_is_one_document_when_a_unit_fails(used: Command) -> None:
     assert "session_recording:read" in json.dumps(checked.document)
 
 
+@pytest.mark.parametrize(
+    ("words", "settings", "error"),
+    [
+        (
+            ("sync",),
+            {"DATABASE_URL": ""},
+            {
+                "message": "DATABASE_URL is not set",
+                "remedy": "Set it to your Postgres (postgresql://user:password@host/database), or "
+                "to the word embedded for a Postgres kept in the data directory",
+                "exit_code": 2,
+            },
+        ),
+        (
+            ("sync",),
+            {"POSTHOG_ETL_LEASE_S": "0"},
+            {
+                "message": "POSTHOG_ETL_LEASE_S must be greater than or equal to 1",
+                "remedy": "",
+                "exit_code": 2,
+            },
+        ),
+        (
+            ("runs", "--limit", "0"),
+            {},
+            {
+                "message": "Invalid value for '--limit': must be greater than or equal to 1. "
+                "See posthog-etl runs --help",
+                "remedy": "",
+                "exit_code": 2,
+            },
+        ),
+        (
+            ("status",),
+            {},
+            {
+                "message": "Postgres cannot be reached: Connection refused",
+                "remedy": "Check host and port in DATABASE_URL, and that the server runs",
+                "exit_code": 1,
+            },
+        ),
+    ],
+    ids=["a setting that is missing", "a wrong setting", "a wrong option", "no database"],
+)
+async def test_with_json_an_error_is_a_document_too(
+    words: tuple[str, ...], settings: dict[str, str], error: dict[str, Any]
+) -> None:
+    """On stdout, beside the line for people on stderr."""
+    result = await NOTHING.with_settings(**settings).run(*words, "--json")
+    assert (result.code, result.document) == (error["exit_code"], {"error": error})
+    (line,) = [line for line in result.err.splitlines() if not line.startswith("{")]
+    assert line.startswith(f"posthog-etl: {error['message']}")
+    plain = await NOTHING.with_settings(**settings).run(*words)
+    assert plain.out == ""
+
+
 # --- streams, runs ----------------------------------------------------------------------------
 
 
 async def test_the_catalogue_needs_no_settings() -> None:
     """Every stream with its scope and tables."""
     rows = (await NOTHING.run("streams", "--json")).document["streams"]
-    assert [row["stream"] for row in rows] == list(STREAMS)
+    queries = [f"query:{name}" for name in PRESETS]
+    assert [row["stream"] for row in rows] == [*STREAMS, *queries]
+    off = {name for name, stream in STREAMS.items() if stream.off}
+    off |= {*queries, *NOTHING.environment["POSTHOG_ETL_DISABLED_STREAMS"].split(",")}
+    assert {row["stream"] for row in rows if not row["on"]} == off
     assert all(row["tables"] and row["scope"].endswith(":read") for row in rows)
+
+
+async def test_the_catalogue_shows_configured_queries(tmp_path: Path) -> None:
+    """Those of the file, and which ready ones are on."""
+    path = tmp_path / "etl.toml"
+    path.write_text(
+        'query_presets = ["events"]\n[[queries]]\nname = "mine"\nquery = "SELECT 1"\nkey = ["k"]\n'
+    )
+    result = await NOTHING.run("streams", "--config", str(path), "--json")
+    rows = {row["stream"]: row for row in result.document["streams"]}
+    assert rows["query:mine"]["tables"] == ["posthog_queries.mine"]
+    on = [name for name in rows if name.startswith("query:") and rows[name]["on"]]
+    assert on == ["query:mine", "query:events"]
 
 
 async def test_runs_come_newest_first_and_as_many_as_asked_for(used: Command) -> None:
@@ -340,6 +447,74 @@ async def test_runs_come_newest_first_and_as_many_as_asked_for(used: Command) ->
     assert {run["status"] for run in everything} >= {"succeeded", "partial"}
     limited = (await used.run("runs", "--json", "--limit", "2")).document["runs"]
     assert [run["id"] for run in limited] == [run["id"] for run in everything[:2]]
+
+
+@pytest.mark.parametrize(
+    ("words", "fits"),
+    [
+        (("--status", "partial"), lambda run: run["status"] == "partial"),
+        (("--status", "partial", "--status", "failed"), lambda run: run["status"] == "partial"),
+        (("--status", "failed"), lambda _: False),
+        (("session_recordings", "--since", "2h"), lambda _: True),
+        (("insights",), lambda _: False),
+        (("--since", "30d", "--until", "2h"), lambda _: False),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
+)
+async def test_runs_are_chosen_by_stream_status_and_time(
+    used: Command, words: tuple[str, ...], fits: Callable[[dict[str, Any]], bool]
+) -> None:
+    """All that fit and no other; if none does, it is said."""
+    everything = (await used.run("runs", "--json")).document["runs"]
+    chosen = (await used.run("runs", *words, "--json")).document["runs"]
+    assert chosen == [run for run in everything if fits(run)]
+    if not chosen:
+        assert (await used.run("runs", *words)).out == "No run is like that.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (("session_recordings",), True),
+        (("insights",), False),
+        (("--since", "2h"), True),
+        (("--until", "2h"), False),
+        (("--status", "running"), False),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
+)
+async def test_status_is_chosen_by_stream_status_and_last_run(
+    used: Command, words: tuple[str, ...], shown: bool
+) -> None:
+    """Of one stream that has run."""
+    (whole,) = (await used.run("status", "--json")).document["streams"]
+    chosen = (await used.run("status", *words, "--json")).document["streams"]
+    assert [each["stream"] for each in chosen] == ([whole["stream"]] if shown else [])
+    with_its_own = (await used.run("status", "--status", whole["status"], "--json")).document
+    assert len(with_its_own["streams"]) == 1
+    if not shown:
+        assert (await used.run("status", *words)).out == "No stream is like that.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("runs", "insigths"), "There is no stream 'insigths' (did you mean insights?)"),
+        (("status", "--since", "soon"), "--since 'soon' is not a date; write 2026-01-31, "),
+        (("runs", "--status", "broken"), "Invalid value for '--status': 'broken' is not one of"),
+        (("runs", "--since", "2h", "--until", "3h"), "--since "),
+        (("backfill", "session_recordings", "--since", "30"), "--since '30' is not a date; "),
+        (("sandbox", "--now", "soon"), "--now 'soon' is not a date; write 2026-01-31, "),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
+)
+async def test_a_choice_that_cannot_be_is_told_in_one_line(
+    used: Command, words: tuple[str, ...], said: str
+) -> None:
+    """Exit code 2."""
+    result = await used.run(*words)
+    assert (result.code, result.out, len(result.err.splitlines())) == (2, "", 1)
+    assert result.err.startswith(f"posthog-etl: {said}")
 
 
 # --- check ------------------------------------------------------------------------------------
@@ -363,6 +538,7 @@ async def test_check_finds_all_well(
     sandbox = await start_sandbox(flavour=flavour, recordings=10)
     result = await Command(sandbox.url, dsn).run("check", "--json")
     assert result.code == 0, result.out
+    assert result.document["next"] == ["All is well. Next: posthog-etl sync"]
     found = {row["about"]: row["found"] for row in result.document["findings"]}
     assert list(found) == ["database", "schema", "key", "clocks", "session_recordings (1)"]
     assert found["database"].startswith("PostgreSQL ")
@@ -377,6 +553,30 @@ async def test_check_names_everything_that_is_not_set() -> None:
     wrong = {finding["about"]: finding["found"] for finding in result.document["findings"]}
     assert "POSTHOG_PERSONAL_API_KEY is not set" in wrong["key"]
     assert "DATABASE_URL is not set" in wrong["database"]
+
+
+async def test_check_ends_with_what_to_do_next(
+    sandbox: RunningSandbox, dsn: str, tmp_path: Path
+) -> None:
+    """Commands that can be copied: with the options that name the settings."""
+    config = tmp_path / "etl.toml"
+    config.write_text('disabled_streams = ["group_activity"]\n')
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_DISABLED_STREAMS="")
+    options = ("--config", str(config))
+    sandbox.control.put_key("phx_some", scopes=["session_recording:read", "insight:read"])
+
+    async def said(**settings: str) -> str:
+        result = await command.with_settings(**settings).run("check", *options)
+        return result.out.rpartition("\n\n")[2].replace("\n", " ")
+
+    assert await said() == f"All is well. Next: posthog-etl sync --config {config} "
+    narrow = await said(POSTHOG_PERSONAL_API_KEY="phx_some")
+    assert narrow.startswith("Next: add the scopes subscription:read, group:read, ")
+    assert f"Then: posthog-etl check --config {config} " in narrow
+    assert f"The other streams can be read now: posthog-etl sync --config {config} " in narrow
+    assert "POSTHOG_ETL_DISABLED_STREAMS=subscriptions,groups,group_properties," in narrow
+    refused = await said(POSTHOG_PERSONAL_API_KEY="phx_other")
+    assert refused.startswith("Next: put right what is marked no, first key. Then: ")
 
 
 async def test_check_names_the_missing_scope(sandbox: RunningSandbox, dsn: str) -> None:

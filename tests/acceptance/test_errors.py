@@ -86,6 +86,13 @@ class World:
                 await select(server.dsn, role)
         return f"postgresql://{user}:{quote(password)}@127.0.0.1:{server.port}/postgres"
 
+    async def foreign_dsn(self) -> str:
+        """An address of a user of that server, at a database where the tables are another's."""
+        dsn, server = await self.guarded_dsn("loader"), self._guarded()
+        await select(server.dsn, "CREATE DATABASE foreign_tables")
+        await select(with_database(server.dsn, "foreign_tables"), "CREATE SCHEMA posthog_etl")
+        return with_database(dsn, "foreign_tables")
+
     def file(self, text: str) -> str:
         """The path of a file with this text in it."""
         path = self.directory / "file"
@@ -193,6 +200,11 @@ def guarded(user: str, password: str = PASSWORD, *, query: str = "", database: s
         return world.nowhere(DATABASE_URL=with_database(dsn, database or database_of(dsn)) + query)
 
     return bring
+
+
+async def tables_of_another(world: World) -> Command:
+    """Another role has made the tables."""
+    return world.nowhere(DATABASE_URL=await world.foreign_dsn())
 
 
 async def another_region(world: World) -> Command:
@@ -443,7 +455,7 @@ USAGE: dict[str, Trouble] = {
     "a date that is none": Trouble(
         settings(),
         2,
-        r"POSTHOG_ETL_START \(--start\) 'tomorrow' is not a date; write 2026-01-31 or \S+",
+        r"--start 'tomorrow' is not a date; write 2026-01-31, 2026-01-31T12:00Z, 30d, 2h, today .*",
         calling("sync", "--start", "tomorrow"),
     ),
     "a start that is still to come": Trouble(
@@ -707,6 +719,12 @@ DESTINATION: dict[str, Trouble] = {
         1,
         r"The database role may not do this \(permission denied for database .*\)\. "
         r"Grant it CREATE on the database, or let another role run `posthog-etl migrate` first",
+    ),
+    "tables of another role": Trouble(
+        tables_of_another,
+        1,
+        r"The database role may not do this \(permission denied for schema posthog_etl\)\. "
+        r"Use the role that made the tables, or let it grant this one what it needs",
     ),
     "a copy that only reads": Trouble(
         statements("ALTER DATABASE {} SET default_transaction_read_only = on", migrated=False),

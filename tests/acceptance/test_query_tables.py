@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from etl import app
 from etl.errors import EXIT_PARTIAL, EXIT_SUCCEEDED
+from etl.streams.presets import PRESETS
 from tests.conftest import StartSandbox
 from tests.support.command import Command
 from tests.support.pipeline import Pipeline
@@ -131,3 +133,37 @@ async def test_forget_names_the_tables_that_do_not_say_whose_their_rows_are(
     assert done.code == EXIT_SUCCEEDED
     assert "Not searched" in done.out
     assert "posthog_queries.renamed" in done.out
+
+
+async def test_plan_says_what_a_sync_reads_of_a_query(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """By the cursor from the last reading on; a whole one only if it is due."""
+    sandbox = await start_sandbox(**SMALL)
+    names = "events,cohort_people"
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_QUERY_PRESETS=names)
+    streams = ("query:events", "query:cohort_people")
+
+    async def planned() -> dict[str, dict[str, Any]]:
+        result = await command.run("plan", *streams, "--json")
+        return {each["stream"]: each for each in result.document["plan"]}
+
+    before = await planned()
+    assert before["query:events"]["since"].startswith("2020-01-01T00:00:00")
+    assert before["query:events"]["said"].startswith("rows are read whose created_at lies in this")
+    assert before["query:cohort_people"]["said"].startswith("all rows are read, and those that are")
+    for stream in streams:
+        sandbox.control.reset_requests()
+        assert (await command.run("sync", stream)).code == EXIT_SUCCEEDED
+
+    after = await planned()
+    known = await value(
+        dsn, "SELECT tail_until FROM posthog_etl.watermarks WHERE stream = 'query:events'"
+    )
+    since = datetime.fromisoformat(after["query:events"]["since"])
+    assert since == known - PRESETS["events"].lookback
+    whole = after["query:cohort_people"]
+    assert (whole["requests"], whole["windows"]) == (0, 0)
+    assert "when it is due; to read it now: posthog-etl query run cohort_people" in whole["said"]
+    shown = await command.run("plan", *streams)
+    assert f"query:cohort_people: {whole['said']}" in shown.out

@@ -45,9 +45,9 @@ TWINS = [
     Twin(
         name="the settle lag of a query is ignored",
         promise="P5",
-        file="etl/runs/query.py",
-        find="until, start = now - spec.settle, self._options.start",
-        replace="until, start = now, self._options.start",
+        file="etl/core/query.py",
+        find="    until = now - spec.settle\n",
+        replace="    until = now\n",
         caught_by=_TESTS + "test_a_row_that_is_visible_late_is_read_within_the_settle_lag",
     ),
     Twin(
@@ -142,9 +142,9 @@ TWINS = [
     Twin(
         name="a longer reach begins where a shorter one has ended",
         promise="P2",
-        file="etl/runs/query.py",
-        find="watermark.swept.get(str(int(reach)), start)",
-        replace="watermark.swept.get(str(int(reach)), known)",
+        file="etl/core/query.py",
+        find="swept.get(str(int(age.total_seconds())), start)",
+        replace="swept.get(str(int(age.total_seconds())), known)",
         caught_by="tests/acceptance/test_queries.py::"
         "test_a_longer_reach_brings_in_what_a_shorter_one_left_out",
     ),

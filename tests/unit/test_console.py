@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from etl.console import show_rows
+from etl.console import say, show_rows
 
 NAMES = ("name", "count", "note", "rest")
 ROWS = [("first", 1_000, "short", "x" * 30), ("second", 7, "", "y")]
@@ -58,3 +58,16 @@ def test_an_answer_without_rows_is_its_header(
     """So one can see that it is empty."""
     show_rows(NAMES, [])
     assert capsys.readouterr().out == "name  count  note  rest\n"
+
+
+def test_a_line_with_a_command_is_whole_on_a_narrow_terminal(
+    narrow: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The terminal wraps it, so that it can be copied; another line is folded."""
+    command = "posthog-etl backfill session_recordings --since 2026-01-01"
+    say(command, folded=False)
+    assert capsys.readouterr().out == f"{command}\n"
+    say(command)
+    folded = capsys.readouterr().out.splitlines()
+    assert max(map(len, folded)) <= 16
+    assert "".join(folded).replace(" ", "") == command.replace(" ", "")

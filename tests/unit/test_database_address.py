@@ -334,3 +334,20 @@ def test_no_way_of_printing_an_address_shows_a_password(text: str, redacted: str
     assert address.redacted == redacted
     for shown in (repr(address), str(address), f"{address}", repr([address]), repr(address.url)):
         assert "sEcret" not in shown
+
+
+def test_programs_of_postgres_get_the_address_in_their_variables() -> None:
+    """Encoded characters decoded, and nothing that libpq does not know."""
+    text = (
+        "postgres://us%40er:p%2Fw@a,b:6432/db?ssl=true&pgbouncer=true&channel_binding=require"
+        "&options=endpoint%3Dx+y&connect_timeout=3"
+    )
+    address = parse_database_url(text)
+    assert address.variables == {
+        **{"PGUSER": "us@er", "PGPASSWORD": "p/w", "PGHOST": "a,b", "PGPORT": ",6432"},
+        **{"PGDATABASE": "db", "PGSSLMODE": "require", "PGCHANNELBINDING": "require"},
+        **{"PGOPTIONS": "endpoint=x y", "PGCONNECT_TIMEOUT": "3"},
+    }
+    assert "p/w" not in repr(address)
+    from_a_file = parse_database_url("postgres://u@h/db").with_password("kept")
+    assert from_a_file.variables["PGPASSWORD"] == "kept"

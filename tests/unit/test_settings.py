@@ -20,9 +20,10 @@ from etl.settings import (
     environment_name,
     load_settings,
     nearest,
-    parse_instant,
+    read_env_file,
     setting_names,
 )
+from etl.streams import STREAMS
 
 FIVE_MINUTES = timedelta(minutes=5)
 TOKEN = "0123456789abcdefghij"
@@ -143,6 +144,31 @@ def test_a_stray_env_file_is_not_read(
 # --- names ------------------------------------------------------------------------------------
 
 
+def test_a_named_env_file_gives_its_variables_as_they_are(tmp_path: Path) -> None:
+    """With export, quotes and comments; a $ begins no name."""
+    path = tmp_path / "etl.env"
+    path.write_text(
+        "# the database\n\nexport DATABASE_URL='postgresql://u:p&$w@db/copy?a=b'  # with quotes\n"
+        'POSTHOG_ETL_LOOKBACK="26h, 7d every 6h"\nPOSTHOG_PROJECT_ID=1,2\nEMPTY=\n'
+    )
+    assert read_env_file(path) == {
+        "DATABASE_URL": "postgresql://u:p&$w@db/copy?a=b",
+        "POSTHOG_ETL_LOOKBACK": "26h, 7d every 6h",
+        "POSTHOG_PROJECT_ID": "1,2",
+        "EMPTY": "",
+    }
+
+
+@pytest.mark.parametrize("line", ["two words", "KEY='open", "KEY", "='x'"])
+def test_an_env_file_that_cannot_be_read_is_told_by_its_line(tmp_path: Path, line: str) -> None:
+    """Without the line itself, which may hold a secret."""
+    path = tmp_path / "etl.env"
+    path.write_text(f"A=1\n{line}\n")
+    with pytest.raises(ConfigurationError, match=r"etl\.env line 2 is not NAME=value") as caught:
+        read_env_file(path)
+    assert line not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [("shcema", "schema"), ("page_size", "page_size_records"), ("databaseurl", "database_url")],
@@ -173,6 +199,36 @@ def test_every_setting_has_an_environment_variable_and_a_description() -> None:
     assert environment_name("lease_s") == "POSTHOG_ETL_LEASE_S"
     assert "schema_name" not in setting_names()
     assert all(info.description for info in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("sesion", "session_recordings"),
+        ("recordings", "session_recordings"),
+        ("insight", "insights"),
+        ("sesion_recording", "session_recordings"),
+        ("subscriptoins", "subscriptions"),
+        ("sharing", "recording_sharing"),
+    ],
+)
+def test_a_stream_is_found_by_a_part_of_its_name_also_if_it_is_misspelt(
+    typed: str, meant: str
+) -> None:
+    """A word is enough."""
+    assert nearest(typed, STREAMS) == f" (did you mean {meant}?)"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("query", "queries"), ("schedule", "schedules"), ("querys", "queries")]
+)
+def test_a_list_of_tables_under_a_wrong_name_gets_the_right_one(
+    load: Load, written: str, meant: str
+) -> None:
+    """Also where the singular is another setting."""
+    said = rf"there is no \[\[{written}\]\] \(did you mean \[\[{meant}\]\]\?\)\. Write \[\["
+    with pytest.raises(ConfigurationError, match=said):
+        load(f'[[{written}]]\nname = "x"\n')
 
 
 def test_nothing_is_suggested_when_nothing_is_near() -> None:
@@ -334,7 +390,6 @@ def test_a_schema_may_have_any_name_that_leaves_room_for_the_suffixes(
 )
 def test_an_instant_without_a_zone_is_utc(load: Load, text: str, at: datetime) -> None:
     """In the environment and in a file."""
-    assert parse_instant(text) == at
     assert load(f'start = "{text}"').start == at
     assert load(env={"POSTHOG_ETL_START": text}).start == at
 

@@ -1,0 +1,79 @@
+"""Broken twins of the commands: what they show and write, and how they end."""
+
+from tests.twins.twin import Twin
+
+_SQL = "tests/acceptance/test_sql.py::"
+_INIT = "tests/acceptance/test_init.py::"
+_COMMANDS = "tests/acceptance/test_commands.py::"
+
+TWINS = [
+    Twin(
+        name="psql gets the password as an argument",
+        promise="P11",
+        file="etl/loaders/psql.py",
+        find="subprocess.run([program], env=",
+        replace="subprocess.run([program, 'password=' + address.variables['PGPASSWORD']], env=",
+        caught_by=_SQL + "test_a_terminal_gets_psql_and_no_password_is_in_the_list_of_processes",
+    ),
+    Twin(
+        name="others can read the configuration that init writes",
+        promise="P11",
+        file="etl/begin.py",
+        find="            os.replace(name, path)\n",
+        replace="            os.chmod(name, 0o644)\n            os.replace(name, path)\n",
+        caught_by=_INIT + "test_a_person_is_asked_and_asked_again_and_then_can_sync",
+    ),
+    Twin(
+        name="a line of an env file is quoted in the error",
+        promise="P11",
+        file="etl/settings/env_file.py",
+        find="line {line.original.line} is not NAME=value",
+        replace="line {line.original.line} is not NAME=value: {line.original.string}",
+        caught_by="tests/unit/test_settings.py::"
+        "test_an_env_file_that_cannot_be_read_is_told_by_its_line[two words]",
+    ),
+    Twin(
+        name="init writes answers that failed their test",
+        promise="P3",
+        file="etl/cli/begin.py",
+        find="            if wrong is not None:\n",
+        replace="            if wrong is None:\n",
+        caught_by=_INIT
+        + "test_without_a_terminal_what_is_wrong_is_told_and_nothing_written[project]",
+    ),
+    Twin(
+        name="a configuration error leaves stdout empty with --json",
+        promise="P3",
+        file="etl/cli/shared.py",
+        find="    print_json_error(cause, code, remedy)\n    raise typer.Exit(code)\n",
+        replace="    raise typer.Exit(code)\n",
+        caught_by=_COMMANDS
+        + "test_with_json_an_error_is_a_document_too[a setting that is missing]",
+    ),
+    Twin(
+        name="a wrong statement ends like a database that fails",
+        promise="P3",
+        file="etl/loaders/sql.py",
+        find="if exc.sqlstate.startswith(_WRONG) and",
+        replace="if not exc.sqlstate and",
+        caught_by=_SQL + "test_a_wrong_statement_gets_one_line[syntax]",
+    ),
+    Twin(
+        name="status shows streams of every status",
+        promise="P3",
+        file="etl/core/statuses.py",
+        find="            and (not self.statuses or status in self.statuses)\n",
+        replace="",
+        caught_by=_COMMANDS
+        + "test_status_is_chosen_by_stream_status_and_last_run[--status running-]",
+    ),
+    Twin(
+        name="the words of the driver are shown when a connection breaks",
+        promise="P3",
+        file="etl/loaders/database.py",
+        find='        "The connection to Postgres broke",\n',
+        replace='        "The connection to Postgres broke: unexpected asyncpg.protocol state",\n',
+        caught_by="tests/unit/test_database_errors.py::"
+        "test_no_inner_word_of_a_library_is_shown[protocol]",
+    ),
+]
