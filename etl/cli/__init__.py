@@ -45,6 +45,8 @@ app = typer.Typer(
     "Example: posthog-etl sync",
     no_args_is_help=True,
     add_completion=True,
+    # The commands inherit it.
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -163,7 +165,7 @@ def _usage_line(exc: Any) -> str:
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+        bool, typer.Option("-V", "--version", help="Print the version and exit.", is_eager=True)
     ] = False,
 ) -> None:
     if version:

@@ -13,8 +13,10 @@ from etl.cli.shared import (
     Debug,
     Json,
     Order,
+    QuietLog,
     Streams,
     Until,
+    Verbose,
     WindowLength,
     chosen_streams,
     print_json,
@@ -116,6 +118,8 @@ def plan(
     again: Again = False,
     config: Config = None,
     as_json: Json = False,
+    quiet: QuietLog = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Show the windows, requests and time that a sync would need.
@@ -125,7 +129,7 @@ def plan(
     Example: posthog-etl plan --since 2026-01-01
     """
     from etl import app as wiring
-    from etl.console import show_forecasts
+    from etl.console import progress_display, show_forecasts
     from etl.errors import ConfigurationError
 
     def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
@@ -133,9 +137,14 @@ def plan(
             raise ConfigurationError("--until needs --since", remedy="Give both, or neither")
         past = None if since is None else read_past(since, until, window, order, again=again)
         streams = chosen_streams(stream, settings, windowed=past is not None)
-        return wiring.make_forecast(settings, streams, past)
 
-    unit_forecasts = run_with_settings(run, config, {}, debug)
+        async def work() -> list[Any]:
+            with progress_display(quiet=quiet) as watch:
+                return await wiring.make_forecast(settings, streams, past, watch)
+
+        return work()
+
+    unit_forecasts = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:
         print_json({"plan": [each.as_json() for each in unit_forecasts]})
     else:
@@ -143,7 +152,12 @@ def plan(
 
 
 def check(
-    stream: Streams = None, config: Config = None, as_json: Json = False, debug: Debug = False
+    stream: Streams = None,
+    config: Config = None,
+    as_json: Json = False,
+    quiet: QuietLog = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
 ) -> None:
     """Test everything that a sync needs, and say what is wrong.
 
@@ -157,7 +171,7 @@ def check(
     async def look(settings: Any) -> list[Finding]:
         return await wiring.check(settings, chosen_streams(stream, settings))
 
-    findings = run_with_settings(look, config, {}, debug)
+    findings = run_with_settings(look, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:
         print_json({"findings": [finding.as_json() for finding in findings]})
     else:

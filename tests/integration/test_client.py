@@ -35,6 +35,7 @@ from etl.extractors.client import FIRST_CONTACT_ATTEMPTS, LARGEST_BODY_BYTES, Cl
 from etl.extractors.protocol import Request
 from etl.extractors.recordings import RecordingsReader
 from etl.streams import SESSION_RECORDINGS
+from etl.waits import Waits
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 KEY = "phx_" + "k" * 43
@@ -130,7 +131,14 @@ async def connect() -> AsyncIterator[Open]:
             )
             budget = CountingBudget()
             client = Client(
-                session, server.url, budget, DatabaseClock(NOON), policy, max_wait_s, secret=KEY
+                session,
+                server.url,
+                budget,
+                DatabaseClock(NOON),
+                policy,
+                max_wait_s,
+                Waits(),
+                secret=KEY,
             )
             return Opened(client, budget, server)
 
@@ -402,7 +410,14 @@ async def test_a_server_that_is_not_there_is_named(connect: Open) -> None:
     async with serving(Server()) as gone:
         url = gone.url
     client = Client(
-        opened.client._session, url, opened.budget, DatabaseClock(NOON), PATIENT, 60, secret=KEY
+        opened.client._session,
+        url,
+        opened.budget,
+        DatabaseClock(NOON),
+        PATIENT,
+        60,
+        Waits(),
+        secret=KEY,
     )
     with pytest.raises(SourceUnavailable, match="Check POSTHOG_HOST"):
         await client.fetch(REQUEST)

@@ -1,0 +1,183 @@
+"""P8, waiting is visible while it lasts: terminal, log, status, page and metrics say what for."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tests.conftest import StartSandbox
+from tests.support.command import Command
+from tests.support.serving import Serving, serving
+from tests.support.sql import select
+from tests.support.terminal import COLUMNS, Terminal, on_terminal
+
+LIMIT = "PostHog's hourly limit for the list of recordings"
+USED = "60 of 60 requests used"
+# How late a surface may notice that a wait has begun or ended, in seconds; the promise is 10.
+LATE_S = 5.0
+# How long the run waits, in seconds.
+WAIT_S = 18.0
+
+
+@dataclass
+class Said:
+    """What was said at a time (seconds since 1970): until when the run waits; 0: it does not."""
+
+    where: str
+    at: float
+    until: float
+    waited_s: float | None = None
+
+
+def seconds(text: str) -> float:
+    """Return an instant in seconds since 1970."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def today(clock: str) -> float:
+    """Return the next time that a clock of the wall shows this, in seconds since 1970."""
+    now = datetime.now().astimezone()
+    hours, minutes, of_minute = map(int, clock.split(":"))
+    shown = now.replace(hour=hours, minute=minutes, second=of_minute, microsecond=0).timestamp()
+    return shown if shown > now.timestamp() - 43_200 else shown + 86_400
+
+
+async def spend(dsn: str, left: int, wait_s: float) -> None:
+    """Spend the hour's requests of the free plan but for some; they are free again in `wait_s`."""
+    await select(
+        dsn,
+        "INSERT INTO posthog_etl.requests (class, at) SELECT 'recordings_list', "
+        "now() - interval '1 hour' + $1::float8 * interval '1 second' "
+        "FROM generate_series(1, $2::int)",
+        wait_s,
+        60 - left,
+    )
+
+
+async def on_the_terminal(terminal: Terminal) -> Said:
+    """Read the terminal."""
+    found = re.search(
+        r"waiting for PostHog's hourly limit: 60 of 60 requests used, next at (\d\d:\d\d:\d\d)",
+        terminal.text,
+    )
+    return Said("terminal", time.time(), today(found[1]) if found else 0.0)
+
+
+async def in_status(command: Command) -> Said:
+    """Ask for the status in JSON."""
+    at = time.time()
+    (row,) = [
+        row
+        for row in (await command.run("status", "--json")).document["streams"]
+        if row["project_id"] == 1
+    ] or [{"waiting": [], "waited_s": 0.0}]
+    if not row["waiting"]:
+        return Said("status --json", at, 0.0, row["waited_s"])
+    (wait,) = row["waiting"]
+    assert wait["waiting_for"] == f"{LIMIT}: {USED}"
+    return Said("status --json", at, seconds(wait["until"]), row["waited_s"])
+
+
+async def in_words(command: Command) -> Said:
+    """Ask for the status as people do."""
+    at = time.time()
+    out = (await command.run("status")).out
+    found = re.search(rf"the sync waits for {LIMIT}: {USED}, until (\S+ \S+)Z", out)
+    waiting = bool(re.search(r"session_recordings +waiting", out))
+    assert waiting == bool(found), out
+    return Said("status", at, seconds(found[1] + "+00:00") if found else 0.0)
+
+
+async def on_the_page(service: Serving) -> Said:
+    """Look at the page."""
+    at = time.time()
+    text = (await service.get("/")).text
+    found = re.search(
+        rf"the sync waits for {LIMIT}: {USED}; it goes on at <b>(\S+) UTC".replace("'", "&#39;"),
+        text,
+    )
+    assert ("nothing wrong" in text and "running, nothing" in text and bool(found)) is False
+    return Said("page", at, _utc(found[1]) if found else 0.0)
+
+
+async def on_the_runs_page(service: Serving, dsn: str) -> Said:
+    """Look at the page of the run."""
+    at = time.time()
+    runs = await select(dsn, "SELECT id FROM posthog_etl.runs WHERE project_id = 1")
+    text = (await service.get(f"/runs/{runs[0]['id']}")).text if runs else ""
+    found = re.search(
+        rf"It waits for {LIMIT}: {USED}; it goes on at <b>(\S+) UTC".replace("'", "&#39;"), text
+    )
+    return Said("page of the run", at, _utc(found[1]) if found else 0.0)
+
+
+def _utc(clock: str) -> float:
+    """Return when UTC shows this, in seconds since 1970."""
+    now = datetime.now(UTC)
+    shown = datetime.fromisoformat(f"{now:%Y-%m-%d}T{clock}+00:00").timestamp()
+    return shown if shown > now.timestamp() - 43_200 else shown + 86_400
+
+
+async def in_metrics(service: Serving) -> Said:
+    """Ask for the metrics."""
+    at, of = time.time(), f"1 session_recordings {LIMIT}"
+    found = await service.metrics()
+    ends = found.get(f"posthog_etl_waiting_until_timestamp_seconds {of}", 0.0)
+    assert (found.get(f"posthog_etl_waiting_runs {of}", 0.0) > 0) == (ends > 0)
+    return Said(
+        "metrics", at, ends, found.get("posthog_etl_wait_seconds_total 1 session_recordings", 0.0)
+    )
+
+
+async def test_nothing_untrue_is_said_while_a_first_load_waits_for_the_hourly_limit(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Whoever looks is told what for and until when, soon after it begins, and no longer.
+
+    A service loads another project meanwhile, and waits for the same limit.
+    """
+    sandbox = await start_sandbox(recordings=250, projects=(1, 2), clock="running", limits="free")
+    settings = {"POSTHOG_ETL_PLAN": "free", "POSTHOG_ETL_PAGE_SIZE_RECORDS": "50"}
+    command = Command(sandbox.url, dsn, **settings)
+    await spend(dsn, 3, WAIT_S)
+    said: list[Said] = []
+    async with serving(command.with_settings(POSTHOG_PROJECT_ID="2")) as service:
+        async with on_terminal(command, "sync") as (process, terminal):
+            looks: list[Callable[[], Awaitable[Said]]] = [
+                lambda: on_the_terminal(terminal),
+                lambda: on_the_page(service),
+                lambda: on_the_runs_page(service, dsn),
+                lambda: in_metrics(service),
+                lambda: in_status(command),
+                lambda: in_words(command),
+            ]
+            while process.returncode is None:
+                said += [await look() for look in looks]
+            assert await process.wait() == 0, terminal.text
+        await service.ran()
+        said += [await look() for look in looks]
+        log = (await service.terminated()).events
+    (run,) = await select(dsn, "SELECT * FROM posthog_etl.runs WHERE project_id = 1")
+    sent = [seconds(request["at"]) for request in sandbox.control.requests()]
+    before, after = max(itertools.pairwise(sent), key=lambda pair: pair[1] - pair[0])
+    before = max(before, run["started_at"].timestamp())
+    assert after - before > 2 * LATE_S
+    for each in said:
+        if before + LATE_S < each.at < after - 0.5:
+            assert abs(each.until - after) < 2.0, each
+            if each.waited_s is not None:
+                assert abs(each.waited_s - (each.at - before)) < LATE_S, each
+        elif each.until:
+            assert before - 1.0 < each.at < after + LATE_S, each
+    assert {each.where for each in said if each.until} == {each.where for each in said}
+    assert abs(run["waited_s"] - (after - before)) < 2.0
+    assert terminal.widest <= COLUMNS
+
+    began, ended = [event for event in log if event["event"] in ("wait.began", "wait.ended")]
+    assert (began["reason"], ended["reason"]) == (f"{LIMIT}: {USED}", f"{LIMIT}: {USED}")
+    assert abs(seconds(began["until"]) - seconds(ended["timestamp"])) < 2.0
+    assert began["run_id"] == ended["run_id"] != str(run["id"])
