@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from etl.loaders.address import parse_database_url
+from etl.loaders.database import Database, Timeouts
+from etl.loaders.slots import PLACES, PostgresSlots
+from etl.loaders.tables import Tables
+from etl.tasks import is_set
+from etl.waits import Waits
 from tests.conftest import StartSandbox
+from tests.support.books import until
 from tests.support.command import Command
 from tests.support.serving import Serving, serving
 from tests.support.sql import select
@@ -141,9 +150,10 @@ async def test_nothing_untrue_is_said_while_a_first_load_waits_for_the_hourly_li
     A service loads another project meanwhile, and waits for the same limit.
     """
     sandbox = await start_sandbox(recordings=250, projects=(1, 2), clock="running", limits="free")
-    settings = {"POSTHOG_ETL_PLAN": "free", "POSTHOG_ETL_PAGE_SIZE_RECORDS": "50"}
+    settings = {"POSTHOG_ETL_PLAN": "free", "POSTHOG_ETL_PAGE_SIZE_RECORDS": "100"}
     command = Command(sandbox.url, dsn, **settings)
-    await spend(dsn, 3, WAIT_S)
+    # Together they send ten requests, fewer than a minute allows.
+    await spend(dsn, 1, WAIT_S)
     said: list[Said] = []
     async with serving(command.with_settings(POSTHOG_PROJECT_ID="2")) as service:
         async with on_terminal(command, "sync") as (process, terminal):
@@ -181,3 +191,50 @@ async def test_nothing_untrue_is_said_while_a_first_load_waits_for_the_hourly_li
     assert (began["reason"], ended["reason"]) == (f"{LIMIT}: {USED}", f"{LIMIT}: {USED}")
     assert abs(seconds(began["until"]) - seconds(ended["timestamp"])) < 2.0
     assert began["run_id"] == ended["run_id"] != str(run["id"])
+
+
+async def test_a_run_that_died_while_it_waited_waits_no_longer(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Once its lease is out, nobody is told that it waits; the next run goes on."""
+    sandbox = await start_sandbox(recordings=250, clock="running")
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_PLAN="free")
+    await spend(dsn, 0, 3000)
+    waiting = "SELECT waiting_for FROM posthog_etl.runs WHERE waiting_until > now()"
+    async with command.running("sync") as process:
+
+        async def noted() -> bool:
+            return bool(await select(dsn, waiting))
+
+        await until(noted, "the wait is noted")
+        process.kill()
+        await process.wait()
+    await select(dsn, "UPDATE posthog_etl.leases SET expires_at = now()")
+    assert await noted()
+    (row,) = (await command.run("status", "--json")).document["streams"]
+    assert (row["status"], row["waiting"], row["waited_s"] < 1) == ("failed", [], True)
+    (run,) = (await command.run("runs", "--json")).document["runs"]
+    assert (run["waiting_for"], run["waiting_since"], run["waiting_until"]) == (None, None, None)
+    await select(dsn, "DELETE FROM posthog_etl.requests")
+    assert (await command.run("sync")).code == 0
+    assert not await noted()
+
+
+async def test_a_second_query_waits_visibly_for_a_place(dsn: str) -> None:
+    """Nobody knows how long; it is told after a few seconds, and ends with the wait."""
+    database, waits = Database(parse_database_url(dsn), Timeouts()), Waits()
+    slots = PostgresSlots(database, Tables("posthog"), waits)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        for _ in range(PLACES):
+            await stack.enter_async_context(slots.held(1))
+        third = asyncio.ensure_future(stack.enter_async_context(slots.held(1)))
+        assert await is_set(waits.changed, within_s=30)
+        assert waits.current is not None
+        assert str(waits.current.cause) == (
+            "a place among the queries: 2 of this project are running"
+        )
+        assert (waits.current.until, waits.waited_s > 2) == (None, True)
+        third.cancel()
+        await asyncio.gather(third, return_exceptions=True)
+        assert waits.current is None

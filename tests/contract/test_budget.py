@@ -11,6 +11,7 @@ from etl.errors import BudgetSpent
 from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database
 from etl.loaders.tables import Tables
+from etl.tasks import is_set
 from etl.waits import Waits
 
 TABLES = Tables("posthog")
@@ -85,3 +86,29 @@ async def test_a_class_without_a_limit_is_never_held_back_but_by_the_server(
     assert await _tries(database, ["unheard of"], 40) == 40
     await budget(database).block(["unheard of"], 60)
     assert await _tries(database, ["unheard of"], 1) == 0
+
+
+async def test_a_wait_is_told_while_it_lasts_and_counted_also_when_it_is_broken_off(
+    database: Database,
+) -> None:
+    """With the limit that is reached; a pause that the server asked for is told as that."""
+    waits = Waits()
+    waiting = budget(database, max_wait_s=3600, waits=waits)
+    assert await _tries(database, ["all"], 30) == 30
+    for classes, said in (
+        (["all", "list"], "PostHog's limit per minute for all: 30 of 30 requests used"),
+        (["asked"], "PostHog to allow requests again: it answered 429"),
+    ):
+        await waiting.block(["asked"], 50)
+        asking = asyncio.ensure_future(waiting.acquire(classes))
+        assert await is_set(waits.changed, within_s=30)
+        waits.changed.clear()
+        assert waits.current is not None
+        assert str(waits.current.cause) == said
+        assert 40 < (waits.current.left_s or 0) < 61
+        before_s = waits.waited_s
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert waits.current is None
+        assert 0 < before_s <= waits.waited_s < 60
+        waits.changed.clear()

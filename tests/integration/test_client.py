@@ -35,6 +35,7 @@ from etl.extractors.client import FIRST_CONTACT_ATTEMPTS, LARGEST_BODY_BYTES, Cl
 from etl.extractors.protocol import Request
 from etl.extractors.recordings import RecordingsReader
 from etl.streams import SESSION_RECORDINGS
+from etl.tasks import is_set
 from etl.waits import Waits
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -85,7 +86,10 @@ class Server:
 class Opened:
     """What a test needs: the client, its budget, and the server at the other end."""
 
-    def __init__(self, client: Client, budget: CountingBudget, server: Server) -> None:
+    def __init__(
+        self, client: Client, budget: CountingBudget, server: Server, waits: Waits
+    ) -> None:
+        self.waits = waits
         self.client = client
         self.budget = budget
         self.server = server
@@ -129,7 +133,7 @@ async def connect() -> AsyncIterator[Open]:
                     timeout=aiohttp.ClientTimeout(total=timeout_s),
                 )
             )
-            budget = CountingBudget()
+            budget, waits = CountingBudget(), Waits()
             client = Client(
                 session,
                 server.url,
@@ -137,10 +141,10 @@ async def connect() -> AsyncIterator[Open]:
                 DatabaseClock(NOON),
                 policy,
                 max_wait_s,
-                Waits(),
+                waits,
                 secret=KEY,
             )
-            return Opened(client, budget, server)
+            return Opened(client, budget, server, waits)
 
         yield act
 
@@ -324,6 +328,22 @@ async def test_redirects_are_not_followed(connect: Open, status: int) -> None:
 
 
 # --- 429 --------------------------------------------------------------------------------------
+
+
+async def test_the_wait_before_the_next_attempt_is_told(connect: Open) -> None:
+    """Which attempt comes then, and why; also while nothing answers."""
+    slow = RetryPolicy(attempts=4, first_wait_s=30.0)
+    opened = await connect(says(503), policy=slow)
+    asking = asyncio.ensure_future(opened.client.fetch(REQUEST))
+    assert await is_set(opened.waits.changed, within_s=30)
+    wait = opened.waits.current
+    assert wait is not None
+    assert str(wait.cause) == "PostHog to answer: status 503"
+    assert wait.cause.then == "attempt 2 of 4"
+    assert 14 < (wait.left_s or 0) <= 30
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert opened.waits.current is None
 
 
 async def test_a_429_blocks_the_budget_for_as_long_as_the_server_says(connect: Open) -> None:
