@@ -104,19 +104,27 @@ def reading_line(
         return _fitting([(0, name), (1, f"for {span(elapsed_s)}")], width)
     left_s, share = _left_s(reached, elapsed_s, since_s, wait), reached.share
     window = "" if reached.window is None else "window {} of {}".format(*reached.window)
-    return _fitting(
-        [
-            (0, name),
-            (5, window),
-            (6, f"{reached.records:,} records"),
-            (3, f"{reached.records / max(elapsed_s, 0.001):,.0f}/s"),
-            (4, f"{reached.requests:,} request{'' if reached.requests == 1 else 's'}"),
-            (7, "" if reached.low is None else f"down to {reached.low:%Y-%m-%d}"),
-            (1, "" if share is None else f"{100 * share:.0f} %"),
-            (2, f"for {span(elapsed_s)}" if left_s is None else f"{span(left_s)} left"),
-        ],
-        width,
-    )
+    total = f"{reached.records:,} records"
+    pace = f"{reached.records / max(elapsed_s, 0.001):,.0f}"
+
+    def line(per_second: str) -> str:
+        return _fitting(
+            [
+                (0, name),
+                (5, window),
+                (6, total),
+                (3, per_second),
+                (4, f"{reached.requests:,} request{'' if reached.requests == 1 else 's'}"),
+                (7, "" if reached.low is None else f"down to {reached.low:%Y-%m-%d}"),
+                (1, "" if share is None else f"{100 * share:.0f} %"),
+                (2, f"for {span(elapsed_s)}" if left_s is None else f"{span(left_s)} left"),
+            ],
+            width,
+        )
+
+    shown = line(f"{pace}/s")
+    # Where the total has no room, the pace has to say of what.
+    return shown if total in shown else line(f"{pace} records/s")
 
 
 def waiting_line(wait: Wait, width: int) -> str:

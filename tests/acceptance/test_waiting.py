@@ -207,6 +207,8 @@ async def test_a_run_that_died_while_it_waited_waits_no_longer(
             return bool(await select(dsn, waiting))
 
         await until(noted, "the wait is noted")
+        shown = " ".join((await command.run("runs")).out.split())
+        assert f"waiting 0 0 0 0 0 waits for {LIMIT}: {USED}, until " in shown
         process.kill()
         await process.wait()
     await select(dsn, "UPDATE posthog_etl.leases SET expires_at = now()")
@@ -238,3 +240,38 @@ async def test_a_second_query_waits_visibly_for_a_place(dsn: str) -> None:
         third.cancel()
         await asyncio.gather(third, return_exceptions=True)
         assert waits.current is None
+
+
+async def test_progress_stays_below_what_is_logged_and_ends_with_its_stream(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """It says which window is read, and why it waits; nothing is wider than the terminal."""
+    sandbox = await start_sandbox(recordings=900, days=9.0, clock="running")
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_PAGE_SIZE_RECORDS="100")
+    throttled = {"preset": "429_header", "wait_s": 5}
+    rule = {"match": {"path": "session_recordings"}, "at": 6, "fault": throttled}
+    sandbox.control.add_faults(rule)
+    since = datetime.fromtimestamp(seconds(sandbox.control.state()["now"]) - 9 * 86_400, UTC)
+    words = ("--since", since.isoformat(), "--window", "3d")
+    screens: list[str] = []
+    async with on_terminal(command, "backfill", "session_recordings", *words) as run:
+        process, terminal = run
+
+        async def waits() -> bool:
+            screens.append(terminal.text)
+            return "waiting for" in terminal.text
+
+        await until(waits, "the terminal shows the wait")
+        assert await process.wait() == 0, terminal.text
+    lines = screens[-1].splitlines()
+    (reading,) = [line for line in lines if "session_recordings  window" in line]
+    assert re.search(r" window [1-4] of 4  \d+ records/s  \d+ requests  \d+ %  ", reading)
+    assert re.fullmatch(
+        r"  waiting for PostHog to allow requests again: it answered 429, next at [\d:]{8}",
+        lines[lines.index(reading) + 1],
+    )
+    above = " ".join(lines[: lines.index(reading)])
+    assert "request.failed" in above
+    assert not re.search("waiting for|window 2", terminal.text.partition("project ")[0])
+    assert "succeeded" in terminal.text
+    assert terminal.widest <= COLUMNS

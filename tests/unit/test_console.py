@@ -94,6 +94,9 @@ def test_a_line_says_pace_share_and_what_is_left() -> None:
     assert reading_line("session_recordings", of_windows, 10, 0, None, 100) == (
         "session_recordings  window 2 of 5  9,000 records  900/s  1 request  50 %  10 s left"
     )
+    assert reading_line("session_recordings", of_windows, 10, 0, None, 78) == (
+        "session_recordings  window 2 of 5  900 records/s  1 request  50 %  10 s left"
+    )
 
 
 def test_what_is_left_takes_no_less_than_the_budget_and_the_wait_allow() -> None:
