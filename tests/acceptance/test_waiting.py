@@ -259,13 +259,13 @@ async def test_progress_stays_below_what_is_logged_and_ends_with_its_stream(
 
         async def waits() -> bool:
             screens.append(terminal.text)
-            return "waiting for" in terminal.text
+            return "next at" in terminal.text
 
         await until(waits, "the terminal shows the wait")
         assert await process.wait() == 0, terminal.text
     lines = screens[-1].splitlines()
     (reading,) = [line for line in lines if "session_recordings  window" in line]
-    assert re.search(r" window [1-4] of 4  \d+ records/s  \d+ requests  \d+ %  ", reading)
+    assert re.search(r" window [1-4] of 4  [\d,]+ records/s  \d+ requests  \d+ %  ", reading)
     assert re.fullmatch(
         r"  waiting for PostHog to allow requests again: it answered 429, next at [\d:]{8}",
         lines[lines.index(reading) + 1],

@@ -12,6 +12,7 @@ import re
 import struct
 import sys
 import termios
+import threading
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,9 +26,14 @@ _BEGUN = re.compile(r"\x1b(\[[?\d;]*)?$")
 
 
 class Terminal:
-    """What a command has written to its terminal. screen: the lines, the oldest first."""
+    """What a command has written to its terminal.
+
+    screen: the lines, the oldest first. widest: the length of the longest line there ever was.
+    """
 
     def __init__(self) -> None:
+        # It is written by another thread, a whole frame at a time.
+        self._lock = threading.Lock()
         self.screen: list[str] = [""]
         self.widest = 0
         self._row = self._column = 0
@@ -35,10 +41,15 @@ class Terminal:
     @property
     def text(self) -> str:
         """All that can be read on it, as lines."""
-        return "\n".join(line.rstrip() for line in self.screen)
+        with self._lock:
+            return "\n".join(line.rstrip() for line in self.screen)
 
     def write(self, text: str) -> None:
-        """Show the text as a terminal does; it may wrap lines, which counts as too wide."""
+        """Show the text as a terminal does, but without breaking lines."""
+        with self._lock:
+            self._write(text)
+
+    def _write(self, text: str) -> None:
         for piece in _PIECE.finditer(text):
             numbers, code = piece[1], piece[2]
             if code == "A":
