@@ -234,7 +234,7 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
         *("project", "stream", "state", "complete until", "lag", "complete since", "last run"),
         *("read", "read fast", "rejects", "paused until"),
     )
-    now = datetime.now(UTC)
+    now, several = datetime.now(UTC), len({row["project_id"] for row in rows}) > 1
     for row in rows:
         until = row["complete"].until or row["tail_until"]
         stale = row["status"] == "running" and not row["held"]
@@ -255,7 +255,8 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
     for row in rows:
         for wait in row["waiting"]:
             until = "" if wait.until is None else f", until {_instant(wait.until)}"
-            say(f"{row['stream']}: the {wait.command} waits for {wait.waiting_for}{until}")
+            of = f" of project {row['project_id']}" if several else ""
+            say(f"{row['stream']}{of}: the {wait.command} waits for {wait.waiting_for}{until}")
         for hole in row["holes"]:
             say(
                 f"{row['stream']}: not known complete from {_instant(hole.since)} to "

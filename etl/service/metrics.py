@@ -39,7 +39,7 @@ _COUNTED = (
     ("requests", "requests", "Requests sent to the API."),
     ("bytes_read", "received_bytes", "Size of the answers."),
     ("query_bytes_read", "query_bytes", "Bytes that the server read for queries."),
-    ("waited_s", "wait_seconds", "Time waited for limits, queries' places or the source."),
+    ("waited_s", "wait_seconds", "Time waited for limits, for a place, or to try again."),
 )
 # `ended_at` is set before the commit, so other processes see it a moment later.
 _SEEN_LATE = timedelta(minutes=1)
