@@ -37,6 +37,7 @@ from etl.runs.check import NoBudget
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import RunningSandbox, running
 from etl.streams.recordings import SESSION_RECORDINGS
+from etl.waits import Waits
 
 DAYS = 30
 KEY = "phx_sandbox"
@@ -235,8 +236,8 @@ def count_wrong(held: Held, truth: Held) -> int:
 
 def client_of(session: aiohttp.ClientSession, sandbox: RunningSandbox, now: datetime) -> Client:
     """Return a client without a budget."""
-    policy = RetryPolicy(attempts=1)
-    return Client(session, sandbox.url, NoBudget(), DatabaseClock(now), policy, 0.0, secret=KEY)
+    policy, clock = RetryPolicy(attempts=1), DatabaseClock(now)
+    return Client(session, sandbox.url, NoBudget(), clock, policy, 0.0, Waits(), secret=KEY)
 
 
 def _plain(record: Any) -> Record:

@@ -44,8 +44,10 @@ from etl.runs.projects import for_each
 from etl.runs.report import Report
 from etl.runs.sync import execute_unit
 from etl.runs.tidy import tidy
-from etl.runs.work import Assignment, Progress, RunOptions, Tools, rows_now
+from etl.runs.work import Assignment, RunOptions, Tools, Watch, rows_now, show_waits
 from etl.settings import Settings
+from etl.tasks import beside
+from etl.waits import Waits
 
 if TYPE_CHECKING:  # imported where they are used: a sync needs none of them
     from etl.loaders.embedded import EmbeddedPostgres
@@ -58,8 +60,6 @@ _log = structlog.get_logger(__name__)
 
 EMBEDDED = "embedded"
 
-# Shows progress: (project, stream) -> the function that is told the progress of that unit.
-Watch = Callable[[int, str], Progress]
 # Reads the status.
 Look = Callable[[], Awaitable["StatusReport"]]
 
@@ -225,20 +225,24 @@ async def open_tools(
     database, tables = destination.database, destination.tables
     history = History(database, tables)
     await require_forget_key(database, tables, settings.forget_key_text)
-    budget = PostgresBudget(database, tables, settings.limits_with_share, settings.max_wait_s)
+    waits = Waits()
+    budget = PostgresBudget(
+        database, tables, settings.limits_with_share, settings.max_wait_s, waits
+    )
     clock = DatabaseClock(await history.database_now())
-    async with open_client(settings, cap.over(budget), clock, settings.max_wait_s) as client:
+    async with open_client(settings, cap.over(budget), clock, settings.max_wait_s, waits) as client:
         yield Tools(
             client=client,
             database=database,
             budget=budget,
+            waits=waits,
             leases=_leases(settings, destination),
             history=history,
             parents=ParentRows(database, tables),
             growing=GrowingLists(database, tables),
             looks=Looks(database, tables),
             loader=_loader_of(settings, destination),
-            slots=PostgresSlots(database, tables),
+            slots=PostgresSlots(database, tables, waits),
             tables=tables,
         )
 
@@ -264,7 +268,7 @@ def _leases(settings: Settings, destination: Destination) -> Leases:
 
 @asynccontextmanager
 async def open_client(
-    settings: Settings, budget: Budget, clock: DatabaseClock, max_wait_s: float
+    settings: Settings, budget: Budget, clock: DatabaseClock, max_wait_s: float, waits: Waits
 ) -> AsyncIterator[Client]:
     """Open the session to the API. Raises ConfigurationError."""
     key = settings.require_source()
@@ -278,6 +282,7 @@ async def open_client(
             clock,
             RetryPolicy(attempts=settings.request_attempts),
             max_wait_s,
+            waits,
             secret=key,
         )
 
@@ -342,15 +347,17 @@ async def sync(
     async def bring_up(
         tools: Tools, stream: Stream, project_id: int, halt: asyncio.Event
     ) -> list[Report]:
-        progress = watch(project_id, stream.name)
-        given = Assignment(tools, options, stream, project_id, halt, progress)
-        return [await execute_unit(given, stream.unit)]
+        with watch(project_id, stream.name) as progress:
+            given = Assignment(tools, options, stream, project_id, halt, progress)
+            return [await execute_unit(given, stream.unit)]
 
     async with open_source_for(settings, at_once, accept_host=accepted.host) as (
         destination,
         tools,
     ):
-        reports = await for_each(tools, settings.host, settings.projects, streams, stop, bring_up)
+        reports = await for_each(
+            tools, settings.host, settings.projects, streams, stop, bring_up, watch
+        )
         keep_runs = parse_duration(settings.keep_runs)
         await tidy(destination.database, destination.tables, keep_runs, stop)
     return reports
@@ -375,16 +382,18 @@ async def backfill(
     async def load_past(
         tools: Tools, stream: Stream, project_id: int, halt: asyncio.Event
     ) -> list[Report]:
-        progress = watch(project_id, stream.name)
-        given = Assignment(tools, options, stream, project_id, halt, progress)
-        done = await backfill_stream(given, past)
+        with watch(project_id, stream.name) as progress:
+            given = Assignment(tools, options, stream, project_id, halt, progress)
+            done = await backfill_stream(given, past)
         if done:
             with contextlib.suppress(EtlError):  # the reports say what is wrong
                 done[-1].rows = await rows_now(tools, stream, project_id)
         return done
 
     async with open_source(settings) as (_, tools):
-        return await for_each([tools], settings.host, settings.projects, streams, stop, load_past)
+        return await for_each(
+            [tools], settings.host, settings.projects, streams, stop, load_past, watch
+        )
 
 
 async def resync(
@@ -406,15 +415,18 @@ async def resync(
     async def read_anew(
         tools: Tools, stream: Stream, project_id: int, halt: asyncio.Event
     ) -> list[Report]:
-        progress = watch(project_id, stream.name)
-        return [await resync_stream(Assignment(tools, options, stream, project_id, halt, progress))]
+        with watch(project_id, stream.name) as progress:
+            given = Assignment(tools, options, stream, project_id, halt, progress)
+            return [await resync_stream(given)]
 
     async with open_source_for(settings, streams_at_once(settings, streams)) as (_, tools):
-        return await for_each(tools, settings.host, settings.projects, streams, stop, read_anew)
+        return await for_each(
+            tools, settings.host, settings.projects, streams, stop, read_anew, watch
+        )
 
 
 async def make_forecast(
-    settings: Settings, streams: Sequence[Stream], past: BackfillRange | None
+    settings: Settings, streams: Sequence[Stream], past: BackfillRange | None, watch: Watch
 ) -> list[UnitForecast]:
     """Return the forecast of a sync, or of a backfill of `past`. Loads nothing.
 
@@ -426,12 +438,14 @@ async def make_forecast(
     options = run_options_of(settings)
     found: list[UnitForecast] = []
     async with open_source(settings) as (_, tools):
-        for project in settings.projects:
-            project_id = await project_id_of(tools.client, project)
-            for stream in streams:
-                found += await unit_forecasts(
-                    tools, options, stream, project_id, past, settings.limits
-                )
+        with watch(None, "forecast") as progress:
+            async with beside(show_waits(tools.waits, progress)):
+                for project in settings.projects:
+                    project_id = await project_id_of(tools.client, project)
+                    for stream in streams:
+                        found += await unit_forecasts(
+                            tools, options, stream, project_id, past, settings.limits
+                        )
     return found
 
 
@@ -457,6 +471,7 @@ async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
         return findings
     async with AsyncExitStack() as stack:
         budget: Budget = NoBudget()
+        waits = Waits()
         clock = DatabaseClock(datetime.now(UTC))
         try:
             destination = await stack.enter_async_context(open_destination(settings))
@@ -469,13 +484,13 @@ async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
             )
             findings.append(schema)
             if is_there:
-                budget = PostgresBudget(database, tables, settings.limits, MAX_WAIT_S)
+                budget = PostgresBudget(database, tables, settings.limits, MAX_WAIT_S, waits)
                 findings += examine_hosts(settings.host, await history.hosts())
                 await require_forget_key(database, tables, settings.forget_key_text)
         except EtlError as exc:
             findings.append(failed_finding("database", exc))
         client = await stack.enter_async_context(
-            open_client(settings, budget, clock, max_wait_s=MAX_WAIT_S)
+            open_client(settings, budget, clock, MAX_WAIT_S, waits)
         )
         findings += await examine_source(client, settings.projects, streams, settings.api_prefix)
     return findings

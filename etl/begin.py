@@ -26,6 +26,7 @@ from etl.runs.check import (
     failed_finding,
 )
 from etl.settings import Settings
+from etl.waits import Waits
 
 _HEAD = "# Written by `posthog-etl init`. All other settings: docs/configuration.md\n"
 
@@ -34,7 +35,7 @@ async def try_key(settings: Settings) -> tuple[Finding, str | None]:
     """Return whether the host accepts the key, and the number of the key's current project."""
     clock = DatabaseClock(datetime.now(UTC))
     try:
-        async with open_client(settings, NoBudget(), clock, max_wait_s=MAX_WAIT_S) as client:
+        async with open_client(settings, NoBudget(), clock, MAX_WAIT_S, Waits()) as client:
             finding, _ = await examine_key(client)
             if not finding.well:
                 return finding, None
@@ -50,7 +51,7 @@ async def try_projects(settings: Settings) -> list[Finding]:
     """Return whether the key reaches each of the projects."""
     clock = DatabaseClock(datetime.now(UTC))
     findings = []
-    async with open_client(settings, NoBudget(), clock, max_wait_s=MAX_WAIT_S) as client:
+    async with open_client(settings, NoBudget(), clock, MAX_WAIT_S, Waits()) as client:
         for project in settings.projects:
             about = f"project {project}"
             request = Request(f"/api/projects/{project}/", (), (CRUD,))

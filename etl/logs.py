@@ -9,7 +9,7 @@ slice.chosen,
 slice.postponed, page.fetched (debug), page.shrunk,
 page.unreadable,
 request.failed, request.untold (debug), query.lost, query.shortened, query.replaced,
-query.waiting,
+wait.began, wait.ended,
 list.restarted, parent.refused, clock.skewed, clocks.disagree,
 window.shortened, cuts.asked, ahead.failed, recordings.omitted, probe.failed, confirmation.failed,
 confirmation.halved, list.miscounted, watermark.cut_back, batch.loaded (debug), record.rejected,
@@ -112,9 +112,14 @@ class Redactor:
         return {key: self.value(value) for key, value in event.items()}
 
 
-def configure_logs(redactor: Redactor, *, debug: bool = False) -> None:
-    """Send events of level info (debug: all) to stderr. Safe to repeat."""
+def configure_logs(redactor: Redactor, level: str | None = None) -> None:
+    """Send events of this level, and worse, to stderr. Safe to repeat.
+
+    level: debug, info, warning or error. None: info; on a terminal warning, because there the
+    progress says what happens.
+    """
     on_terminal = sys.stderr.isatty()
+    level = level or ("warning" if on_terminal else "info")
     colours = on_terminal and not os.environ.get("NO_COLOR")
     render: list[Any] = (
         [
@@ -137,8 +142,8 @@ def configure_logs(redactor: Redactor, *, debug: bool = False) -> None:
             redactor,
             *render,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger("debug" if debug else "info"),
-        # Looked up at each event, because a progress bar replaces stderr while it is shown.
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        # Looked up at each event, because the progress replaces stderr while it is shown.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )

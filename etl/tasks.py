@@ -53,6 +53,16 @@ async def first_of(event: asyncio.Event, other: asyncio.Event) -> None:
         pass
 
 
+async def is_set(event: asyncio.Event, within_s: float) -> bool:
+    """Tell whether the event is set within this time; return as soon as it is."""
+    try:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 class Overlapping(Generic[T]):
     """Works in their order. Each is given the task of the one before, and two run at most.
 

@@ -14,7 +14,6 @@ from etl.app import (
     EMBEDDED,
     Destination,
     Schema,
-    Watch,
     open_destination,
     open_source,
     open_source_for,
@@ -27,7 +26,7 @@ from etl.extractors.capped import SHARE, Cap
 from etl.loaders.forgotten import Forgotten
 from etl.runs.projects import for_each
 from etl.runs.report import Report
-from etl.runs.work import Assignment, Tools
+from etl.runs.work import Assignment, Tools, Watch
 from etl.settings import Settings
 
 if TYPE_CHECKING:  # imported where they are used: the service needs some of them only
@@ -92,11 +91,13 @@ async def verify(
         async def compare(
             tools: Tools, stream: Stream, project_id: int, halt: asyncio.Event
         ) -> list[Report]:
-            progress = watch(project_id, stream.name)
-            given = Assignment(tools, options, stream, project_id, halt, progress)
-            return [await verify_stream(given, request, repair=asked.repair)]
+            with watch(project_id, stream.name) as progress:
+                given = Assignment(tools, options, stream, project_id, halt, progress)
+                return [await verify_stream(given, request, repair=asked.repair)]
 
-        return await for_each(tools, settings.host, settings.projects, streams, stop, compare)
+        return await for_each(
+            tools, settings.host, settings.projects, streams, stop, compare, watch
+        )
 
 
 def _request_of(
@@ -149,12 +150,14 @@ async def verify_slices(
                 due[project_id] = await streams_due(tools, streams, project_id, pace)
             if stream not in due[project_id]:
                 return []
-            progress = watch(project_id, stream.name)
             options = run_options_of(settings)
-            given = Assignment(tools, options, stream, project_id, halt, progress)
-            return await verify_slice_of(destination, settings, given)
+            with watch(project_id, stream.name) as progress:
+                given = Assignment(tools, options, stream, project_id, halt, progress)
+                return await verify_slice_of(destination, settings, given)
 
-        return await for_each([tools], settings.host, settings.projects, streams, stop, verify_due)
+        return await for_each(
+            [tools], settings.host, settings.projects, streams, stop, verify_due, watch
+        )
 
 
 async def verify_slice_of(

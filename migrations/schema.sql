@@ -1,4 +1,4 @@
--- Revision 0021. Written by migrations/record.py.
+-- Revision 0022. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -1102,7 +1102,6 @@ COMMENT ON COLUMN {book}.watermarks.tail_until IS 'Where the next sync begins; n
 COMMENT ON COLUMN {book}.watermarks.swept IS 'When each grade of the lookback was last read, by age in s.';
 COMMENT ON COLUMN {book}.runs.id IS 'Id of the run.';
 COMMENT ON COLUMN {book}.runs.rejected IS 'Records newly rejected, a count.';
-COMMENT ON COLUMN {book}.runs.waited_s IS 'Time waited for the request budget, in seconds.';
 COMMENT ON COLUMN {book}.runs.forecast_requests IS 'Requests forecast at the start, a count.';
 COMMENT ON COLUMN {book}.runs.forecast_exact IS 'True if the forecast is an estimate, false if a lower bound.';
 COMMENT ON COLUMN {book}.rejects.payload IS 'The record as received; what Postgres cannot hold is replaced.';
@@ -2487,3 +2486,10 @@ COMMENT ON COLUMN {data}."people_overview"."email" IS 'Email from the person''s 
 COMMENT ON COLUMN {data}."people_overview"."recordings" IS 'Recordings that are neither deleted nor expired, a count.';
 COMMENT ON COLUMN {data}."people_overview"."first_seen" IS 'Start of the first of these.';
 COMMENT ON COLUMN {data}."people_overview"."last_seen" IS 'End of the last of these.';
+ALTER TABLE {book}.runs ADD COLUMN waiting_for TEXT;
+COMMENT ON COLUMN {book}.runs.waiting_for IS 'What the run waits for; null: for nothing.';
+ALTER TABLE {book}.runs ADD COLUMN waiting_since TIMESTAMP WITH TIME ZONE;
+COMMENT ON COLUMN {book}.runs.waiting_since IS 'When this wait began.';
+ALTER TABLE {book}.runs ADD COLUMN waiting_until TIMESTAMP WITH TIME ZONE;
+COMMENT ON COLUMN {book}.runs.waiting_until IS 'When it ends; null: nobody knows.';
+COMMENT ON COLUMN {book}.runs.waited_s IS 'Time waited for limits, a place among the queries or a source that does not answer, in seconds; without a wait under way.';

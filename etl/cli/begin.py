@@ -15,6 +15,7 @@ from etl.cli.shared import (
     Debug,
     ErrorsInOneLine,
     fail,
+    log_level,
     print_line,
     run_loop,
 )
@@ -84,7 +85,7 @@ def init(
     from etl.logs import configure_logs
 
     with ErrorsInOneLine(debug) as told:
-        configure_logs(told.redactor, debug=debug)
+        configure_logs(told.redactor, log_level(quiet=False, verbose=False, debug=debug))
         given = {HOST: host, PROJECT: project, DATABASE: database}
         answers = {name: value for name, value in given.items() if value}
         if key_file is not None:

@@ -14,8 +14,10 @@ from etl.cli.shared import (
     Json,
     OfStatus,
     Order,
+    QuietLog,
     Streams,
     Until,
+    Verbose,
     WindowLength,
     chosen_streams,
     print_json,
@@ -140,6 +142,8 @@ def plan(
     again: Again = False,
     config: Config = None,
     as_json: Json = False,
+    quiet: QuietLog = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Show the windows, requests and time that a sync would need.
@@ -149,7 +153,7 @@ def plan(
     Example: posthog-etl plan --since 2026-01-01
     """
     from etl import app as wiring
-    from etl.console import show_forecasts
+    from etl.console import progress_display, show_forecasts
     from etl.errors import ConfigurationError
 
     def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
@@ -157,9 +161,14 @@ def plan(
             raise ConfigurationError("--until needs --since", remedy="Give both, or neither")
         past = None if since is None else read_past(since, until, window, order, again=again)
         streams = chosen_streams(stream, settings, windowed=past is not None)
-        return wiring.make_forecast(settings, streams, past)
 
-    unit_forecasts = run_with_settings(run, config, {}, debug)
+        async def work() -> list[Any]:
+            with progress_display(quiet=quiet) as watch:
+                return await wiring.make_forecast(settings, streams, past, watch)
+
+        return work()
+
+    unit_forecasts = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:
         print_json({"plan": [each.as_json() for each in unit_forecasts]})
     else:
@@ -167,7 +176,12 @@ def plan(
 
 
 def check(
-    stream: Streams = None, config: Config = None, as_json: Json = False, debug: Debug = False
+    stream: Streams = None,
+    config: Config = None,
+    as_json: Json = False,
+    quiet: QuietLog = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
 ) -> None:
     """Test everything that a sync needs, and say what is wrong.
 
@@ -183,7 +197,7 @@ def check(
 
     from etl.runs.check import next_steps
 
-    findings = run_with_settings(look, config, {}, debug)
+    findings = run_with_settings(look, config, {}, debug, quiet=quiet, verbose=verbose)
     steps = next_steps(findings, same_settings())
     if as_json:
         print_json({"findings": [finding.as_json() for finding in findings], "next": steps})

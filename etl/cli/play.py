@@ -35,7 +35,7 @@ def demo(
     from etl.demo import run_demo
     from etl.logs import Redactor, configure_logs
 
-    configure_logs(Redactor(), debug=debug)
+    configure_logs(Redactor(), "debug" if debug else None)
 
     async def work(stop: asyncio.Event) -> bool:
         place = data_dir.absolute()

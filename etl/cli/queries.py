@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from etl.cli.shared import Config, Debug, Json, print_json, run_with_settings, until_stopped
+from etl.cli.shared import (
+    Config,
+    Debug,
+    Json,
+    Quiet,
+    Verbose,
+    print_json,
+    print_result,
+    run_with_settings,
+    until_stopped,
+)
 from etl.errors import exit_code_of
 
 if TYPE_CHECKING:
@@ -64,6 +74,8 @@ def run_query(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a query, as listed.")],
     config: Config = None,
     as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Read a configured query now, also if it is not due.
@@ -89,14 +101,14 @@ def run_query(
 
         async def work(stop: asyncio.Event) -> list[Any]:
             accepted = wiring.Acceptance(at_once=[stream.name])
-            with progress_display() as watch:
+            with progress_display(quiet=quiet) as watch:
                 return await wiring.sync(settings, [stream], stop, watch, accepted)
 
         return until_stopped(work)
 
-    reports = run_with_settings(run, config, {}, debug)
+    reports = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:
         print_json({"reports": [report.as_json() for report in reports]})
     else:
-        show_reports(reports)
+        print_result(show_reports, reports, quiet=quiet)
     raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))

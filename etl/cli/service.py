@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from etl.cli.shared import Config, Debug, print_line, run_with_settings, until_stopped
+from etl.cli.shared import (
+    Config,
+    Debug,
+    QuietLog,
+    Verbose,
+    print_line,
+    run_with_settings,
+    until_stopped,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +39,8 @@ def serve(
         bool, typer.Option("--enqueue", help="Only put the units on the queue, for workers.")
     ] = False,
     config: Config = None,
+    quiet: QuietLog = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Run syncs by schedule, and show the status in a browser.
@@ -64,4 +74,12 @@ def serve(
 
         return to_the_end()
 
-    run_with_settings(run, config, {"serve_host": host, "serve_port": port}, debug)
+    run_with_settings(
+        run,
+        config,
+        {"serve_host": host, "serve_port": port},
+        debug,
+        quiet=quiet,
+        # A service shows nothing else.
+        verbose=verbose or not quiet,
+    )

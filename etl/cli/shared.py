@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -37,6 +37,25 @@ Config = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Log more details, and show tracebacks.")]
+
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Print only errors: no progress and no result.")
+]
+QuietLog = Annotated[bool, typer.Option("-q", "--quiet", help="Log only errors.")]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Log what happens, also on a terminal.")
+]
+
+
+def log_level(*, quiet: bool, verbose: bool, debug: bool) -> str | None:
+    """Return from which level on events are logged; None: nothing was asked for.
+
+    Raises BadParameter if one flag excludes another.
+    """
+    if quiet and (verbose or debug):
+        other = "-v" if verbose else "--debug"
+        raise typer.BadParameter(f"-q and {other} exclude each other; leave out one of them")
+    return "debug" if debug else "info" if verbose else "error" if quiet else None
 
 
 def _offer_streams(incomplete: str) -> list[str]:
@@ -192,20 +211,25 @@ def run_with_settings(
     config: Path | None,
     flags: dict[str, Any],
     debug: bool,
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> T:
     """Read the settings, set up the logs and run `work`; return its result.
 
-    On an error it prints one line to stderr and exits with the error's exit code.
+    quiet, verbose: see `log_level`. On an error it prints one line to stderr and exits with the
+    error's exit code.
     """
     import structlog
 
     from etl.logs import Redactor, configure_logs
     from etl.settings import deprecations, load_settings
 
+    level = log_level(quiet=quiet, verbose=verbose, debug=debug)
     with ErrorsInOneLine(debug) as told:
         settings, warnings = load_settings(config, flags)
         told.redactor = Redactor(*settings.secret_texts)
-        configure_logs(told.redactor, debug=debug)
+        configure_logs(told.redactor, level)
         for warning in warnings:
             structlog.get_logger("etl").warning("setting.unknown", reason=warning)
         for warning in deprecations(settings):
@@ -354,6 +378,17 @@ def print_line(text: str) -> None:
 def print_json(document: Any) -> None:
     """Print one JSON document to stdout; instants are ISO 8601."""
     print_line(json.dumps(document, default=_jsonable, ensure_ascii=False, indent=2))
+
+
+def print_result(show: Callable[[Any], None], reports: Sequence[Any], *, quiet: bool) -> None:
+    """Show the reports on stdout; quiet: only say on stderr which of them did not succeed."""
+    if not quiet:
+        show(reports)
+        return
+    for report in reports:
+        if report.ending.exit_code:
+            said = report.ending.reason or report.ending.status
+            sys.stderr.write(f"posthog-etl: {report.stream}: {said}\n")
 
 
 def _jsonable(value: Any) -> Any:

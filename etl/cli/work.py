@@ -14,8 +14,11 @@ from etl.cli.shared import (
     Debug,
     Json,
     Order,
+    Quiet,
+    QuietLog,
     Streams,
     Until,
+    Verbose,
     WindowLength,
     Yes,
     agreed,
@@ -23,6 +26,7 @@ from etl.cli.shared import (
     chosen_streams,
     print_json,
     print_line,
+    print_result,
     read_dates,
     read_past,
     run_with_settings,
@@ -70,6 +74,8 @@ def sync(
         ),
     ] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Bring streams up to date. Safe to repeat at any time, for example from cron.
@@ -93,7 +99,7 @@ def sync(
         )
 
         async def work(stop: asyncio.Event) -> tuple[list[Any], list[Any]]:
-            with progress_display() as watch:
+            with progress_display(quiet=quiet) as watch:
                 synced = await wiring.sync(settings, streams, stop, watch, accepted)
                 if not verify_share or stop.is_set():
                     return synced, []
@@ -106,14 +112,16 @@ def sync(
 
         return until_stopped(work)
 
-    reports, slices = run_with_settings(run, config, {"start": start}, debug)
+    reports, slices = run_with_settings(
+        run, config, {"start": start}, debug, quiet=quiet, verbose=verbose
+    )
     if as_json:
         of_slices = {"verified": [each.as_json() for each in slices]} if verify_share else {}
         print_json({"reports": [report.as_json() for report in reports], **of_slices})
     else:
-        show_reports(reports)
+        print_result(show_reports, reports, quiet=quiet)
         if slices:
-            show_comparisons(slices)
+            print_result(show_comparisons, slices, quiet=quiet)
     codes = codes_of_sync(reports, named)
     raise typer.Exit(exit_code_of([*codes, *(code_of_slice(each) for each in slices)]))
 
@@ -130,6 +138,8 @@ def backfill(
     ] = False,
     config: Config = None,
     as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Load past windows. Run it again after an interruption: it continues.
@@ -139,7 +149,8 @@ def backfill(
     Example: posthog-etl backfill session_recordings --since 2026-01-01
     """
     if enqueue:
-        _enqueue_backfill(stream, (since, until, window, order, again), config, as_json, debug)
+        past = (since, until, window, order, again)
+        _enqueue_backfill(stream, past, config, as_json, debug, quiet=quiet, verbose=verbose)
         return
     from etl import app as wiring
     from etl.console import progress_display, show_reports
@@ -149,17 +160,17 @@ def backfill(
         past = read_past(since, until, window, order, again=again)
 
         async def work(stop: asyncio.Event) -> list[Any]:
-            with progress_display() as watch:
+            with progress_display(quiet=quiet) as watch:
                 return await wiring.backfill(settings, streams, past, stop, watch)
 
         return until_stopped(work)
 
-    reports = run_with_settings(run, config, {}, debug)
+    reports = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:
         print_json({"reports": [report.as_json() for report in reports]})
     elif reports:
-        show_reports(reports)
-    else:
+        print_result(show_reports, reports, quiet=quiet)
+    elif not quiet:
         print_line(
             "All of this time is known complete; nothing was read. To read it again, add --again"
         )
@@ -176,6 +187,8 @@ def resync(
     ] = False,
     config: Config = None,
     as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Read streams anew, from their beginning. The rows stay; what is gone is marked at the end.
@@ -192,16 +205,16 @@ def resync(
         accepted = wiring.Acceptance([s.name for s in streams] if accept_deletions else ())
 
         async def work(stop: asyncio.Event) -> list[Any]:
-            with progress_display() as watch:
+            with progress_display(quiet=quiet) as watch:
                 return await wiring.resync(settings, streams, stop, watch, accepted)
 
         return until_stopped(work)
 
-    reports = run_with_settings(run, config, {}, debug)
+    reports = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:
         print_json({"reports": [report.as_json() for report in reports]})
     else:
-        show_reports(reports)
+        print_result(show_reports, reports, quiet=quiet)
     raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))
 
 
@@ -231,6 +244,8 @@ def verify(
     ] = None,
     config: Config = None,
     as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Compare source and destination. It changes no data, unless --repair is given.
@@ -250,16 +265,16 @@ def verify(
         asked = wiring.Verification(deep, *span, repair, budget)
 
         async def work(stop: asyncio.Event) -> list[Any]:
-            with progress_display() as watch:
+            with progress_display(quiet=quiet) as watch:
                 return await wiring.verify(settings, streams, asked, stop, watch)
 
         return until_stopped(work)
 
-    reports = run_with_settings(run, config, {}, debug)
+    reports = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:
         print_json({"reports": [report.as_json() for report in reports]})
     else:
-        show_comparisons(reports)
+        print_result(show_comparisons, reports, quiet=quiet)
     raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))
 
 
@@ -269,6 +284,9 @@ def _enqueue_backfill(
     config: Path | None,
     as_json: bool,
     debug: bool,
+    *,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
     from etl.service.queue import enqueue_backfill
 
@@ -278,7 +296,7 @@ def _enqueue_backfill(
         asked = read_past(since, until, window, order, again=again)
         return enqueue_backfill(settings, streams, asked)
 
-    enqueued = run_with_settings(run, config, {}, debug)
+    enqueued = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:
         print_json(
             {
@@ -287,6 +305,8 @@ def _enqueue_backfill(
                 "already_queued": enqueued.already,
             }
         )
+        return
+    if quiet:
         return
     there = f"; {enqueued.already:,} are on the queue already" if enqueued.already else ""
     if enqueued.windows:
@@ -304,6 +324,8 @@ def worker(
         typer.Option(help="Touch this file every 5 seconds, for a health check.", metavar="FILE"),
     ] = None,
     config: Config = None,
+    quiet: QuietLog = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Execute units from the queue. Run as many workers as you like, on any machines.
@@ -321,7 +343,9 @@ def worker(
         except Stopped:
             return  # the current batch was not committed; another worker goes on
 
-    run_with_settings(to_the_end, config, {}, debug)
+    # A worker shows nothing else.
+    verbose = verbose or not quiet
+    run_with_settings(to_the_end, config, {}, debug, quiet=quiet, verbose=verbose)
 
 
 def migrate(
@@ -357,7 +381,12 @@ def migrate(
 
 
 def retry_rejects(
-    stream: Streams = None, config: Config = None, as_json: Json = False, debug: Debug = False
+    stream: Streams = None,
+    config: Config = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
 ) -> None:
     """Load rejected records again. Sends no request to PostHog.
 
@@ -373,11 +402,13 @@ def retry_rejects(
         config,
         {},
         debug,
+        quiet=quiet,
+        verbose=verbose,
     )
     if as_json:
         print_json({"reports": [report.as_json() for report in reports]})
     elif reports:
-        show_reports(reports)
-    else:
+        print_result(show_reports, reports, quiet=quiet)
+    elif not quiet:
         print_line("There are no rejects.")
     raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))

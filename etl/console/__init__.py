@@ -1,4 +1,4 @@
-"""Output for people: tables on a terminal, plain columns in a pipe, progress bars."""
+"""Output for people: tables on a terminal, plain columns in a pipe, progress lines."""
 
 from etl.console.live import in_place, progress_display
 from etl.console.table import say

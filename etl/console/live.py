@@ -1,4 +1,4 @@
-"""Output that is updated in place: progress bars, and the frames of `status --watch`."""
+"""Output that is updated in place: progress lines, and the frames of `status --watch`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from etl.console.table import say
-from etl.runs.work import Progress
+from etl.runs.work import Watch, unwatched
 
 
 @contextmanager
-def progress_display() -> Iterator[Callable[[int, str], Progress]]:
-    """Show a bar per unit on stderr during the block, if stderr is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _project, _stream: lambda _reached: None
-        return
-    from etl.console.bars import progress_bars
+def progress_display(*, quiet: bool = False) -> Iterator[Watch]:
+    """Show a line per stream on stderr during the block, if stderr is a terminal.
 
-    with progress_bars() as watch:
+    quiet: show nothing.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield unwatched
+        return
+    from etl.console.lines import progress_lines
+
+    with progress_lines() as watch:
         yield watch
 
 

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from etl.console.table import Styled, Table, say
+from etl.console.words import span
 from etl.core.drift import differences
 from etl.core.statuses import shown_status
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from etl.runs.report import Report
     from etl.runs.unit_forecast import UnitForecast
 
-_COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan"}
+_COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan", "waiting": "cyan"}
 
 
 def show_reports(reports: Sequence[Report]) -> None:
@@ -144,7 +145,7 @@ def show_forecasts(unit_forecasts: Sequence[UnitForecast]) -> None:
             "now" if each.until is None else _instant(each.until),
             f"{each.windows:,}",
             _forecast(each.forecast.requests, each.forecast.exact),
-            f"in {_span(each.seconds)}",
+            f"in {span(each.seconds)}",
         )
     table.print()
     for each in unit_forecasts:
@@ -176,16 +177,24 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
             str(row["project_id"]),
             row["stream"],
             row["unit"],
-            _coloured(row["status"]),
+            _coloured("waiting" if row["waiting_for"] else row["status"]),
             f"{row['records_read']:,}",
             f"{row['rows_inserted']:,}",
             f"{row['rows_updated']:,}",
             f"{row['rejected']:,}",
             f"{row['requests']:,}",
             "" if ended is None else f"{(ended - row['started_at']).total_seconds():.1f}",
-            row["reason"] or "",
+            _waits_for(row) or row["reason"] or "",
         )
     table.print()
+
+
+def _waits_for(run: dict[str, Any]) -> str:
+    """Return what a run waits for; nothing if it does not wait."""
+    if run["waiting_for"] is None:
+        return ""
+    until = run["waiting_until"]
+    return f"waits for {run['waiting_for']}{'' if until is None else f', until {_instant(until)}'}"
 
 
 def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
@@ -231,15 +240,15 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
         *("project", "stream", "state", "complete until", "lag", "complete since", "last run"),
         *("read", "read fast", "rejects", "paused until"),
     )
-    now = datetime.now(UTC)
+    now, several = datetime.now(UTC), len({row["project_id"] for row in rows}) > 1
     for row in rows:
         until = row["complete"].until or row["tail_until"]
         table.add_row(
             str(row["project_id"]),
             row["stream"],
-            _coloured(shown_status(row)),
+            _coloured("waiting" if _waits(row) else shown_status(row)),
             _instant(until),
-            "" if until is None else _span((now - until).total_seconds()),
+            "" if until is None else span((now - until).total_seconds()),
             _instant(row["complete"].since),
             _instant(row["started_at"]),
             f"{row['records_read']:,}",
@@ -249,6 +258,10 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
         )
     table.print()
     for row in rows:
+        for wait in row["waiting"]:
+            until = "" if wait.until is None else f", until {_instant(wait.until)}"
+            of = f" of project {row['project_id']}" if several else ""
+            say(f"{row['stream']}{of}: the {wait.command} waits for {wait.waiting_for}{until}")
         for hole in row["holes"]:
             say(
                 f"{row['stream']}: not known complete from {_instant(hole.since)} to "
@@ -292,6 +305,11 @@ def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> No
                 say(f"{row['stream']}: then: {failure.retry}")
 
 
+def _waits(row: dict[str, Any]) -> bool:
+    """Tell whether the last run of a stream waits."""
+    return any(wait.run_id == str(row["id"]) for wait in row["waiting"])
+
+
 def _differences(count: int) -> str:
     if count == 0:
         return "equal"
@@ -315,7 +333,7 @@ def _cell(value: Any) -> str:
 def _checks(state: RotationState, now: datetime) -> str:
     if state.oldest_check is None:
         return f"none of {state.resources:,} resources was checked yet"
-    said = f"the oldest check is {_span((now - state.oldest_check).total_seconds())} old"
+    said = f"the oldest check is {span((now - state.oldest_check).total_seconds())} old"
     if state.never_checked:
         said += f"; {state.never_checked:,} of {state.resources:,} resources were never checked"
     return f"{said}; {state.due:,} are due"
@@ -341,10 +359,3 @@ def _instant(at: datetime | None) -> str:
 
 def _plain(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _span(seconds: float) -> str:
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

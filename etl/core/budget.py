@@ -18,6 +18,15 @@ CLICKHOUSE = "clickhouse"
 CRUD = "crud"
 QUERY = "query"
 
+# What PostHog counts in each class, in words.
+_NAMES = {
+    RECORDINGS_LIST: "the list of recordings",
+    CLICKHOUSE: "analytics endpoints",
+    CRUD: "other endpoints",
+    QUERY: "queries",
+}
+_SHARE = "verification of "
+
 # A request reaches the server a little after we count it, and the delay varies.
 SLACK = timedelta(milliseconds=250)
 
@@ -48,7 +57,7 @@ PLANS: Mapping[str, Limits] = {
 
 def share_of(name: str) -> str:
     """Return the class that counts what verification spends of another class."""
-    return f"verification of {name}"
+    return _SHARE + name
 
 
 def with_share(limits: Limits, share: float) -> Limits:
@@ -67,20 +76,46 @@ def with_share(limits: Limits, share: float) -> Limits:
     return {**limits, **shares}
 
 
+def about(name: str, limit: Limit) -> tuple[str, str]:
+    """Return what a limit is called: in full, and as short as a line of a terminal has room for."""
+    length = {60: "limit per minute", 3600: "hourly limit"}.get(
+        limit.window_s, f"limit per {limit.window_s} seconds"
+    )
+    of, share = name.removeprefix(_SHARE), name.startswith(_SHARE)
+    short = f"PostHog's {length}" if not share else f"verification's share of the {length}"
+    return f"{short} for {_NAMES.get(of, of)}", short
+
+
 def wait_s(
     now: datetime,
     spent: Sequence[tuple[Limit, datetime | None]],
     blocked_until: datetime | None,
 ) -> float:
-    """Return how many seconds the next request has to wait; 0.0 if it may be sent now.
+    """Return how many seconds the next request has to wait; see `wait_of`."""
+    return wait_of(now, spent, blocked_until)[0]
+
+
+def wait_of(
+    now: datetime,
+    spent: Sequence[tuple[Limit, datetime | None]],
+    blocked_until: datetime | None,
+) -> tuple[float, int | None]:
+    """Return how many seconds the next request has to wait, and the index of the limit that it is.
+
+    0.0 if it may be sent now; None instead of an index if it waits because the server asked to.
 
     spent: each limit with the instant of its `requests`-th latest request, None if there were
     fewer.
     blocked_until: until when the server's last 429 told us to wait; None if there was none.
     """
-    free_at = [
-        at + timedelta(seconds=limit.window_s) + SLACK for limit, at in spent if at is not None
+    free_at: list[tuple[datetime, int | None]] = [
+        (at + timedelta(seconds=limit.window_s) + SLACK, index)
+        for index, (limit, at) in enumerate(spent)
+        if at is not None
     ]
     if blocked_until is not None:
-        free_at.append(blocked_until)
-    return max(0.0, *((at - now).total_seconds() for at in free_at)) if free_at else 0.0
+        free_at.append((blocked_until, None))
+    if not free_at:
+        return 0.0, None
+    at, index = max(free_at, key=lambda each: each[0])
+    return max(0.0, (at - now).total_seconds()), index

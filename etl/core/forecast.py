@@ -73,3 +73,12 @@ def duration_s(
         for _, log in logs:
             log.append(at)
     return (at - now).total_seconds()
+
+
+def least_s(requests: int, classes: Sequence[str], limits: Limits) -> float:
+    """Return how many seconds so many requests take at least, however few were sent before."""
+    of_classes = [limit for name in classes for limit in limits.get(name, ())]
+    return max(
+        (float(max(0, requests - 1) // limit.requests * limit.window_s) for limit in of_classes),
+        default=0.0,
+    )

@@ -28,6 +28,7 @@ from etl.extractors.protocol import (
     error_of,
     source_clock,
 )
+from etl.waits import Cause, Waits
 
 _log = structlog.get_logger(__name__)
 
@@ -85,6 +86,7 @@ def _elapsed_s() -> float:
 class Client:
     """A session with one host and one key.
 
+    waits: are told of each wait before a request is repeated.
     requests, bytes_read: counts that only grow.
     source_ahead_s: how many seconds the server's clock is ahead of the database's, by the Date
     header of the latest answer (in whole seconds); None before the first answer.
@@ -98,6 +100,7 @@ class Client:
         clock: DatabaseClock,
         policy: RetryPolicy,
         max_wait_s: float,
+        waits: Waits,
         *,
         secret: str,
     ) -> None:
@@ -111,6 +114,7 @@ class Client:
         self._clock = clock
         self._policy = policy
         self._max_wait_s = max_wait_s
+        self._waits = waits
         self._secret = secret
         self._reached = False
         self.requests = 0
@@ -181,7 +185,7 @@ class Client:
                 wait_s = retry_wait_s(exc, failures[kind], self._policy, random.random())
                 if wait_s is None or (kind is Throttled and not waits):
                     raise
-                await self._wait(request, exc, wait_s, failures[kind])
+                await self._wait(request, exc, wait_s, failures[kind], allowed)
 
     async def tell(self, request: Request) -> None:
         """Send a request whose answer nobody needs, also while the run is cancelled.
@@ -196,7 +200,12 @@ class Client:
             _log.debug("request.untold", path=request.path, reason=str(error))
 
     async def _wait(
-        self, request: Request, error: SourceError, wait_s: float, attempt: int
+        self,
+        request: Request,
+        error: SourceError,
+        wait_s: float,
+        attempt: int,
+        allowed: int | None,
     ) -> None:
         _log.warning(
             "request.failed",
@@ -220,7 +229,10 @@ class Client:
                 wait_s=wait_s,
             ) from error
         if not isinstance(error, Throttled):
-            await asyncio.sleep(wait_s)
+            most = min(allowed or self._policy.attempts, self._policy.attempts)
+            said = "no answer came" if error.status is None else f"status {error.status}"
+            then = f"attempt {attempt + 1} of {most}"
+            await self._waits.sleep(Cause("PostHog to answer", said, then=then), wait_s)
 
     async def _send(self, request: Request) -> Answer:
         url = self._host.joinpath(request.path.lstrip("/"), encoded=True)

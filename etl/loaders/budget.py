@@ -6,35 +6,42 @@ token bucket would let too many through at first, or fewer than allowed in the l
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from etl.core.budget import Limit, Limits, wait_s
+from etl.core.budget import Limit, Limits, about, wait_of
 from etl.errors import BudgetSpent
 from etl.loaders.database import Database
 from etl.loaders.tables import Tables
+from etl.waits import Cause, Waits
 
 _KEPT = timedelta(hours=1)
+_ASKED = Cause("PostHog to allow requests again", "it answered 429")
 
 
 class PostgresBudget:
     """Lets a request go when every class it draws from has room; until then it waits.
 
-    max_wait_s: the longest wait, in seconds. If more is needed, the run pauses instead.
+    max_wait_s: the longest wait, in seconds. If more is needed, the run pauses instead. waits: are
+    told of each wait.
     """
 
     def __init__(
-        self, database: Database, tables: Tables, limits: Limits, max_wait_s: float
+        self,
+        database: Database,
+        tables: Tables,
+        limits: Limits,
+        max_wait_s: float,
+        waits: Waits,
     ) -> None:
         self._database = database
         self._tables = tables
-        self._limits = limits
+        self.limits = limits
         self._max_wait_s = max_wait_s
-        self.waited_s = 0.0
+        self._waits = waits
 
     async def acquire(self, classes: Sequence[str]) -> None:
         """Return when the next request may be sent; it is counted as sent.
@@ -42,19 +49,19 @@ class PostgresBudget:
         Raises BudgetSpent if the wait would be longer than `max_wait_s`. A wait that is cancelled
         counts nothing.
         """
-        while wait := await self._try_spend(classes):
-            if wait > self._max_wait_s:
-                until = datetime.now(UTC) + timedelta(seconds=wait)
+        while (needed := await self._try_spend(classes)) is not None:
+            wait_s, cause = needed
+            if wait_s > self._max_wait_s:
+                until = datetime.now(UTC) + timedelta(seconds=wait_s)
                 raise BudgetSpent(
                     f"The request budget is spent until {until:%Y-%m-%d %H:%M:%S} UTC",
-                    wait_s=wait,
+                    wait_s=wait_s,
                 )
-            await asyncio.sleep(wait)
-            self.waited_s += wait
+            await self._waits.sleep(cause, wait_s)
 
     async def has_room(self, classes: Sequence[str]) -> bool:
         """Tell whether a request could be sent at once. Counts nothing. Raises DestinationError."""
-        return not await self._try_spend(classes, spend=False)
+        return await self._try_spend(classes, spend=False) is None
 
     async def block(self, classes: Sequence[str], seconds: float) -> None:
         """Delay all requests of `classes`, in all processes, as the server asked.
@@ -99,45 +106,50 @@ class PostgresBudget:
                     )
                 )
 
-    async def _try_spend(self, classes: Sequence[str], *, spend: bool = True) -> float:
-        """Return for how many seconds to wait; if 0, the request is counted. `spend`: or not."""
+    async def _try_spend(
+        self, classes: Sequence[str], *, spend: bool = True
+    ) -> tuple[float, Cause] | None:
+        """Return for how many seconds to wait, and why; None: no wait, and the request is counted.
+
+        spend: whether it is.
+        """
         for attempt in self._database.attempts():
             async with attempt:
-                wait = await self._spend(classes, spend=spend)
-        return wait
+                needed = await self._spend(classes, spend=spend)
+        return needed
 
-    async def _spend(self, classes: Sequence[str], *, spend: bool) -> float:
+    async def _spend(self, classes: Sequence[str], *, spend: bool) -> tuple[float, Cause] | None:
         requests, blocks = self._tables.requests, self._tables.request_blocks
-        counted = sorted(name for name in classes if self._limits.get(name))
+        counted = sorted(name for name in classes if self.limits.get(name))
         blocked = select(func.clock_timestamp(), func.max(blocks.c.blocked_until)).where(
             blocks.c["class"].in_(list(classes))
         )
+        limits = [(name, limit) for name in counted for limit in self.limits[name]]
         async with self._database.transaction() as connection:
-            if not counted:
-                now, blocked_until = (await connection.execute(blocked)).one()
-                return wait_s(now, [], blocked_until)
-            # One lock for all classes cannot deadlock, and it is held for about a millisecond.
-            await connection.execute(
-                select(
-                    func.pg_advisory_xact_lock(
-                        func.hashtextextended(f"{self._tables.bookkeeping}.requests", 0)
+            if counted:
+                # One lock for all classes cannot deadlock, and it is held for about a millisecond.
+                await connection.execute(
+                    select(
+                        func.pg_advisory_xact_lock(
+                            func.hashtextextended(f"{self._tables.bookkeeping}.requests", 0)
+                        )
                     )
                 )
-            )
             now, blocked_until = (await connection.execute(blocked)).one()
             spent: list[tuple[Limit, datetime | None]] = []
-            for name in counted:
-                for limit in self._limits[name]:
-                    at = await connection.execute(
-                        select(requests.c.at)
-                        .where(requests.c["class"] == name)
-                        .order_by(requests.c.at.desc())
-                        .offset(limit.requests - 1)
-                        .limit(1)
-                    )
-                    spent.append((limit, at.scalar_one_or_none()))
-            wait = wait_s(now, spent, blocked_until)
-            if wait == 0.0 and spend:
+            for name, limit in limits:
+                at = await connection.execute(
+                    select(requests.c.at)
+                    .where(requests.c["class"] == name)
+                    .order_by(requests.c.at.desc())
+                    .offset(limit.requests - 1)
+                    .limit(1)
+                )
+                spent.append((limit, at.scalar_one_or_none()))
+            wait_s, index = wait_of(now, spent, blocked_until)
+            if wait_s > 0.0:
+                return wait_s, _ASKED if index is None else _cause(*limits[index])
+            if counted and spend:
                 await connection.execute(
                     insert(requests), [{"class": name, "at": now} for name in counted]
                 )
@@ -146,4 +158,10 @@ class PostgresBudget:
                         requests.c["class"].in_(counted), requests.c.at < now - _KEPT
                     )
                 )
-            return wait
+            return None
+
+
+def _cause(name: str, limit: Limit) -> Cause:
+    what, short = about(name, limit)
+    # As many as there may be at a time: else nobody would have to wait.
+    return Cause(what, f"{limit.requests:,} of {limit.requests:,} requests used", short)

@@ -32,12 +32,14 @@ from etl.errors import DestinationError
 from etl.loaders.database import Database
 from etl.loaders.drift import drift_by_stream
 from etl.loaders.driver import driver_of
-from etl.loaders.leases import Lease, Unit, new_run
+from etl.loaders.leases import NO_WAIT, Lease, Unit, new_run
 from etl.loaders.query_tables import is_there
 from etl.loaders.row_counts import COUNTED_ROWS, Count, estimate, large_tables
+from etl.loaders.seen_runs import run_columns, waits_by_stream
 from etl.loaders.statements import expires_by_rule, quoted
 from etl.loaders.tables import Tables
 from etl.loaders.verified import latest_verified
+from etl.waits import Wait
 
 _UNIT = ("project_id", "stream", "unit")
 OLDEST_SERVER = 150_000  # PostgreSQL 15, as server_version_num has it
@@ -222,6 +224,27 @@ class History:
         async with self._database.transaction() as connection:
             return set((await connection.execute(query)).scalars())
 
+    async def note_wait(self, lease: Lease, wait: Wait | None, waited_s: float) -> None:
+        """Note what the run waits for from now on; None: it goes on. Safe to repeat.
+
+        waited_s: how long it has waited before, in seconds. Raises DestinationError.
+        """
+        runs, now = self._tables.runs, func.clock_timestamp()
+        noted = dict(NO_WAIT)
+        if wait is not None:
+            left_s = wait.left_s
+            noted = {
+                "waiting_for": str(wait.cause),
+                "waiting_since": now - timedelta(seconds=wait.waited_s),
+                "waiting_until": None if left_s is None else now + timedelta(seconds=left_s),
+            }
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                update(runs)
+                .where(runs.c.id == lease.run_id, runs.c.status == "running")
+                .values(**noted, waited_s=waited_s)
+            )
+
     async def finish(self, lease: Lease, end: RunEnd) -> Mapping[str, Any]:
         """Close the run and return its row. A run that was closed already stays unchanged.
 
@@ -253,6 +276,7 @@ class History:
                     requests=runs.c.requests + end.requests,
                     bytes_read=runs.c.bytes_read + end.bytes_read,
                     waited_s=end.waited_s,
+                    **NO_WAIT,
                     forecast_requests=None if end.forecast is None else end.forecast.requests,
                     forecast_exact=None if end.forecast is None else end.forecast.exact,
                     query_bytes_read=bytes_read,
@@ -298,7 +322,10 @@ class History:
             wanted.append(runs.c.started_at < chosen.until)
         async with self._database.transaction() as connection:
             found = await connection.execute(
-                select(runs).where(*wanted).order_by(runs.c.started_at.desc()).limit(limit)
+                select(*run_columns(self._tables))
+                .where(*wanted)
+                .order_by(runs.c.started_at.desc())
+                .limit(limit)
             )
             return [dict(row) for row in found.mappings()]
 
@@ -308,7 +335,9 @@ class History:
         Raises DestinationError.
         """
         runs = self._tables.runs
-        query = select(runs).where(or_(runs.c.ended_at.is_(None), runs.c.ended_at >= at))
+        query = select(*run_columns(self._tables)).where(
+            or_(runs.c.ended_at.is_(None), runs.c.ended_at >= at)
+        )
         async with self._database.transaction() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
@@ -320,14 +349,15 @@ class History:
         is_removed: tells which stream is no longer configured; it is left out.
         failures: the failures that still count.
         status, reason: those of the worst failure; without one, those of the last run. The runs of
-        `verify` do not count. verified: see `Verified`, None if nothing was.
+        `verify` do not count. verified: see `Verified`, None if nothing was. waiting: what its
+        living runs wait for, also those of `verify`.
 
         Raises DestinationError.
         """
         t = self._tables
         async with self._database.transaction() as connection:
             latest = (
-                select(t.runs)
+                select(*run_columns(t))
                 .where(t.runs.c.unit.not_in(OF_VERIFY))
                 .ext(distinct_on(t.runs.c.project_id, t.runs.c.stream))
                 .order_by(t.runs.c.project_id, t.runs.c.stream, t.runs.c.started_at.desc())
@@ -385,7 +415,11 @@ class History:
                 of_units.setdefault((run["project_id"], run["stream"]), []).append(dict(run))
             drift = await drift_by_stream(connection, t)
             verified = await latest_verified(connection, t)
+            waits = await waits_by_stream(connection, t)
         for row in rows:
+            row["waiting"] = waits.get((row["project_id"], row["stream"]), [])
+            for name in NO_WAIT:
+                del row[name]
             row["verified"] = verified.get((row["project_id"], row["stream"]))
             row["drift"] = drift.get((row["project_id"], row["stream"]), [])
             filters = (row["traits"] or {}).get("date_filter") not in ("refused", "ignored")

@@ -41,6 +41,9 @@ from etl.loaders.tables import Tables
 
 _log = structlog.get_logger(__name__)
 
+# The columns of a run that waits for nothing.
+NO_WAIT: Mapping[str, Any] = dict.fromkeys(("waiting_for", "waiting_since", "waiting_until"))
+
 
 class Unit(Struct, frozen=True):
     """project x stream x window: what is leased, checkpointed and reported."""
@@ -232,6 +235,7 @@ class Leases:
                 status="failed",
                 ended_at=func.clock_timestamp(),
                 reason="the process ended without a word",
+                **NO_WAIT,
             )
         )
 

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-import structlog
 from sqlalchemy import func, or_, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -20,32 +19,32 @@ from etl.errors import DestinationUnavailable
 from etl.loaders.database import Database
 from etl.loaders.tables import Tables
 from etl.tasks import beside
-
-_log = structlog.get_logger(__name__)
+from etl.waits import Cause, Waits
 
 PLACES = 2
 TTL_S = 60.0
 _POLL_S = 0.5
-# A wait of so many polls is told.
-_LONG_POLLS = 20
+_TAKEN = Cause("a place among the queries", f"{PLACES} of this project are running")
 
 
 class PostgresSlots:
-    """Hands out the places."""
+    """Hands out the places. waits: are told of each wait."""
 
-    def __init__(self, database: Database, tables: Tables) -> None:
+    def __init__(self, database: Database, tables: Tables, waits: Waits) -> None:
         self._database = database
         self._slots = tables.query_slots
+        self._waits = waits
 
     @asynccontextmanager
     async def held(self, project_id: int) -> AsyncIterator[None]:
         """Wait for a place and hold it. Raises DestinationError."""
-        holder, polls = str(uuid.uuid4()), 0
-        while not await self._take(project_id, holder):
-            polls += 1
-            if polls == _LONG_POLLS:
-                _log.info("query.waiting", reason=f"{PLACES} queries of this project are running")
-            await asyncio.sleep(_POLL_S)
+        holder = str(uuid.uuid4())
+        if not await self._take(project_id, holder):
+            async with self._waits.during(_TAKEN):
+                while True:
+                    await asyncio.sleep(_POLL_S)
+                    if await self._take(project_id, holder):
+                        break
         try:
             async with beside(self._renew(project_id, holder)):
                 yield

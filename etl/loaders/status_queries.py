@@ -23,6 +23,7 @@ from etl.loaders.database import Database
 from etl.loaders.history import alive
 from etl.loaders.query_tables import is_there
 from etl.loaders.row_counts import COUNTED_ROWS, Count, estimate, large_tables
+from etl.loaders.seen_runs import run_columns
 from etl.loaders.tables import Tables
 
 _BACKFILL_RUNS = 2_000
@@ -73,7 +74,7 @@ class StatusQueries:
             .subquery()
         )
         query = (
-            select(runs, self._held())
+            select(*run_columns(self._tables), self._held())
             .join(numbered, and_(numbered.c.id == runs.c.id, numbered.c.number <= per_stream))
             .order_by(runs.c.project_id, runs.c.stream, runs.c.started_at, runs.c.id)
         )
@@ -89,7 +90,7 @@ class StatusQueries:
         runs, checkpoints = self._tables.runs, self._tables.checkpoints
         same = [runs.c[name] == checkpoints.c[name] for name in ("project_id", "stream", "unit")]
         query = (
-            select(runs, checkpoints.c.position["low"].astext.label("low"))
+            select(*run_columns(self._tables), checkpoints.c.position["low"].astext.label("low"))
             .outerjoin(checkpoints, and_(*same))
             .where(
                 runs.c.command == "backfill",
@@ -104,9 +105,9 @@ class StatusQueries:
     async def run(self, run_id: str) -> Row | None:
         """Return a run by its UUID, with `held`: whether it still holds its unit."""
         runs = self._tables.runs
-        query = select(runs, self._held(), func.clock_timestamp().label("now")).where(
-            runs.c.id == run_id
-        )
+        query = select(
+            *run_columns(self._tables), self._held(), func.clock_timestamp().label("now")
+        ).where(runs.c.id == run_id)
         async with self._database.transaction() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
             return None if row is None else dict(row)
@@ -119,8 +120,8 @@ class StatusQueries:
         here = tuple_(
             literal(run["started_at"], runs.c.started_at.type), literal(run["id"], runs.c.id.type)
         )
-        after = select(runs, self._held()).where(*unit, place > here)
-        until = select(runs, self._held()).where(*unit, place <= here)
+        after = select(*run_columns(self._tables), self._held()).where(*unit, place > here)
+        until = select(*run_columns(self._tables), self._held()).where(*unit, place <= here)
         up, down = (runs.c.started_at, runs.c.id), (runs.c.started_at.desc(), runs.c.id.desc())
         both = union_all(
             after.order_by(*up).limit(each_way).subquery().select(),

@@ -289,7 +289,8 @@ def _runs(metadata: MetaData, schema: str) -> Table:
             Double(),
             nullable=False,
             server_default=text("0"),
-            comment="Time waited for the request budget, in seconds.",
+            comment="Time waited for limits, a place among the queries or a source that does not "
+            "answer, in seconds; without a wait under way.",
         ),
         _column("forecast_requests", BigInteger(), "Requests forecast at the start, a count."),
         _column(
@@ -311,6 +312,9 @@ def _runs(metadata: MetaData, schema: str) -> Table:
             BigInteger(),
             "Bytes that the server's budget for queries had left; null where it does not say.",
         ),
+        _column("waiting_for", Text(), "What the run waits for; null: for nothing."),
+        _column("waiting_since", _INSTANT, "When this wait began."),
+        _column("waiting_until", _INSTANT, "When it ends; null: nobody knows."),
         PrimaryKeyConstraint("id", name="runs_pkey"),
         Index("runs_by_unit", "project_id", "stream", "unit", "started_at"),
         schema=schema,

@@ -18,6 +18,7 @@ from etl.runs.report import FAILED, PAUSED, Report, ending_of, not_begun
 from etl.runs.sync import execute_unit
 from etl.runs.windows import Chain, WindowsWork
 from etl.runs.work import Assignment, Progress, ReadingProgress, trusted_watermark
+from etl.waits import Wait
 
 
 class BackfillRange(Struct, frozen=True):
@@ -73,7 +74,7 @@ async def backfill_stream(given: Assignment, past: BackfillRange) -> list[Report
         return [Report(project_id, stream.name, TAIL, ending_of(exc))]
     reports: list[Report] = []
     left = windows_left(past, watermark, tools.client.source_now)
-    whole = _Whole(left, given.progress)
+    whole = Whole(left, given.progress)
     for windows in chained(left):
         chain = Chain(reach=windows[-1].since)
         for window in windows:
@@ -92,35 +93,60 @@ async def backfill_stream(given: Assignment, past: BackfillRange) -> list[Report
     return reports
 
 
-class _Whole:
+class Whole:
     """The progress of all windows, from the progress of each."""
 
     def __init__(self, windows: Sequence[Span], progress: Progress) -> None:
-        self._total_s = sum(_length_s(window) for window in windows)
-        self._progress = progress
-        self._done_s = 0.0
-        self._records = 0
-        self._requests = 0
+        self.total_s = sum(_length_s(window) for window in windows)
+        self.windows = len(windows)
+        self.progress = progress
+        self.begun = 0
+        self.done_s = 0.0
+        self.records = 0
+        self.requests = 0
 
     def within(self, window: Span) -> Progress:
-        """Return what is called while `window` is read."""
-
-        def progress(reached: ReadingProgress) -> None:
-            share = reached.share
-            if reached.low is not None:
-                # By time, since such a server does not say how many there are.
-                read_s = (window.until - max(reached.low, window.since)).total_seconds()
-                share = (self._done_s + max(0.0, read_s)) / self._total_s
-            records, requests = self._records + reached.records, self._requests + reached.requests
-            self._progress(replace(reached, records=records, requests=requests, share=share))
-
-        return progress
+        """Return what is told while `window`, the next one, is read."""
+        self.begun += 1
+        part = _Part(self, window)
+        part.reached(ReadingProgress(0, 0))
+        return part
 
     def close(self, window: Span, report: Report) -> None:
         """Note that `window` was read."""
-        self._done_s += _length_s(window)
-        self._records += report.records_read
-        self._requests += report.requests
+        self.done_s += _length_s(window)
+        self.records += report.records_read
+        self.requests += report.requests
+
+
+class _Part(Progress):
+    """The progress of one window, passed on as that of all."""
+
+    def __init__(self, whole: Whole, window: Span) -> None:
+        self._whole = whole
+        self._window = window
+
+    def reached(self, progress: ReadingProgress) -> None:
+        """Add the windows that were read before."""
+        whole, window = self._whole, self._window
+        # By time, because a server with cursors does not say how many records there are.
+        read_s = (progress.share or 0.0) * _length_s(window)
+        if progress.low is not None:
+            read_s = max(0.0, (window.until - max(progress.low, window.since)).total_seconds())
+        share = (whole.done_s + read_s) / whole.total_s
+        whole.progress.reached(
+            replace(
+                progress,
+                records=whole.records + progress.records,
+                requests=whole.requests + progress.requests,
+                share=share or None,
+                window=(whole.begun, whole.windows) if whole.windows > 1 else None,
+            )
+        )
+
+    def waits(self, wait: Wait | None) -> None:
+        """Pass it on."""
+        self._whole.progress.waits(wait)
 
 
 def _length_s(window: Span) -> float:

@@ -7,12 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from math import ceil
 from typing import Any
 
 import structlog
 from msgspec import Struct, structs
 
-from etl.core.forecast import Forecast
+from etl.core.forecast import Forecast, least_s
 from etl.core.hashes import NONE_UNCHANGED, Rows, rows_of, without_unchanged
 from etl.core.page import Batch, Page
 from etl.core.place import Place
@@ -42,6 +43,9 @@ class Answers(Struct, frozen=True):
 
 
 _NO_ANSWERS = Answers()
+
+# A reading that goes on has something left, though as much was read as was forecast.
+_NEARLY = 0.99
 
 
 class Work(ABC):
@@ -132,7 +136,7 @@ class Work(ABC):
         self._compares = self._options.believes_hashes and not mostly_new
         self._records += loaded.records
         self._tally.rejected += loaded.rejected
-        self._progress(self._reached(pages[-1]))
+        self._progress.reached(self._reached(pages[-1]))
         _log.debug(
             "batch.loaded",
             pages=len(pages),
@@ -234,14 +238,28 @@ class Work(ABC):
         return await trusted_watermark(self._tools, self._options, self.stream, self.lease.unit)
 
     def _reached(self, page: Page) -> ReadingProgress:
-        seen, expected = page.evidence, page.forecast_records
+        seen, sent = page.evidence, self._tools.client.requests - self._sent
+        low = None if seen is None or seen.span is None or seen.begins else seen.span[0]
+        share = self._share(page, sent)
+        left = 0 if not share else ceil(sent * (1.0 - share) / share)
+        limits = self._tools.budget.limits
         return ReadingProgress(
             self._records,
-            self._tools.client.requests - self._sent,
-            expected,
-            low=None if seen is None or seen.span is None or seen.begins else seen.span[0],
-            share=None if not expected else min(1.0, self._records / expected),
+            sent,
+            low=low,
+            share=share,
+            least_s=least_s(left, self._resource.budget_classes, limits),
         )
+
+    def _share(self, page: Page, sent: int) -> float | None:
+        """Return which part of the reading is done, by what was forecast; None if nothing was."""
+        forecast, expected = self.forecast, page.forecast_records
+        if forecast is not None and forecast.exact and forecast.requests:
+            return min(_NEARLY, sent / forecast.requests)
+        # The count is that of one list.
+        if expected and len(self.stream.resources) == 1:
+            return min(_NEARLY, self._records / expected)
+        return None
 
     def _clocks_disagree(self) -> bool:
         """Tell whether no two clocks agree; the run is then partial."""

@@ -11,7 +11,7 @@ from etl.core.stream import Stream
 from etl.errors import EtlError, KeyRefused
 from etl.extractors.projects import project_id_of
 from etl.runs.report import Ending, Report, ending_of, not_begun
-from etl.runs.work import Tools
+from etl.runs.work import Tools, Watch, show_waits
 from etl.tasks import beside, none_left
 
 # Brings a stream of a project up to date, until the event is set.
@@ -59,14 +59,18 @@ async def for_each(
     streams: Sequence[Stream],
     stop: asyncio.Event,
     work: StreamWork,
+    watch: Watch,
 ) -> list[Report]:
     """Do `work` for each stream of each project; return all reports in the order of `streams`.
 
     tools: one for each stream that may run at once. host: noted as the source once records came
-    from it. A refused key ends it and stops the streams that run, as a set `stop` does; what has
-    not begun then has no report. Raises DestinationError.
+    from it. watch: shows what is waited for before they begin. A refused key ends
+    it and stops the streams that run, as a set `stop` does; what has not begun then has no report.
+    Raises DestinationError.
     """
-    entries = await _entries(tools[0], projects, streams, stop)
+    with watch(None, "starting") as progress:
+        async with beside(show_waits(tools[0].waits, progress)):
+            entries = await _entries(tools[0], projects, streams, stop)
     if not any(entry.is_refused() for entry in entries):
         known = host in await tools[0].history.hosts()
         halt = asyncio.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -26,9 +27,12 @@ from etl.runs.rotation import RotationWork
 from etl.runs.snapshot import SnapshotWork
 from etl.runs.windows import WindowsWork
 from etl.runs.work import Assignment, Tools, rows_now
-from etl.tasks import race
+from etl.tasks import beside, is_set, race
 
 _log = structlog.get_logger(__name__)
+
+# How often waits are noted that are too short to be told, in seconds.
+_NOTED_EVERY_S = 10.0
 
 # Makes the work of a unit that is leased.
 MakeWork = Callable[[Assignment, Lease], Work]
@@ -79,7 +83,7 @@ async def _execute(
     given: Assignment, unit: Unit, run_id: str, command: str, make: MakeWork
 ) -> Report:
     tools, began_s = given.tools, time.monotonic()
-    waited_before_s = tools.budget.waited_s
+    waited_before_s = tools.waits.waited_s
     try:
         # A worker lives for weeks, in which clocks drift and machines sleep.
         for attempt in tools.database.attempts():
@@ -93,9 +97,10 @@ async def _execute(
     ):
         _log.info("run.started", fence=lease.fence, resumes=lease.position is not None)
         work = make(given, lease)
-        ending = await _held(tools.leases, lease, work)
+        async with beside(_tell_waits(given, lease, waited_before_s)):
+            ending = await _held(tools.leases, lease, work)
         report = Report(unit.project_id, unit.stream, unit.name, ending, run_id)
-        report.waited_s = tools.budget.waited_s - waited_before_s
+        report.waited_s = tools.waits.waited_s - waited_before_s
         await _finish(tools, work, report)
         report.seconds = time.monotonic() - began_s
         _log.info(
@@ -132,6 +137,29 @@ async def _held(leases: Leases, lease: Lease, work: Work) -> Ending:
     except Exception as exc:  # a defect of ours: report it, and let the other streams go on
         _log.exception("run.broke")
         return defect_ending(exc)
+
+
+async def _tell_waits(given: Assignment, lease: Lease, before_s: float) -> None:
+    """Tell the progress and the database what the run waits for, for as long as it waits.
+
+    before_s: how long was waited before this run.
+    """
+    tools, waits, noted_s = given.tools, given.tools.waits, 0.0
+    while True:
+        changed = await is_set(waits.changed, within_s=_NOTED_EVERY_S)
+        waits.changed.clear()
+        if changed:
+            given.progress.waits(waits.current)
+        elif waits.current is not None or waits.waited_s - before_s - noted_s < 1.0:
+            continue
+        # Without the database nobody can be told; the next change is tried again.
+        with contextlib.suppress(EtlError):
+            for attempt in tools.database.attempts():
+                async with attempt:
+                    wait = waits.current
+                    under_way_s = 0.0 if wait is None else wait.waited_s
+                    noted_s = max(0.0, waits.waited_s - before_s - under_way_s)
+                    await tools.history.note_wait(lease, wait, noted_s)
 
 
 async def _renew(leases: Leases, lease: Lease) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 
 import structlog
@@ -28,6 +29,7 @@ from etl.loaders.slots import PostgresSlots
 from etl.loaders.tables import Tables
 from etl.loaders.verified import Looks
 from etl.runs.prefetch import Room
+from etl.waits import Wait, Waits
 
 _log = structlog.get_logger(__name__)
 
@@ -35,18 +37,45 @@ _log = structlog.get_logger(__name__)
 class ReadingProgress(Struct, frozen=True):
     """How far a reading is: records and requests so far, counts.
 
-    expected: how many records there are, where the server says so. low: the start down to which
-    everything was read, where the list is ordered. share: of the whole, 0 to 1, None when unknown.
+    low: the start down to which everything was read, where the list is ordered. share: of the
+    whole, 0 to 1; None if it is not known. least_s: what the request budget takes for the rest at
+    least, in seconds. window: which one of how many is read; None if there is only one.
     """
 
     records: int
     requests: int
-    expected: int | None = None
     low: datetime | None = None
     share: float | None = None
+    least_s: float = 0.0
+    window: tuple[int, int] | None = None
 
 
-Progress = Callable[[ReadingProgress], None]
+class Progress:
+    """Is told how the work on a stream comes along. This one shows nothing."""
+
+    def reached(self, progress: ReadingProgress) -> None:
+        """Take in how far it is, after each batch."""
+
+    def waits(self, wait: Wait | None) -> None:
+        """Take in what it waits for from now on; None: it goes on."""
+
+
+# Shows progress: (project, stream) -> a block in which the work on that stream is shown. Before any
+# stream begins, there is no project.
+Watch = Callable[[int | None, str], AbstractContextManager[Progress]]
+
+
+def unwatched(_project_id: int | None, _stream: str) -> AbstractContextManager[Progress]:
+    """Show nothing; the table `runs` has it."""
+    return nullcontext(Progress())
+
+
+async def show_waits(waits: Waits, progress: Progress) -> None:
+    """Tell `progress` what is waited for, for ever. A run does that by itself."""
+    while True:
+        await waits.changed.wait()
+        waits.changed.clear()
+        progress.waits(waits.current)
 
 
 class Tools(Struct, frozen=True):
@@ -55,6 +84,7 @@ class Tools(Struct, frozen=True):
     client: Client
     database: Database
     budget: PostgresBudget
+    waits: Waits
     leases: Leases
     history: History
     parents: ParentRows
@@ -96,7 +126,8 @@ class RunOptions(Struct, frozen=True):
 class Assignment(Struct, frozen=True):
     """What the runs of one stream of one project are given.
 
-    stop: once it is set, a run ends after the batch in hand. progress: called after each batch.
+    stop: once it is set, a run ends after the batch in hand. progress: told after each batch, and
+    of waits.
     """
 
     tools: Tools

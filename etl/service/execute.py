@@ -19,7 +19,7 @@ from etl.loaders.queue import Queue, TakenJob
 from etl.runs.backfill import backfill_stream, windows_left
 from etl.runs.report import FAILED, HELD, PARTIAL, PAUSED, Report
 from etl.runs.sync import execute_unit
-from etl.runs.work import Assignment, ReadingProgress, RunOptions, Tools
+from etl.runs.work import Assignment, Progress, RunOptions, Tools
 from etl.service.queue import (
     BACKFILL,
     SYNC,
@@ -182,7 +182,7 @@ class Executor:
         stream = self._settings.catalogue.get(job.stream)
         if stream is None:
             return Again(0.0, f"There is no stream {job.stream!r}, or no more", failed=True)
-        given = Assignment(tools, self._options, stream, job.project_id, halt, _unseen)
+        given = Assignment(tools, self._options, stream, job.project_id, halt, Progress())
         if job.command == BACKFILL:
             reports = await _backfill(given, job, found.created)
         elif job.command == VERIFICATION:
@@ -263,7 +263,3 @@ async def _backfill(given: Assignment, job: QueuedWork, since: datetime) -> list
         left = portions(windows_left(past, watermark, tools.client.source_now))
         past = job.within(left[0]).past if left else past
     return await backfill_stream(given, past)
-
-
-def _unseen(_reached: ReadingProgress) -> None:
-    """Progress of a worker is not displayed; the table `runs` has it."""

@@ -27,6 +27,7 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 Row = Mapping[str, Any]
 
 _STREAM = ("project", "stream")
+_WAIT = (*_STREAM, "waiting_for")
 _DURATIONS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
 # Columns of `runs` that only grow; the counter of each, and its help.
 _COUNTED = (
@@ -38,7 +39,7 @@ _COUNTED = (
     ("requests", "requests", "Requests sent to the API."),
     ("bytes_read", "received_bytes", "Size of the answers."),
     ("query_bytes_read", "query_bytes", "Bytes that the server read for queries."),
-    ("waited_s", "budget_wait_seconds", "Time waited for the request budget."),
+    ("waited_s", "wait_seconds", "Time waited for limits, for a place, or to try again."),
 )
 # `ended_at` is set before the commit, so other processes see it a moment later.
 _SEEN_LATE = timedelta(minutes=1)
@@ -104,10 +105,17 @@ class Metrics:
             _STREAM,
         )
         self._held = gauge("leases_held", "Units that a run holds now.", _STREAM)
+        self._waiting = gauge("waiting_runs", "Runs that wait now, by what for.", _WAIT)
+        self._waiting_until = gauge(
+            "waiting_until_timestamp_seconds",
+            "When the latest of these waits ends; no series if nobody knows.",
+            _WAIT,
+        )
         self._jobs = gauge("queue_jobs", "Jobs on the queue.", ("project", "state"))
         self._of_the_database = (
             *(self._freshness, self._rejects, self._drift, self._failures, self._held, self._jobs),
             *(self._verified, self._differences, self._bytes_left),
+            *(self._waiting, self._waiting_until),
         )
 
     def begin(self, runs: Sequence[Row], now: datetime) -> None:
@@ -130,7 +138,9 @@ class Metrics:
             before = self._counted.get(run["id"], {})
             labels = (str(run["project_id"]), run["stream"])
             for column, counter in self._counters.items():
-                counter.labels(*labels).inc((run[column] or 0) - (before.get(column) or 0))
+                # What a run waited that died is not noted, so it may be less than before.
+                more = (run[column] or 0) - (before.get(column) or 0)
+                counter.labels(*labels).inc(max(0, more))
             if run["ended_at"] is not None and before.get("ended_at") is None:
                 self._runs.labels(*labels, run["status"]).inc()
                 seconds = (run["ended_at"] - run["started_at"]).total_seconds()
@@ -170,6 +180,11 @@ class Metrics:
                 self._differences.labels(*labels).set(row["verified"].differences)
             if row["query_bytes_left"] is not None:
                 self._bytes_left.labels(*labels).set(row["query_bytes_left"])
+            for wait in row["waiting"]:
+                self._waiting.labels(*labels, wait.what).inc()
+                if wait.until is not None:
+                    until = max(w.until for w in row["waiting"] if w.what == wait.what and w.until)
+                    self._waiting_until.labels(*labels, wait.what).set(until.timestamp())
             self._held.labels(*labels).set(held.get((row["project_id"], row["stream"]), 0))
         for project_id, of_project in jobs.items():
             for state, number in asdict(of_project).items():

@@ -17,7 +17,7 @@ from etl.loaders.prune import prune
 from etl.loaders.schedules import Schedules
 from etl.loaders.version import is_current
 from etl.runs.report import code_of_slice, codes_of_sync
-from etl.runs.work import Progress
+from etl.runs.work import unwatched
 from etl.service import page
 from etl.service.clock import Clock, WallClock
 from etl.service.health import Health
@@ -104,7 +104,7 @@ async def _tick(
         streams = settings.choose(schedule.streams)
 
         async def bring_up(stop: asyncio.Event) -> int:
-            reports = await sync(settings, streams, stop, _unwatched)
+            reports = await sync(settings, streams, stop, unwatched)
             named = {*settings.enabled_streams, *schedule.streams}
             return exit_code_of(codes_of_sync(reports, named))
 
@@ -116,7 +116,7 @@ async def _tick(
         return ScheduledWork(schedule, leave_to_workers if enqueue else bring_up)
 
     async def verify(stop: asyncio.Event) -> int:
-        reports = await verify_slices(settings, settings.choose(None), stop, _unwatched)
+        reports = await verify_slices(settings, settings.choose(None), stop, unwatched)
         return exit_code_of([code_of_slice(report) for report in reports])
 
     async def leave_verification(_stop: asyncio.Event) -> int:
@@ -137,7 +137,3 @@ async def _tick(
         work = leave_verification if enqueue else verify
         jobs.append(ScheduledWork(nightly, work, at_once=False))
     await Scheduler(schedules, clock, metrics).run(jobs, stop)
-
-
-def _unwatched(_project_id: int, _stream: str) -> Progress:
-    return lambda _reached: None

@@ -275,10 +275,44 @@ async def test_results_are_plain_when_piped(used: Command, words: tuple[str, ...
 async def test_a_terminal_gets_colours_and_a_log_for_people(used: Command) -> None:
     """What went well is green; log lines are not JSON."""
     assert "\x1b[32mok" in await on_terminal(used, "check")
-    shown = await on_terminal(used, "sync")
+    shown = await on_terminal(used, "sync", "-v")
     assert colours(shown)
     assert "run.finished" in shown
     assert '{"' not in shown
+
+
+async def test_a_terminal_logs_what_happens_only_when_asked_to(used: Command) -> None:
+    """Otherwise the progress says it, and the result; in a pipe the log is all there is."""
+    shown = await on_terminal(used, "sync")
+    assert "run.finished" not in shown
+    assert "Rows now" in shown
+    assert "run.finished" in (await used.run("sync")).err
+
+
+async def test_quiet_prints_errors_and_nothing_else(used: Command) -> None:
+    """On a terminal and in a pipe; the exit code is the same."""
+    for words in (("sync", "-q"), ("rejects", "retry", "-q", "insights")):
+        assert await on_terminal(used, *words) == ""
+        result = await used.run(*words)
+        assert (result.code, result.out, result.err) == (0, "", "")
+    away = used.with_settings(POSTHOG_PROJECT_ID="77")
+    result = await away.run("sync", "--quiet")
+    assert (result.code, result.out) == (3, "")
+    (line,) = result.err.splitlines()
+    assert line.startswith("posthog-etl: session_recordings: ")
+    both = await used.run("sync", "-q", "-v")
+    assert both.code == 2
+    assert "-q and -v exclude each other; leave out one of them" in both.err
+
+
+@pytest.mark.parametrize("words", [(), ("sync",), ("rejects", "list"), ("query", "run")])
+async def test_short_flags_do_what_the_long_ones_do(words: tuple[str, ...]) -> None:
+    """Of every command."""
+    short, long = [await NOTHING.run(*words, flag) for flag in ("-h", "--help")]
+    assert short.out == long.out != ""
+    assert short.code == 0
+    version = await NOTHING.run("-V")
+    assert (version.code, version.out) == (0, (await NOTHING.run("--version")).out)
 
 
 @pytest.mark.parametrize("words", [("check",), ("runs",), ("sync",)], ids=" ".join)

@@ -11,7 +11,7 @@ import pytest
 from etl.sandbox.server import RunningSandbox
 from tests.support.command import Command
 from tests.support.guarded import free_port
-from tests.support.terminal import Hidden, type_into
+from tests.support.keyboard import Hidden, type_into
 
 FOUR = ("POSTHOG_HOST", "POSTHOG_PERSONAL_API_KEY", "POSTHOG_PROJECT_ID", "DATABASE_URL")
 

@@ -68,7 +68,7 @@ async def test_a_new_service_syncs_at_once_and_tells_how_it_went(
     ):
         assert found[f"posthog_etl_{name} {STREAM}"] == run[column], name
     assert run["records_read"] == 300
-    assert found[f"posthog_etl_budget_wait_seconds_total {STREAM}"] == 0
+    assert found[f"posthog_etl_wait_seconds_total {STREAM}"] == 0
     assert found["posthog_etl_runs_total 1 succeeded session_recordings"] == 1
     assert found[f"posthog_etl_run_duration_seconds_count {STREAM}"] == 1
     assert 0 < found[f"posthog_etl_run_duration_seconds_sum {STREAM}"] < 60

@@ -10,8 +10,8 @@ import pytest
 from etl.loaders.embedded import EmbeddedPostgres
 from tests.support.command import Command
 from tests.support.guarded import PASSWORD, ROLES, guarded_server
+from tests.support.keyboard import piped, type_into
 from tests.support.sql import select, value
-from tests.support.terminal import piped, type_into
 
 NOWHERE = "http://127.0.0.1:9"
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from etl.app import open_source, run_options_of
 from etl.runs.sync import execute_unit
-from etl.runs.work import Assignment
+from etl.runs.work import Assignment, Progress
 from etl.sandbox.server import RunningSandbox
 from etl.streams import SESSION_RECORDINGS
 from tests.support.pipeline import Pipeline
@@ -27,7 +27,7 @@ async def test_every_unit_reads_the_clock_of_the_database_again(
             SESSION_RECORDINGS,
             1,
             asyncio.Event(),
-            lambda _: None,
+            Progress(),
         )
         report = await execute_unit(given, SESSION_RECORDINGS.unit)
         assert report.ending.exit_code == 0, report.ending

@@ -11,14 +11,18 @@ from etl.errors import BudgetSpent
 from etl.loaders.budget import PostgresBudget
 from etl.loaders.database import Database
 from etl.loaders.tables import Tables
+from etl.tasks import is_set
+from etl.waits import Waits
 
 TABLES = Tables("posthog")
 LIMITS = {"list": (Limit(20, 60), Limit(100, 3600)), "all": (Limit(30, 60),)}
 
 
-def budget(database: Database, max_wait_s: float = 0.0) -> PostgresBudget:
+def budget(
+    database: Database, max_wait_s: float = 0.0, waits: Waits | None = None
+) -> PostgresBudget:
     """A budget that never waits."""
-    return PostgresBudget(database, TABLES, LIMITS, max_wait_s)
+    return PostgresBudget(database, TABLES, LIMITS, max_wait_s, waits or Waits())
 
 
 async def _tries(database: Database, classes: list[str], count: int) -> int:
@@ -61,7 +65,8 @@ async def test_of_two_blocks_the_longer_counts(database: Database) -> None:
 
 async def test_a_short_block_is_waited_for(database: Database) -> None:
     """It waits as long as the server said, and reports the wait."""
-    waiting = budget(database, max_wait_s=60)
+    waits = Waits()
+    waiting = budget(database, max_wait_s=60, waits=waits)
     # On a busy machine the first block may be over before it is looked at.
     for block_s in (0.3, 30):
         began_s = asyncio.get_running_loop().time()
@@ -69,9 +74,9 @@ async def test_a_short_block_is_waited_for(database: Database) -> None:
         await waiting.acquire(["list"])
         waited_s = asyncio.get_running_loop().time() - began_s
         assert waited_s >= block_s - 0.05
-        if waiting.waited_s:
+        if waits.waited_s:
             break
-    assert 0 < waiting.waited_s <= waited_s + 0.05
+    assert 0 < waits.waited_s <= waited_s + 0.05
 
 
 async def test_a_class_without_a_limit_is_never_held_back_but_by_the_server(
@@ -81,3 +86,29 @@ async def test_a_class_without_a_limit_is_never_held_back_but_by_the_server(
     assert await _tries(database, ["unheard of"], 40) == 40
     await budget(database).block(["unheard of"], 60)
     assert await _tries(database, ["unheard of"], 1) == 0
+
+
+async def test_a_wait_is_told_while_it_lasts_and_counted_also_when_it_is_broken_off(
+    database: Database,
+) -> None:
+    """With the limit that is reached; a pause that the server asked for is told as that."""
+    waits = Waits()
+    waiting = budget(database, max_wait_s=3600, waits=waits)
+    assert await _tries(database, ["all"], 30) == 30
+    for classes, said in (
+        (["all", "list"], "PostHog's limit per minute for all: 30 of 30 requests used"),
+        (["asked"], "PostHog to allow requests again: it answered 429"),
+    ):
+        await waiting.block(["asked"], 50)
+        asking = asyncio.ensure_future(waiting.acquire(classes))
+        assert await is_set(waits.changed, within_s=30)
+        waits.changed.clear()
+        assert waits.current is not None
+        assert str(waits.current.cause) == said
+        assert 40 < (waits.current.left_s or 0) < 61
+        before_s = waits.waited_s
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert waits.current is None
+        assert 0 < before_s <= waits.waited_s < 60
+        waits.changed.clear()

@@ -35,6 +35,8 @@ from etl.extractors.client import FIRST_CONTACT_ATTEMPTS, LARGEST_BODY_BYTES, Cl
 from etl.extractors.protocol import Request
 from etl.extractors.recordings import RecordingsReader
 from etl.streams import SESSION_RECORDINGS
+from etl.tasks import is_set
+from etl.waits import Waits
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 KEY = "phx_" + "k" * 43
@@ -84,7 +86,10 @@ class Server:
 class Opened:
     """What a test needs: the client, its budget, and the server at the other end."""
 
-    def __init__(self, client: Client, budget: CountingBudget, server: Server) -> None:
+    def __init__(
+        self, client: Client, budget: CountingBudget, server: Server, waits: Waits
+    ) -> None:
+        self.waits = waits
         self.client = client
         self.budget = budget
         self.server = server
@@ -128,11 +133,18 @@ async def connect() -> AsyncIterator[Open]:
                     timeout=aiohttp.ClientTimeout(total=timeout_s),
                 )
             )
-            budget = CountingBudget()
+            budget, waits = CountingBudget(), Waits()
             client = Client(
-                session, server.url, budget, DatabaseClock(NOON), policy, max_wait_s, secret=KEY
+                session,
+                server.url,
+                budget,
+                DatabaseClock(NOON),
+                policy,
+                max_wait_s,
+                waits,
+                secret=KEY,
             )
-            return Opened(client, budget, server)
+            return Opened(client, budget, server, waits)
 
         yield act
 
@@ -318,6 +330,22 @@ async def test_redirects_are_not_followed(connect: Open, status: int) -> None:
 # --- 429 --------------------------------------------------------------------------------------
 
 
+async def test_the_wait_before_the_next_attempt_is_told(connect: Open) -> None:
+    """Which attempt comes then, and why; also while nothing answers."""
+    slow = RetryPolicy(attempts=4, first_wait_s=30.0)
+    opened = await connect(says(503), policy=slow)
+    asking = asyncio.ensure_future(opened.client.fetch(REQUEST))
+    assert await is_set(opened.waits.changed, within_s=30)
+    wait = opened.waits.current
+    assert wait is not None
+    assert str(wait.cause) == "PostHog to answer: status 503"
+    assert wait.cause.then == "attempt 2 of 4"
+    assert 14 < (wait.left_s or 0) <= 30
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert opened.waits.current is None
+
+
 async def test_a_429_blocks_the_budget_for_as_long_as_the_server_says(connect: Open) -> None:
     """For all classes of the request; other processes hold back too."""
     opened = await connect(says(429, headers={"Retry-After": "17"}), says())
@@ -402,7 +430,14 @@ async def test_a_server_that_is_not_there_is_named(connect: Open) -> None:
     async with serving(Server()) as gone:
         url = gone.url
     client = Client(
-        opened.client._session, url, opened.budget, DatabaseClock(NOON), PATIENT, 60, secret=KEY
+        opened.client._session,
+        url,
+        opened.budget,
+        DatabaseClock(NOON),
+        PATIENT,
+        60,
+        Waits(),
+        secret=KEY,
     )
     with pytest.raises(SourceUnavailable, match="Check POSTHOG_HOST"):
         await client.fetch(REQUEST)

@@ -20,6 +20,7 @@ from etl import app, upkeep
 from etl.runs.backfill import BackfillRange
 from etl.runs.report import Report
 from etl.runs.unit_forecast import UnitForecast
+from etl.runs.work import unwatched
 from etl.sandbox.control import Control
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import running
@@ -140,7 +141,7 @@ class Rig(ABC):
     ) -> list[Report] | None:
         """Sync. Returns None if it was killed."""
         stop = asyncio.Event()
-        work = app.sync(settings, [SESSION_RECORDINGS], stop, _watch, app.Acceptance(accept))
+        work = app.sync(settings, [SESSION_RECORDINGS], stop, unwatched, app.Acceptance(accept))
         return self.wait(self._follow(work, kill))
 
     def backfill(
@@ -148,7 +149,7 @@ class Rig(ABC):
     ) -> list[Report] | None:
         """Backfill. Returns None if it was killed."""
         stop = asyncio.Event()
-        work = app.backfill(settings, [SESSION_RECORDINGS], past, stop, _watch)
+        work = app.backfill(settings, [SESSION_RECORDINGS], past, stop, unwatched)
         return self.wait(self._follow(work, kill))
 
     def both(self, settings: Settings, past: BackfillRange) -> tuple[list[Report], list[Report]]:
@@ -157,8 +158,8 @@ class Rig(ABC):
 
         async def work() -> tuple[list[Report], list[Report]]:
             return await asyncio.gather(
-                app.sync(settings, stream, stop, _watch),
-                app.backfill(settings, stream, past, stop, _watch),
+                app.sync(settings, stream, stop, unwatched),
+                app.backfill(settings, stream, past, stop, unwatched),
             )
 
         done = self.wait(self._follow(work(), None))
@@ -168,13 +169,13 @@ class Rig(ABC):
     def verify(self, settings: Settings, *, repair: bool = False) -> Report:
         """Compare contents with the source, and repair them."""
         stop, asked = asyncio.Event(), upkeep.Verification(deep=True, repair=repair)
-        work = upkeep.verify(settings, [SESSION_RECORDINGS], asked, stop, _watch)
+        work = upkeep.verify(settings, [SESSION_RECORDINGS], asked, stop, unwatched)
         (report,) = self.wait(self._follow(work, None)) or ()
         return report
 
     def plan(self, settings: Settings, past: BackfillRange | None) -> list[UnitForecast]:
         """Plan."""
-        return self.wait(app.make_forecast(settings, [SESSION_RECORDINGS], past))
+        return self.wait(app.make_forecast(settings, [SESSION_RECORDINGS], past, unwatched))
 
     async def _follow(self, work: Coroutine[Any, Any, T], kill: Kill | None) -> T | None:
         async with asyncio.timeout(_LONGEST_RUN_S):
@@ -315,7 +316,3 @@ def _struck_at_commit(kill: Kill, strike: Callable[[], Any]) -> Iterator[None]:
         yield
     finally:
         event.remove(Engine, "commit", count)
-
-
-def _watch(_project_id: int, _stream: str) -> Callable[..., None]:
-    return lambda *_: None

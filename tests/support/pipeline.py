@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from etl.runs.backfill import BackfillRange
 from etl.runs.check import Finding
 from etl.runs.report import Report
 from etl.runs.unit_forecast import UnitForecast
+from etl.runs.work import Progress, ReadingProgress, Watch, unwatched
 from etl.sandbox.server import RunningSandbox
 from etl.settings import Settings
 from etl.streams import STREAMS
@@ -79,7 +81,7 @@ class Pipeline:
                 self.settings,
                 self._streams,
                 asyncio.Event(),
-                _watch,
+                unwatched,
                 app.Acceptance(accept_deletions, accept_counts),
             )
 
@@ -107,13 +109,17 @@ class Pipeline:
         """Run a backfill; a report per window that was read."""
         past = BackfillRange(since, until, parse_duration(window), newest_first, again)
         with capture_logs():
-            return await app.backfill(self.settings, self._streams, past, asyncio.Event(), _watch)
+            return await app.backfill(
+                self.settings, self._streams, past, asyncio.Event(), unwatched
+            )
 
     async def resync_each(self, *, accept_deletions: Collection[str] = ()) -> list[Report]:
         """Read every project and stream anew."""
         accepted = app.Acceptance(accept_deletions)
         with capture_logs():
-            return await app.resync(self.settings, self._streams, asyncio.Event(), _watch, accepted)
+            return await app.resync(
+                self.settings, self._streams, asyncio.Event(), unwatched, accepted
+            )
 
     async def stopped_resync(self) -> list[Report]:
         """Begin to read every stream anew, and stop as soon as anything is read."""
@@ -130,18 +136,24 @@ class Pipeline:
         """Compare every project and stream with the source."""
         with capture_logs():
             return await upkeep.verify(
-                self.settings, self._streams, upkeep.Verification(**asked), asyncio.Event(), _watch
+                self.settings,
+                self._streams,
+                upkeep.Verification(**asked),
+                asyncio.Event(),
+                unwatched,
             )
 
     async def verify_slices(self) -> list[Report]:
         """Verify what of each project and stream has its turn; a report for each stretch."""
         with capture_logs():
-            return await upkeep.verify_slices(self.settings, self._streams, asyncio.Event(), _watch)
+            return await upkeep.verify_slices(
+                self.settings, self._streams, asyncio.Event(), unwatched
+            )
 
     async def plan(self, past: BackfillRange | None = None) -> list[UnitForecast]:
         """Ask what would be done."""
         with capture_logs():
-            return await app.make_forecast(self.settings, self._streams, past)
+            return await app.make_forecast(self.settings, self._streams, past, unwatched)
 
     async def status(self) -> dict[str, Any]:
         """Return the status of one stream."""
@@ -199,9 +211,14 @@ def midnight(sandbox: RunningSandbox, days_ago: int = 0) -> datetime:
     return today - timedelta(days=days_ago)
 
 
-def _stopping(stop: asyncio.Event) -> Any:
-    return lambda _project, _stream: lambda *_reached: stop.set()
+class _Stopping(Progress):
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+
+    def reached(self, progress: ReadingProgress) -> None:
+        if progress.requests:
+            self._stop.set()
 
 
-def _watch(_project: int, _stream: str) -> Any:
-    return lambda *_reached: None
+def _stopping(stop: asyncio.Event) -> Watch:
+    return lambda _project, _stream: nullcontext(_Stopping(stop))

@@ -1,83 +1,107 @@
-"""A person at a terminal: waits until a text appears, and types."""
+"""A terminal of 80 columns that a command believes in, and what is on its screen."""
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
+import fcntl
 import os
 import pty
+import re
+import struct
 import sys
 import termios
-from collections.abc import Sequence
+import threading
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from tests.support.books import until
-from tests.support.command import Command, Result
+from tests.support.command import Command
+
+COLUMNS, ROWS = 80, 40
+# Escape codes, line ends, or a character.
+_PIECE = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\r|\n|[^\x1b]", re.DOTALL)
+_BEGUN = re.compile(r"\x1b(\[[?\d;]*)?$")
 
 
-class Hidden(str):
-    """An answer that the terminal does not show."""
+class Terminal:
+    """What a command has written to its terminal.
 
-
-DEADLINE_S = 30.0
-
-
-async def type_into(command: Command, *arguments: str, typed: Sequence[tuple[str, str]]) -> Result:
-    """Run the command on a terminal; return what it showed, as `out`.
-
-    typed: pairs of what must have appeared since the last answer, and what is then typed.
+    screen: the lines, the oldest first. widest: the length of the longest line there ever was.
     """
+
+    def __init__(self) -> None:
+        # It is written by another thread, a whole frame at a time.
+        self._lock = threading.Lock()
+        self.screen: list[str] = [""]
+        self.widest = 0
+        self._row = self._column = 0
+
+    @property
+    def text(self) -> str:
+        """All that can be read on it, as lines."""
+        with self._lock:
+            return "\n".join(line.rstrip() for line in self.screen)
+
+    def write(self, text: str) -> None:
+        """Show the text as a terminal does, but without breaking lines."""
+        with self._lock:
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        for piece in _PIECE.finditer(text):
+            numbers, code = piece[1], piece[2]
+            if code == "A":
+                self._row = max(0, self._row - int(numbers or 1))
+            elif code == "K":
+                self.screen[self._row] = ""
+            elif code is None and piece[0] == "\r":
+                self._column = 0
+            elif code is None and piece[0] == "\n":
+                self._row += 1
+                self._column = 0
+                if self._row == len(self.screen):
+                    self.screen.append("")
+            elif code is None:
+                line = self.screen[self._row].ljust(self._column)
+                self.screen[self._row] = line[: self._column] + piece[0] + line[self._column + 1 :]
+                self._column += 1
+                self.widest = max(self.widest, self._column)
+
+
+@asynccontextmanager
+async def on_terminal(command: Command, *arguments: str) -> AsyncIterator[tuple[Process, Terminal]]:
+    """Run the command on a terminal; it is gone after the block."""
     ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "etl", *arguments),
-        env={**command.environment, "TERM": "dumb", "PAGER": "cat"},
+        env={**command.environment, "TERM": "xterm-256color", "NO_COLOR": "1"},
         stdin=its,
         stdout=its,
         stderr=its,
         start_new_session=True,
     )
     os.close(its)
-    shown = b""
-    left = list(typed)
-    unread = b""
+    terminal = Terminal()
+
+    def read() -> None:
+        # A character or an escape code may be cut in two.
+        decoder, rest = codecs.getincrementaldecoder("utf-8")(), ""
+        with contextlib.suppress(OSError):  # the end of a terminal, on Linux
+            while part := os.read(ours, 65536):
+                text = rest + decoder.decode(part)
+                whole = _BEGUN.sub("", text)
+                rest = text[len(whole) :]
+                terminal.write(whole)
+
+    reading = asyncio.create_task(asyncio.to_thread(read))
     try:
-        async with asyncio.timeout(DEADLINE_S):
-            # A terminal whose other end has gone is an error on Linux, an end elsewhere.
-            with contextlib.suppress(OSError):
-                while part := await asyncio.to_thread(os.read, ours, 65536):
-                    shown, unread = shown + part, unread + part
-                    if left and left[0][0].encode() in unread:
-                        answer = left.pop(0)[1]
-                        if isinstance(answer, Hidden):
-                            # What is typed before echo is off is thrown away.
-                            await until(lambda: _hides(ours), "echo is off")
-                        os.write(ours, answer.encode() + b"\n")
-                        unread = b""
-            code = await process.wait()
-    except TimeoutError:
-        raise AssertionError(f"waits, and shows: {shown.decode()}") from None
+        yield process, terminal
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+        await reading
         os.close(ours)
-    assert not left, f"{left[0][0]!r} did not appear: {shown.decode()}"
-    return Result(code, shown.decode().replace("\r", ""), "")
-
-
-async def _hides(terminal: int) -> bool:
-    return not termios.tcgetattr(terminal)[3] & termios.ECHO
-
-
-async def piped(command: Command, text: str, *arguments: str) -> Result:
-    """Run the command with `text` as its standard input."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "etl", *arguments),
-        env=command.environment,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(DEADLINE_S):
-        out, err = await process.communicate(text.encode())
-    assert process.returncode is not None
-    return Result(process.returncode, out.decode(), err.decode())

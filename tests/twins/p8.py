@@ -6,9 +6,72 @@ _TESTS = "tests/acceptance/test_budget.py::"
 
 _SLOW = "tests/adversary/test_slow_queries.py::"
 
+_WAITING = "tests/acceptance/test_waiting.py::"
+
 _AT_ONCE = "tests/acceptance/test_streams_at_once.py::"
 
 TWINS = [
+    Twin(
+        name="a run that died while it waited waits for ever",
+        promise="P8",
+        file="etl/loaders/seen_runs.py",
+        find="leases.c.holder == runs.c.id, leases.c.expires_at >= now).correlate(runs),\n",
+        replace="leases.c.holder == runs.c.id).correlate(runs),\n",
+        caught_by=_WAITING + "test_a_run_that_died_while_it_waited_waits_no_longer",
+    ),
+    Twin(
+        name="the end of a wait is not noted",
+        promise="P8",
+        file="etl/runs/sync.py",
+        find="        if changed:\n            given.progress.waits(waits.current)\n",
+        replace="        if changed and waits.current is None:\n            continue\n"
+        "        if changed:\n            given.progress.waits(waits.current)\n",
+        caught_by=_WAITING
+        + "test_nothing_untrue_is_said_while_a_first_load_waits_for_the_hourly_limit",
+    ),
+    Twin(
+        name="a wait that is broken off is not counted",
+        promise="P8",
+        file="etl/waits.py",
+        find="                self._ended_s += time.monotonic() - self._since_s\n",
+        replace="                self._ended_s += seconds or 0.0\n",
+        caught_by="tests/contract/test_budget.py::"
+        "test_a_wait_is_told_while_it_lasts_and_counted_also_when_it_is_broken_off[pool]",
+    ),
+    Twin(
+        name="a wait for a place among the queries is told nobody",
+        promise="P8",
+        file="etl/waits.py",
+        find="asyncio.get_running_loop().call_later(TOLD_S, self._tell, wait)",
+        replace="None",
+        caught_by=_WAITING + "test_a_second_query_waits_visibly_for_a_place",
+    ),
+    Twin(
+        name="another limit is named than the one that is waited for",
+        promise="P8",
+        file="etl/core/budget.py",
+        find="    at, index = max(free_at, key=lambda each: each[0])\n",
+        replace="    at, index = max(free_at, key=lambda each: each[0])[0], free_at[0][1]\n",
+        caught_by="tests/unit/core/test_budget.py::test_a_wait_names_the_limit_that_is_free_last",
+    ),
+    Twin(
+        name="the time left forgets the request budget",
+        promise="P8",
+        file="etl/console/lines.py",
+        find="    return max(by_pace_s, reached.least_s - since_s, wait_s)\n",
+        replace="    return by_pace_s\n",
+        caught_by="tests/unit/test_console.py::"
+        "test_what_is_left_takes_no_less_than_the_budget_and_the_wait_allow",
+    ),
+    Twin(
+        name="a terminal is shown the log of level info beside the progress",
+        promise="P8",
+        file="etl/logs.py",
+        find='    level = level or ("warning" if on_terminal else "info")\n',
+        replace='    level = level or "info"\n',
+        caught_by="tests/acceptance/test_commands.py::"
+        "test_a_terminal_logs_what_happens_only_when_asked_to",
+    ),
     Twin(
         name="a stream that waits keeps the others waiting",
         promise="P8",
@@ -89,8 +152,8 @@ TWINS = [
         name="every process has a budget of its own",
         promise="P8",
         file="etl/loaders/budget.py",
-        find="            wait = wait_s(now, spent, blocked_until)\n",
-        replace="            wait = wait_s(now, [], blocked_until)\n",
+        find="            wait_s, index = wait_of(now, spent, blocked_until)\n",
+        replace="            wait_s, index = wait_of(now, [], blocked_until)\n",
         caught_by=_TESTS + "test_two_processes_at_once_share_one_limit",
     ),
     Twin(
@@ -106,8 +169,8 @@ TWINS = [
         name="the hour is not counted",
         promise="P8",
         file="etl/loaders/budget.py",
-        find="                for limit in self._limits[name]:\n",
-        replace="                for limit in self._limits[name][:1]:\n",
+        find="for limit in self.limits[name]]\n",
+        replace="for limit in self.limits[name][:1]]\n",
         caught_by=_TESTS + "test_the_hour_has_a_limit_of_its_own",
     ),
     Twin(

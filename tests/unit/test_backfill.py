@@ -8,7 +8,9 @@ import pytest
 
 from etl.core.coverage import Coverage, Span
 from etl.loaders.history import Watermark
-from etl.runs.backfill import BackfillRange, chained, windows_left
+from etl.runs.backfill import BackfillRange, Whole, chained, windows_left
+from etl.runs.report import Ending, Report
+from etl.runs.work import Progress, ReadingProgress
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -49,3 +51,23 @@ def test_what_is_known_complete_cuts_the_chain() -> None:
     assert oldest_first == newest_first[::-1]
     assert [len(chain) for chain in chained(oldest_first)] == [1] * 4
     assert len(windows_left(BackfillRange(past.since, None, DAY, again=True), known, NOW)) == 6
+
+
+def test_the_progress_of_a_window_is_told_as_that_of_all() -> None:
+    """Which window of how many, and the share of the whole time."""
+    told: list[ReadingProgress] = []
+
+    class Told(Progress):
+        def reached(self, progress: ReadingProgress) -> None:
+            told.append(progress)
+
+    older, newer = Span(NOON - 4 * DAY, NOON - 2 * DAY), Span(NOON - 2 * DAY, NOON)
+    whole = Whole([newer, older], Told())
+    whole.within(newer)
+    whole.close(newer, Report(1, "s", str(newer), Ending("succeeded", 0), None, 1.0, 70))
+    whole.within(older).reached(ReadingProgress(5, 2, low=NOON - 3 * DAY))
+    assert [(each.window, each.share, each.records) for each in told] == [
+        ((1, 2), None, 0),
+        ((2, 2), 0.5, 70),
+        ((2, 2), 0.75, 75),
+    ]

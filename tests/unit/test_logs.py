@@ -142,7 +142,7 @@ def test_debug_events_are_shown_only_when_asked_for(
     configure_logs(Redactor())
     log.debug("page.fetched")
     assert capsys.readouterr().err == ""
-    configure_logs(Redactor(), debug=True)
+    configure_logs(Redactor(), "debug")
     log.debug("page.fetched")
     assert "page.fetched" in capsys.readouterr().err
 

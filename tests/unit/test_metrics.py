@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from etl.core.coverage import Coverage
+from etl.loaders.seen_runs import RunWait
 from etl.service.metrics import Metrics
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -68,3 +71,36 @@ def test_a_run_that_nobody_looked_at_is_counted_by_the_next_look() -> None:
     metrics.count([], NOW + MINUTE)
     metrics.count([run("a", 7, NOW + 5 * MINUTE)], NOW + 60 * MINUTE)
     assert (shown(metrics, READ), shown(metrics, ENDED)) == (7, 1)
+
+
+def test_a_wait_is_shown_with_its_end_and_only_while_it_lasts() -> None:
+    """By stream and by what for; one whose end nobody knows has no end."""
+    metrics = Metrics()
+    row = {
+        **run("a", 10),
+        **dict.fromkeys(("tail_until", "verified", "query_bytes_left"), None),
+        "complete": Coverage(),
+        "rejects": 0,
+        "drift": [],
+        "failures": [],
+    }
+    limit = RunWait("a", "sync", "tail", "the limit: 9 of 9 used", NOW, NOW + MINUTE)
+    place = RunWait("b", "sync", "tail", "a place: 2 are running", NOW, None)
+    metrics.seen([{**row, "waiting": [limit, place]}], {}, {}, NOW)
+    text = metrics.text().decode()
+    labels = '{project="1",stream="insights",waiting_for="the limit"}'
+    assert f"posthog_etl_waiting_runs{labels} 1.0" in text
+    ends = re.findall(r"posthog_etl_waiting_until_timestamp_seconds({.*}) (\S+)", text)
+    assert [(of, float(at)) for of, at in ends] == [(labels, (NOW + MINUTE).timestamp())]
+    assert 'waiting_for="a place"} 1.0' in text
+    metrics.seen([{**row, "waiting": []}], {}, {}, NOW)
+    assert "waiting_for=" not in metrics.text().decode()
+
+
+def test_a_run_that_died_while_it_waited_takes_nothing_back() -> None:
+    """Its wait was counted while it lasted; its row does not have it."""
+    metrics = Metrics()
+    metrics.begin([], NOW)
+    metrics.count([{**run("a", 10), "waited_s": 300.0}], NOW + MINUTE)
+    metrics.count([{**run("a", 10, NOW + 1.5 * MINUTE), "waited_s": 2.0}], NOW + 2 * MINUTE)
+    assert shown(metrics, "posthog_etl_wait_seconds_total") == 300

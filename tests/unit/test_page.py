@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from etl.core.coverage import Coverage, Span
 from etl.loaders.row_counts import Count
+from etl.loaders.seen_runs import RunWait
 from etl.loaders.verified import Verified
 from etl.logs import Redactor
 from etl.service.page import words
@@ -23,6 +24,7 @@ from etl.service.page.look import RunPage
 from etl.service.page.overview import LEVELS, Books, Overview, Source, bars_of, build
 from etl.service.page.pace import pace_of
 from etl.service.page.render import Renderer, days_said, prose
+from etl.service.page.words import second
 
 NOW = datetime(2026, 11, 21, 15, tzinfo=UTC)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,6 +57,10 @@ def a_run(minutes_ago: float = 5, **values: Any) -> dict[str, Any]:
         "bytes_read": 5000,
         "forecast_requests": None,
         "forecast_exact": None,
+        "waited_s": 0.0,
+        "waiting_for": None,
+        "waiting_since": None,
+        "waiting_until": None,
         "held": False,
         "now": NOW,
         **values,
@@ -69,6 +75,7 @@ def status_of(run: dict[str, Any], **values: Any) -> dict[str, Any]:
         "traits": None,
         "rejects": 0,
         "verified": None,
+        "waiting": [],
     }
     return {**run, **marks, "drift": [], **values}
 
@@ -327,6 +334,36 @@ def test_a_backfill_that_waits_is_forecast_from_the_end_of_its_pause() -> None:
     fresh = pace_of([window_run(0, 1, status="running", ended_at=None)], holes, NOW)
     assert fresh is not None
     assert fresh.done_at is None
+
+
+# --- waits ------------------------------------------------------------------------------------
+
+
+def test_a_stream_that_waits_is_not_said_to_get_on() -> None:
+    """The verdict, the line and the run's own page say what for, and until when."""
+    limit = "PostHog's hourly limit for queries: 9 of 9 requests used"
+    since, until = NOW - timedelta(minutes=5), NOW + timedelta(minutes=50)
+    run = a_run(
+        status="running",
+        held=True,
+        ended_at=None,
+        waited_s=300.0,
+        waiting_for=limit,
+        waiting_since=since,
+        waiting_until=until,
+    )
+    wait = RunWait(str(run["id"]), "sync", "tail", limit, since, until)
+    at = second(until, NOW)
+    overview = overview_of(run, waiting=[wait])
+    assert overview.verdict == f"1 stream waiting until {at}, nothing wrong"
+    page = Outline(rendered(overview)).text
+    assert f"the sync waits for {limit}; it goes on at {at}" in page
+    assert f"waiting until {at}" in page
+    unknown = overview_of(run, waiting=[replace(wait, until=None)])
+    assert unknown.verdict == "1 stream waiting, nothing wrong"
+    own = Renderer(Redactor()).run(RunPage(run, "running", 600.0, bars_of([run], NOW), 0, []))
+    assert f"It waits for {limit}; it goes on at {at}" in Outline(own).text
+    assert "10 min 5 min of it waiting" in Outline(own).text
 
 
 # --- escaping ---------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ import pytest
 from etl.core.stream import Stream
 from etl.runs.projects import Entry, for_each, next_entry
 from etl.runs.report import SUCCEEDED, Ending, Report
+from etl.runs.work import unwatched
 from etl.streams import STREAMS
+from etl.waits import Waits
 
 
 def begun(entries: Sequence[Entry]) -> list[tuple[int | str, str]]:
@@ -94,6 +96,8 @@ async def go_through(names: Sequence[str], at_once: int, work: Any) -> list[Repo
         async def hosts(self) -> list[str]:
             return ["host"]
 
-    tools: Any = [SimpleNamespace(client=None, history=Known()) for _ in range(at_once)]
+    tools: Any = [
+        SimpleNamespace(client=None, history=Known(), waits=Waits()) for _ in range(at_once)
+    ]
     streams = [STREAMS[name] for name in names]
-    return await for_each(tools, "host", ["1"], streams, asyncio.Event(), work)
+    return await for_each(tools, "host", ["1"], streams, asyncio.Event(), work, unwatched)

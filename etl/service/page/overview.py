@@ -17,11 +17,12 @@ from etl.core.statuses import DIED, FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED
 from etl.core.stream import Mode
 from etl.loaders.queue import Jobs
 from etl.loaders.row_counts import Count
+from etl.loaders.seen_runs import RunWait
 from etl.loaders.status_queries import Share
 from etl.loaders.verified import Verified
 from etl.service.page.calendar import Calendar, calendar
 from etl.service.page.pace import Pace, pace_of, span_of
-from etl.service.page.words import plural
+from etl.service.page.words import plural, second
 from etl.streams import STREAMS
 from etl.streams.queries import stream_named
 
@@ -54,7 +55,7 @@ class Line:
 
     per_second: records read in the shown runs, by their time. days: of a windowed stream.
     differences: how records differ from the catalogue; empty if they do not. verified: what of it
-    was compared with the source; None if nothing was.
+    was compared with the source; None if nothing was. waits: what its runs wait for.
     """
 
     project_id: int
@@ -75,6 +76,7 @@ class Line:
     unaccounted: int
     differences: str
     verified: Verified | None
+    waits: tuple[RunWait, ...]
 
     @property
     def key(self) -> str:
@@ -140,8 +142,17 @@ class Overview:
         if PAUSED in counts:
             return f"{counts[PAUSED]} of {of} paused: the request budget is spent"
         if RUNNING in counts:
-            return f"{plural(counts[RUNNING], 'stream')} running, nothing wrong"
+            return self._running(counts[RUNNING])
         return f"All {of} succeeded" if total != 1 else "The only stream succeeded"
+
+    def _running(self, running: int) -> str:
+        waiting = [line for line in self.lines if line.state == RUNNING and line.waits]
+        if len(waiting) == running:
+            ends = [wait.until for line in waiting for wait in line.waits if wait.until]
+            until = f" until {second(min(ends), self.at)}" if ends else ""
+            return f"{plural(running, 'stream')} waiting{until}, nothing wrong"
+        streams = f"{plural(running, 'stream')} running"
+        return f"{streams}, {f'{len(waiting)} of them waiting' if waiting else 'nothing wrong'}"
 
     @property
     def least_fresh(self) -> Line | None:
@@ -154,6 +165,11 @@ class Overview:
         """The streams that need attention, the worst first."""
         worth = [line for line in self.lines if line.state in (FAILED, PARTIAL, PAUSED)]
         return tuple(sorted(worth, key=lambda line: STATES.index(line.state)))
+
+    @property
+    def waiting(self) -> tuple[tuple[Line, RunWait], ...]:
+        """What the runs wait for, each with its stream."""
+        return tuple((line, wait) for line in self.lines for wait in line.waits)
 
     @property
     def moving(self) -> bool:
@@ -288,6 +304,7 @@ def _line(
         unaccounted=unaccounted_of(row["traits"]),
         differences=differences(row["drift"]),
         verified=row["verified"],
+        waits=tuple(row["waiting"]),
     )
 
 

@@ -45,6 +45,7 @@ class Renderer:
         }
         self._environment.filters |= {
             "clock": words.clock,
+            "second": words.second,
             "bar_said": bar_said,
             "days": days_said,
             "prose": lambda text: prose(redactor.text(text)),

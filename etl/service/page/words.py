@@ -32,10 +32,15 @@ def instant(at: datetime | None) -> str:
     return NONE if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def clock(at: datetime, now: datetime) -> str:
+def second(at: datetime, now: datetime) -> str:
+    """Say an instant to the second, without its day when that is today's."""
+    return clock(at, now, "%H:%M:%S")
+
+
+def clock(at: datetime, now: datetime, time: str = "%H:%M") -> str:
     """Say an instant to the minute, without its day when that is today's."""
     here = at.astimezone(UTC)
-    pattern = "%H:%M" if here.date() == now.astimezone(UTC).date() else "%-d %b %Y %H:%M"
+    pattern = time if here.date() == now.astimezone(UTC).date() else f"%-d %b %Y {time}"
     return f"{here.strftime(pattern)} UTC"
 
 

@@ -8,7 +8,18 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.core.budget import CLICKHOUSE, CRUD, PLANS, RECORDINGS_LIST, SLACK, Limit, wait_s
+from etl.core.budget import (
+    CLICKHOUSE,
+    CRUD,
+    PLANS,
+    RECORDINGS_LIST,
+    SLACK,
+    Limit,
+    about,
+    share_of,
+    wait_of,
+    wait_s,
+)
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 LIMITS = st.lists(st.builds(Limit, st.integers(1, 8), st.integers(1, 60)), min_size=1, max_size=3)
@@ -80,6 +91,30 @@ def test_the_longest_of_all_waits_counts() -> None:
     assert wait_s(NOW, spent, None) == 600 + SLACK.total_seconds()
     assert wait_s(NOW, spent, NOW + timedelta(seconds=900)) == 900
     assert wait_s(NOW, spent, NOW - timedelta(seconds=900)) == 600 + SLACK.total_seconds()
+
+
+def test_a_wait_names_the_limit_that_is_free_last() -> None:
+    """None of them if the server's own wait is longer."""
+    spent = [
+        (Limit(1, 60), NOW - timedelta(seconds=50)),
+        (Limit(5, 3600), NOW - timedelta(seconds=3000)),
+        (Limit(9, 3600), None),
+    ]
+    assert wait_of(NOW, spent, None) == (600 + SLACK.total_seconds(), 1)
+    assert wait_of(NOW, spent, NOW + timedelta(seconds=900)) == (900, None)
+
+
+def test_a_limit_has_a_name_that_people_know() -> None:
+    """In full, and short enough for a terminal."""
+    assert about(RECORDINGS_LIST, Limit(60, 3600)) == (
+        "PostHog's hourly limit for the list of recordings",
+        "PostHog's hourly limit",
+    )
+    assert about(CRUD, Limit(480, 60))[0] == "PostHog's limit per minute for other endpoints"
+    assert about(share_of(CLICKHOUSE), Limit(60, 3600)) == (
+        "verification's share of the hourly limit for analytics endpoints",
+        "verification's share of the hourly limit",
+    )
 
 
 def test_every_plan_limits_every_class_over_minute_and_hour() -> None:

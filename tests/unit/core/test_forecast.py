@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.core.budget import Limit, wait_s
-from etl.core.forecast import Forecast, by_cursor, by_offset, duration_s
+from etl.core.forecast import Forecast, by_cursor, by_offset, duration_s, least_s
 from etl.core.guard import Guard
 from etl.core.walk import OffsetWalk
 from tests.support.examples import MANY
@@ -72,3 +72,12 @@ def test_forecasts_add_up_and_are_exact_only_together() -> None:
 def test_the_guard_trips_only_past_its_share_and_its_floor(vanished: int, alive: int) -> None:
     """20 rows may always go, and so may a fifth of all rows."""
     assert Guard().trips(vanished, alive) == (vanished > 20 and vanished * 5 > alive)
+
+
+def test_the_rest_takes_no_less_than_its_tightest_limit() -> None:
+    """However few requests were sent before."""
+    limits = {"list": (Limit(12, 60), Limit(60, 3600)), "all": (Limit(240, 60),)}
+    assert least_s(0, ["list"], limits) == least_s(12, ["list"], limits) == 0
+    assert least_s(13, ["list", "all"], limits) == 60
+    assert least_s(121, ["list", "all"], limits) == 7200
+    assert least_s(121, ["unlimited"], limits) == 0

@@ -1,0 +1,80 @@
+"""Runs as they are shown: whether a run waits is believed only while it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import ColumnElement, and_, case, exists, extract, func, or_, select
+
+from etl.loaders.connection import AsyncConnection
+from etl.loaders.tables import Tables
+
+# A wait is over then, even if its end could not be noted.
+_OVERDUE = timedelta(seconds=5)
+_WAITING = ("waiting_for", "waiting_since", "waiting_until")
+
+
+class RunWait(Struct, frozen=True):
+    """What a living run waits for. until: None if nobody knows."""
+
+    run_id: str
+    command: str
+    unit: str
+    waiting_for: str
+    since: datetime
+    until: datetime | None
+
+    @property
+    def what(self) -> str:
+        """What it waits for, without how things stand."""
+        return self.waiting_for.partition(":")[0]
+
+
+def run_columns(tables: Tables) -> list[ColumnElement[Any]]:
+    """Return the columns of `runs`, for a statement that selects from it.
+
+    A run that has died waits for nothing. `waited_s` counts a wait under way, too.
+    """
+    runs, leases, now = tables.runs, tables.leases, func.clock_timestamp()
+    waits = and_(
+        runs.c.status == "running",
+        runs.c.waiting_since.is_not(None),
+        or_(runs.c.waiting_until.is_(None), runs.c.waiting_until + _OVERDUE > now),
+        exists().where(leases.c.holder == runs.c.id, leases.c.expires_at >= now).correlate(runs),
+    )
+    under_way_s = func.greatest(0, extract("epoch", now - runs.c.waiting_since))
+    shown: dict[str, ColumnElement[Any]] = {
+        "waited_s": runs.c.waited_s + case((waits, under_way_s), else_=0),
+        **{name: case((waits, runs.c[name])) for name in _WAITING},
+    }
+    return [shown.get(column.name, column).label(column.name) for column in runs.c]
+
+
+async def waits_by_stream(
+    connection: AsyncConnection, tables: Tables
+) -> dict[tuple[int, str], Sequence[RunWait]]:
+    """Return what the living runs wait for, by project and stream; also those of `verify`."""
+    runs, leases = tables.runs, tables.leases
+    # By way of the leases, which are few.
+    seen = (
+        select(*run_columns(tables))
+        .join(leases, leases.c.holder == runs.c.id)
+        .where(runs.c.waiting_since.is_not(None))
+        .subquery()
+    )
+    query = select(seen).where(seen.c.waiting_for.is_not(None)).order_by(seen.c.waiting_since)
+    found: dict[tuple[int, str], list[RunWait]] = {}
+    for row in (await connection.execute(query)).mappings():
+        wait = RunWait(
+            str(row["id"]),
+            row["command"],
+            row["unit"],
+            row["waiting_for"],
+            row["waiting_since"],
+            row["waiting_until"],
+        )
+        found.setdefault((row["project_id"], row["stream"]), []).append(wait)
+    return dict(found)
