@@ -219,22 +219,20 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def nearest_name(name: str, names: Iterable[str]) -> str | None:
     """Return the name that is meant; None if no name is similar.
 
-    That is, the first of: its singular or plural, one that contains it, one that is spelt like it,
-    one with a word that is spelt like it (sesion: session_recordings).
+    That is, the first of: its singular or plural, one that contains it, one that is spelt like it
+    as a whole or in a word (sesion: session_recordings).
     """
     known = list(names)
     if not name:
         return None
     same = [each for each in known if _singular(each) == _singular(name)]
     same = same or [each for each in known if name in each]
-    same = same or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if same:
         return same[0]
     words = {word: each for each in reversed(known) for word in re.split("[_:]", each)}
-    spelt = difflib.get_close_matches(name, list(words), n=1, cutoff=0.75)
-    if spelt:
-        return words[spelt[0]]
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), None)
+    spelt = difflib.get_close_matches(name, [*known, *words], n=1, cutoff=0.75)
+    spelt = spelt or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return words.get(spelt[0], spelt[0]) if spelt else None
 
 
 def _singular(name: str) -> str:
