@@ -615,8 +615,17 @@ def test_only_what_is_known_to_move_by_itself_is_volatile() -> None:
     }
     assert {name: fields for name, fields in volatile.items() if fields} == {
         "subscriptions": {"next_delivery_date", "summary"},
+        "persons": {"last_seen_at"},
         "groups": {"notebook"},
         "group_activity": {"unread"},
+        "cohorts": {
+            "count",
+            "errors_calculating",
+            "is_calculating",
+            "last_backfill_person_properties_at",
+            "last_error_message",
+            "pending_version",
+        },
         "insights": {"last_refresh", "last_viewed_at", "refreshing", "updated_at"},
         "dashboards": {
             "effective_privilege_level",
@@ -645,4 +654,6 @@ def test_only_what_is_known_to_move_by_itself_is_volatile() -> None:
         },
         "surveys": {"current_iteration", "current_iteration_start_date", "user_access_level"},
         "experiments": {"status", "user_access_level"},
+        "organization_members": {"last_login"},
+        "activity_log": {"unread"},
     }
