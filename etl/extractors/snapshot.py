@@ -253,7 +253,8 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         place = replace(place, at=self._client.now, walk=position, judged=place.judged and judged)
         # An answer marked as refreshing may be incomplete.
         evidence = Evidence([]) if judged else self._unjudged(place)
-        read, whole = (self._read(place), self._whole(place)) if last else (None, None)
+        read = self._read(place) if last else None
+        whole = self._whole(place) if last else None
         page = answered.page(place, records, evidence=evidence, read=read, whole=whole)
         return Taken(page, place, walk, last)
 
