@@ -2468,7 +2468,7 @@ CREATE TABLE {data}.cohort_members (
 	_deleted_at TIMESTAMP WITH TIME ZONE, 
 	CONSTRAINT cohort_members_pkey PRIMARY KEY (project_id, cohort_id, person_uuid)
 );
-COMMENT ON TABLE {data}.cohort_members IS 'Who is in which cohort, as it was last calculated.';
+COMMENT ON TABLE {data}.cohort_members IS 'Who is in which cohort, as it was last calculated. A person who is deleted or merged leaves a cohort here with its next calculation.';
 COMMENT ON COLUMN {data}.cohort_members.project_id IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {data}.cohort_members.cohort_id IS 'Id of the cohort, see cohorts.';
 COMMENT ON COLUMN {data}.cohort_members.person_uuid IS 'The person''s uuid, see persons.';

@@ -54,7 +54,8 @@ COHORT_TABLE = TableSpec(
 
 MEMBER_TABLE = TableSpec(
     name="cohort_members",
-    about="Who is in which cohort, as it was last calculated.",
+    about="Who is in which cohort, as it was last calculated. A person who is deleted or merged "
+    "leaves a cohort here with its next calculation.",
     key=("cohort_id", "person_uuid"),
     identities=(Identity("person_uuid", Names.PERSON),),
     fields=(

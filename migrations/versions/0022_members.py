@@ -150,7 +150,7 @@ def upgrade() -> None:
             "project_id", "cohort_id", "person_uuid", name="cohort_members_pkey"
         ),
         schema=data,
-        comment="Who is in which cohort, as it was last calculated.",
+        comment="Who is in which cohort, as it was last calculated. A person who is deleted or merged leaves a cohort here with its next calculation.",
     )
     op.create_table(
         "group_related",
