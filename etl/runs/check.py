@@ -60,7 +60,7 @@ class Finding(Struct, frozen=True):
     well: whether it is in order.
     said: what was found, in words.
     exit_code: the exit code of the command if it is not in order.
-    scope: the scope that the key needs for it.
+    scope: the scopes that the key needs for it, with a space between.
     """
 
     about: str
@@ -197,8 +197,10 @@ async def examine_stream(
     scopes: the key's scopes, if the server tells them. A missing scope then needs no request.
     """
     about = f"{stream.name} ({project_id})"
-    if scopes is not None and not _covers(scopes, stream.scope):
-        said = f"Add the scope {stream.scope} to the personal API key"
+    missing = [s for s in stream.scopes if scopes is not None and not _covers(scopes, s)]
+    if missing:
+        named = "the scope" if len(missing) == 1 else "the scopes"
+        said = f"Add {named} {' and '.join(missing)} to the personal API key"
         return Finding(about, False, said, EXIT_PARTIAL, stream.scope)
     look = _LOOKS.get(stream.mode, _try_each)
     try:

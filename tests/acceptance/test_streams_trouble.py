@@ -72,7 +72,8 @@ async def test_each_trouble_is_its_streams_own_and_the_others_load(
         assert words in (ending.reason or ""), stream
     well = [name for name in CHANGING if name not in TROUBLES]
     assert endings([reports[name] for name in well]) == {}
-    assert await untruths(dsn, sandbox, "groups", "session_recordings", "group_activity") == []
+    loaded = ("groups", "persons", "session_recordings", "group_activity")
+    assert await untruths(dsn, sandbox, *loaded) == []
     assert await marked(dsn, "subscriptions") == set()
     runs = await select(
         dsn, "SELECT DISTINCT ON (stream) * FROM posthog_etl.runs ORDER BY stream, started_at DESC"
