@@ -1,4 +1,4 @@
--- Revision 0022. Written by migrations/record.py.
+-- Revision 0023. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -2404,10 +2404,10 @@ CREATE TABLE {data}.cohorts (
 	deleted BOOLEAN, 
 	created_at TIMESTAMP WITH TIME ZONE, 
 	created_by BIGINT, 
-	count BIGINT, 
 	version BIGINT, 
-	pending_version BIGINT, 
 	last_calculation TIMESTAMP WITH TIME ZONE, 
+	count BIGINT, 
+	pending_version BIGINT, 
 	last_backfill_person_properties_at TIMESTAMP WITH TIME ZONE, 
 	is_calculating BOOLEAN, 
 	errors_calculating BIGINT, 
@@ -2436,10 +2436,10 @@ COMMENT ON COLUMN {data}.cohorts.experiment_set IS 'Ids of experiments that use 
 COMMENT ON COLUMN {data}.cohorts.deleted IS 'Whether a user deleted it. PostHog does not list deleted ones, so those that were deleted before the first sync are not here.';
 COMMENT ON COLUMN {data}.cohorts.created_at IS 'When it was made.';
 COMMENT ON COLUMN {data}.cohorts.created_by IS 'Id of the user who made it, see users.';
+COMMENT ON COLUMN {data}.cohorts.version IS 'Number of the calculation that is shown.';
+COMMENT ON COLUMN {data}.cohorts.last_calculation IS 'When it was last calculated.';
 COMMENT ON COLUMN {data}.cohorts.count IS 'Persons in it, a count; only as fresh as _updated_at.';
-COMMENT ON COLUMN {data}.cohorts.version IS 'Number of the calculation that is shown; only as fresh as _updated_at.';
 COMMENT ON COLUMN {data}.cohorts.pending_version IS 'Number of the calculation that was begun last; only as fresh as _updated_at.';
-COMMENT ON COLUMN {data}.cohorts.last_calculation IS 'When it was last calculated; only as fresh as _updated_at.';
 COMMENT ON COLUMN {data}.cohorts.last_backfill_person_properties_at IS 'When it was last filled from person properties; only as fresh as _updated_at.';
 COMMENT ON COLUMN {data}.cohorts.is_calculating IS 'Whether it is being calculated; only as fresh as _updated_at.';
 COMMENT ON COLUMN {data}.cohorts.errors_calculating IS 'Calculations that failed in a row, a count; only as fresh as _updated_at.';
@@ -2454,7 +2454,79 @@ COMMENT ON COLUMN {data}.cohorts._deleted_at IS 'When the row was found gone at 
 COMMENT ON TABLE {data}.person_distinct_ids IS 'Which person a distinct id belongs to, as last seen: in a recording, or in the list of persons if the stream persons is enabled. PostHog shows at most ten ids of a person in a recording, and at most 1,000 in the list, so an id that is not here may exist.';
 COMMENT ON COLUMN {data}.persons.id IS 'PostHog''s numeric id of the person; the list of persons does not tell it.';
 COMMENT ON TABLE {data}.persons IS 'One row per person, as last seen: in a recording, or in the list of persons if the stream persons is enabled. Without that stream only the persons of recordings are here, and none is marked deleted.';
-CREATE VIEW {data}."people_overview" AS 
+CREATE TABLE {data}.cohort_members (
+	project_id BIGINT NOT NULL, 
+	cohort_id BIGINT NOT NULL, 
+	person_uuid UUID NOT NULL, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT cohort_members_pkey PRIMARY KEY (project_id, cohort_id, person_uuid)
+);
+COMMENT ON TABLE {data}.cohort_members IS 'Who is in which cohort, as it was last calculated. A person who is deleted or merged leaves a cohort here with its next calculation.';
+COMMENT ON COLUMN {data}.cohort_members.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.cohort_members.cohort_id IS 'Id of the cohort, see cohorts.';
+COMMENT ON COLUMN {data}.cohort_members.person_uuid IS 'The person''s uuid, see persons.';
+COMMENT ON COLUMN {data}.cohort_members.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.cohort_members._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.cohort_members._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.cohort_members._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.cohort_members._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.cohort_members._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.cohort_members._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {data}.group_related (
+	project_id BIGINT NOT NULL, 
+	group_type_index BIGINT NOT NULL, 
+	group_key TEXT NOT NULL, 
+	related_type_index BIGINT NOT NULL, 
+	related_id TEXT NOT NULL, 
+	person_uuid UUID, 
+	extra JSONB, 
+	_repaired TEXT[], 
+	_observed_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	_xid BIGINT NOT NULL, 
+	_deleted_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT group_related_pkey PRIMARY KEY (project_id, group_type_index, group_key, related_type_index, related_id)
+);
+COMMENT ON TABLE {data}.group_related IS 'Persons and groups of other types that events of the last 90 days show with a group.';
+COMMENT ON COLUMN {data}.group_related.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {data}.group_related.group_type_index IS 'Index of the group type, see group_types.';
+COMMENT ON COLUMN {data}.group_related.group_key IS 'Key of the group.';
+COMMENT ON COLUMN {data}.group_related.related_type_index IS 'Index of the group type of the related group, see group_types; -1: it is a person.';
+COMMENT ON COLUMN {data}.group_related.related_id IS 'Key of the related group, or the person''s uuid.';
+COMMENT ON COLUMN {data}.group_related.person_uuid IS 'The person''s uuid, see persons; null: it is a group.';
+COMMENT ON COLUMN {data}.group_related.extra IS 'Fields that the catalogue does not know, as JSON.';
+COMMENT ON COLUMN {data}.group_related._repaired IS 'Fields in which something that Postgres cannot hold was replaced.';
+COMMENT ON COLUMN {data}.group_related._observed_at IS 'When the request for this content was sent.';
+COMMENT ON COLUMN {data}.group_related._first_seen_at IS 'When the row was first written here.';
+COMMENT ON COLUMN {data}.group_related._updated_at IS 'When the content last changed here.';
+COMMENT ON COLUMN {data}.group_related._xid IS 'Transaction that last changed the row here.';
+COMMENT ON COLUMN {data}.group_related._deleted_at IS 'When the row was found gone at the source.';
+CREATE TABLE {book}.parent_lists (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	parent TEXT NOT NULL, 
+	state TEXT, 
+	pages BIGINT, 
+	whole BOOLEAN NOT NULL, 
+	settled BOOLEAN NOT NULL, 
+	CONSTRAINT parent_lists_pkey PRIMARY KEY (project_id, stream, parent)
+);
+COMMENT ON TABLE {book}.parent_lists IS 'Of lists that each belong to a row: in which state of that row they were read.';
+COMMENT ON COLUMN {book}.parent_lists.project_id IS 'PostHog''s numeric project id.';
+COMMENT ON COLUMN {book}.parent_lists.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.parent_lists.parent IS 'Key of the row that the lists belong to.';
+COMMENT ON COLUMN {book}.parent_lists.state IS 'What tells whether the lists have changed, as a JSON array, as it was before they were read; null if the source does not say.';
+COMMENT ON COLUMN {book}.parent_lists.pages IS 'Answers that all of the lists took last, a count.';
+COMMENT ON COLUMN {book}.parent_lists.whole IS 'Whether all of the lists was read in this state.';
+COMMENT ON COLUMN {book}.parent_lists.settled IS 'Whether what they did not show was judged, too. If so, a sync leaves them out as long as the state stays the same.';
+CREATE OR REPLACE VIEW {data}."people_overview" AS 
         SELECT
             p.project_id,
             p.uuid,
@@ -2462,7 +2534,8 @@ CREATE VIEW {data}."people_overview" AS
             p.properties ->> 'email' AS email,
             coalesce(r.recordings, 0) AS recordings,
             r.first_seen,
-            r.last_seen
+            r.last_seen,
+            coalesce(c.cohorts, '{}') AS cohorts
         FROM {data}.persons AS p
         LEFT JOIN (
             SELECT
@@ -2477,8 +2550,24 @@ CREATE VIEW {data}."people_overview" AS
         ) AS r
             ON r.project_id = p.project_id
             AND r.person_uuid = p.uuid
+        LEFT JOIN (
+            SELECT
+                m.project_id,
+                m.person_uuid,
+                array_agg(c.name ORDER BY c.name, c.id) FILTER (WHERE c.name IS NOT NULL) AS cohorts
+            FROM {data}.cohort_members AS m
+            JOIN {data}.cohorts AS c
+                ON c.project_id = m.project_id
+                AND c.id = m.cohort_id
+                AND c._deleted_at IS NULL
+                AND c.deleted IS NOT TRUE
+            WHERE m._deleted_at IS NULL
+            GROUP BY m.project_id, m.person_uuid
+        ) AS c
+            ON c.project_id = p.project_id
+            AND c.person_uuid = p.uuid
         WHERE p._deleted_at IS NULL;
-COMMENT ON VIEW {data}."people_overview" IS 'Persons that are not deleted, and what recordings show of them.';
+COMMENT ON VIEW {data}."people_overview" IS 'Persons that are not deleted, what recordings show of them, and their cohorts.';
 COMMENT ON COLUMN {data}."people_overview"."project_id" IS 'PostHog''s numeric project id.';
 COMMENT ON COLUMN {data}."people_overview"."uuid" IS 'The person''s uuid.';
 COMMENT ON COLUMN {data}."people_overview"."name" IS 'Display name.';
@@ -2486,6 +2575,7 @@ COMMENT ON COLUMN {data}."people_overview"."email" IS 'Email from the person''s 
 COMMENT ON COLUMN {data}."people_overview"."recordings" IS 'Recordings that are neither deleted nor expired, a count.';
 COMMENT ON COLUMN {data}."people_overview"."first_seen" IS 'Start of the first of these.';
 COMMENT ON COLUMN {data}."people_overview"."last_seen" IS 'End of the last of these.';
+COMMENT ON COLUMN {data}."people_overview"."cohorts" IS 'Names of the cohorts that the person is in, in order; empty if there are none. Filled by the stream cohort_members, which is off by default.';
 ALTER TABLE {book}.runs ADD COLUMN waiting_for TEXT;
 COMMENT ON COLUMN {book}.runs.waiting_for IS 'What the run waits for; null: for nothing.';
 ALTER TABLE {book}.runs ADD COLUMN waiting_since TIMESTAMP WITH TIME ZONE;

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from etl.core.drift import Drift
 from etl.core.growing import ListRead
-from etl.core.place import Evidence, Place
+from etl.core.place import Evidence, Place, WholeLists
 
 Record = Any  # JSON as received: nearly always an object, but nothing promises it
 Row = tuple[Any, ...]
@@ -74,6 +74,8 @@ class Page(Struct, frozen=True):
     drift: how records of this reading differ from the catalogue, as far as its reader has learned
     it. Also from records that are on no page, because no later record tells of it.
     read: the list that ends with this page, if it is one that grows and all of it is known now.
+    whole: the lists that end with this page, if they may be left out while their parent is
+    unchanged.
     """
 
     records: list[Record]
@@ -89,6 +91,7 @@ class Page(Struct, frozen=True):
     tried: Sequence[str] = ()
     drift: Collection[Drift] = ()
     read: ListRead | None = None
+    whole: WholeLists | None = None
 
     def goes_with(self, later: Page) -> bool:
         """Tell whether one transaction can load both pages.

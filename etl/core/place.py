@@ -42,6 +42,8 @@ class Evidence(Struct, frozen=True):
     what it shows.
     unjudged: owners that could not be looked at; what belongs to them (their key is the beginning
     of its key, as text) is in doubt no more.
+    spares: where it begins, what belongs to lists that are left out is not in doubt, see
+    `Parents.unchanged`.
     """
 
     keys: Sequence[str]
@@ -49,6 +51,17 @@ class Evidence(Struct, frozen=True):
     known: Sequence[str] = ()
     begins: bool = False
     unjudged: Sequence[Sequence[str]] = ()
+    spares: bool = False
+
+
+class WholeLists(Struct, frozen=True):
+    """The lists of a parent, all of which were read to their end.
+
+    pages: how many answers that took, a count.
+    """
+
+    parent: str
+    pages: int
 
 
 class Traits(Struct, frozen=True, omit_defaults=True):
@@ -294,6 +307,8 @@ class SnapshotPlace(Place, frozen=True, kw_only=True):
     lacking: by the address of a list, how many rows it counted and did not show.
     took: pages and parents of each finished stage.
     descent: how far the list in hand is read, if it is one that grows.
+    parent_pages: how many pages the lists of the parent in hand had, a count.
+    judged: every list of this parent could vouch for what it did not show.
     """
 
     at: Instant
@@ -310,6 +325,8 @@ class SnapshotPlace(Place, frozen=True, kw_only=True):
     lacking: Mapping[str, int] = {}
     took: Sequence[tuple[int, int]] = ()
     descent: Descent | None = None
+    parent_pages: int = 0
+    judged: bool = True
 
     @classmethod
     def resume_at(

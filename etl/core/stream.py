@@ -286,6 +286,9 @@ class Parents(Struct, frozen=True):
     where: an SQL condition on the row `t`.
     expire: whether the source drops these rows by a rule of its own.
     watched: the rows that every sync of a rotation asks about.
+    unchanged: columns of `table` that change whenever the lists of a row do. A sync reads the lists
+    of a row only if one of these is null, or differs from what it was when all of the lists was
+    read last. Empty: every sync reads all of them.
     """
 
     table: str
@@ -294,6 +297,7 @@ class Parents(Struct, frozen=True):
     where: str | None = None
     expire: bool = False
     watched: Watched | None = None
+    unchanged: tuple[str, ...] = ()
 
 
 class Owned(Struct, frozen=True):
@@ -388,6 +392,16 @@ class Resource(Struct, frozen=True):
             raise ValueError(
                 f"{self.tables[0].name}: a list that grows is one list in pages, whose rows stay"
             )
+        if self.skips and not (self.mirrors and self.paged and self.growth is None):
+            raise ValueError(
+                f"{self.tables[0].name}: only whole lists in pages, whose rows are judged, are "
+                "left out while their parent is unchanged"
+            )
+
+    @property
+    def skips(self) -> bool:
+        """Whether a sync leaves out lists whose parent is unchanged."""
+        return self.parents is not None and bool(self.parents.unchanged)
 
     def row_key(self, row: Row) -> str:
         """Return the key of a row of the first table as one text."""
@@ -405,7 +419,7 @@ class Costly(Struct, frozen=True):
 class Stream(Struct, frozen=True):
     """What is read together under one name: one resource, or several that build on each other.
 
-    scope: the scope that the key needs.
+    scope: the scope that the key needs; several with a space between, as OAuth writes them.
     started: the field by which windows are cut.
     off: whether it is read only if it is named or enabled.
     costly: from how many rows on something else is cheaper; None if nothing is.
@@ -429,6 +443,13 @@ class Stream(Struct, frozen=True):
             raise ValueError(f"{self.name}: windows go by a field, and nothing else does")
         if sum(resource.growth is not None for resource in self.resources) > 1:
             raise ValueError(f"{self.name}: a stream has one list that grows, or none")
+        if sum(resource.skips for resource in self.resources) > 1:
+            raise ValueError(f"{self.name}: a stream leaves out lists of one resource, or of none")
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Each scope that the key needs."""
+        return tuple(self.scope.split())
 
     @property
     def unit(self) -> str:

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from etl.core.growing import Descent, ListRead, instant_of
 from etl.core.page import Page, Record
-from etl.core.place import Evidence, SnapshotPlace
+from etl.core.place import Evidence, SnapshotPlace, WholeLists
 from etl.core.stream import Stream, key_text
 from etl.core.walk import CursorWalk, OffsetWalk
 from etl.errors import EtlError, ForeignAnswer, SourceError, StreamUnavailable
@@ -69,6 +69,8 @@ class SnapshotReader(ListReader[SnapshotPlace]):
     single: the same resource, one record at a time.
     accepted: by the address of a list, how many rows it may count that it does not show.
     bound_of: down to where a list that grows is read.
+    spares: whether lists are left out whose parent is unchanged; then `next_parents` does not
+    return these.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         next_parents: NextParents,
         accepted: Mapping[str, int],
         bound_of: BoundOf,
+        spares: bool = False,
     ) -> None:
         super().__init__(client, page_size_records)
         self._single = single
@@ -86,6 +89,7 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         self._next_parents = next_parents
         self._accepted = accepted
         self._bound_of = bound_of
+        self._spares = spares
 
     async def pages(self, place: SnapshotPlace, *, doubts: bool) -> AsyncIterator[Page]:
         """Yield what is left of the resource; the place of the last page has `ended`.
@@ -97,7 +101,7 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         if place.ended:
             return
         if place.parents == 0:
-            yield self._empty(place, Evidence([], begins=doubts))
+            yield self._empty(place, Evidence([], begins=doubts, spares=self._spares))
         async for page in self._gathered(self._lists(place)):
             assert isinstance(page.place, SnapshotPlace)
             place = page.place
@@ -117,6 +121,8 @@ class SnapshotReader(ListReader[SnapshotPlace]):
             try:
                 for number in range(place.list_number, len(self._resource.lists)):
                     beginning = replace(place, list_number=number, walk=None, descent=None)
+                    if number == 0:
+                        beginning = replace(beginning, parent_pages=0, judged=True)
                     if self._resource.growth is not None:
                         bound = await self._bound_of(self._parent(place))
                         beginning = replace(beginning, descent=Descent(bound))
@@ -222,7 +228,12 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         if place.stage == place.pages == 0 and answer.source_at is not None:
             # Before the first answer one clock less could vote.
             place = replace(place, began_at=answer.source_at)
-        place = replace(place, pages=place.pages + 1, records=place.records + len(records))
+        place = replace(
+            place,
+            pages=place.pages + 1,
+            parent_pages=place.parent_pages + 1,
+            records=place.records + len(records),
+        )
         last, judged = True, listed.current or not parent
         if self._resource.paged:
             keys = [_key(record, self._resource.key) for record in shown]
@@ -239,11 +250,12 @@ class SnapshotReader(ListReader[SnapshotPlace]):
             # A place between two lists begins the next one.
             walk, place = None, replace(place, list_number=place.list_number + 1)
         position = None if walk is None else walk.position()
-        place = replace(place, at=self._client.now, walk=position)
+        place = replace(place, at=self._client.now, walk=position, judged=place.judged and judged)
         # An answer marked as refreshing may be incomplete.
         evidence = Evidence([]) if judged else self._unjudged(place)
         read = self._read(place) if last else None
-        page = answered.page(place, records, evidence=evidence, read=read)
+        whole = self._whole(place) if last else None
+        page = answered.page(place, records, evidence=evidence, read=read, whole=whole)
         return Taken(page, place, walk, last)
 
     def _descend(self, place: SnapshotPlace, answered: Answered[SnapshotPlace]) -> SnapshotPlace:
@@ -264,6 +276,18 @@ class SnapshotReader(ListReader[SnapshotPlace]):
             return None
         parent = "" if place.parent is None else key_text(place.parent)
         return ListRead(parent, descent.began_at, descent.page_rows)
+
+    def _whole(self, place: SnapshotPlace) -> WholeLists | None:
+        """Return the lists of the parent in hand if all of them was read; else None."""
+        if (
+            not self._spares
+            or place.parent is None
+            or place.list_number < len(self._resource.lists)
+        ):
+            return None
+        if not (place.complete and place.judged) or place.cut:
+            return None
+        return WholeLists(key_text(place.parent), place.parent_pages)
 
     def _repeats(self, walk: Walk | None, listed: RecordList) -> bool:
         """Tell whether a list that may ignore its cursor has come with the same one again."""

@@ -18,6 +18,7 @@ from etl.loaders.statements import (
     expires_by_rule,
     is_alive,
     key_is,
+    key_of,
     literal,
     quoted,
     row_key,
@@ -38,7 +39,9 @@ class AbsentRecords:
     """The suspects among the records of one table. Runs in transactions that others open."""
 
     def __init__(self, resource: Resource, schema: str, bookkeeping: str) -> None:
-        self._statements = absence_statements(resource.tables[0], schema, bookkeeping)
+        self._statements = absence_statements(
+            resource.tables[0], schema, bookkeeping, resource.parents
+        )
         self._asks = resource.one is not None
 
     async def note(self, connection: AsyncConnection, unit: Unit, commit: Commit) -> int:
@@ -61,7 +64,8 @@ class AbsentRecords:
             if seen.begins and seen.span is None:
                 # A new reading of the whole list: suspects of an earlier reading no longer count.
                 await driver.execute(statements.doubt_nothing, *key)
-                await driver.execute(statements.doubt_everything, *key)
+                doubt = statements.doubt_read if seen.spares else None
+                await driver.execute(doubt or statements.doubt_everything, *key)
             elif seen.begins and seen.span is not None:
                 await driver.execute(statements.doubt_all, *key, *seen.span)
             elif seen.span is not None:
@@ -148,6 +152,7 @@ class AbsenceStatements(Struct, frozen=True):
     start in between, except these keys.
     doubt_all: $4 and $5: two starts. Makes suspects of all records that start in between.
     doubt_everything: makes suspects of all records.
+    doubt_read: as doubt_everything, but not of records of lists that are left out; None if none is.
     doubt_nothing: removes all suspects.
     clear: $4: keys that were seen. They are no longer suspects.
     clear_owned: $4: the beginning of a key. Suspects whose key begins so are removed.
@@ -171,6 +176,7 @@ class AbsenceStatements(Struct, frozen=True):
     doubt_span: str
     doubt_all: str
     doubt_everything: str
+    doubt_read: str | None
     doubt_nothing: str
     clear: str
     clear_owned: str
@@ -190,8 +196,10 @@ class AbsenceStatements(Struct, frozen=True):
     delete: str
 
 
-def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> AbsenceStatements:
-    """Return the statements for the records in `spec`."""
+def absence_statements(
+    spec: TableSpec, schema: str, bookkeeping: str, parents: Parents | None = None
+) -> AbsenceStatements:
+    """Return the statements for the records in `spec`, one list of them for each of `parents`."""
     table = f"{quoted(schema)}.{quoted(spec.name)}"
     suspects = f"{quoted(bookkeeping)}.suspects"
     unit = "u.project_id = $1::bigint AND u.stream = $2::text AND u.unit = $3::text"
@@ -223,6 +231,13 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
             f"{begin} AND {started} BETWEEN $4::timestamptz AND $5::timestamptz {never_twice}"
         ),
         doubt_everything=f"{begin} {never_twice}",
+        doubt_read=(
+            f"{begin} AND NOT EXISTS (SELECT FROM {quoted(bookkeeping)}.parent_lists AS l WHERE "
+            "l.project_id = $1::bigint AND l.stream = $2::text AND l.settled AND l.parent = "
+            f"{key_of([*parents.fields], 't')}) {never_twice}"
+            if parents is not None and parents.unchanged
+            else None
+        ),
         doubt_nothing=f"DELETE FROM {suspects} AS u WHERE {unit}",
         clear=f"DELETE FROM {suspects} AS u WHERE {unit} AND u.record_key = ANY ($4::text[])",
         clear_owned=(
@@ -288,7 +303,7 @@ def absence_statements(spec: TableSpec, schema: str, bookkeeping: str) -> Absenc
 def orphan_statements(resource: Resource, schema: str) -> list[str]:
     """Return the statements that mark rows whose parents or owners are gone. $1: project_id.
 
-    Rows whose parent was never stored are marked deleted too.
+    Rows whose parent was never stored, or is not asked about any more, are marked deleted too.
     """
     parents, owned = resource.parents, [_owned(resource, each, schema) for each in resource.owned]
     if parents is None:
@@ -296,7 +311,7 @@ def orphan_statements(resource: Resource, schema: str) -> list[str]:
     return owned + [
         f"UPDATE {quoted(schema)}.{quoted(spec.name)} AS t SET _deleted_at = now(), "
         f"_updated_at = now(), _xid = {XID} WHERE t.project_id = $1::bigint "
-        f"AND {is_orphan(parents, schema)}"
+        f"AND {is_orphan(parents, schema, asked=True)}"
         for spec in resource.tables
     ]
 
@@ -320,10 +335,11 @@ def _owned(resource: Resource, owned: Owned, schema: str) -> str:
     )
 
 
-def is_orphan(parents: Parents, schema: str, gone_before: str = "") -> str:
+def is_orphan(parents: Parents, schema: str, gone_before: str = "", *, asked: bool = False) -> str:
     """Return the condition that row `t` is alive and has no living parent.
 
     gone_before: an instant; a parent that is gone since then counts as living. Empty: none does.
+    asked: whether only a parent that is asked about counts, see `Parents.where`.
     """
     # Cast our side, so that the index on the parents' key can be used.
     kinds = {field.name: field.kind.value for field in TABLE_SPECS[parents.table].fields}
@@ -338,9 +354,12 @@ def is_orphan(parents: Parents, schema: str, gone_before: str = "") -> str:
     # this is one index lookup per row, whatever the statistics say.
     gone_at = f"coalesce(p._deleted_at{', p._expired_at' if parents.expire else ''})"
     lives = f"{gone_at} IS NULL" + (f" OR {gone_at} >= {gone_before}" if gone_before else "")
+    held = f"{quoted(schema)}.{quoted(parents.table)}"
+    if asked and parents.where is not None:
+        held = f"(SELECT * FROM {held} AS t WHERE {parents.where})"
     return (
         f"{ours}t._deleted_at IS NULL AND (SELECT count(*) FROM "
-        f"{quoted(schema)}.{quoted(parents.table)} AS p WHERE p.project_id = t.project_id "
+        f"{held} AS p WHERE p.project_id = t.project_id "
         f"AND {theirs} AND ({lives})) = 0"
     )
 

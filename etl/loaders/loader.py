@@ -15,7 +15,7 @@ from etl.core.drift import Drift
 from etl.core.growing import ListRead
 from etl.core.hashes import NONE_UNCHANGED, Rows, Unchanged
 from etl.core.page import Batch
-from etl.core.place import Evidence
+from etl.core.place import Evidence, WholeLists
 from etl.loaders.leases import Lease
 
 
@@ -65,6 +65,11 @@ class Commit(Struct, frozen=True):
     refuses their rows again.
     unchanged: records that the pages show and that need no writing.
     read: lists that grow and end with these pages.
+    whole: the lists of parents, of which all was read with these pages. They count as read only
+    once a commit has `settles_lists`.
+    opens_lists: note of each parent in which state it is, before any of its lists is read; from
+    then on it is fixed which lists this reading leaves out.
+    settles_lists: what the lists did not show is judged.
     after: the load of the batch before; it returns whether it changed any row. Rows are staged
     while it runs, and written once it has committed; if it fails, nothing is written.
     """
@@ -85,6 +90,9 @@ class Commit(Struct, frozen=True):
     resolved: Sequence[str] = ()
     unchanged: Unchanged = NONE_UNCHANGED
     read: Sequence[ListRead] = ()
+    whole: Sequence[WholeLists] = ()
+    opens_lists: bool = False
+    settles_lists: bool = False
     after: Task[bool] | None = None
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    case,
     cast,
     exists,
     false,
@@ -55,13 +56,23 @@ class ParentRows:
         self._tables = tables
 
     async def after(
-        self, project_id: int, parents: Parents, place: Sequence[Any] | None, limit: int
+        self,
+        project_id: int,
+        parents: Parents,
+        place: Sequence[Any] | None,
+        limit: int,
+        spared_by: str | None = None,
     ) -> list[Parent]:
         """Return the next `limit` parents, by key, after the one whose fields are `place`.
 
-        Raises DestinationError.
+        spared_by: the stream whose reading leaves out lists of parents that are unchanged; these
+        parents are not returned. None: all are. Raises DestinationError.
         """
         table, query = self._living(project_id, parents)
+        if spared_by is not None:
+            lists = self._tables.parent_lists
+            of_it = _lists_of(lists, project_id, spared_by, table, parents)
+            query = query.where(~exists().where(of_it, lists.c.settled))
         columns = [table.c[name] for name in parents.fields.values()]
         if place is not None:
             reached = [
@@ -76,6 +87,29 @@ class ParentRows:
         async with self._database.transaction() as connection:
             counted = await connection.execute(select(func.count()).select_from(query.subquery()))
             return int(counted.scalar_one())
+
+    async def pages(
+        self, project_id: int, stream: str, parents: Parents, *, spares: bool
+    ) -> tuple[int, int]:
+        """Return how many answers the lists of all parents take, and for how many it is not known.
+
+        spares: whether lists are left out whose parent is unchanged. Raises DestinationError.
+        """
+        table, query = self._living(project_id, parents)
+        lists = self._tables.parent_lists
+        query = query.outerjoin_from(
+            table, lists, _lists_of(lists, project_id, stream, table, parents)
+        )
+        if spares:
+            unchanged = and_(lists.c.settled, lists.c.state == state_of(table, parents))
+            query = query.where(unchanged.is_not(True))
+        counted = query.with_only_columns(
+            func.coalesce(func.sum(lists.c.pages), 0),
+            func.count().filter(lists.c.pages.is_(None)),
+        )
+        async with self._database.transaction() as connection:
+            known, unread = (await connection.execute(counted)).one()
+            return int(known), int(unread)
 
     async def due_parents(
         self,
@@ -229,13 +263,7 @@ class ParentRows:
         return table, joined
 
     def _living(self, project_id: int, parents: Parents) -> tuple[FromClause, Select[Any]]:
-        table = self._tables.data[parents.table].alias("t")
-        query = select(*(table.c[name] for name in parents.fields.values())).where(
-            table.c.project_id == project_id, *alive(table)
-        )
-        if parents.where is not None:
-            query = query.where(text(parents.where))
-        return table, query
+        return living_parents(self._tables, project_id, parents)
 
     async def _answer(self, query: Select[Any], parents: Parents) -> list[Parent]:
         async with self._database.transaction() as connection:
@@ -243,3 +271,41 @@ class ParentRows:
             return [
                 {**parents.constant, **dict(zip(parents.fields, row, strict=True))} for row in found
             ]
+
+
+def living_parents(
+    tables: Tables, project_id: int, parents: Parents
+) -> tuple[FromClause, Select[Any]]:
+    """Return the table of the parents, and the query of those whose lists are to be read."""
+    table = tables.data[parents.table].alias("t")
+    query = select(*(table.c[name] for name in parents.fields.values())).where(
+        table.c.project_id == project_id, *alive(table)
+    )
+    if parents.where is not None:
+        query = query.where(text(parents.where))
+    return table, query
+
+
+def key_of_parent(table: FromClause, parents: Parents) -> ColumnElement[str]:
+    """Return the key of a parent as one text, the same as `key_text` returns."""
+    columns = [table.c[name] for name in parents.fields.values()]
+    if len(columns) == 1:
+        return cast(columns[0], Text())
+    return cast(func.jsonb_build_array(*columns), Text())
+
+
+def state_of(table: FromClause, parents: Parents) -> ColumnElement[str | None]:
+    """Return what tells whether the lists of a parent have changed; null if anything is missing."""
+    columns = [table.c[name] for name in parents.unchanged]
+    return case((func.num_nulls(*columns) == 0, cast(func.jsonb_build_array(*columns), Text())))
+
+
+def _lists_of(
+    lists: FromClause, project_id: int, stream: str, table: FromClause, parents: Parents
+) -> ColumnElement[bool]:
+    """Return the condition that a row of `parent_lists` is about a parent."""
+    return and_(
+        lists.c.project_id == project_id,
+        lists.c.stream == stream,
+        lists.c.parent == key_of_parent(table, parents),
+    )

@@ -33,6 +33,7 @@ from etl.loaders.loader import (
     Loaded,
     UnseenCounts,
 )
+from etl.loaders.parent_lists import ParentLists
 from etl.loaders.rejects import RejectsTable
 from etl.loaders.rows import HeldUp, RowLoader, RowsMoved, StagedRows, Written
 from etl.loaders.statements import PLAN_SETTINGS
@@ -66,6 +67,7 @@ class PostgresLoader:
         self._rejects = RejectsTable(tables, stream, resource.tables[0].name)
         self._drift = DriftTable(tables, stream)
         self._growing = GrowingLists(database, tables)
+        self._lists = ParentLists(tables, resource)
 
     async def load(self, lease: Lease, batch: Batch, commit: Commit) -> Loaded:
         """Load one batch; see `Loader`. Repeats it if Postgres breaks off."""
@@ -160,6 +162,7 @@ class PostgresLoader:
         await self._cut.settle(connection, lease.unit, commit.settled)
         await self._check_off(connection, lease, commit)
         await self._growing.note(connection, lease.unit, commit.read)
+        await self._lists.note(connection, lease.unit, commit)
         if commit.follow_parents:
             updated += await self._follow_parents(connection, lease)
         return written._replace(updated=updated)

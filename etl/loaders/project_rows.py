@@ -28,9 +28,10 @@ _BOOKKEEPING = (
     "reconciliations",
     "explained_days",
     "growing_lists",
+    "parent_lists",
 )
 # Those that say how far the project is read, and who reads it.
-_PROGRESS = ("leases", "checkpoints", "watermarks", "growing_lists")
+_PROGRESS = ("leases", "checkpoints", "watermarks", "growing_lists", "parent_lists")
 _AT_ONCE = 20_000
 
 

@@ -153,7 +153,12 @@ def key_is(spec: TableSpec, names: Sequence[str], text: str) -> str:
 
 def row_key(spec: TableSpec, source: str) -> str:
     """Return the key of a row as one text, the same as `key_text` returns."""
-    columns = [f"{source}.{quoted(name)}" for name in spec.key]
+    return key_of(spec.key, source)
+
+
+def key_of(names: Sequence[str], source: str) -> str:
+    """Return the values of these columns as one text, the same as `key_text` returns."""
+    columns = [f"{source}.{quoted(name)}" for name in names]
     if len(columns) == 1:
         return f"{columns[0]}::text"
     return f"jsonb_build_array({', '.join(columns)})::text"

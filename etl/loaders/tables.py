@@ -154,6 +154,7 @@ class Tables:
     reconciliations: Table
     explained_days: Table
     growing_lists: Table
+    parent_lists: Table
     forgotten: Table
     forget_key: Table
     audit: Table
@@ -614,6 +615,34 @@ def _growing_lists(metadata: MetaData, schema: str) -> Table:
     )
 
 
+def _parent_lists(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "parent_lists",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT, False),
+        _column("stream", Text(), _STREAM, False),
+        _column("parent", Text(), "Key of the row that the lists belong to.", False),
+        _column(
+            "state",
+            Text(),
+            "What tells whether the lists have changed, as a JSON array, as it was before they "
+            "were read; null if the source does not say.",
+        ),
+        _column("pages", BigInteger(), "Answers that all of the lists took last, a count."),
+        _column("whole", Boolean(), "Whether all of the lists was read in this state.", False),
+        _column(
+            "settled",
+            Boolean(),
+            "Whether what they did not show was judged, too. If so, a sync leaves them out as long "
+            "as the state stays the same.",
+            False,
+        ),
+        PrimaryKeyConstraint("project_id", "stream", "parent", name="parent_lists_pkey"),
+        schema=schema,
+        comment="Of lists that each belong to a row: in which state of that row they were read.",
+    )
+
+
 def _forgotten(metadata: MetaData, schema: str) -> Table:
     return Table(
         "forgotten",
@@ -688,6 +717,7 @@ _BOOKKEEPING: Mapping[str, Callable[[MetaData, str], Table]] = {
     "reconciliations": _reconciliations,
     "explained_days": _explained_days,
     "growing_lists": _growing_lists,
+    "parent_lists": _parent_lists,
     "forgotten": _forgotten,
     "forget_key": _forget_key,
     "audit": _audit,

@@ -61,7 +61,7 @@ class Finding(Struct, frozen=True):
     well: whether it is in order.
     said: what was found, in words.
     exit_code: the exit code of the command if it is not in order.
-    scope: the scope that the key needs for it.
+    scope: the scopes that the key needs for it, with a space between.
     """
 
     about: str
@@ -89,7 +89,8 @@ def next_steps(findings: Sequence[Finding], with_settings: str = "") -> list[str
     if first is not None:
         return [f"Next: put right what is marked no, first {first.about}. Then: {again}"]
     names = list(dict.fromkeys(finding.about.partition(" ")[0] for finding in wrong))
-    scopes = list(dict.fromkeys(f.scope or "" for f in wrong if f.said.startswith(_ADD_SCOPE)))
+    lacking = (f.scope or "" for f in wrong if f.said.startswith(_ADD_SCOPE))
+    scopes = list(dict.fromkeys(scope for each in lacking for scope in each.split()))
     steps = []
     if scopes:
         what = "scope" if len(scopes) == 1 else "scopes"
@@ -228,8 +229,10 @@ async def examine_stream(
     scopes: the key's scopes, if the server tells them. A missing scope then needs no request.
     """
     about = f"{stream.name} ({project_id})"
-    if scopes is not None and not _covers(scopes, stream.scope):
-        said = f"{_ADD_SCOPE} {stream.scope} to the personal API key"
+    missing = [s for s in stream.scopes if scopes is not None and not _covers(scopes, s)]
+    if missing:
+        named = f"{_ADD_SCOPE}{'s' if len(missing) > 1 else ''} {' and '.join(missing)}"
+        said = f"{named} to the personal API key"
         return Finding(about, False, said, EXIT_PARTIAL, stream.scope)
     look = _LOOKS.get(stream.mode, _try_each)
     try:

@@ -53,11 +53,17 @@ async def forecast_ahead(
 
 
 async def forecast_snapshot(
-    tools: Tools, stream: Stream, project_id: int, watermark: Watermark
+    tools: Tools,
+    stream: Stream,
+    project_id: int,
+    watermark: Watermark,
+    *,
+    spares: bool = True,
 ) -> Forecast:
     """Return how many requests a snapshot takes: what the last one took, for as many parents.
 
-    A lower bound before the first one. Raises DestinationError.
+    A lower bound before the first one. spares: whether it leaves out lists whose parent is
+    unchanged. Raises DestinationError.
     """
     took = (watermark.traits or {}).get("took")
     if not isinstance(took, list) or len(took) != len(stream.resources):
@@ -69,6 +75,12 @@ async def forecast_snapshot(
             requests, exact = requests + growing.requests, exact and growing.exact
         elif resource.parents is None:
             requests += pages
+        elif resource.skips:
+            known, unread = await tools.parents.pages(
+                project_id, stream.name, resource.parents, spares=spares
+            )
+            requests += known + unread * len(resource.lists)
+            exact = exact and unread == 0
         else:
             now = await tools.parents.count(project_id, resource.parents)
             requests += round(pages * now / parents) if parents else now * len(resource.lists)

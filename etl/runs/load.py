@@ -188,7 +188,10 @@ class Work(ABC):
             if page.evidence is not None
         ]
         read = [page.read for page in pages if page.read is not None]
-        commit = structs.replace(commit, evidence=evidence, unchanged=unchanged, read=read)
+        whole = [page.whole for page in pages if page.whole is not None]
+        commit = structs.replace(
+            commit, evidence=evidence, unchanged=unchanged, read=read, whole=whole
+        )
         return joined(pages, batches, tables), commit
 
     async def _close(

@@ -50,7 +50,8 @@ class SnapshotWork(Judging):
     """One execution of a snapshot: what is left of a broken one, else all of it."""
 
     _vouches = True
-    # Whether of a list that grows only what is new is read.
+    # Whether of a list that grows only what is new is read, and lists whose parent is unchanged are
+    # left out.
     _bounded = True
 
     async def run(self) -> Ending:
@@ -65,7 +66,7 @@ class SnapshotWork(Judging):
                 self._accepted_counts[name] = self._accepted_counts.get(name, 0) + lacking.rows
         fingerprint = fingerprint_of(self.stream, options.prefix, options.page_size_records)
         forecast = await forecast_snapshot(
-            self._tools, self.stream, self.lease.unit.project_id, watermark
+            self._tools, self.stream, self.lease.unit.project_id, watermark, spares=self._bounded
         )
         place = self._resumed(fingerprint)
         self._expect(Forecast(forecast.requests, forecast.exact and place is None))
@@ -102,12 +103,18 @@ class SnapshotWork(Judging):
                 keep_fields=self._options.keep_fields,
             )
             reader = self._reader(single)
+            spares = self._bounded and resource.skips
+            if spares and place.parents == 0 and not place.ended:
+                # Before any list is asked for, as its parent may change while it is read.
+                await self._commit_alone(place, opens_lists=True, follow_parents=True)
             pages = reader.pages(place, doubts=resource.mirrors)
             place = await self._load_pages(pages, place)
             if place.complete:
                 place = await self._judge(single, reader, place)
                 if resource.owned:
-                    await self._follow_owners(place)
+                    await self._commit_alone(place, follow_parents=True)
+                if spares and place.complete and self._vouches:
+                    await self._commit_alone(place, settles_lists=True)
             place, self._vouches = place.next_stage(), True
         self._turn_to(self.stream.resources[-1])
         await self._close_snapshot(place)
@@ -115,13 +122,17 @@ class SnapshotWork(Judging):
 
     def _reader(self, single: SingleReader) -> SnapshotReader:
         project_id = self.lease.unit.project_id
+        spares = self._bounded and single.resource.skips
+        spared_by = self.stream.name if spares else None
 
         async def next_parents(after: Sequence[Any] | None, limit: int) -> Sequence[Parent]:
             parents = single.resource.parents
             assert parents is not None
             for attempt in self._tools.database.attempts():
                 async with attempt:
-                    found = await self._tools.parents.after(project_id, parents, after, limit)
+                    found = await self._tools.parents.after(
+                        project_id, parents, after, limit, spared_by
+                    )
             return found
 
         async def bound_of(parent: Parent) -> datetime | None:
@@ -141,6 +152,7 @@ class SnapshotWork(Judging):
             next_parents,
             self._accepted_counts,
             bound_of,
+            spares,
         )
 
     def _note(self, page: Page, batch: Batch) -> Sequence[str]:
@@ -186,15 +198,24 @@ class SnapshotWork(Judging):
                 await self._load([nothing], first, answers=Answers(gone=keys))
         return place
 
-    async def _follow_owners(self, place: SnapshotPlace) -> None:
-        """Mark what is gone together with records of the resource in hand."""
+    async def _commit_alone(
+        self,
+        place: SnapshotPlace,
+        *,
+        follow_parents: bool = False,
+        opens_lists: bool = False,
+        settles_lists: bool = False,
+    ) -> None:
+        """Commit `place` without any page; the others are as in `Commit`."""
         requests, bytes_read = self.spent()
         commit = Commit(
             observed_at=self._tools.client.now,
             position=self._position(place),
             requests=requests,
             bytes_read=bytes_read,
-            follow_parents=True,
+            follow_parents=follow_parents,
+            opens_lists=opens_lists,
+            settles_lists=settles_lists,
         )
         await self._loader.load(self.lease, Batch([]), commit)
 

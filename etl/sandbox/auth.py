@@ -99,11 +99,13 @@ class Keys:
 def authorize(key: Key, scope: str | None, project: int | None) -> None:
     """Raise ApiError 403 unless the key has this scope and may read this project.
 
-    A scope of None is refused to every key; an empty one needs no scope.
+    Several scopes have a space between. A scope of None is refused to every key; an empty one needs
+    no scope.
     """
     if project is not None and key.projects is not None and project not in key.projects:
         raise forbidden(f"API key does not have access to the requested project: ID {project}.")
     if scope is None:
         raise forbidden("This action does not support personal API key access")
-    if scope and not key.allows(scope):
-        raise forbidden(f"API key missing required scope '{scope}'")
+    for each in scope.split():
+        if not key.allows(each):
+            raise forbidden(f"API key missing required scope '{each}'")

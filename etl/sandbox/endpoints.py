@@ -61,7 +61,7 @@ class Endpoint:
 
     path: begins with /api/, or is relative to a project; then it answers under both prefixes. It
     has no last slash; requests may have one.
-    scope: None is closed to personal keys; empty needs none.
+    scope: None is closed to personal keys; empty needs none. Several have a space between.
     classes: the budgets that a request draws from.
     """
 

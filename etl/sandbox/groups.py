@@ -1,16 +1,15 @@
-"""Groups and their types: lists, one group by its key, and related groups."""
+"""Groups and their types: lists, and one group by its key."""
 
 from typing import Any
 
 from aiohttp import web
 
 from etl.sandbox.endpoints import Call, Endpoint
-from etl.sandbox.errors import invalid, json_response, not_found, required
+from etl.sandbox.errors import invalid, not_found, required
 from etl.sandbox.kinds import Group, GroupType
-from etl.sandbox.lists import Position, bare, bend, by_cursor, by_offset, newest_first, single
+from etl.sandbox.lists import Position, bare, by_cursor, by_offset, newest_first, single
 
 READ, WRITE = "group:read", "group:write"
-_RELATED = 5
 
 
 def shown_group(group: Group) -> dict[str, Any]:
@@ -92,24 +91,9 @@ async def _types(call: Call) -> web.Response:
     return bare(call, [_shown_type(each) for each in found])
 
 
-async def _related(call: Call) -> web.Response:
-    """Groups of other types that were seen together with one; here: groups with the same name."""
-    index, key = asked_type(call), call.request.query.get("id")
-    if key is None:
-        raise required("id")
-    ending = key.rpartition(":")[2]
-    found = [
-        {"type": "group", "id": each.group_key, **shown_group(each)}
-        for each in call.store.groups.values()
-        if each.group_type_index != index and each.group_key.rpartition(":")[2] == ending
-    ]
-    return json_response(bend(call, found[:_RELATED]))
-
-
 ENDPOINTS = (
     Endpoint("GET", "/groups", READ, _list, ("clickhouse",)),
     Endpoint("GET", "/groups/find", READ, _find, ("clickhouse",)),
-    Endpoint("GET", "/groups/related", READ, _related, ("clickhouse",)),
     # Under the other prefix there is none (PostHog source, rest_router.py).
     Endpoint("GET", "/api/projects/{project_id}/groups_types", READ, _types),
 )

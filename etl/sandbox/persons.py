@@ -33,24 +33,29 @@ def _shown(call: Call, number: int, most_ids: int | None) -> dict[str, Any]:
     return row
 
 
-def _listed(call: Call, number: int, most_ids: int) -> dict[str, Any]:
+def listed_person(call: Call, number: int, most_ids: int) -> dict[str, Any]:
     """As an actor: the id is the UUID (PostHog source, posthog/queries/actor_base_query.py)."""
     row = _shown(call, number, most_ids)
     row |= {"id": row["uuid"], "type": "person"}
     return row | {"matched_recordings": [], "value_at_data_point": None}
 
 
-def _page(call: Call, numbers: Sequence[int], most_ids: int) -> web.Response:
+def page_of_persons(call: Call, numbers: Sequence[int | None], most_ids: int) -> web.Response:
     """A page without count: limit and offset go by ids, and ids without a person drop out.
 
-    There is more if the page is full of ids, so the last page may be empty.
+    There is more if the page is full of ids, so the last page may be empty. numbers: the person of
+    each id; None if the id has none.
     """
     query = call.request.query
     limit = size_of_page(call, whole(query.get("limit")) or DEFAULT_LIMIT)
     offset = whole(query.get("offset"))
     cut = numbers[offset : offset + limit]
     owners = call.project.data.owners
-    found = [_listed(call, number, most_ids) for number in cut if owners.is_there(number)]
+    found = [
+        listed_person(call, number, most_ids)
+        for number in cut
+        if number is not None and owners.is_there(number)
+    ]
     rows = bend(call, found)
     following = None
     if len(cut) == limit:
@@ -63,7 +68,7 @@ async def _list(call: Call) -> web.Response:
     """Newest first. Persons of the future are left out."""
     owners = call.project.data.owners
     numbers = [n for n in owners.listed() if owners.created_us(n) <= call.now_us]
-    return _page(call, numbers, _LISTED_IDS)
+    return page_of_persons(call, numbers, _LISTED_IDS)
 
 
 async def _retrieve(call: Call) -> web.Response:

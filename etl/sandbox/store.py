@@ -29,6 +29,7 @@ from etl.sandbox.kinds import (
 from etl.sandbox.kinds_dashboards import Collaborator, Dashboard
 from etl.sandbox.kinds_definitions import EventDefinition, PropertyDefinition
 from etl.sandbox.kinds_organization import Delivery, LogEntry, Member, ProjectRow
+from etl.sandbox.kinds_people import GroupPerson
 from etl.sandbox.kinds_product import (
     Action,
     Annotation,
@@ -55,6 +56,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "group_type": Kind("group_types", GroupType, ("group_type_index",)),
         "group": Kind("groups", Group, ("group_type_index", "group_key")),
         "group_activity": Kind("group_activity", GroupActivity, ("id",)),
+        "group_person": Kind(
+            "group_persons", GroupPerson, ("group_type_index", "group_key", "uuid")
+        ),
         "cohort": Kind("cohorts", Cohort, ("id",)),
         "insight": Kind("insights", Insight, ("id",)),
         "dashboard": Kind("dashboards", Dashboard, ("id",)),
@@ -98,6 +102,7 @@ class Store:
         self.group_types: dict[int, GroupType] = {}
         self.groups: dict[tuple[int, str], Group] = {}
         self.group_activity: dict[int, GroupActivity] = {}
+        self.group_persons: dict[tuple[int, str, str], GroupPerson] = {}
         self.cohorts: dict[int, Cohort] = {}
         self.insights: dict[int, Insight] = {}
         self.dashboards: dict[int, Dashboard] = {}

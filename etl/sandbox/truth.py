@@ -16,12 +16,13 @@ from etl.sandbox.options import PageVersion, SandboxOptions
 from etl.sandbox.people import Person
 from etl.sandbox.pieces import Piece
 from etl.sandbox.traits import Traits
+from etl.sandbox.truth_people import PEOPLE_TABLES, PeopleTruth
 from etl.sandbox.truth_store import STORE_TABLES, StoreTruth
 from etl.sandbox.world import ADDED, Project
 
 STREAMS = (
     "session_recordings", "persons", "person_distinct_ids", "persons_listed",
-    "distinct_ids_listed", *STORE_TABLES,
+    "distinct_ids_listed", *PEOPLE_TABLES, *STORE_TABLES,
 )  # fmt: skip
 Row = dict[str, Any]
 
@@ -42,6 +43,8 @@ class Truth:
         """All rows of a stream in the order of their key. Raises KeyError for another name."""
         if stream in STORE_TABLES:
             return self._store.rows(stream)
+        if stream in PEOPLE_TABLES:
+            return PeopleTruth(self._project).rows(stream)
         return {
             "session_recordings": self.recordings,
             "persons": self.persons,

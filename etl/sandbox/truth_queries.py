@@ -17,7 +17,7 @@ from etl.sandbox.world import ADDED, Project
 
 QUERY_STREAMS = (
     "events", "sessions", "persons_by_query", "distinct_ids_by_query", "groups_by_query",
-    "cohorts_by_query", "cohort_members", "replays_by_query",
+    "cohorts_by_query", "cohort_people", "replays_by_query",
 )  # fmt: skip
 Row = dict[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,7 +40,7 @@ class QueryTruth:
             "distinct_ids_by_query": self.distinct_ids,
             "groups_by_query": self.groups,
             "cohorts_by_query": self.cohorts,
-            "cohort_members": self.members,
+            "cohort_people": self.members,
             "replays_by_query": self.replays,
         }[stream]()
 

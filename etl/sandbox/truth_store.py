@@ -45,9 +45,7 @@ _UNDOCUMENTED = (
     "resource_name",
 )  # fmt: skip
 
-_CALCULATED = (
-    "last_calculation", "version", "errors_calculating", "last_error_message", "persons",
-)  # fmt: skip
+_CALCULATED = ("errors_calculating", "last_error_message", "persons")
 
 
 class StoreTruth:

@@ -13,6 +13,7 @@ from etl.sandbox.furnish_cohorts import furnish_cohorts
 from etl.sandbox.furnish_dashboards import furnish_dashboards
 from etl.sandbox.furnish_definitions import furnish_definitions
 from etl.sandbox.furnish_organization import furnish_organization
+from etl.sandbox.furnish_people import furnish_group_persons
 from etl.sandbox.furnish_product import furnish_product
 from etl.sandbox.generate import LONGEST_MS, NO_PERSON, RETENTIONS_DAYS, Columns
 from etl.sandbox.ids import find_generated, generated_id
@@ -75,6 +76,7 @@ class Project:
         ids = [generated_id(self.columns, number) for number in newest]
         store = furnish(self._options, self.id, self.started_us, ids)
         furnish_cohorts(store, self._options, self.id, self.started_us, self.owners.uuid)
+        furnish_group_persons(store, self._options, self.id, self.owners.uuid)
         furnish_dashboards(store, self._options, self.id, self.started_us)
         furnish_definitions(store, self._options, self.id, self.started_us)
         furnish_product(store, self._options, self.id, self.started_us)

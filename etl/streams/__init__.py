@@ -9,13 +9,13 @@ from etl.core.stream import Mode, Stream, TableSpec
 from etl.streams.actions import ACTIONS
 from etl.streams.activity import ACTIVITY_LOG, SUBSCRIPTION_DELIVERIES
 from etl.streams.annotations import ANNOTATIONS
-from etl.streams.cohorts import COHORTS
+from etl.streams.cohorts import COHORT_MEMBERS, COHORTS
 from etl.streams.comments import COMMENTS
 from etl.streams.dashboards import DASHBOARD_COLLABORATORS, DASHBOARDS
 from etl.streams.definitions import EVENT_DEFINITIONS, PROPERTY_DEFINITIONS
 from etl.streams.experiments import EXPERIMENTS
 from etl.streams.feature_flags import FEATURE_FLAGS
-from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUPS
+from etl.streams.groups import GROUP_ACTIVITY, GROUP_PROPERTIES, GROUP_RELATED, GROUPS
 from etl.streams.insights import INSIGHTS
 from etl.streams.organization import ORGANIZATION_MEMBERS, PROJECTS
 from etl.streams.persons import PERSONS
@@ -37,7 +37,9 @@ STREAMS: Mapping[str, Stream] = {
         GROUPS,
         GROUP_PROPERTIES,
         GROUP_ACTIVITY,
+        GROUP_RELATED,
         COHORTS,
+        COHORT_MEMBERS,
         INSIGHTS,
         DASHBOARDS,
         DASHBOARD_COLLABORATORS,
@@ -83,7 +85,7 @@ def meeting(name: str) -> tuple[str, ...]:
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """Return every stream with its tables, the scope a key needs, and how it is read."""
+    """Return every stream with its tables, the scopes a key needs, and how it is read."""
     return [
         {
             "stream": stream.name,

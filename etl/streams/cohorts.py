@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from etl.core.stream import Address, Field, Kind, Mode, Resource, Stream, TableSpec
+from etl.core.identity import Identity, Names
+from etl.core.stream import Address, Field, Kind, Mode, Parents, Resource, Stream, TableSpec
 from etl.transformers.objects import USERS, object_rows
+from etl.transformers.reduced import ids_only
 
 COHORT_TABLE = TableSpec(
     name="cohorts",
@@ -29,13 +31,14 @@ COHORT_TABLE = TableSpec(
         ),
         Field("created_at", Kind.INSTANT, "When it was made."),
         Field("created_by", Kind.BIGINT, "Id of the user who made it, see users."),
+        # What tells whether the members have changed; null for static ones.
+        Field("version", Kind.BIGINT, "Number of the calculation that is shown."),
+        Field("last_calculation", Kind.INSTANT, "When it was last calculated."),
         *(
             Field(name, kind, f"{about}; only as fresh as _updated_at.", True, null_keeps=True)
             for name, kind, about in (
                 ("count", Kind.BIGINT, "Persons in it, a count"),
-                ("version", Kind.BIGINT, "Number of the calculation that is shown"),
                 ("pending_version", Kind.BIGINT, "Number of the calculation that was begun last"),
-                ("last_calculation", Kind.INSTANT, "When it was last calculated"),
                 (
                     "last_backfill_person_properties_at",
                     Kind.INSTANT,
@@ -49,6 +52,18 @@ COHORT_TABLE = TableSpec(
     ),
 )
 
+MEMBER_TABLE = TableSpec(
+    name="cohort_members",
+    about="Who is in which cohort, as it was last calculated. A person who is deleted or merged "
+    "leaves a cohort here with its next calculation.",
+    key=("cohort_id", "person_uuid"),
+    identities=(Identity("person_uuid", Names.PERSON),),
+    fields=(
+        Field("cohort_id", Kind.BIGINT, "Id of the cohort, see cohorts."),
+        Field("person_uuid", Kind.UUID, "The person's uuid, see persons."),
+    ),
+)
+
 # Compiled from the filters by the server, so they are large and change with its version (PostHog
 # source, posthog/api/cohort.py).
 _COMPILED = ("bytecode", "bytecode_error", "conditionHash")
@@ -59,6 +74,11 @@ def without_compiled(record: dict[str, Any]) -> dict[str, Any]:
     if "filters" not in record:
         return record
     return {**record, "filters": _plain(record["filters"])}
+
+
+def only_person(record: dict[str, Any]) -> dict[str, Any]:
+    """Return only the uuid of a member: another stream reads the person."""
+    return ids_only({"person_uuid": record.get("uuid", record.get("id"))})
 
 
 def _plain(value: Any) -> Any:
@@ -85,6 +105,31 @@ COHORTS = Stream(
             tables=(COHORT_TABLE, USERS),
             transform=object_rows(COHORT_TABLE, users=("created_by",)),
             redact=without_compiled,
+        ),
+    ),
+)
+
+COHORT_MEMBERS = Stream(
+    name="cohort_members",
+    about="Who is in which cohort; whole lists of persons, of which only the ids are kept",
+    # The list is one of cohorts and shows persons (PostHog source, posthog/api/cohort.py).
+    scope="cohort:read person:read",
+    mode=Mode.SNAPSHOT,
+    off=True,
+    resources=(
+        Resource(
+            lists=(Address("cohorts/{cohort_id}/persons/", prefix="projects"),),
+            key=("cohort_id", "person_uuid"),
+            # A static cohort has no calculation, so it is read at every sync.
+            parents=Parents(
+                "cohorts",
+                {"cohort_id": "id"},
+                where="t.deleted IS NOT TRUE",
+                unchanged=("version", "last_calculation"),
+            ),
+            tables=(MEMBER_TABLE,),
+            redact=only_person,
+            transform=object_rows(MEMBER_TABLE),
         ),
     ),
 )

@@ -8,6 +8,7 @@ from types import NoneType
 from typing import Any
 
 from etl.core.budget import CLICKHOUSE
+from etl.core.identity import Identity, Names
 from etl.core.stream import (
     Address,
     Field,
@@ -22,6 +23,7 @@ from etl.core.stream import (
 from etl.errors import InvalidRecord
 from etl.transformers.fields import scalar_text, sha256
 from etl.transformers.objects import object_rows
+from etl.transformers.reduced import ids_only
 
 # Python refuses to parse very long integers; a real index has one digit.
 _INDEX = re.compile("[0-9]{1,9}")
@@ -104,6 +106,36 @@ GROUP_ACTIVITY_TABLE = TableSpec(
         ),
     ),
 )
+
+
+# In place of a group type where the related thing is a person.
+NO_TYPE = -1
+
+GROUP_RELATED_TABLE = TableSpec(
+    name="group_related",
+    about="Persons and groups of other types that events of the last 90 days show with a group.",
+    key=("group_type_index", "group_key", "related_type_index", "related_id"),
+    identities=(Identity("person_uuid", Names.PERSON),),
+    fields=(
+        _TYPE,
+        Field("group_key", Kind.TEXT, "Key of the group."),
+        Field(
+            "related_type_index",
+            Kind.BIGINT,
+            "Index of the group type of the related group, see group_types; -1: it is a person.",
+        ),
+        Field("related_id", Kind.TEXT, "Key of the related group, or the person's uuid."),
+        Field("person_uuid", Kind.UUID, "The person's uuid, see persons; null: it is a group."),
+    ),
+)
+
+
+def only_related(record: dict[str, Any]) -> dict[str, Any]:
+    """Return only the ids of what is related: other streams read the group or the person."""
+    id = record.get("id")
+    if record.get("type") == "person":
+        return ids_only({"related_type_index": NO_TYPE, "related_id": id, "person_uuid": id})
+    return ids_only({"related_type_index": record.get("group_type_index"), "related_id": id})
 
 
 def definitions_of(document: Any) -> list[Any] | None:
@@ -255,6 +287,32 @@ GROUP_ACTIVITY = Stream(
             ),
             tables=(GROUP_ACTIVITY_TABLE,),
             transform=object_rows(GROUP_ACTIVITY_TABLE),
+        ),
+    ),
+)
+
+GROUP_RELATED = Stream(
+    name="group_related",
+    about="What events show together with a group; one request for each group",
+    scope="group:read",
+    mode=Mode.SNAPSHOT,
+    off=True,
+    resources=(
+        Resource(
+            # Of a group it shows persons and groups of other types, all of them (PostHog source,
+            # ee/clickhouse/queries/related_actors_query.py).
+            lists=(Address("groups/related/", params=(_OF_TYPE, ("id", "{group_key}"))),),
+            key=("group_type_index", "group_key", "related_type_index", "related_id"),
+            paged=False,
+            budget_classes=(CLICKHOUSE,),
+            parents=Parents(
+                "groups",
+                {"group_type_index": "group_type_index", "group_key": "group_key"},
+                where=_NAMED.format("group_key"),
+            ),
+            tables=(GROUP_RELATED_TABLE,),
+            redact=only_related,
+            transform=object_rows(GROUP_RELATED_TABLE),
         ),
     ),
 )

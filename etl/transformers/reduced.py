@@ -19,6 +19,15 @@ def id_of(value: Any) -> Any:
     return value["id"] if isinstance(value, dict) and "id" in value else value
 
 
+def ids_only(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record without the fields that are no id: neither text nor a number."""
+    return {
+        name: value
+        for name, value in record.items()
+        if isinstance(value, str | int | float) and not isinstance(value, bool)
+    }
+
+
 def changed_inside(value: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
     """Return JSON with `change` made to each object in it, the outer ones first."""
     if isinstance(value, dict):

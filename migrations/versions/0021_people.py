@@ -5,68 +5,9 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 from etl.loaders.migrate import schemas
-from etl.loaders.statements import literal, quoted
 
 revision = "0021"
 down_revision = "0020"
-
-
-# {data} in a query stands for the schema. Each view and its columns have comments.
-VIEWS = {
-    "people_overview": (
-        "Persons that are not deleted, and what recordings show of them.",
-        {
-            "project_id": "PostHog's numeric project id.",
-            "uuid": "The person's uuid.",
-            "name": "Display name.",
-            "email": "Email from the person's properties, if there is one.",
-            "recordings": "Recordings that are neither deleted nor expired, a count.",
-            "first_seen": "Start of the first of these.",
-            "last_seen": "End of the last of these.",
-        },
-        """
-        SELECT
-            p.project_id,
-            p.uuid,
-            p.name,
-            p.properties ->> 'email' AS email,
-            coalesce(r.recordings, 0) AS recordings,
-            r.first_seen,
-            r.last_seen
-        FROM {data}.persons AS p
-        LEFT JOIN (
-            SELECT
-                project_id,
-                person_uuid,
-                count(*) AS recordings,
-                min(start_time) AS first_seen,
-                max(coalesce(end_time, start_time)) AS last_seen
-            FROM {data}.session_recordings
-            WHERE _deleted_at IS NULL AND _expired_at IS NULL
-            GROUP BY project_id, person_uuid
-        ) AS r
-            ON r.project_id = p.project_id
-            AND r.person_uuid = p.uuid
-        WHERE p._deleted_at IS NULL
-        """,
-    ),
-}
-
-
-def _create_view(name: str, data: str) -> None:
-    about, columns, query = VIEWS[name]
-    view = f"{quoted(data)}.{quoted(name)}"
-    statements = [
-        f"CREATE VIEW {view} AS {query.format(data=quoted(data))}",
-        f"COMMENT ON VIEW {view} IS {literal(about)}",
-        *(
-            f"COMMENT ON COLUMN {view}.{quoted(column)} IS {literal(comment)}"
-            for column, comment in columns.items()
-        ),
-    ]
-    for statement in statements:
-        # `op.execute` would read a colon in a schema's name as a parameter.
-        op.get_bind().exec_driver_sql(statement)
 
 
 def upgrade() -> None:
@@ -127,28 +68,28 @@ def upgrade() -> None:
             comment="Id of the user who made it, see users.",
         ),
         sa.Column(
+            "version",
+            sa.BigInteger(),
+            nullable=True,
+            comment="Number of the calculation that is shown.",
+        ),
+        sa.Column(
+            "last_calculation",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="When it was last calculated.",
+        ),
+        sa.Column(
             "count",
             sa.BigInteger(),
             nullable=True,
             comment="Persons in it, a count; only as fresh as _updated_at.",
         ),
         sa.Column(
-            "version",
-            sa.BigInteger(),
-            nullable=True,
-            comment="Number of the calculation that is shown; only as fresh as _updated_at.",
-        ),
-        sa.Column(
             "pending_version",
             sa.BigInteger(),
             nullable=True,
             comment="Number of the calculation that was begun last; only as fresh as _updated_at.",
-        ),
-        sa.Column(
-            "last_calculation",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When it was last calculated; only as fresh as _updated_at.",
         ),
         sa.Column(
             "last_backfill_person_properties_at",
@@ -241,14 +182,10 @@ def upgrade() -> None:
         existing_comment="One row per person that a recording belongs to, as last seen inside a recording.",
         schema=data,
     )
-    for name in VIEWS:
-        _create_view(name, data)
 
 
 def downgrade() -> None:
     data, _ = schemas(op.get_context())
-    for name in VIEWS:
-        op.get_bind().exec_driver_sql(f"DROP VIEW {quoted(data)}.{quoted(name)}")
     op.create_table_comment(
         "persons",
         "One row per person that a recording belongs to, as last seen inside a recording.",

@@ -84,7 +84,7 @@ async def test_the_demo_kills_a_sync_and_the_copy_is_whole(tmp_path: Path) -> No
     )
     shown, complaints = await shell.communicate()
     assert shell.returncode == 0, (lines, complaints)
-    assert shown.count(b"session_recordings") >= 3
+    assert shown.count(b"session_recordings") >= 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from etl.sandbox.options import SandboxOptions
+from etl.sandbox.people import People
 from etl.sandbox.server import RunningSandbox
 from etl.streams import STREAMS
 from tests.acceptance.test_quiet import rows_written
@@ -22,6 +24,8 @@ from tests.support.stage import Aim, Stage, copy_of, killed, upsert_of
 from tests.support.streams import NOTHING, asked, marked, put, remove, tables_of, untruths
 
 PAGE = 20
+# As the sandbox generates them.
+PERSONS = [People(SandboxOptions().seed, 1, 60, 0, 1.0).uuid(number) for number in range(60)]
 MARKING = re.compile(r"^WITH cleared AS")
 LOOKING_AT_SUSPECTS = re.compile(r"^SELECT u\.record_key FROM")
 
@@ -66,6 +70,20 @@ async def before_the_marks_are_committed(stage: Stage) -> None:
 async def after_the_marks_are_committed(stage: Stage) -> None:
     """What is gone is marked, and the run does not know."""
     await stage.at_commit_after(MARKING, 1, Point.AFTER_COMMIT_BEFORE_ANSWER)
+
+
+OPENING = re.compile(r"^INSERT INTO posthog_etl\.parent_lists")
+SETTLING = re.compile(r"^UPDATE posthog_etl\.parent_lists SET settled")
+
+
+async def before_the_lists_are_opened(stage: Stage) -> None:
+    """It is noted which lists are read, but for the COMMIT."""
+    await stage.at_commit_after(OPENING, 1, Point.BEFORE_COMMIT)
+
+
+async def before_the_lists_are_settled(stage: Stage) -> None:
+    """Everything is read and judged, and it is not known that it is."""
+    await stage.at_commit_after(SETTLING, 1, Point.BEFORE_COMMIT)
 
 
 SHARED = "SELECT count(*) FROM posthog.sharing_configurations WHERE enabled"
@@ -144,6 +162,21 @@ CASES = {
             after_the_marks_are_committed,
         ],
     ),
+    "lists that are left out": Case(
+        "cohort_members",
+        {"cohorts": 2, "persons": 60},
+        [put("cohort", id=10_001, persons=PERSONS[1:])],
+        ("cohort_members", "person_uuid", {*PERSONS[:1]}),
+        [
+            before_the_lists_are_opened,
+            in_copy("cohort_members", 2),
+            at_commit(2, Point.BEFORE_COMMIT),
+            with_the_suspects_found,
+            before_the_marks_are_committed,
+            after_the_marks_are_committed,
+            before_the_lists_are_settled,
+        ],
+    ),
 }
 SOURCE_BEFORE = {
     "groups": [
@@ -157,6 +190,7 @@ SOURCE_BEFORE = {
         put("playlist", short_id="x2"),
         put("playlist_item", short_id="x1", recording_id="r1"),
     ],
+    "cohort_members": [put("cohort", id=10_001, persons=PERSONS)],
 }
 
 
@@ -164,6 +198,7 @@ def only(stream: str) -> dict[str, str]:
     """The settings of a command that reads one stream, in small pages."""
     return {
         "POSTHOG_ETL_DISABLED_STREAMS": ",".join(name for name in STREAMS if name != stream),
+        "POSTHOG_ETL_ENABLED_STREAMS": stream,
         "POSTHOG_ETL_PAGE_SIZE_RECORDS": str(PAGE),
         # Each page is a batch of its own, however many wait.
         "POSTHOG_ETL_BUFFER_BYTES": "1",
@@ -185,10 +220,12 @@ async def test_a_snapshot_killed_at_one_point_after_another_ends_with_the_truth(
     """Each run goes on where the last one died; nothing is lost, doubled or marked by mistake."""
     sandbox = await start_sandbox(**{**NOTHING, **case.source})
     sandbox.control.change(*SOURCE_BEFORE[case.stream])
-    streams = ("session_recordings", case.stream) if case.stream == "playlists" else (case.stream,)
+    built_on = {"playlists": ["session_recordings"], "cohort_members": ["cohorts"]}
+    streams = (*built_on.get(case.stream, []), case.stream)
     pipeline = Pipeline(sandbox, dsn, streams=streams, page_size_records=PAGE)
     await pipeline.sync_each()
     sandbox.control.change(*case.changes)
+    await Pipeline(sandbox, dsn, streams=streams[:-1]).sync_each()
     sandbox.control.reset_requests()
     table, key, gone = case.gone
     for aim in case.deaths:

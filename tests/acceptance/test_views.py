@@ -404,11 +404,24 @@ async def test_flags_that_nobody_changed_or_used_for_90_days_are_stale(
 async def test_people_with_what_their_recordings_show(
     connection: asyncpg.Connection[asyncpg.Record],
 ) -> None:
-    """Without deleted persons, and without recordings that are deleted or expired."""
+    """Without deleted persons, recordings that are deleted or expired, and cohorts they left."""
     deployment, hour = Deployment(connection, Tables("posthog")), timedelta(hours=1)
     bo, gone = (ADA.replace("1", f"{number}") for number in (2, 3))
     await deployment.put("persons", uuid=ADA, name="Ada", properties={"email": "ada@example.com"})
     await deployment.put("persons", uuid=bo, properties=[])
+    for number, (name, of_cohort, of_member) in enumerate(
+        (
+            ("Power users", {}, {}),
+            ("Beta", {}, {}),
+            (None, {}, {}),
+            ("deleted", {"deleted": True}, {}),
+            ("gone", {"_deleted_at": NOON}, {}),
+            ("left", {}, {"_deleted_at": NOON}),
+            ("of another project", {"project_id": 2}, {"project_id": 2}),
+        )
+    ):
+        await deployment.put("cohorts", id=number, name=name, **of_cohort)
+        await deployment.put("cohort_members", cohort_id=number, person_uuid=ADA, **of_member)
     await deployment.put("persons", uuid=gone, _deleted_at=NOON)
     for id, values in {
         "r1": {"start_time": NOON, "end_time": NOON + hour},
@@ -427,8 +440,9 @@ async def test_people_with_what_their_recordings_show(
             "recordings": 2,
             "first_seen": NOON - hour,
             "last_seen": NOON + hour,
+            "cohorts": ["Beta", "Power users"],
         },
-        {"project_id": 1, "uuid": UUID(bo), "recordings": 0},
+        {"project_id": 1, "uuid": UUID(bo), "recordings": 0, "cohorts": []},
     ]
 
 

@@ -236,6 +236,18 @@ def without_secrets(table: str, record: Any) -> Any:
         record = {name: unknown_hidden(item, known.get(name)) for name, item in record.items()}
     if table == "session_recording_playlist_items":
         record = {name: record[name] for name in ("id", "short_id") if name in record}
+    if table == "cohort_members":
+        record = {"person_uuid": record["uuid"] if "uuid" in record else record.get("id")}
+    if table == "group_related":
+        shown, of_person = record.get("id"), record.get("type") == "person"
+        record = {
+            "related_type_index": -1 if of_person else record.get("group_type_index"),
+            "related_id": shown,
+            **({"person_uuid": shown} if of_person else {}),
+        }
+    if table in ("cohort_members", "group_related"):
+        # Not even in a reject.
+        record = {name: each for name, each in record.items() if type(each) in (str, int, float)}
     if table == "persons":
         actor = ("type", "matched_recordings", "value_at_data_point")
         record = {name: item for name, item in record.items() if name not in actor}

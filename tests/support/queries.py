@@ -43,7 +43,7 @@ _COMPARED: Mapping[str, tuple[str, Mapping[str, str]]] = {
         {"distinct_id": "distinct_id", "person_id": "person_uuid"},
     ),
     "persons_by_query": ("persons_by_query", {"person_id": "uuid", "created_at": "created_at"}),
-    "cohort_people": ("cohort_members", {"cohort_id": "cohort_id", "person_id": "person_uuid"}),
+    "cohort_people": ("cohort_people", {"cohort_id": "cohort_id", "person_id": "person_uuid"}),
 }
 
 

@@ -33,7 +33,9 @@ def test_every_stream_of_the_design_is_there() -> None:
         "groups",
         "group_properties",
         "group_activity",
+        "group_related",
         "cohorts",
+        "cohort_members",
         "insights",
         "dashboards",
         "dashboard_collaborators",
@@ -59,6 +61,8 @@ def test_every_stream_of_the_design_is_there() -> None:
     assert [name for name, stream in STREAMS.items() if stream.off] == [
         "persons",
         "group_activity",
+        "group_related",
+        "cohort_members",
         "dashboard_collaborators",
         "event_definitions",
         "property_definitions",
@@ -119,6 +123,15 @@ def test_a_record_is_given_what_tells_it_from_those_of_other_parents(
     if resource.parents is not None:
         given = [*resource.parents.constant, *resource.parents.fields]
         assert list(resource.key[: len(given)]) == given
+
+
+@pytest.mark.parametrize(("stream", "resource"), RESOURCES)
+def test_what_tells_that_lists_are_unchanged_is_fresh(stream: Stream, resource: Resource) -> None:
+    """Volatile columns are not, and neither are those that keep a value that is null by now."""
+    if resource.parents is not None:
+        columns = {field.name: field for field in TABLE_SPECS[resource.parents.table].fields}
+        fields = [columns[name] for name in resource.parents.unchanged]
+        assert not any(field.volatile or field.null_keeps for field in fields)
 
 
 @pytest.mark.parametrize(("stream", "resource"), RESOURCES)

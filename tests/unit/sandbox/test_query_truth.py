@@ -23,7 +23,7 @@ _TABLES: dict[str, tuple[str, dict[str, str]]] = {
         "group_type_index": "index", "group_key": "key", "group_properties": "properties",
     }),
     "system.cohorts": ("cohorts_by_query", {}),
-    "cohort_members": ("cohort_members", {"person_uuid": "person_id"}),
+    "cohort_people": ("cohort_people", {"person_uuid": "person_id"}),
     "session_replay_events": ("replays_by_query", {}),
 }  # fmt: skip
 _JSON = ("group_properties", "filters", "groups", "query")
@@ -50,7 +50,7 @@ def _answered(asking: Asking, table: str) -> list[str]:
     columns = list(truth[0])
     shown = ", ".join(f"`{names.get(name, name)}`" for name in columns)
     sql = f"select {shown} from {table} limit 50000"
-    if table == "cohort_members":
+    if table == "cohort_people":
         both = " union all ".join(
             f"select {shown} from {each}" for each in ("cohort_people", "static_cohort_people")
         )

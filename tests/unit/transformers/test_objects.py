@@ -623,10 +623,8 @@ def test_only_what_is_known_to_move_by_itself_is_volatile() -> None:
             "errors_calculating",
             "is_calculating",
             "last_backfill_person_properties_at",
-            "last_calculation",
             "last_error_message",
             "pending_version",
-            "version",
         },
         "insights": {"last_refresh", "last_viewed_at", "refreshing", "updated_at"},
         "dashboards": {

@@ -5,8 +5,8 @@ from alembic import op
 
 from etl.loaders.migrate import schemas
 
-revision = "0022"
-down_revision = "0021"
+revision = "0023"
+down_revision = "0022"
 
 _WAITED_BEFORE = "Time waited for the request budget, in seconds."
 _WAITED = (
