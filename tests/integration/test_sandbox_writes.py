@@ -200,6 +200,7 @@ def test_all_documented_pairs_of_method_and_path_are_there() -> None:
         ("GET", "/session_recording_playlists"), ("GET", "/session_recording_playlists/{short_id}"),
         ("PATCH", "/session_recordings/{recording_id}/sharing"),
         ("PATCH", "/insights/{insight_id}/sharing"), ("GET", ""),
+        ("GET", "/subscriptions/{id}/deliveries"),
     }  # fmt: skip
     # Read from PostHog's source, not from its reference.
     wider = {
