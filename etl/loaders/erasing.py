@@ -20,7 +20,7 @@ from etl.core.identity import (
     own_names,
     without_texts,
 )
-from etl.core.stream import TableSpec
+from etl.core.stream import Kind, TableSpec
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import count_of, driver_of
 from etl.loaders.query_tables import all_specs
@@ -271,9 +271,11 @@ class _Person:
             if not self._texts[each.names]:
                 continue  # else Postgres would read the whole table for it
             kind = kinds[each.column].value
-            # A column of text may name persons among others.
-            given = f"{_PARAMETERS[each.names]}::{kind}[]"
-            condition = f"t.{quoted(each.column)} = ANY ({given})"
+            given, column = f"{_PARAMETERS[each.names]}::{kind}[]", f"t.{quoted(each.column)}"
+            if each.names is Names.PERSON and kinds[each.column] is Kind.TEXT:
+                # A column of text may name persons among others, and in capitals.
+                column = f"lower({column})"
+            condition = f"{column} = ANY ({given})"
             if each.when is not None:
                 condition = f"t.{quoted(each.when[0])} = {literal(each.when[1])} AND {condition}"
             conditions.append(f"({condition})")

@@ -71,6 +71,6 @@ async def _retrieve(call: Call) -> web.Response:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/actions", READ, _list),
-    Endpoint("GET", "/actions/{id}", READ, _retrieve),
+    Endpoint("GET", "/api/projects/{project_id}/actions", READ, _list),
+    Endpoint("GET", "/api/projects/{project_id}/actions/{id}", READ, _retrieve),
 )

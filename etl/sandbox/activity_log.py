@@ -47,4 +47,6 @@ async def _list(call: Call) -> web.Response:
     )
 
 
-ENDPOINTS = (Endpoint("GET", "/activity_log", "activity_log:read", _list),)
+ENDPOINTS = (
+    Endpoint("GET", "/api/projects/{project_id}/activity_log", "activity_log:read", _list),
+)

@@ -73,6 +73,6 @@ async def _retrieve(call: Call) -> web.Response:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/annotations", READ, _list),
-    Endpoint("GET", "/annotations/{id}", READ, _retrieve),
+    Endpoint("GET", "/api/projects/{project_id}/annotations", READ, _list),
+    Endpoint("GET", "/api/projects/{project_id}/annotations/{id}", READ, _retrieve),
 )

@@ -59,6 +59,6 @@ async def _retrieve(call: Call) -> web.Response:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/comments", READ, _list),
-    Endpoint("GET", "/comments/{id}", READ, _retrieve),
+    Endpoint("GET", "/api/projects/{project_id}/comments", READ, _list),
+    Endpoint("GET", "/api/projects/{project_id}/comments/{id}", READ, _retrieve),
 )

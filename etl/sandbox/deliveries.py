@@ -47,4 +47,11 @@ async def _list(call: Call) -> web.Response:
     )
 
 
-ENDPOINTS = (Endpoint("GET", "/subscriptions/{id}/deliveries", "subscription:read", _list),)
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/api/projects/{project_id}/subscriptions/{id}/deliveries",
+        "subscription:read",
+        _list,
+    ),
+)

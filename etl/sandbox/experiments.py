@@ -91,6 +91,6 @@ async def _retrieve(call: Call) -> web.Response:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/experiments", READ, _list),
-    Endpoint("GET", "/experiments/{id}", READ, _retrieve),
+    Endpoint("GET", "/api/projects/{project_id}/experiments", READ, _list),
+    Endpoint("GET", "/api/projects/{project_id}/experiments/{id}", READ, _retrieve),
 )

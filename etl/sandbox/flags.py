@@ -105,6 +105,6 @@ async def _retrieve(call: Call) -> web.Response:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/feature_flags", READ, _list),
-    Endpoint("GET", "/feature_flags/{id}", READ, _retrieve),
+    Endpoint("GET", "/api/projects/{project_id}/feature_flags", READ, _list),
+    Endpoint("GET", "/api/projects/{project_id}/feature_flags/{id}", READ, _retrieve),
 )

@@ -67,6 +67,6 @@ async def _retrieve(call: Call) -> web.Response:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/surveys", READ, _list),
-    Endpoint("GET", "/surveys/{id}", READ, _retrieve),
+    Endpoint("GET", "/api/projects/{project_id}/surveys", READ, _list),
+    Endpoint("GET", "/api/projects/{project_id}/surveys/{id}", READ, _retrieve),
 )

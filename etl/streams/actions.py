@@ -47,7 +47,6 @@ ACTION_TABLE = TableSpec(
             Kind.TEXT,
             "Why PostHog could not compile it.",
             volatile=True,
-            null_keeps=True,
         ),
         Field(
             "user_access_level",
@@ -81,8 +80,8 @@ ACTIONS = Stream(
         Resource(
             # The list leaves out deleted ones, but a single one is still found by its id (PostHog
             # source, products/actions/backend/api/action.py).
-            lists=(Address("actions/"),),
-            one=Address("actions/{id}/"),
+            lists=(Address("actions/", prefix="projects"),),
+            one=Address("actions/{id}/", prefix="projects"),
             key=("id",),
             created="created_at",
             order="last_calculated_at",

@@ -6,6 +6,7 @@ Rows are only added to both lists, so a sync reads what is new (`etl.core.growin
 from typing import Any
 
 from etl.core.growing import Growth
+from etl.core.identity import Identity, Names
 from etl.core.stream import (
     Address,
     Field,
@@ -25,13 +26,23 @@ ACTIVITY_TABLE = TableSpec(
     about="What was done in the project; one row per entry of the activity log.",
     key=("id",),
     indexed="created_at",
+    identities=(
+        Identity("item_id", Names.RECORDING),
+        Identity("item_id", Names.PERSON, when=("scope", "Person")),
+    ),
+    mentions=("detail",),
     fields=(
         Field("id", Kind.UUID, "PostHog's id of the entry."),
         Field("created_at", Kind.INSTANT, "When it was done."),
         Field("user", Kind.BIGINT, "Id of the user who did it, see users; null: the system."),
         Field("activity", Kind.TEXT, "What was done, such as created, updated or deleted."),
         Field("scope", Kind.TEXT, "The kind of thing that it was done to, such as FeatureFlag."),
-        Field("item_id", Kind.TEXT, "Id of this thing.", lenient=True),
+        Field(
+            "item_id",
+            Kind.TEXT,
+            "Id of this thing; of a person the numeric one, which `forget` does not look for.",
+            lenient=True,
+        ),
         # Values before and after may be anything that users type, also secrets.
         Field(
             "detail",

@@ -52,8 +52,8 @@ ANNOTATIONS = Stream(
             # No request shows those that are deleted, nor those of an insight or a dashboard that
             # is deleted: they get `_deleted_at`, and lose it when they are back (PostHog source,
             # products/annotations/backend/api/annotation.py).
-            lists=(Address("annotations/"),),
-            one=Address("annotations/{id}/"),
+            lists=(Address("annotations/", prefix="projects"),),
+            one=Address("annotations/{id}/", prefix="projects"),
             key=("id",),
             created="created_at",
             order="date_marker",

@@ -35,7 +35,7 @@ COHORT_TABLE = TableSpec(
         Field("version", Kind.BIGINT, "Number of the calculation that is shown."),
         Field("last_calculation", Kind.INSTANT, "When it was last calculated."),
         *(
-            Field(name, kind, f"{about}; only as fresh as _updated_at.", True, null_keeps=True)
+            Field(name, kind, f"{about}; only as fresh as _updated_at.", volatile=True)
             for name, kind, about in (
                 ("count", Kind.BIGINT, "Persons in it, a count"),
                 ("pending_version", Kind.BIGINT, "Number of the calculation that was begun last"),

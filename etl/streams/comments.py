@@ -42,10 +42,14 @@ COMMENTS = Stream(
     resources=(
         Resource(
             lists=(
-                Address("comments/", params=(_DELETED_TOO,)),
-                Address("comments/", params=(_DELETED_TOO, ("scope", "conversations_ticket"))),
+                Address("comments/", params=(_DELETED_TOO,), prefix="projects"),
+                Address(
+                    "comments/",
+                    params=(_DELETED_TOO, ("scope", "conversations_ticket")),
+                    prefix="projects",
+                ),
             ),
-            one=Address("comments/{id}/", params=(_DELETED_TOO,)),
+            one=Address("comments/{id}/", params=(_DELETED_TOO,), prefix="projects"),
             key=("id",),
             created="created_at",
             tables=(COMMENT_TABLE, USERS),

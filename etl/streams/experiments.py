@@ -143,10 +143,10 @@ EXPERIMENTS = Stream(
             # older server ignores it. Deleted ones are not found at all (PostHog source,
             # products/experiments/backend/presentation/experiments.py and the service behind it).
             lists=(
-                Address("experiments/"),
-                Address("experiments/", params=(("archived", "true"),)),
+                Address("experiments/", prefix="projects"),
+                Address("experiments/", params=(("archived", "true"),), prefix="projects"),
             ),
-            one=Address("experiments/{id}/"),
+            one=Address("experiments/{id}/", prefix="projects"),
             key=("id",),
             created="created_at",
             tables=(EXPERIMENT_TABLE, USERS),

@@ -135,10 +135,10 @@ FEATURE_FLAGS = Stream(
             # a single one is found by its id (PostHog source,
             # products/feature_flags/backend/api/feature_flag.py).
             lists=(
-                Address("feature_flags/"),
-                Address("feature_flags/", params=(("archived", "true"),)),
+                Address("feature_flags/", prefix="projects"),
+                Address("feature_flags/", params=(("archived", "true"),), prefix="projects"),
             ),
-            one=Address("feature_flags/{id}/"),
+            one=Address("feature_flags/{id}/", prefix="projects"),
             key=("id",),
             created="created_at",
             tables=(FLAG_TABLE, USERS),

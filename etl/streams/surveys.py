@@ -108,8 +108,8 @@ SURVEYS = Stream(
             # One list shows archived surveys, too. No order is set, so two pages may show one
             # survey and leave out another: it is read again until as many were met as it counts
             # (PostHog source, products/surveys/backend/api/survey.py).
-            lists=(Address("surveys/"),),
-            one=Address("surveys/{id}/"),
+            lists=(Address("surveys/", prefix="projects"),),
+            one=Address("surveys/{id}/", prefix="projects"),
             key=("id",),
             created="created_at",
             tables=(SURVEY_TABLE, USERS),

@@ -16,7 +16,7 @@ def without(record: dict[str, Any], *names: str) -> dict[str, Any]:
 
 def id_of(value: Any) -> Any:
     """Return the id of an object that stands in a record as a whole."""
-    return value["id"] if isinstance(value, dict) and "id" in value else value
+    return value.get("id") if isinstance(value, dict) else value
 
 
 def ids_only(record: dict[str, Any]) -> dict[str, Any]:

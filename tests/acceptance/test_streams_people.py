@@ -69,6 +69,11 @@ async def test_only_a_calculation_is_news_and_code_that_the_server_compiles_is_n
     assert (await pipeline.sync()).rows_updated == 1
     calculated = "SELECT errors_calculating FROM posthog.cohorts WHERE id = 10001"
     assert [row["errors_calculating"] for row in await select(dsn, calculated)] == [1]
+    mended = put("cohort", id=10_001, errors_calculating=0, last_error_message=None, name="Mended")
+    sandbox.control.change(mended)
+    assert (await pipeline.sync()).rows_updated == 1
+    why = "SELECT last_error_message FROM posthog.cohorts WHERE id = 10001"
+    assert [row["last_error_message"] for row in await select(dsn, why)] == [None]
     assert await untruths(dsn, sandbox, "cohorts") == []
 
 

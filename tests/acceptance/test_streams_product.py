@@ -248,9 +248,9 @@ async def test_a_list_by_cursor_without_a_count_is_followed_to_its_end(
 async def test_what_is_said_about_a_person_who_was_forgotten_is_gone_and_stays_away(
     start_sandbox: StartSandbox, dsn: str
 ) -> None:
-    """Comments on the person and the recordings; of a mention elsewhere only the name."""
+    """Comments on, and log of, person and recordings; of a mention elsewhere only the name."""
     sandbox = await start_sandbox(recordings=30, persons=4, others=0)
-    streams = ("session_recordings", "comments")
+    streams = ("session_recordings", "comments", "activity_log")
     pipeline = Pipeline(sandbox, dsn, streams=streams, lookback="1000h")
     await pipeline.sync_each()
     somebody = "SELECT min(person_uuid::text) FROM posthog.session_recordings"
@@ -262,15 +262,20 @@ async def test_what_is_said_about_a_person_who_was_forgotten_is_gone_and_stays_a
     mention = {"content": [{"text": uuid}, {"text": "as well"}]}
     sandbox.control.change(
         put("comment", content="On a recording", item_id=recording),
-        put("comment", content="On the person", item_id=uuid, scope="Person"),
+        put("comment", content="On the person", item_id=uuid.upper(), scope="Person"),
+        put("log_entry", scope="Person", item_id=uuid, activity="split_person"),
+        put("log_entry", scope="Replay", item_id=recording, activity="viewed"),
+        put("log_entry", scope="Person", item_id="7", activity="deleted", detail={"name": uuid}),
         put("comment", content="On another recording", item_id=other, rich_content=mention),
     )
     await pipeline.sync_each()
     await upkeep.forget(pipeline.settings, uuid, None, lambda _: None)
     kept = "SELECT content, rich_content ->> 'content' AS said FROM posthog.comments"
     said = '[{"text": "[forgotten]"}, {"text": "as well"}]'
+    logged = "SELECT activity, detail ->> 'name' AS name FROM posthog.activity_log"
     for _ in range(2):
         assert await select(dsn, kept) == [{"content": "On another recording", "said": said}]
+        assert await select(dsn, logged) == [{"activity": "deleted", "name": "[forgotten]"}]
         assert endings(await pipeline.sync_each()) == {}
 
 

@@ -10,7 +10,7 @@ Record = dict[str, Any]
 
 
 def _id_of(value: Any) -> Any:
-    return value["id"] if isinstance(value, dict) and "id" in value else value
+    return value.get("id") if isinstance(value, dict) else value
 
 
 def _each(value: Any, kept: Callable[[Record], Record]) -> Any:
