@@ -36,7 +36,7 @@ from etl.extractors.protocol import (
     page_request,
     parse_page,
 )
-from etl.extractors.single import SingleReader
+from etl.extractors.single import SingleReader, project_not_listed
 
 _log = structlog.get_logger(__name__)
 
@@ -110,6 +110,9 @@ class SnapshotReader(ListReader[SnapshotPlace]):
             assert isinstance(page.place, SnapshotPlace)
             place = page.place
             yield page
+        if self._resource.project is not None and place.complete and place.records == 0:
+            self.has_read = False
+            raise project_not_listed(self._resource)
         yield self._empty(replace(place, ended=True), Evidence([]))
 
     async def _lists(self, place: SnapshotPlace) -> AsyncIterator[Page]:
