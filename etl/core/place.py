@@ -340,6 +340,11 @@ class SnapshotPlace(Place, frozen=True, kw_only=True):
         # was not seen would prove nothing. The list in hand begins anew.
         return place if by_cursor(place.walk) else replace(place, walk=None)
 
+    @property
+    def is_beginning(self) -> bool:
+        """Whether nothing is read yet: to go on from here is to begin."""
+        return self.stage == self.pages == self.refused == 0 and not self.ended
+
     def begin_stage(self) -> SnapshotPlace:
         """Return the beginning of the resource in hand, to read it for the first time or again."""
         place = replace(self, parent=None, list_number=0, walk=None, descent=None, ended=False)

@@ -164,6 +164,24 @@ async def confirm_singly(
     return Confirmation(page, gone, existing, singles.failed, singles.why_failed, proven)
 
 
+def is_of_project(resource: Resource, record: Record, project_id: int) -> bool:
+    """Tell whether a record is a project's; a record that does not say so is."""
+    name = resource.project
+    if name is None or not isinstance(record, dict) or name not in record:
+        return True
+    return str(record[name]) == str(project_id)
+
+
+def project_not_listed(resource: Resource) -> StreamUnavailable:
+    """Return the error of a list of several projects that shows nothing of this one."""
+    return StreamUnavailable(
+        f"The list of {resource.tables[0].name} does not show this project: the key is limited to "
+        "others, or its owner may not see it",
+        remedy="Check POSTHOG_PROJECT_ID, give the key access to this project, or switch this "
+        "stream off",
+    )
+
+
 class SingleReader:
     """Asks for single objects of one resource, each one at an address of its own.
 
@@ -196,10 +214,7 @@ class SingleReader:
 
     def is_own(self, record: Record) -> bool:
         """Tell whether a record is this project's; a record that does not say so is."""
-        name = self.resource.project
-        if name is None or not isinstance(record, dict) or name not in record:
-            return True
-        return str(record[name]) == str(self._project_id)
+        return is_of_project(self.resource, record, self._project_id)
 
     def prepared(self, record: Record, parent: Mapping[str, Any]) -> Record:
         """Return a record without its secrets, and with what it belongs to."""

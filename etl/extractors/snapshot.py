@@ -36,7 +36,7 @@ from etl.extractors.protocol import (
     page_request,
     parse_page,
 )
-from etl.extractors.single import SingleReader
+from etl.extractors.single import SingleReader, project_not_listed
 
 _log = structlog.get_logger(__name__)
 
@@ -71,7 +71,11 @@ class SnapshotReader(ListReader[SnapshotPlace]):
     bound_of: down to where a list that grows is read.
     spares: whether lists are left out whose parent is unchanged; then `next_parents` does not
     return these.
+
+    has_read: whether this reading got anything that a later one can go on from.
     """
+
+    has_read = False
 
     def __init__(
         self,
@@ -106,6 +110,9 @@ class SnapshotReader(ListReader[SnapshotPlace]):
             assert isinstance(page.place, SnapshotPlace)
             place = page.place
             yield page
+        if self._resource.project is not None and place.complete and place.records == 0:
+            self.has_read = False
+            raise project_not_listed(self._resource)
         yield self._empty(replace(place, ended=True), Evidence([]))
 
     async def _lists(self, place: SnapshotPlace) -> AsyncIterator[Page]:
@@ -137,16 +144,26 @@ class SnapshotReader(ListReader[SnapshotPlace]):
                 # The parent vanished, the key's owner may not see it, or a firewall blocks it. Its
                 # rows are not judged in this run.
                 refused = exc
-                place = replace(place, walk=None, refused=place.refused + 1)
-                foreign = foreign + 1 if isinstance(exc, ForeignAnswer) else 0
-                if foreign:
-                    place = replace(place, skipped=place.skipped + 1)
-                    if foreign >= FOREIGN_PARENTS:
-                        raise
+                place = replace(place, walk=None)
+                is_foreign = isinstance(exc, ForeignAnswer)
+                foreign = foreign + 1 if is_foreign else 0
+                if foreign >= FOREIGN_PARENTS:
+                    raise
                 _log.info("parent.refused", reason=exc.message)
+                # A run that goes on from here asks for this parent again, so it counts only in the
+                # places after this one.
                 yield self._empty(place, self._unjudged(place))
-        if refused is not None and place.refused == place.parents:
+                place = replace(
+                    place, refused=place.refused + 1, skipped=place.skipped + int(is_foreign)
+                )
+        if refused is None:
+            return
+        if place.refused >= place.parents:
+            self.has_read = False
             raise refused  # every parent was refused, so the whole stream is unavailable
+        # Every list is read: nothing is asked for again from here on.
+        done = replace(place, list_number=len(self._resource.lists))
+        yield self._empty(done, Evidence([]))
 
     async def _parents(self, in_hand: Sequence[Any] | None) -> AsyncIterator[Sequence[Any] | None]:
         """Yield the fields of the parents from the one in hand on; None once if there are none."""
@@ -218,6 +235,7 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         return await self._ask(place, None)
 
     def _take(self, answered: Answered[SnapshotPlace]) -> Taken[SnapshotPlace]:
+        self.has_read = True
         place, walk = answered.place, answered.walk
         answer, listed = answered.answer, answered.listed
         parent = self._parent(place)

@@ -276,11 +276,14 @@ class ParentRows:
 def living_parents(
     tables: Tables, project_id: int, parents: Parents
 ) -> tuple[FromClause, Select[Any]]:
-    """Return the table of the parents, and the query of those whose lists are to be read."""
+    """Return the table of the parents, and the query of those whose lists are to be read.
+
+    A parent with a null in what its lists are asked by has none.
+    """
     table = tables.data[parents.table].alias("t")
-    query = select(*(table.c[name] for name in parents.fields.values())).where(
-        table.c.project_id == project_id, *alive(table)
-    )
+    columns = [table.c[name] for name in parents.fields.values()]
+    named = [column.is_not(None) for column in columns if column.nullable]
+    query = select(*columns).where(table.c.project_id == project_id, *alive(table), *named)
     if parents.where is not None:
         query = query.where(text(parents.where))
     return table, query

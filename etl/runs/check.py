@@ -34,6 +34,7 @@ from etl.errors import (
 from etl.extractors.client import Client
 from etl.extractors.projects import project_id_of
 from etl.extractors.protocol import (
+    Answer,
     Request,
     is_record_closed,
     is_record_gone,
@@ -41,8 +42,10 @@ from etl.extractors.protocol import (
     page_request,
     parse_list,
     parse_object,
+    parse_page,
 )
 from etl.extractors.query_protocol import Query, query_request, read_state
+from etl.extractors.single import is_of_project, project_not_listed
 from etl.loaders.database import Database
 from etl.loaders.history import History
 from etl.loaders.tables import Tables
@@ -51,6 +54,8 @@ from etl.loaders.version import is_current
 ATTEMPTS = 2
 # In seconds. A longer wait is reported instead.
 MAX_WAIT_S = 5.0
+# So many records are asked for of a list of several projects, a count.
+PROJECTS_ASKED = 100
 _ADD_SCOPE = "Add the scope"
 
 
@@ -294,20 +299,35 @@ async def _try_one(client: Client, resource: Resource, project_id: int, prefix: 
     parents = resource.parents
     values = {} if parents is None else dict.fromkeys(parents.fields, 0)
     path, params = address.below_host(values, project_id, prefix)
+    # Of a list of several projects the first record may be another one's.
+    records = 1 if resource.project is None else PROJECTS_ASKED
     request = page_request(
         path,
         params,
-        Ask(1) if resource.paged else None,
+        Ask(records) if resource.paged else None,
         resource.budget_classes,
     )
     try:
-        await client.fetch(request, attempts=ATTEMPTS)
+        answer = await client.fetch(request, attempts=ATTEMPTS)
     except StreamUnavailable as exc:
         if parents is None or not (is_record_gone(exc) or is_record_closed(exc)):
             raise
     except RequestRefused as exc:
         if parents is None or exc.status != 400:
             raise
+    else:
+        _find_project(resource, answer, project_id)
+
+
+def _find_project(resource: Resource, answer: Answer, project_id: int) -> None:
+    """Raise StreamUnavailable if a list of several projects shows nothing of this one."""
+    if resource.project is None:
+        return
+    listed = parse_page(answer.body, resource.records)
+    shown = any(is_of_project(resource, record, project_id) for record in listed.records)
+    # What is on further pages shows at the next sync.
+    if not shown and not listed.more:
+        raise project_not_listed(resource)
 
 
 async def _try_query(client: Client, stream: Stream, project_id: int, prefix: str) -> str:

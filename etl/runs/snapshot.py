@@ -20,7 +20,7 @@ from etl.core.expected import accepted_of, lacking_after, lacking_of
 from etl.core.forecast import Forecast
 from etl.core.page import Batch, Page
 from etl.core.place import Evidence, Place, SnapshotPlace
-from etl.errors import KeyRefused, SourceError
+from etl.errors import KeyRefused, SourceError, StreamUnavailable
 from etl.extractors.single import SingleReader
 from etl.extractors.snapshot import SnapshotReader, fingerprint_of
 from etl.loaders.loader import Closing, Commit
@@ -83,13 +83,16 @@ class SnapshotWork(Judging):
         return await self._go_through(place)
 
     def _resumed(self, fingerprint: str) -> SnapshotPlace | None:
-        """Return where a broken snapshot goes on; None if there is none, or it is too old."""
+        """Return where a broken snapshot goes on; None if there is none worth going on from."""
         try:
             kept = msgspec.convert(self.lease.position, SnapshotCheckpoint)
         except ValueError:
             return None
+        place = SnapshotPlace.resume_at(kept.place, fingerprint, self._tools.client.now)
+        if place is None or place.is_beginning:
+            return None
         self._vouches = kept.vouches
-        return SnapshotPlace.resume_at(kept.place, fingerprint, self._tools.client.now)
+        return place
 
     async def _go_through(self, place: SnapshotPlace) -> Ending:
         while place.stage < len(self.stream.resources):
@@ -108,7 +111,13 @@ class SnapshotWork(Judging):
                 # Before any list is asked for, as its parent may change while it is read.
                 await self._commit_alone(place, opens_lists=True, follow_parents=True)
             pages = reader.pages(place, doubts=resource.mirrors)
-            place = await self._load_pages(pages, place)
+            try:
+                place = await self._load_pages(pages, place)
+            except StreamUnavailable:
+                if not reader.has_read:
+                    # Or the next sync would ask here, fail again, and ask for everything anew.
+                    await self._leave()
+                raise
             if place.complete:
                 place = await self._judge(single, reader, place)
                 if resource.owned:

@@ -23,7 +23,12 @@ PROJECT_TABLE = TableSpec(
     fields=(
         Field("id", Kind.BIGINT, "PostHog's id of the project."),
         Field("uuid", Kind.UUID, "Its uuid."),
-        Field("organization", Kind.UUID, "Id of the organization that it belongs to."),
+        Field(
+            "organization",
+            Kind.UUID,
+            "Id of the organization that it belongs to.",
+            null_keeps=True,
+        ),
         Field("name", Kind.TEXT, "Name."),
         Field("timezone", Kind.TEXT, "Time zone in which PostHog shows instants."),
         Field("is_demo", Kind.BOOLEAN, "Whether its data is made up."),

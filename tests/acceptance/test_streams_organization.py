@@ -12,12 +12,14 @@ from tests.acceptance.test_secrets import assert_hidden, dump
 from tests.acceptance.test_streams_secrets import ALL, spoiled
 from tests.conftest import StartSandbox
 from tests.support.command import Command
-from tests.support.pipeline import Pipeline
+from tests.support.pipeline import EVERY_STREAM, Pipeline
 from tests.support.sql import select
 from tests.support.streams import NOTHING, SMALL, asked, endings, marked, put, remove, untruths
 
 MEMBERS = ("projects", "organization_members")
 NOW = {"created_at": "-1M"}
+NOT_SHOWN = "The list of projects does not show this project: "
+NO_RECORDS = {"count": 0, "next": None, "previous": None, "results": []}
 MADE = {"joined_at": "2026-01-02T03:04:05Z"}
 
 
@@ -48,9 +50,6 @@ A_MEMBER = "018f0000-0000-7000-9000-0000000000aa"
 CASES = {
     "a project that is renamed": Case(
         ("projects",), "projects", put("project", id=1, name="Größer"), (0, 1)
-    ),
-    "a project that the list does not show": Case(
-        ("projects",), "projects", remove("project", id=1), (0, 0), keeps=True
     ),
     "a member who joins": Case(
         MEMBERS, "organization_members", put("member", id=A_MEMBER, user=5, **MADE), (1, 0)
@@ -253,7 +252,9 @@ async def test_each_project_stores_its_own_row_and_a_key_of_another_one_changes_
     assert [tuple(row.values()) for row in rows] == [(1, 1, None), (2, 2, None)]
     sandbox.control.put_key("phx_of_the_first", projects=(1,))
     given = {"project_id": "2", "api_key": "phx_of_the_first"}
-    assert endings(await Pipeline(sandbox, dsn, streams=("projects",), **given).sync_each()) == {}
+    (report,) = await Pipeline(sandbox, dsn, streams=("projects",), **given).sync_each()
+    assert (report.ending.exit_code, report.ending.status) == (3, "partial")
+    assert NOT_SHOWN in (report.ending.reason or "")
     assert await select(dsn, stored) == rows
     assert {request["path"] for request in asked(sandbox, "/api/projects/")} == {"/api/projects/"}
 
@@ -283,3 +284,69 @@ async def test_no_token_of_a_project_is_stored_or_printed(
         dumped = await dump(dsn)
         for token in tokens.values():
             assert_hidden(token, result, dumped)
+
+
+@pytest.mark.parametrize("shows", ["nothing", "others only"])
+async def test_a_project_that_the_list_does_not_show_is_a_stream_that_is_not_available(
+    start_sandbox: StartSandbox, dsn: str, shows: str
+) -> None:
+    """`sync` and `check` say so in one sentence; it counts only where someone named the stream."""
+    projects = (1,) if shows == "nothing" else (1, 2)
+    sandbox = await start_sandbox(**{**SMALL, "projects": projects})
+    sandbox.control.change(remove("project", id=1))
+    named = Command(sandbox.url, dsn, **ALL)
+    others = ",".join(name for name in EVERY_STREAM if name not in ("projects", "insights"))
+    nobody = named.with_settings(POSTHOG_ETL_DISABLED_STREAMS=others)
+    result = await nobody.run("sync")
+    assert (result.code, NOT_SHOWN in result.out + result.err) == (0, True), result.out
+    for _ in range(2):
+        sandbox.control.reset_requests()
+        result = await named.run("sync", "projects", "--json")
+        (report,) = result.document["reports"]
+        assert (result.code, report["status"]) == (3, "partial"), result.err
+        assert report["reason"].startswith(NOT_SHOWN)
+        assert len(asked(sandbox, "/api/projects/")) == report["requests"] == 1
+    assert await select(dsn, "SELECT id FROM posthog.projects") == []
+    (finding,) = [
+        finding
+        for finding in await Pipeline(sandbox, dsn, streams=("projects",)).check()
+        if finding.about.startswith("projects ")
+    ]
+    assert (finding.well, finding.exit_code, NOT_SHOWN in finding.said) == (False, 3, True)
+
+
+async def test_a_project_that_the_list_shows_no_more_keeps_its_row_and_its_members(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Every sync says so, until it is shown again."""
+    sandbox = await start_sandbox(**SMALL)
+    pipeline = Pipeline(sandbox, dsn, streams=MEMBERS)
+    assert endings(await pipeline.sync_each()) == {}
+    counts = [await select(dsn, f"SELECT * FROM posthog.{table}") for table in MEMBERS]
+    hidden = {"match": {"path": "/api/projects/"}, "fault": {"status": 200, "body": NO_RECORDS}}
+    sandbox.control.add_faults(hidden)
+    for _ in range(2):
+        ended = endings(await pipeline.sync_each())
+        assert [*ended] == ["projects"]
+        assert NOT_SHOWN in ended["projects"]
+    assert [await select(dsn, f"SELECT * FROM posthog.{table}") for table in MEMBERS] == counts
+    sandbox.control.clear_faults()
+    assert endings(await pipeline.sync_each()) == {}
+
+
+async def test_a_project_that_names_no_organization_asks_for_no_members(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """Where it was named before, that stays, and so do its members."""
+    sandbox = await start_sandbox(**SMALL)
+    nameless = spoiled("/api/projects", 0, organization=None)
+    sandbox.control.add_faults(nameless)
+    pipeline = Pipeline(sandbox, dsn, streams=MEMBERS)
+    assert endings(await pipeline.sync_each()) == {}
+    assert asked(sandbox, "/api/organizations/") == []
+    sandbox.control.clear_faults()
+    assert endings(await pipeline.sync_each()) == {}
+    assert await untruths(dsn, sandbox, *MEMBERS) == []
+    sandbox.control.add_faults(nameless)
+    assert endings(await pipeline.sync_each()) == {}
+    assert await untruths(dsn, sandbox, *MEMBERS) == []

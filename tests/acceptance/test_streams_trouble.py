@@ -13,6 +13,7 @@ from tests.support.sql import select, value
 from tests.support.streams import (
     CHANGING,
     SMALL,
+    asked,
     endings,
     marked,
     put,
@@ -203,3 +204,79 @@ async def test_a_record_that_cannot_be_stored_keeps_no_other_out_and_is_not_take
     sandbox.control.clear_faults()
     assert endings(await pipeline.sync_each()) == {}
     assert await untruths(dsn, sandbox, *streams) == []
+
+
+# Streams that are read once for each parent, and how the list of each one is refused.
+CLOSED = {"status": 403, "detail": "You do not have permission to perform this action."}
+OF_PARENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "organization_members": ("projects", "/members", CLOSED),
+    "subscription_deliveries": (
+        "subscriptions",
+        "/deliveries",
+        {"status": 404, "detail": "Not found."},
+    ),
+    "dashboard_collaborators": ("dashboards", "/collaborators", CLOSED),
+}
+
+
+@pytest.mark.parametrize("stream", OF_PARENTS)
+async def test_a_stream_of_which_every_list_is_refused_is_partial_at_every_sync(
+    start_sandbox: StartSandbox, dsn: str, stream: str
+) -> None:
+    """Each sync asks each list once, and marks nothing deleted."""
+    sandbox = await start_sandbox(**SMALL)
+    parents, path, fault = OF_PARENTS[stream]
+    pipeline = Pipeline(sandbox, dsn, streams=(parents, stream))
+    assert endings(await pipeline.sync_each()) == {}
+    assert await untruths(dsn, sandbox, stream) == []
+    sandbox.control.add_faults({"match": {"path": path}, "fault": fault})
+    ended = []
+    for _ in range(4):
+        sandbox.control.reset_requests()
+        reports = {report.stream: report for report in await pipeline.sync_each()}
+        ending = reports[stream].ending
+        paths = [request["path"] for request in asked(sandbox, path)]
+        assert 0 < len(paths) == len(set(paths))
+        ended.append((ending.status, ending.exit_code))
+    assert ended == [("partial", 3)] * 4
+    sandbox.control.clear_faults()
+    assert endings(await pipeline.sync_each()) == {}
+    assert await untruths(dsn, sandbox, stream) == []
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["never read", "read before"])
+@pytest.mark.parametrize(
+    ("stream", "path", "preset"),
+    [("insights", "/insights/", "402"), ("group_properties", "/groups/property_values", "402")],
+    ids=["the first list", "lists of a later kind"],
+)
+async def test_a_list_that_is_refused_is_asked_for_once_at_each_sync(
+    start_sandbox: StartSandbox, dsn: str, stream: str, path: str, preset: str, known: bool
+) -> None:
+    """As a first sync asks for it, and as `plan` foresees."""
+    sandbox = await start_sandbox(**SMALL)
+    streams = ("groups", stream)
+    pipeline = Pipeline(sandbox, dsn, streams=streams)
+    if known:
+        assert endings(await pipeline.sync_each()) == {}
+    sandbox.control.add_faults({"match": {"path": path}, "fault": {"preset": preset}})
+    for _ in range(3):
+        sandbox.control.reset_requests()
+        assert list(endings(await pipeline.sync_each())) == [stream]
+        assert len(asked(sandbox, path)) == 1
+
+
+async def test_a_list_that_fails_is_asked_for_once_at_each_sync(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """A reading that got nothing is not gone on with."""
+    sandbox = await start_sandbox(**SMALL)
+    pipeline = Pipeline(sandbox, dsn, streams=("insights",))
+    fault = {"preset": "500_error_body"}
+    sandbox.control.add_faults({"match": {"path": "/insights/"}, "fault": fault})
+    for _ in range(2):
+        assert ((await pipeline.sync()).ending.exit_code, len(asked(sandbox, "/insights/"))) == (
+            1,
+            1,
+        )
+        sandbox.control.reset_requests()
