@@ -28,6 +28,9 @@ _BOOKKEEPING = (
     "reconciliations",
     "explained_days",
     "growing_lists",
+    "alerts",
+    "alert_messages",
+    "watched_streams",
 )
 # Those that say how far the project is read, and who reads it.
 _PROGRESS = ("leases", "checkpoints", "watermarks", "growing_lists")
