@@ -17,7 +17,7 @@ from etl.extractors.connection import NOT_REACHED, connector_to, proxy_of
 
 SLACK = "slack"
 _TIMEOUT_S = 15.0
-_SHOWN_CHARACTERS = 100
+_READ_BYTES, _SHOWN_CHARACTERS = 10_000, 100
 # Slack reads these as its own marks (docs.slack.dev, "Formatting message text").
 _ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -57,9 +57,10 @@ class Webhook:
             ):
                 if answer.ok and answer.status < 300:
                     return
-                said = (await answer.content.read(_SHOWN_CHARACTERS)).decode(errors="replace")
+                said = (await answer.content.read(_READ_BYTES)).decode(errors="replace")
+                shown = self._hidden(_plain(said))[:_SHOWN_CHARACTERS]
                 raise NotTold(
-                    f"{host} answered {answer.status} {_plain(said)}".rstrip(),
+                    f"{host} answered {answer.status} {shown}".rstrip(),
                     remedy="Check the address and the form of the webhook",
                     maybe=answer.status >= 500,
                 )
@@ -72,6 +73,13 @@ class Webhook:
             # Their texts may hold the address.
             kind = type(exc).__name__
             raise NotTold(f"The connection to {host} broke off ({kind})", maybe=True) from None
+
+    def _hidden(self, text: str) -> str:
+        """Return the text without the address, of which a cut may leave a part."""
+        for secret in (str(self._url), self._url.raw_path_qs, self._url.path_qs):
+            if len(secret) > 1:
+                text = text.replace(secret, "•••")
+        return text
 
     def _body(self, message: Message) -> Mapping[str, Any]:
         if self._form != SLACK:

@@ -82,10 +82,11 @@ def read_patience(text: str) -> Mapping[str, timedelta | None]:
         *names, duration = part.split() or [""]
         if len(names) > 1:
             raise ValueError(f"{part.strip()!r} is not a stream and a duration")
+        after = None if duration == _OFF else parse_duration(duration)
         (name,) = known_streams(names) or ("",)
         if name in found:
             raise ValueError(f"names {name} twice" if name else "has two durations for all streams")
-        found[name] = None if duration == _OFF else parse_duration(duration)
+        found[name] = after
     return found
 
 

@@ -123,7 +123,7 @@ async def test_over_any_history_each_beginning_and_each_end_is_told(
 
     collect()
     histories.append([("trouble", "insights"), ("tell", "dies after"), ("later", "")])
-    histories.append([("trouble", "insights"), ("tell", "well"), ("trouble", "insights")])
+    histories.append([("trouble", "insights"), ("tell", "refused")] * 3)
     for steps in histories:
         tables = ("rejects", "alerts", "alert_messages", "watched_streams")
         await select(dsn, f"TRUNCATE {', '.join(f'posthog_etl.{name}' for name in tables)}")

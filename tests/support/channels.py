@@ -20,11 +20,11 @@ PATH = "/services/T000/B000/a-path-that-is-secret"
 
 
 class Hook:
-    """A webhook: what it took. status: what it answers. held: it answers once this is set."""
+    """A webhook: what it took. status, says: what it answers. held: it answers once this is set."""
 
     def __init__(self) -> None:
         self.bodies: list[Any] = []
-        self.status = 200
+        self.status, self.says = 200, "said by the hook"
         self.held: asyncio.Event | None = None
         self.url = ""
 
@@ -35,7 +35,7 @@ class Hook:
             self.bodies.append(body)
         if self.held is not None:
             await self.held.wait()
-        return web.Response(status=self.status, text="said by the hook")
+        return web.Response(status=self.status, text=self.says)
 
     @property
     def lines(self) -> list[tuple[str, str, str]]:
