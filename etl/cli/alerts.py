@@ -11,7 +11,7 @@ from etl.errors import EXIT_FAILED
 
 
 def list_alerts(config: Config = None, as_json: Json = False, debug: Debug = False) -> None:
-    """List the alerts that are open now, as the latest evaluation has found them.
+    """List the alerts that are open, as they were last evaluated.
 
     Example: posthog-etl alerts list
     """
