@@ -102,8 +102,8 @@ class Changes(Struct, frozen=True):
 
 
 _WHY: Mapping[str | None, str] = {
-    Fault.KEY: "PostHog refuses the key",
-    Fault.UNAVAILABLE: "this key, plan or server does not offer it",
+    Fault.KEY: "PostHog refuses the key; set another",
+    Fault.UNAVAILABLE: "this key, plan or server does not offer it; see `posthog-etl check`",
     Fault.SOURCE: "PostHog did not answer as expected",
     Fault.DATABASE: "Postgres refused, or the connection to it was lost",
     Fault.DEFECT: "a defect of posthog-etl; please report it",

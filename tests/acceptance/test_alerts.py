@@ -58,15 +58,15 @@ async def test_a_failure_is_told_once_when_it_begins_and_once_when_it_ends(
     listed = (await told.run("alerts", "list", "--json")).document["alerts"]
     assert [(row["kind"], row["told"]) for row in listed] == [("failed", ["webhook"])]
     shown = (await told.run("alerts")).out
-    assert "failed: session_recordings, project 1: PostHog refuses the key. To try again: " in shown
+    assert "failed: session_recordings, project 1: PostHog refuses the key; set another. " in shown
     for _ in range(2):
         assert (await told.run("sync")).code == 0
         assert hook.lines == [FAILED, OVER]
     assert (await told.run("alerts")).out == "No alert is open.\n"
     assert hook.bodies[0]["text"].splitlines() == [
         "posthog-etl (127.0.0.1): 1 alert",
-        "failed: session_recordings, project 1: PostHog refuses the key. To try again: "
-        "`posthog-etl sync session_recordings`",
+        "failed: session_recordings, project 1: PostHog refuses the key; set another. "
+        "To try again: `posthog-etl sync session_recordings`",
     ]
 
 
@@ -188,6 +188,29 @@ async def test_a_channel_that_may_have_taken_a_message_is_told_again_with_these_
         (body,) = hook.bodies
         assert body["alerts"][0]["repeated"] is repeated
         await told.run("sync")
+
+
+async def test_a_mail_server_that_breaks_off_is_told_again_with_these_words(
+    command: Command,
+) -> None:
+    """It may have taken the e-mail, as it did here, and died before it could say so."""
+    async with mail_server() as mail:
+        told = command.with_settings(
+            **WRONG_KEY,
+            POSTHOG_ETL_ALERTS_EMAIL_TO="ops@example.com",
+            POSTHOG_ETL_ALERTS_SMTP_HOST="127.0.0.1",
+            POSTHOG_ETL_ALERTS_SMTP_PORT=str(mail.port),
+            POSTHOG_ETL_ALERTS_SMTP_SECURITY="none",
+        )
+        mail.dies = True
+        assert (await told.run("sync")).code == 5
+        mail.dies = False
+        for _ in range(2):
+            await told.run("sync")
+        first, second = (str(mail.get_content()) for mail in mail.taken)
+    assert "failed: session_recordings, project 1: " in first
+    assert "(this may be a repetition)" not in first
+    assert second.split() == [*first.split(), "(this", "may", "be", "a", "repetition)"]
 
 
 # --- alerts test ------------------------------------------------------------------------------

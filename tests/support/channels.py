@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -65,12 +65,15 @@ async def webhook(port: int = 0) -> AsyncIterator[Hook]:
 
 
 class Mail:
-    """A server for e-mails: what it took. answers: what it says to a message."""
+    """A server for e-mails: what it took.
+
+    refused: the recipients it does not know. dies: it breaks off after it has taken an e-mail.
+    """
 
     def __init__(self) -> None:
         self.taken: list[EmailMessage] = []
         self.recipients: list[list[str]] = []
-        self.answers: Callable[[], str] = lambda: "250 OK"
+        self.dies = False
         self.refused: set[str] = set()
         self.port = 0
 
@@ -83,16 +86,17 @@ class Mail:
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
+    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:
         """Take one e-mail."""
-        answer = self.answers()
-        if answer.startswith("250"):
-            assert isinstance(envelope.content, bytes)
-            found = message_from_bytes(envelope.content, policy=policy.default)
-            assert isinstance(found, EmailMessage)
-            self.taken.append(found)
-            self.recipients.append(list(envelope.rcpt_tos))
-        return answer
+        assert isinstance(envelope.content, bytes)
+        found = message_from_bytes(envelope.content, policy=policy.default)
+        assert isinstance(found, EmailMessage)
+        self.taken.append(found)
+        self.recipients.append(list(envelope.rcpt_tos))
+        if self.dies:
+            assert isinstance(server.transport, asyncio.WriteTransport)
+            server.transport.abort()
+        return "250 OK"
 
 
 @asynccontextmanager
