@@ -373,6 +373,22 @@ async def test_every_stream_has_its_freshness_from_the_first_minute(command: Com
     assert [number for name, number in found.items() if "success" in name] == [0] * len(streams)
 
 
+async def test_a_worker_tells_what_others_left_behind_and_ends_well(
+    told: Command, hook: Hook
+) -> None:
+    """It evaluates as `serve` does, also while there is nothing to work on."""
+    await told.with_settings(**WRONG_KEY, **{HOOK: ""}).run("sync")
+    async with told.running("worker") as worker:
+
+        async def is_told() -> bool:
+            return bool(hook.bodies)
+
+        await until(is_told, "the worker tells")
+        worker.send_signal(signal.SIGTERM)
+        assert (await finish(worker)).code == 0
+    assert hook.lines == [FAILED]
+
+
 # --- the log ----------------------------------------------------------------------------------
 
 
