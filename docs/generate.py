@@ -48,6 +48,16 @@ _DEFAULTS: Mapping[str, str] = {
     "ca_file": "none",
     "serve_token": "none",
     "serve_token_file": "none",
+    "alerts_webhook_url": "none",
+    "alerts_webhook_url_file": "none",
+    "alerts_webhook_form": "see meaning",
+    "alerts_email_from": "see meaning",
+    "alerts_smtp_host": "none",
+    "alerts_smtp_port": "see meaning",
+    "alerts_smtp_user": "none",
+    "alerts_smtp_password": "none",
+    "alerts_smtp_password_file": "none",
+    "alerts_on": "all of them",
 }
 
 _KINDS: Mapping[Any, str] = {
@@ -83,6 +93,13 @@ in a secret store, not in the file.
 ## Everything else
 
 {rest}
+
+In the file the settings of alerts may also stand in a table, without the beginning of their names:
+
+    [alerts]
+    webhook_url_file = "/run/secrets/webhook"
+    email_to = ["ops@example.com"]
+    stale_after = "1d, group_activity 8d"
 
 Lists are `["a", "b"]` in the file and `a,b` in the environment. Dates are `2026-01-31` or
 `2026-01-31T12:00Z`, in UTC if they name no zone.
@@ -246,7 +263,9 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _accepted(field: FieldInfo) -> str:
     kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
-    if get_origin(field.annotation) is Literal:
+    if kinds and get_origin(kinds[0]) is Literal:  # it may be None, too
+        kinds = list(get_args(kinds[0]))
+    if {get_origin(each) for each in (field.annotation, *get_args(field.annotation))} & {Literal}:
         return ", ".join(f"`{kind}`" for kind in kinds)
     if get_origin(field.annotation) is tuple:
         return "list"

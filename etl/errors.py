@@ -170,6 +170,17 @@ class Stopped(EtlError):
     exit_code = EXIT_PARTIAL
 
 
+# --- the alerts -------------------------------------------------------------------------------
+
+
+class NotTold(EtlError):
+    """A channel did not take a message. maybe: it may have taken it, and did not say so."""
+
+    def __init__(self, message: str, *, remedy: str = "", maybe: bool) -> None:
+        super().__init__(message, remedy=remedy)
+        self.maybe = maybe
+
+
 def exit_code_of(codes: list[int]) -> int:
     """Return the exit code of a command whose parts ended with `codes`."""
     if EXIT_USAGE in codes:  # only some parts need the setting that is wrong

@@ -1,4 +1,4 @@
--- Revision 0023. Written by migrations/record.py.
+-- Revision 0024. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -2583,3 +2583,58 @@ COMMENT ON COLUMN {book}.runs.waiting_since IS 'When this wait began.';
 ALTER TABLE {book}.runs ADD COLUMN waiting_until TIMESTAMP WITH TIME ZONE;
 COMMENT ON COLUMN {book}.runs.waiting_until IS 'When it ends; null: nobody knows.';
 COMMENT ON COLUMN {book}.runs.waited_s IS 'Time waited for limits, a place among the queries or a source that does not answer, in seconds; without a wait under way.';
+CREATE TABLE {book}.alerts (
+	id UUID NOT NULL, 
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	kind TEXT NOT NULL, 
+	subject TEXT NOT NULL, 
+	detail TEXT NOT NULL, 
+	began_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	ended_at TIMESTAMP WITH TIME ZONE, 
+	unwatched BOOLEAN NOT NULL, 
+	CONSTRAINT alerts_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE {book}.alerts IS 'What needs somebody''s attention, and what did until everyone was told of its end.';
+COMMENT ON COLUMN {book}.alerts.id IS 'Id of the alert.';
+COMMENT ON COLUMN {book}.alerts.project_id IS 'PostHog''s numeric project id; 0: @current, before its number is known.';
+COMMENT ON COLUMN {book}.alerts.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.alerts.kind IS 'failed, partial, stale, rejects, withheld, differences or drift.';
+COMMENT ON COLUMN {book}.alerts.subject IS 'TABLE.FIELD of a drift; empty for other kinds.';
+COMMENT ON COLUMN {book}.alerts.detail IS 'What is told of it, in one line; no personal data.';
+COMMENT ON COLUMN {book}.alerts.began_at IS 'When it was first found.';
+COMMENT ON COLUMN {book}.alerts.ended_at IS 'When it was found over; null while it is open.';
+COMMENT ON COLUMN {book}.alerts.unwatched IS 'Whether it ended because the settings leave it out now.';
+CREATE UNIQUE INDEX alerts_open ON {book}.alerts (project_id, stream, kind, subject) WHERE ended_at IS NULL;
+CREATE TABLE {book}.alert_messages (
+	project_id BIGINT NOT NULL, 
+	alert_id UUID NOT NULL, 
+	channel TEXT NOT NULL, 
+	event TEXT NOT NULL, 
+	holder UUID, 
+	expires_at TIMESTAMP WITH TIME ZONE, 
+	tried BOOLEAN NOT NULL, 
+	told_at TIMESTAMP WITH TIME ZONE, 
+	CONSTRAINT alert_messages_pkey PRIMARY KEY (alert_id, channel, event)
+);
+COMMENT ON TABLE {book}.alert_messages IS 'What is told of each alert by each channel.';
+COMMENT ON COLUMN {book}.alert_messages.project_id IS 'PostHog''s numeric project id; 0: @current, before its number is known.';
+COMMENT ON COLUMN {book}.alert_messages.alert_id IS 'Id of the alert.';
+COMMENT ON COLUMN {book}.alert_messages.channel IS 'webhook or email.';
+COMMENT ON COLUMN {book}.alert_messages.event IS 'began or ended.';
+COMMENT ON COLUMN {book}.alert_messages.holder IS 'Which process is telling it; null: none, or it is told.';
+COMMENT ON COLUMN {book}.alert_messages.expires_at IS 'Until when that process may take.';
+COMMENT ON COLUMN {book}.alert_messages.tried IS 'Whether it may have been told already.';
+COMMENT ON COLUMN {book}.alert_messages.told_at IS 'When it was told; null until then.';
+CREATE TABLE {book}.watched_streams (
+	project_id BIGINT NOT NULL, 
+	stream TEXT NOT NULL, 
+	since TIMESTAMP WITH TIME ZONE NOT NULL, 
+	CONSTRAINT watched_streams_pkey PRIMARY KEY (project_id, stream)
+);
+COMMENT ON TABLE {book}.watched_streams IS 'Streams that are to succeed again and again: one that never did is stale, too.';
+COMMENT ON COLUMN {book}.watched_streams.project_id IS 'PostHog''s numeric project id; 0: @current, before its number is known.';
+COMMENT ON COLUMN {book}.watched_streams.stream IS 'Name of the stream, as `posthog-etl streams` lists it.';
+COMMENT ON COLUMN {book}.watched_streams.since IS 'When its success was first waited for.';
+ALTER TABLE {book}.runs ADD COLUMN fault TEXT;
+COMMENT ON COLUMN {book}.runs.fault IS 'What is at fault if it did not succeed: key, unavailable (to this key), source, database, defect, died, stopped, withheld (deletions), rejects; null: none of these.';

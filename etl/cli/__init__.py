@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from etl.cli import alerts as about_alerts
 from etl.cli import begin, destroy, look, play, queries, service, sql, work
 from etl.cli.options import Version, with_common_options
 from etl.cli.shared import print_json_error
@@ -59,6 +60,7 @@ _subcommands = partial(
 )
 rejects = _subcommands()
 query = _subcommands()
+alerts = _subcommands()
 
 
 @rejects.callback()
@@ -94,6 +96,23 @@ def _bare_query(context: typer.Context) -> None:
 
 query.command(name="list")(with_common_options(queries.list_queries))
 query.command(name="run")(with_common_options(queries.run_query))
+
+
+@alerts.callback()
+@with_common_options
+def _bare_alerts(context: typer.Context) -> None:
+    """List the alerts that are open, or test the channels.
+
+    Without a command it lists them.
+
+    Example: posthog-etl alerts
+    """
+    if context.invoked_subcommand is None:
+        about_alerts.list_alerts()
+
+
+alerts.command(name="list")(with_common_options(about_alerts.list_alerts))
+alerts.command(name="test")(with_common_options(about_alerts.send_test))
 for command in (
     play.demo,
     begin.init,
@@ -117,6 +136,7 @@ for command in (
     app.command()(with_common_options(command))
 app.add_typer(rejects, name="rejects")
 app.add_typer(query, name="query")
+app.add_typer(alerts, name="alerts")
 
 
 def main() -> NoReturn:

@@ -17,6 +17,7 @@ from etl.cli.shared import (
     print_result,
     run_with_settings,
     until_stopped,
+    with_alerts,
 )
 from etl.errors import exit_code_of
 
@@ -104,7 +105,7 @@ def run_query(
             with progress_display(quiet=quiet) as watch:
                 return await wiring.sync(settings, [stream], stop, watch, accepted)
 
-        return until_stopped(work)
+        return until_stopped(lambda stop: with_alerts(settings, work(stop)))
 
     reports = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:

@@ -320,6 +320,23 @@ async def until_stopped(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
             loop.remove_signal_handler(number)
 
 
+async def with_alerts(settings: Any, work: Awaitable[T]) -> T:
+    """Do the work of a command, then tell of alerts, also if it has failed."""
+    import asyncio
+
+    tells = settings.tells_alerts
+    try:
+        return await work
+    except asyncio.CancelledError:
+        tells = False  # there is no time left
+        raise
+    finally:
+        if tells:
+            from etl.alerting import tell_once
+
+            await tell_once(settings)
+
+
 def agreed(_what: str) -> None:
     """Agree to whatever is destroyed: the user has given --yes."""
 

@@ -31,6 +31,7 @@ from etl.cli.shared import (
     read_past,
     run_with_settings,
     until_stopped,
+    with_alerts,
     without_certificates,
     without_rich,
 )
@@ -110,7 +111,7 @@ def sync(
                 patience = with_short_waits(settings)
                 return synced, await verify_slices(patience, streams, stop, watch)
 
-        return until_stopped(work)
+        return until_stopped(lambda stop: with_alerts(settings, work(stop)))
 
     reports, slices = run_with_settings(
         run, config, {"start": start}, debug, quiet=quiet, verbose=verbose
@@ -163,7 +164,7 @@ def backfill(
             with progress_display(quiet=quiet) as watch:
                 return await wiring.backfill(settings, streams, past, stop, watch)
 
-        return until_stopped(work)
+        return until_stopped(lambda stop: with_alerts(settings, work(stop)))
 
     reports = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:
@@ -208,7 +209,7 @@ def resync(
             with progress_display(quiet=quiet) as watch:
                 return await wiring.resync(settings, streams, stop, watch, accepted)
 
-        return until_stopped(work)
+        return until_stopped(lambda stop: with_alerts(settings, work(stop)))
 
     reports = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:
@@ -268,7 +269,7 @@ def verify(
             with progress_display(quiet=quiet) as watch:
                 return await wiring.verify(settings, streams, asked, stop, watch)
 
-        return until_stopped(work)
+        return until_stopped(lambda stop: with_alerts(settings, work(stop)))
 
     reports = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:
@@ -398,7 +399,9 @@ def retry_rejects(
     from etl.console import show_reports
 
     reports = run_with_settings(
-        lambda settings: wiring.retry(settings, chosen_streams(stream, settings)),
+        lambda settings: with_alerts(
+            settings, wiring.retry(settings, chosen_streams(stream, settings))
+        ),
         config,
         {},
         debug,

@@ -3,6 +3,7 @@
 from etl.console.live import in_place, progress_display
 from etl.console.table import say
 from etl.console.views import (
+    show_alerts,
     show_comparisons,
     show_findings,
     show_forecasts,
@@ -18,6 +19,7 @@ __all__ = [
     "in_place",
     "progress_display",
     "say",
+    "show_alerts",
     "show_comparisons",
     "show_findings",
     "show_forecasts",

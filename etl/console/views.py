@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from etl.console.table import Styled, Table, say
 from etl.console.words import span
+from etl.core.alerts import NO_PROJECT
 from etl.core.drift import differences
 from etl.core.statuses import shown_status
 
@@ -214,6 +215,27 @@ def show_rejects(rows: Sequence[dict[str, Any]]) -> None:
             _instant(row["resolved_at"]),
         )
     table.print()
+
+
+def show_alerts(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the open alerts: one per row, and below the table what each is about."""
+    table = Table("project", "stream", "alert", "since", "told by")
+    for row in rows:
+        table.add_row(
+            _project(row["project_id"]),
+            row["stream"],
+            row["kind"],
+            _instant(row["began_at"]),
+            ", ".join(row["told"]) or "nobody yet",
+        )
+    table.print()
+    for row in rows:
+        project = _project(row["project_id"])
+        say(f"{row['kind']}: {row['stream']}, project {project}: {row['detail']}")
+
+
+def _project(number: int) -> str:
+    return "@current" if number == NO_PROJECT else str(number)
 
 
 def show_payloads(rows: Sequence[dict[str, Any]]) -> None:

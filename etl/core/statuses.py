@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
@@ -20,6 +21,20 @@ REJECTS = "rejects"
 SET_ASIDE = "Records that could not be stored: "
 DIED = "The process ended without a word; the next run goes on"
 _WORST_FIRST = (FAILED, PARTIAL, PAUSED)
+
+
+class Fault(StrEnum):
+    """What is at fault if a run did not succeed, as far as it is one of these."""
+
+    KEY = "key"
+    UNAVAILABLE = "unavailable"
+    SOURCE = "source"
+    DATABASE = "database"
+    DEFECT = "defect"
+    DIED = "died"
+    STOPPED = "stopped"
+    WITHHELD = "withheld"
+    REJECTS = "rejects"
 
 
 class Chosen(Struct, frozen=True):
@@ -56,13 +71,17 @@ def shown_status(row: Row) -> str:
 
 
 class Failure(Struct, frozen=True):
-    """A unit whose latest run failed or was partial. `retry`: the command that reads it again."""
+    """A unit whose latest run failed or was partial. `retry`: the command that reads it again.
+
+    fault: what is at fault; None if it is no `Fault`.
+    """
 
     unit: str
     status: str
     reason: str
     started_at: datetime
     retry: str
+    fault: str | None = None
 
     @property
     def about(self) -> str:
@@ -98,7 +117,8 @@ def failures(
         if (only_rejects and not rejects) or _read_since(run, latest, filters=filters):
             continue
         retry = _retry(stream, run["unit"], complete)
-        found.append(Failure(run["unit"], status, reason, run["started_at"], retry))
+        fault = Fault.DIED if died else run.get("fault")
+        found.append(Failure(run["unit"], status, reason, run["started_at"], retry, fault))
     return found
 
 

@@ -66,20 +66,30 @@ def open_session(
             "User-Agent": f"posthog-etl/{__version__}",
         },
         timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S),
-        connector=aiohttp.TCPConnector(ssl=_trust(host, ca_file)),
+        connector=connector_to(host, ca_file),
         cookie_jar=aiohttp.DummyCookieJar(),
         proxy=proxy,
         proxy_auth=proxy_auth,
     )
 
 
-def _trust(host: str, ca_file: Path | None) -> ssl.SSLContext | bool:
-    """Return what certificates are verified with; True if there is no TLS.
+def connector_to(address: str, ca_file: Path | None) -> aiohttp.TCPConnector:
+    """Return what connects to `address`; without TLS no certificates are read.
+
+    Raises ConfigurationError.
+    """
+    needed = ca_file is not None or address.startswith("https:")
+    return aiohttp.TCPConnector(ssl=trust(ca_file) if needed else True)
+
+
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """Return what certificates are verified with: those of the system, and those of `ca_file`.
 
     Never aiohttp's own context: a sync imports aiohttp without certificates.
+    Raises ConfigurationError.
     """
     if ca_file is None:
-        return _system_context() if host.startswith("https:") else True
+        return _system_context()
     context = ssl.create_default_context()
     try:
         context.load_verify_locations(ca_file)

@@ -26,7 +26,7 @@ from etl.core.clocks import PastRun
 from etl.core.coverage import Coverage, Span
 from etl.core.expected import Change, Counted
 from etl.core.forecast import Forecast
-from etl.core.statuses import Chosen, failures, state_of
+from etl.core.statuses import Chosen, Fault, failures, state_of
 from etl.core.stream import OF_VERIFY, Stream, TableSpec
 from etl.errors import DestinationError
 from etl.loaders.database import Database
@@ -35,7 +35,7 @@ from etl.loaders.driver import driver_of
 from etl.loaders.leases import NO_WAIT, Lease, Unit, new_run
 from etl.loaders.query_tables import is_there
 from etl.loaders.row_counts import COUNTED_ROWS, Count, estimate, large_tables
-from etl.loaders.seen_runs import run_columns, waits_by_stream
+from etl.loaders.seen_runs import last_successes, run_columns, waits_by_stream
 from etl.loaders.statements import expires_by_rule, quoted
 from etl.loaders.tables import Tables
 from etl.loaders.verified import latest_verified
@@ -73,7 +73,7 @@ class RunEnd(Struct, frozen=True):
     requests, bytes_read: since the last commit.
     waited_s: for the whole run. paused_for_s: until it may go on, None if it is not paused.
     query_bytes: how many bytes the server read for the run's queries, and how many its budget had
-    left; None if it asked no query.
+    left; None if it asked no query. fault: what is at fault; None if it is no `Fault`.
     """
 
     status: str
@@ -84,6 +84,7 @@ class RunEnd(Struct, frozen=True):
     paused_for_s: float | None = None
     forecast: Forecast | None = None
     query_bytes: tuple[int, int | None] | None = None
+    fault: Fault | None = None
 
 
 class History:
@@ -126,7 +127,7 @@ class History:
         if row is None:
             return Watermark()
         return Watermark(
-            complete=_coverage(row.complete),
+            complete=coverage_of(row.complete),
             tail_until=row.tail_until,
             swept={age: datetime.fromisoformat(at) for age, at in (row.swept or {}).items()},
             traits=row.traits,
@@ -271,6 +272,7 @@ class History:
                 .values(
                     status=end.status,
                     reason=end.reason,
+                    fault=end.fault,
                     ended_at=func.clock_timestamp(),
                     paused_until=paused_until,
                     requests=runs.c.requests + end.requests,
@@ -350,7 +352,8 @@ class History:
         failures: the failures that still count.
         status, reason: those of the worst failure; without one, those of the last run. The runs of
         `verify` do not count. verified: see `Verified`, None if nothing was. waiting: what its
-        living runs wait for, also those of `verify`.
+        living runs wait for, also those of `verify`. succeeded_at: when the latest run that brought
+        the stream up to date has ended, None if none has.
 
         Raises DestinationError.
         """
@@ -406,7 +409,7 @@ class History:
                 .order_by(latest.c.project_id, latest.c.stream)
             )
             rows = [
-                {**row, "complete": _coverage(row["complete"])}
+                {**row, "complete": coverage_of(row["complete"])}
                 for row in found.mappings()
                 if not is_removed(row["stream"])
             ]
@@ -416,7 +419,9 @@ class History:
             drift = await drift_by_stream(connection, t)
             verified = await latest_verified(connection, t)
             waits = await waits_by_stream(connection, t)
+            succeeded = await last_successes(connection, t)
         for row in rows:
+            row["succeeded_at"] = succeeded.get((row["project_id"], row["stream"]))
             row["waiting"] = waits.get((row["project_id"], row["stream"]), [])
             for name in NO_WAIT:
                 del row[name]
@@ -444,7 +449,7 @@ class History:
         )
         alive = and_(t.leases.c.holder == latest.c.id, t.leases.c.expires_at >= func.now())
         held = exists().where(alive, *(t.leases.c[name] == latest.c[name] for name in _UNIT))
-        columns = [latest.c[name] for name in (*_UNIT, "status", "reason", "started_at")]
+        columns = [latest.c[name] for name in (*_UNIT, "status", "reason", "started_at", "fault")]
         query = select(*columns, held.label("held")).select_from(t.checkpoints).join(latest, true())
         # What a comparison found is said apart.
         return query.where(t.checkpoints.c.unit.not_in(OF_VERIFY))
@@ -557,5 +562,6 @@ def alive(table: FromClause) -> list[ColumnElement[bool]]:
     return [func.coalesce(*marks).is_(None)]
 
 
-def _coverage(multirange: Any) -> Coverage:
+def coverage_of(multirange: Any) -> Coverage:
+    """Return what a column of a watermark says is complete."""
     return Coverage(tuple(Span(part.lower, part.upper) for part in multirange or ()))

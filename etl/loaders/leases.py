@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert
 
+from etl.core.statuses import Fault
 from etl.core.stream import TAIL
 from etl.errors import CommitsLost, EtlError, LeaseHeld, LeaseLost
 from etl.loaders.connection import AsyncConnection
@@ -235,6 +236,7 @@ class Leases:
                 status="failed",
                 ended_at=func.clock_timestamp(),
                 reason="the process ended without a word",
+                fault=Fault.DIED,
                 **NO_WAIT,
             )
         )

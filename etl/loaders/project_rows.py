@@ -29,6 +29,9 @@ _BOOKKEEPING = (
     "explained_days",
     "growing_lists",
     "parent_lists",
+    "alerts",
+    "alert_messages",
+    "watched_streams",
 )
 # Those that say how far the project is read, and who reads it.
 _PROGRESS = ("leases", "checkpoints", "watermarks", "growing_lists", "parent_lists")

@@ -9,7 +9,11 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import ColumnElement, and_, case, exists, extract, func, or_, select
 
+from etl.core.statuses import REJECTS
+from etl.core.stream import OF_VERIFY
 from etl.loaders.connection import AsyncConnection
+from etl.loaders.driver import driver_of
+from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
 
 # A wait is over then, even if its end could not be noted.
@@ -78,3 +82,23 @@ async def waits_by_stream(
         )
         found.setdefault((row["project_id"], row["stream"]), []).append(wait)
     return dict(found)
+
+
+async def last_successes(
+    connection: AsyncConnection, tables: Tables
+) -> dict[tuple[int, str], datetime]:
+    """Return when the latest run that brought a stream up to date has ended, by project and stream.
+
+    Windows of backfills and comparisons do not count. Streams that never succeeded are left out.
+    """
+    driver, book = await driver_of(connection), quoted(tables.bookkeeping)
+    # Unit by unit, as runs are indexed so: then the total number of runs does not matter.
+    rows = await driver.fetch(
+        f"SELECT r.project_id, r.stream, max(r.ended_at) FROM {book}.checkpoints AS c, LATERAL "
+        f"(SELECT * FROM {book}.runs AS r WHERE r.project_id = c.project_id "
+        "AND r.stream = c.stream AND r.unit = c.unit AND r.status = 'succeeded' "
+        "ORDER BY r.started_at DESC LIMIT 1) AS r "
+        "WHERE c.unit <> ALL ($1::text[]) AND c.unit NOT LIKE '%/%' GROUP BY 1, 2",
+        [*OF_VERIFY, REJECTS],
+    )
+    return {(project_id, stream): at for project_id, stream, at in rows}

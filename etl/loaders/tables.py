@@ -52,6 +52,7 @@ COLUMN_TYPES: Mapping[Kind, TypeEngine[Any]] = {
 }
 
 _PROJECT = "PostHog's numeric project id."
+_PROJECT_OR_NONE = "PostHog's numeric project id; 0: @current, before its number is known."
 _STREAM = "Name of the stream, as `posthog-etl streams` lists it."
 _HASH = "Hash of what the row was made of, without volatile fields; null: it is not known."
 _UNIT = (
@@ -316,6 +317,12 @@ def _runs(metadata: MetaData, schema: str) -> Table:
         _column("waiting_for", Text(), "What the run waits for; null: for nothing."),
         _column("waiting_since", _INSTANT, "When this wait began."),
         _column("waiting_until", _INSTANT, "When it ends; null: nobody knows."),
+        _column(
+            "fault",
+            Text(),
+            "What is at fault if it did not succeed: key, unavailable (to this key), source, "
+            "database, defect, died, stopped, withheld (deletions), rejects; null: none of these.",
+        ),
         PrimaryKeyConstraint("id", name="runs_pkey"),
         Index("runs_by_unit", "project_id", "stream", "unit", "started_at"),
         schema=schema,
@@ -687,6 +694,71 @@ def _audit(metadata: MetaData, schema: str) -> Table:
     )
 
 
+def _alerts(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "alerts",
+        metadata,
+        _column("id", Uuid(as_uuid=False), "Id of the alert.", False),
+        _column("project_id", BigInteger(), _PROJECT_OR_NONE, False),
+        _column("stream", Text(), _STREAM, False),
+        _column(
+            "kind",
+            Text(),
+            "failed, partial, stale, rejects, withheld, differences or drift.",
+            False,
+        ),
+        _column("subject", Text(), "TABLE.FIELD of a drift; empty for other kinds.", False),
+        _column("detail", Text(), "What is told of it, in one line; no personal data.", False),
+        _column("began_at", _INSTANT, "When it was first found.", False),
+        _column("ended_at", _INSTANT, "When it was found over; null while it is open."),
+        _column(
+            "unwatched", Boolean(), "Whether it ended because the settings leave it out now.", False
+        ),
+        PrimaryKeyConstraint("id", name="alerts_pkey"),
+        Index(
+            "alerts_open",
+            *("project_id", "stream", "kind", "subject"),
+            unique=True,
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+        schema=schema,
+        comment="What needs somebody's attention, and what did until everyone was told of its end.",
+    )
+
+
+def _alert_messages(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "alert_messages",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT_OR_NONE, False),
+        _column("alert_id", Uuid(as_uuid=False), "Id of the alert.", False),
+        _column("channel", Text(), "webhook or email.", False),
+        _column("event", Text(), "began or ended.", False),
+        _column(
+            "holder", Uuid(as_uuid=False), "Which process is telling it; null: none, or it is told."
+        ),
+        _column("expires_at", _INSTANT, "Until when that process may take."),
+        _column("tried", Boolean(), "Whether it may have been told already.", False),
+        _column("told_at", _INSTANT, "When it was told; null until then."),
+        PrimaryKeyConstraint("alert_id", "channel", "event", name="alert_messages_pkey"),
+        schema=schema,
+        comment="What is told of each alert by each channel.",
+    )
+
+
+def _watched_streams(metadata: MetaData, schema: str) -> Table:
+    return Table(
+        "watched_streams",
+        metadata,
+        _column("project_id", BigInteger(), _PROJECT_OR_NONE, False),
+        _column("stream", Text(), _STREAM, False),
+        _column("since", _INSTANT, "When its success was first waited for.", False),
+        PrimaryKeyConstraint("project_id", "stream", name="watched_streams_pkey"),
+        schema=schema,
+        comment="Streams that are to succeed again and again: one that never did is stale, too.",
+    )
+
+
 def _unit_columns() -> Iterable[Column[Any]]:
     yield _column("project_id", BigInteger(), _PROJECT, False)
     yield _column("stream", Text(), _STREAM, False)
@@ -721,4 +793,7 @@ _BOOKKEEPING: Mapping[str, Callable[[MetaData, str], Table]] = {
     "forgotten": _forgotten,
     "forget_key": _forget_key,
     "audit": _audit,
+    "alerts": _alerts,
+    "alert_messages": _alert_messages,
+    "watched_streams": _watched_streams,
 }

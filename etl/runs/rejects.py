@@ -78,7 +78,9 @@ async def _retry_rejects(
     except EtlError as exc:
         report.ending = ending_of(exc)
     try:
-        row = await history.finish(lease, RunEnd(report.ending.status, report.ending.reason))
+        row = await history.finish(
+            lease, RunEnd(report.ending.status, report.ending.reason, fault=report.ending.fault)
+        )
         await leases.release(lease)
     except EtlError as exc:
         if report.ending.exit_code == 0:

@@ -10,28 +10,40 @@ from msgspec import Struct, field
 
 from etl.core.expected import RUNS_BEFORE_ACCEPTING, Lacking
 from etl.core.reconciling import Found
-from etl.core.statuses import SET_ASIDE
+from etl.core.statuses import SET_ASIDE, Fault
 from etl.errors import (
     EXIT_FAILED,
     EXIT_PARTIAL,
     EXIT_SUCCEEDED,
     BudgetSpent,
+    DestinationError,
     EtlError,
+    KeyRefused,
     LeaseHeld,
     ListingBroken,
+    SourceError,
     Stopped,
     StreamUnavailable,
 )
 from etl.loaders.loader import ExpiringCounts, UnseenCounts
 from etl.loaders.row_counts import Count
 
+# The first one that an error belongs to.
+_FAULTS: Mapping[type[EtlError], Fault] = {
+    KeyRefused: Fault.KEY,
+    StreamUnavailable: Fault.UNAVAILABLE,
+    SourceError: Fault.SOURCE,
+    DestinationError: Fault.DATABASE,
+    Stopped: Fault.STOPPED,
+}
 SUCCEEDED, PARTIAL, PAUSED, FAILED, HELD = "succeeded", "partial", "paused", "failed", "held"
 
 
 class Ending(Struct, frozen=True):
     """How a unit ended: a status, the exit code it earns, and why in one line.
 
-    cause: the error that broke it off; None when it was read to its end.
+    cause: the error that broke it off; None when it was read to its end. fault: what is at fault,
+    see `etl.core.statuses.Fault`; None if it is none of these.
     """
 
     status: str
@@ -39,6 +51,7 @@ class Ending(Struct, frozen=True):
     reason: str | None = None
     paused_for_s: float | None = None
     cause: type[BaseException] | None = None
+    fault: Fault | None = None
 
 
 class Report(Struct):
@@ -138,7 +151,8 @@ def ending_of(exc: EtlError) -> Ending:
         status = HELD
     elif isinstance(exc, StreamUnavailable | ListingBroken | Stopped):
         status = PARTIAL
-    return Ending(status, exc.exit_code, str(exc), paused_for_s, type(exc))
+    fault = next((fault for kind, fault in _FAULTS.items() if isinstance(exc, kind)), None)
+    return Ending(status, exc.exit_code, str(exc), paused_for_s, type(exc), fault)
 
 
 def codes_of_sync(reports: Sequence[Report], named: Collection[str]) -> list[int]:
@@ -271,7 +285,12 @@ def ending_of_tally(tally: Tally, stream: str = "") -> Ending:
     if tally.rejected:
         reasons.append(f"{SET_ASIDE}{tally.rejected}. See `posthog-etl rejects list`")
     if reasons:
-        return Ending(PARTIAL, EXIT_PARTIAL, ". ".join(reasons))
+        fault = None
+        if tally.withheld is not None or tally.expiry_withheld is not None:
+            fault = Fault.WITHHELD
+        elif tally.rejected and len(reasons) == 1:
+            fault = Fault.REJECTS
+        return Ending(PARTIAL, EXIT_PARTIAL, ". ".join(reasons), fault=fault)
     return Ending(SUCCEEDED, EXIT_SUCCEEDED)
 
 
@@ -322,7 +341,8 @@ def _rows(count: int) -> str:
 
 def defect_ending(exc: BaseException) -> Ending:
     """Return how a unit ends that met a defect of ours."""
-    return Ending(FAILED, EXIT_FAILED, f"Unexpected {type(exc).__name__}: {exc}", cause=type(exc))
+    said = f"Unexpected {type(exc).__name__}: {exc}"
+    return Ending(FAILED, EXIT_FAILED, said, cause=type(exc), fault=Fault.DEFECT)
 
 
 def _text(at: datetime | None) -> str | None:

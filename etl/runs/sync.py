@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from etl.loaders.database import RETRY_WAITS_S
 from etl.loaders.history import RunEnd
 from etl.loaders.leases import Lease, Leases, Unit
 from etl.runs.load import Work
-from etl.runs.report import FAILED, Ending, Report, defect_ending, ending_of
+from etl.runs.report import FAILED, PARTIAL, Ending, Report, defect_ending, ending_of
 from etl.runs.rotation import RotationWork
 from etl.runs.snapshot import SnapshotWork
 from etl.runs.windows import WindowsWork
@@ -31,6 +32,7 @@ from etl.tasks import beside, is_set, race
 
 _log = structlog.get_logger(__name__)
 
+_LEVELS = {FAILED: logging.ERROR, PARTIAL: logging.WARNING}
 # How often waits are noted that are too short to be told, in seconds.
 _NOTED_EVERY_S = 10.0
 
@@ -103,7 +105,8 @@ async def _execute(
         report.waited_s = tools.waits.waited_s - waited_before_s
         await _finish(tools, work, report)
         report.seconds = time.monotonic() - began_s
-        _log.info(
+        _log.log(
+            _LEVELS.get(report.ending.status, logging.INFO),
             "run.finished",
             status=report.ending.status,
             reason=report.ending.reason,
@@ -189,6 +192,7 @@ async def _finish(tools: Tools, work: Work, report: Report) -> None:
         paused_for_s=report.ending.paused_for_s,
         forecast=work.forecast,
         query_bytes=work.query_bytes,
+        fault=report.ending.fault,
     )
     waits_s = () if report.ending.status == FAILED else RETRY_WAITS_S
     try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from aiohttp import web
 
@@ -14,7 +15,9 @@ from etl.loaders.queue import count_jobs
 from etl.loaders.version import is_current
 from etl.service.http import HEALTHZ
 from etl.service.metrics import CONTENT_TYPE, Metrics
+from etl.settings import Settings
 
+CURRENT = "@current"
 # Less than the time-outs of the database, because clients of these routes wait less.
 _PATIENCE_S = 4.0
 
@@ -22,7 +25,7 @@ _PATIENCE_S = 4.0
 class Health:
     """Reports the state of the process and its database.
 
-    hidden: removes secrets from a text. is_removed: tells which stream is no longer configured.
+    hidden: removes secrets from a text.
     """
 
     def __init__(
@@ -30,9 +33,9 @@ class Health:
         destination: Destination,
         metrics: Metrics,
         hidden: Callable[[str], str],
-        is_removed: Callable[[str], bool],
+        settings: Settings,
     ) -> None:
-        self._is_removed = is_removed
+        self._settings = settings
         self._destination = destination
         self._history = History(destination.database, destination.tables)
         self._metrics = metrics
@@ -81,7 +84,7 @@ class Health:
                     try:
                         now = await self._history.database_now()
                         runs = await self._history.runs_since(self._metrics.counted_until or now)
-                        rows = await self._history.status(self._is_removed)
+                        rows = await self._history.status(self._settings.is_removed)
                         held = await self._history.leases_held()
                         database, tables = self._destination.database, self._destination.tables
                         jobs = await count_jobs(database, tables)
@@ -93,4 +96,17 @@ class Health:
             self._metrics.unseen()
         else:
             self._metrics.count(runs, now)
-            self._metrics.seen(rows, held, jobs, now)
+            expected = self._expected(rows)
+            self._metrics.seen(rows, held, jobs, now, expected, self._settings.named)
+
+    def _expected(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """Return project and name of the streams that are to be read.
+
+        The number of @current is that of the project with the latest run, once there is one.
+        """
+        projects = list(self._settings.projects)
+        if CURRENT in projects and rows:
+            latest = max(rows, key=lambda row: row["started_at"])
+            projects[projects.index(CURRENT)] = str(latest["project_id"])
+        streams = self._settings.scheduled
+        return [(project, stream.name) for project in projects for stream in streams]

@@ -5,7 +5,8 @@ So it covers every process of the deployment: this one, workers, and syncs from 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +22,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from etl import __version__
+from etl.core.statuses import Fault
 from etl.loaders.queue import Jobs
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -80,7 +82,19 @@ class Metrics:
         gauge("info", "The version that is running.", ("version",)).labels(__version__).set(1)
         self._database_up = gauge("database_up", "1 if the database answered last time, else 0.")
         self._freshness = gauge(
-            "freshness_seconds", "Age of the instant up to which the stream is complete.", _STREAM
+            "freshness_seconds",
+            "Age of the instant up to which the stream is complete; +Inf if it never was.",
+            _STREAM,
+        )
+        self._succeeded = gauge(
+            "last_success_timestamp_seconds",
+            "When the stream was last brought up to date; 0: never.",
+            _STREAM,
+        )
+        self._unavailable = gauge(
+            "unavailable",
+            "1 if the key was never able to read the stream, and nobody asked for it by name.",
+            _STREAM,
         )
         self._rejects = gauge("rejects_unresolved", "Rejects that are not resolved.", _STREAM)
         self._drift = gauge(
@@ -113,7 +127,16 @@ class Metrics:
         )
         self._jobs = gauge("queue_jobs", "Jobs on the queue.", ("project", "state"))
         self._of_the_database = (
-            *(self._freshness, self._rejects, self._drift, self._failures, self._held, self._jobs),
+            *(
+                self._succeeded,
+                self._unavailable,
+                self._freshness,
+                self._rejects,
+                self._drift,
+                self._failures,
+                self._held,
+                self._jobs,
+            ),
             *(self._verified, self._differences, self._bytes_left),
             *(self._waiting, self._waiting_until),
         )
@@ -162,16 +185,32 @@ class Metrics:
         held: Mapping[tuple[int, str], int],
         jobs: Mapping[int, Jobs],
         now: datetime,
+        expected: Collection[tuple[str, str]] = (),
+        named: Collection[str] = (),
     ) -> None:
-        """Set the gauges to what the database holds now."""
+        """Set the gauges to what the database holds now.
+
+        expected: project and name of the streams that are to be read; they may have no row yet.
+        named: the streams that somebody asked for by name.
+        """
         for gauge in self._of_the_database:
             gauge.clear()
         self._database_up.set(1)
+        for each in expected:
+            self._freshness.labels(*each).set(math.inf)
+            self._succeeded.labels(*each).set(0)
+            self._unavailable.labels(*each).set(0)
         for row in rows:
             labels = (str(row["project_id"]), row["stream"])
             until = row["complete"].until or row["tail_until"]
             if until is not None:
                 self._freshness.labels(*labels).set((now - until).total_seconds())
+            if row["succeeded_at"] is not None:
+                self._succeeded.labels(*labels).set(row["succeeded_at"].timestamp())
+            if labels in expected:
+                refused = any(each.fault == Fault.UNAVAILABLE for each in row["failures"])
+                excused = refused and until is None and row["stream"] not in named
+                self._unavailable.labels(*labels).set(int(excused))
             self._rejects.labels(*labels).set(row["rejects"])
             self._drift.labels(*labels).set(len(row["drift"]))
             self._failures.labels(*labels).set(len(row["failures"]))

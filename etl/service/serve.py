@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
+from etl.alerting import telling
 from etl.app import Destination, make_ready, open_destination, sync
 from etl.core.lookback import parse_duration
 from etl.core.schedule import PRUNE, VERIFY, Schedule
@@ -53,13 +54,14 @@ async def serve(
     token = settings.require_serve_token()
     metrics, clock = Metrics(), clock or WallClock()
     async with open_destination(settings) as destination:
-        health = Health(destination, metrics, hidden, settings.is_removed)
+        health = Health(destination, metrics, hidden, settings)
         app = build([*health.routes(), *page.routes(destination, settings)], token)
         async with listening(app, settings.serve_host, settings.serve_port) as url:
             _log.info("service.started", url=url, schedules=[s.name for s in settings.schedules])
             announce(url)
             if await _ready(destination, settings, metrics, clock, stop):
-                await _tick(destination, settings, enqueue, metrics, clock, stop)
+                async with telling(settings, destination, clock):
+                    await _tick(destination, settings, enqueue, metrics, clock, stop)
             _log.info("service.ended")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from etl.alerting import telling
 from etl.app import open_source_for
 from etl.errors import ConfigurationError, DestinationError, DestinationUnavailable
 from etl.extractors.projects import project_ids_of
@@ -70,6 +71,7 @@ async def _work(
             pass  # a wrong address is an error of the configuration
         begun.set()
         await stack.enter_async_context(beside(_tidy(database, tables)))
+        await stack.enter_async_context(telling(settings, destination))
         idle: asyncio.Queue[Tools] = asyncio.Queue()
         for each in tools:
             idle.put_nowait(each)

@@ -25,7 +25,9 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from yarl import URL
 
+from etl.core.alerts import Kind, Rules
 from etl.core.budget import PLANS, QUERY, RECORDINGS_LIST, Limit, Limits, with_share
 from etl.core.lookback import Lookback, parse_duration
 from etl.core.query import PREFIX as QUERY_PREFIX
@@ -34,7 +36,7 @@ from etl.core.schedule import Schedule, parse_jitter, read_zone
 from etl.core.source import is_own_machine
 from etl.core.stream import Stream
 from etl.errors import ConfigurationError
-from etl.settings import values
+from etl.settings import alerts, values
 from etl.settings.queries import read_presets, read_queries
 from etl.streams import STREAMS
 from etl.streams.presets import PRESETS
@@ -49,6 +51,8 @@ _OURS_WITHOUT_PREFIX = {
     "database_url": "DATABASE_URL",
     "database_password_file": "DATABASE_PASSWORD_FILE",
 }
+# A shorter path of a webhook, such as /hook, is no secret.
+_SHORTEST_SECRET_PATH = 12
 _Duration = Annotated[str, values.accepted_by(parse_duration)]
 _Streams = Annotated[tuple[str, ...], BeforeValidator(values.read_streams)]
 
@@ -295,6 +299,57 @@ class Settings(BaseSettings):
         "Units: m, h, d, w.",
     )
 
+    alerts_webhook_url: Annotated[SecretStr | None, AfterValidator(alerts.read_webhook)] = Field(
+        None, description="Address that alerts are sent to."
+    )
+    alerts_webhook_url_file: Path | None = Field(None, description="File that holds that address.")
+    alerts_webhook_form: Literal["slack", "json"] | None = Field(
+        None,
+        description="What the webhook is sent: a message as Slack and Mattermost take it, or a "
+        "JSON document for programs. Default: slack if the address is one of Slack, else json.",
+    )
+    alerts_email_to: Annotated[tuple[str, ...], BeforeValidator(alerts.read_addresses)] = Field(
+        (), description="Who gets alerts by e-mail."
+    )
+    alerts_email_from: Annotated[str | None, AfterValidator(alerts.read_sender)] = Field(
+        None, description="Sender of these e-mails. Default: the first of those who get them."
+    )
+    alerts_smtp_host: str | None = Field(
+        None, description="Server that takes the e-mails. Needed for alerts by e-mail."
+    )
+    alerts_smtp_port: int | None = Field(
+        None,
+        ge=1,
+        le=65_535,
+        description="Its port. Default: 587 with starttls, 465 with tls, 25 with none.",
+    )
+    alerts_smtp_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls",
+        description="How the connection to it is encrypted. With none there is no password.",
+    )
+    alerts_smtp_user: str | None = Field(None, description="User at that server.")
+    alerts_smtp_password: SecretStr | None = Field(
+        None, description="Password of the user at that server."
+    )
+    alerts_smtp_password_file: Path | None = Field(
+        None, description="File that holds this password."
+    )
+    alerts_on: Annotated[tuple[Kind, ...], BeforeValidator(alerts.read_kinds)] = Field(
+        tuple(Kind),
+        description="What is an alert: failed, partial, stale, rejects, withheld (deletions), "
+        "differences (found by `verify`), drift.",
+    )
+    alerts_stale_after: Annotated[str, values.accepted_by(alerts.read_patience)] = Field(
+        "1d",
+        description="Time without a success after which a stream is stale; of some streams "
+        "another time, or never: 1d, group_activity 8d, comments off. Units: m, h, d, w.",
+    )
+    alerts_rejects_above: int = Field(
+        0,
+        ge=0,
+        description="An alert begins if a stream has more unresolved rejects than this, a count.",
+    )
+
     _database_password: SecretStr | None = PrivateAttr(None)
 
     @classmethod
@@ -321,6 +376,8 @@ class Settings(BaseSettings):
             ("api_key", values.read_key),
             ("serve_token", values.read_token),
             ("forget_key", values.read_token),
+            ("alerts_webhook_url", alerts.read_webhook),
+            ("alerts_smtp_password", values.read_password),
         ):
             path = getattr(self, f"{name}_file")
             if getattr(self, name) is None and path is not None:
@@ -366,6 +423,7 @@ class Settings(BaseSettings):
         known = self.catalogue
         named = [*self.disabled_streams, *self.enabled_streams]
         named += [name for each in self.schedules for name in each.streams]
+        named += alerts.queries_in(alerts.read_patience(self.alerts_stale_after))
         for name in named:
             if name not in known:
                 raise ValueError(f"there is no stream {name!r}{values.nearest(name, known)}")
@@ -379,6 +437,20 @@ class Settings(BaseSettings):
                     f"POSTHOG_ETL_SCHEDULES schedule {each.name!r} names only streams that "
                     "disabled_streams switches off"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _alerts_can_be_told(self) -> Settings:
+        mail = [environment_name(f"alerts_{name}") for name in ("email_to", "smtp_host")]
+        if self.alerts_email_to and self.alerts_smtp_host is None:
+            raise ValueError(f"{mail[0]} is set, so {mail[1]} is needed")
+        if self.alerts_smtp_host is not None and not self.alerts_email_to:
+            raise ValueError(f"{mail[1]} is set, so {mail[0]} is needed")
+        user, password = (environment_name(f"alerts_smtp_{name}") for name in ("user", "password"))
+        if (self.alerts_smtp_user is None) != (self.alerts_smtp_password is None):
+            raise ValueError(f"{user} and {password} are only of use together; one is not set")
+        if self.alerts_smtp_password is not None and self.alerts_smtp_security == "none":
+            raise ValueError(f"{password} would be sent unencrypted; use starttls or tls")
         return self
 
     def choose(self, names: Sequence[str] | None) -> list[Stream]:
@@ -424,6 +496,32 @@ class Settings(BaseSettings):
                 "127.0.0.1",
             )
         return None
+
+    @property
+    def tells_alerts(self) -> bool:
+        """Whether anybody is told of alerts."""
+        return self.alerts_webhook_url is not None or bool(self.alerts_email_to)
+
+    @property
+    def alert_rules(self) -> Rules:
+        """What is an alert. A query that is read less often may be without success for longer."""
+        return Rules(
+            self.alerts_on,
+            alerts.read_patience(self.alerts_stale_after),
+            self.alerts_rejects_above,
+            {spec.stream: spec.every for spec, _ in self.all_queries},
+        )
+
+    @property
+    def scheduled(self) -> list[Stream]:
+        """The streams that a sync of all, or one of the schedules, brings up to date."""
+        found = [stream for each in self.schedules for stream in self.choose(each.streams)]
+        return list({stream.name: stream for stream in found}.values())
+
+    @property
+    def named(self) -> set[str]:
+        """The streams that somebody has asked for by name."""
+        return {*self.enabled_streams, *(name for each in self.schedules for name in each.streams)}
 
     @property
     def grades(self) -> Lookback:
@@ -480,8 +578,15 @@ class Settings(BaseSettings):
             self._database_password,
             self.serve_token,
             self.forget_key,
+            self.alerts_webhook_url,
+            self.alerts_smtp_password,
         )
-        return tuple(None if each is None else each.get_secret_value() for each in secrets)
+        texts = [None if each is None else each.get_secret_value() for each in secrets]
+        # Errors may show the path of an address alone.
+        if self.alerts_webhook_url is not None:
+            path = URL(self.alerts_webhook_url.get_secret_value()).raw_path_qs
+            texts.append(path if len(path) >= _SHORTEST_SECRET_PATH else None)
+        return tuple(texts)
 
     def require_source(self) -> str:
         """Return the API key. Raises ConfigurationError naming the variable."""

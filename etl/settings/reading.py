@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from etl.core.dates import parse_date
 from etl.errors import ConfigurationError
+from etl.settings.alerts import PREFIX as ALERTS
 from etl.settings.fields import PREFIX, Settings, environment_name, setting_names
 from etl.settings.values import nearest, nearest_name
 
@@ -74,6 +75,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} cannot be read: {exc.strerror}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f"{path} is not TOML: {exc}") from exc
+    values = _with_alerts(values, path)
     for name, value in values.items():
         # [[query]] in place of [[queries]]: lists of tables have names in the plural.
         are_tables = isinstance(value, list) and all(isinstance(each, dict) for each in value)
@@ -89,6 +91,30 @@ def _read_file(path: Path) -> dict[str, Any]:
                 remedy="See the configuration reference for all names",
             )
     return values
+
+
+def _with_alerts(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the settings of a file; those of the table [alerts] under their full names."""
+    table = values.get("alerts", {})
+    if not isinstance(table, dict):
+        raise ConfigurationError(
+            f"{path}: alerts is not a table", remedy="Write [alerts] above its settings"
+        )
+    full = [name for name in setting_names() if name.startswith(ALERTS)]
+    found = {name: value for name, value in values.items() if name != "alerts"}
+    for name, value in table.items():
+        if ALERTS + name not in full:
+            known = [each.removeprefix(ALERTS) for each in full]
+            raise ConfigurationError(
+                f"{path}: there is no {name!r} in [alerts]{nearest(name, known)}",
+                remedy="See the configuration reference for all names",
+            )
+        if ALERTS + name in found:
+            raise ConfigurationError(
+                f"{path} has {ALERTS}{name}, and {name} in [alerts]", remedy="Remove one of them"
+            )
+        found[ALERTS + name] = value
+    return found
 
 
 def _unknown_variables() -> list[str]:

@@ -160,6 +160,13 @@ def read_token(value: SecretStr | None) -> SecretStr | None:
     return SecretStr(token)
 
 
+def read_password(value: SecretStr) -> SecretStr:
+    """Return a password. Raises ValueError."""
+    if not value.get_secret_value():
+        raise ValueError("holds no password")
+    return value
+
+
 def read_schema(value: str) -> str:
     """Return the name of a schema. Raises ValueError."""
     if not value or len(value.encode()) > 50 or "\0" in value:

@@ -17,7 +17,10 @@ from aiohttp import web
 from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
 from tests.support.books import until
+from tests.support.channels import PASSWORD as MAIL_PASSWORD
+from tests.support.channels import PATH, USER, webhook
 from tests.support.command import Command, Result
+from tests.support.guarded import free_port
 from tests.support.sql import select, value
 from tests.support.truth import differences_from_truth, fetch_truth
 
@@ -149,6 +152,41 @@ async def test_an_address_that_does_not_work_is_shown_without_its_password(
     assert result.err
     assert_hidden(PASSWORD, result, "")
     assert "canary" not in result.out + result.err
+
+
+@pytest.mark.parametrize("cut", [0, 55])
+async def test_neither_the_address_of_a_webhook_nor_the_password_for_e_mails_is_shown(
+    start_sandbox: StartSandbox, secret_dsn: str, cut: int
+) -> None:
+    """Also if the other side repeats it, at the cut of a long text too."""
+    sandbox = await start_sandbox(recordings=1, key=KEY)
+    async with webhook() as hook:
+        hook.status, hook.says = 404, "x" * cut + hook.url
+        command = Command(
+            sandbox.url,
+            secret_dsn,
+            POSTHOG_ETL_ALERTS_WEBHOOK_URL=hook.url,
+            POSTHOG_ETL_ALERTS_EMAIL_TO="ops@example.com",
+            POSTHOG_ETL_ALERTS_SMTP_HOST="127.0.0.1",
+            POSTHOG_ETL_ALERTS_SMTP_PORT=str(free_port()),
+            POSTHOG_ETL_ALERTS_SMTP_USER=USER,
+            POSTHOG_ETL_ALERTS_SMTP_PASSWORD=MAIL_PASSWORD,
+        )
+        for arguments, code in (
+            (("sync", "--debug"), 5),
+            (("alerts", "test"), 1),
+            (("alerts", "test", "--json"), 1),
+            (("alerts", "list"), 0),
+        ):
+            result = await command.run(*arguments)
+            assert result.code == code, result.err
+            for secret in (PATH, MAIL_PASSWORD):
+                assert_hidden(secret, result, await dump(secret_dsn))
+        wrong = command.with_settings(POSTHOG_ETL_ALERTS_WEBHOOK_URL=f"ftp://127.0.0.1{PATH}")
+        result = await wrong.run("alerts", "test")
+        assert result.code == 2
+        assert "POSTHOG_ETL_ALERTS_WEBHOOK_URL is no address that begins with" in result.err
+        assert_hidden(PATH, result, "")
 
 
 async def test_secrets_are_in_no_command_line(start_sandbox: StartSandbox, secret_dsn: str) -> None:

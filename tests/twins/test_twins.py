@@ -21,9 +21,9 @@ from tests.support.postgres import Databases
 from tests.twins.twin import Twin
 
 PROJECT = Path(__file__).parents[2]
-COPIED = ("etl", "tests", "migrations", "pyproject.toml")
+COPIED = ("config", "etl", "tests", "migrations", "pyproject.toml")
 TIMEOUT_S = 300.0
-PROMISES = [f"P{number}" for number in range(1, 14)]
+PROMISES = [f"P{number}" for number in range(1, 15)]
 
 # The exit code of a pytest and what it printed.
 Outcome = tuple[int, str]

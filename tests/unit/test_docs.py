@@ -58,13 +58,18 @@ def events_in_source() -> set[Event]:
                     if method == "exception" or "exc_info" in fields:
                         fields = (fields - {"exc_info"}) | {"exception"}
                     found.add((name, LEVELS[method], frozenset(fields)))
+                case ast.Call(
+                    func=ast.Attribute(attr="log"), args=[_, ast.Constant(value=str(name))]
+                ):  # its level depends on how it went
+                    fields = {keyword.arg or "**" for keyword in node.keywords}
+                    found.add((name, "info, warning, error", frozenset(fields)))
     return found
 
 
 def events_in_page() -> Iterator[Event]:
     """Yield the events of the table in logs.md."""
     for line in text_of("logs.md").splitlines():
-        if row := re.fullmatch(r"\| `([a-z.]+)` \| ([a-z]+) \| (.*?) ?\| .* \|", line):
+        if row := re.fullmatch(r"\| `([a-z.]+)` \| ([a-z, ]+) \| (.*?) ?\| .* \|", line):
             yield row[1], row[2], frozenset(re.findall(r"`(\w+)`", row[3]))
 
 

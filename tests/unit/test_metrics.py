@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from etl.core.coverage import Coverage
+from etl.core.statuses import Failure, Fault
 from etl.loaders.seen_runs import RunWait
 from etl.service.metrics import Metrics
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+CONFIG = Path(__file__).parents[2] / "config"
 READ = "posthog_etl_records_read_total"
 ENDED = "posthog_etl_runs_total"
 
@@ -78,7 +86,7 @@ def test_a_wait_is_shown_with_its_end_and_only_while_it_lasts() -> None:
     metrics = Metrics()
     row = {
         **run("a", 10),
-        **dict.fromkeys(("tail_until", "verified", "query_bytes_left"), None),
+        **dict.fromkeys(("tail_until", "verified", "query_bytes_left", "succeeded_at"), None),
         "complete": Coverage(),
         "rejects": 0,
         "drift": [],
@@ -95,6 +103,87 @@ def test_a_wait_is_shown_with_its_end_and_only_while_it_lasts() -> None:
     assert 'waiting_for="a place"} 1.0' in text
     metrics.seen([{**row, "waiting": []}], {}, {}, NOW)
     assert "waiting_for=" not in metrics.text().decode()
+
+
+def test_every_stream_that_is_to_be_read_has_a_freshness_also_if_it_never_succeeded() -> None:
+    """One that is not available and that nobody named is told apart; others have no series."""
+    refused = Failure("snapshot", "partial", "refused", NOW, "", Fault.UNAVAILABLE)
+    row = {
+        **run("a", 0),
+        **dict.fromkeys(("tail_until", "verified", "query_bytes_left", "succeeded_at"), None),
+        **{"complete": Coverage(), "rejects": 0, "drift": [], "waiting": [], "failures": []},
+    }
+    rows = [
+        {**row, "stream": "insights", "tail_until": NOW - MINUTE, "succeeded_at": NOW},
+        {**row, "stream": "cohorts", "failures": [refused]},
+        {**row, "stream": "comments"},
+    ]
+    metrics = Metrics()
+    expected = [("1", "insights"), ("1", "cohorts"), ("@current", "surveys")]
+    metrics.seen(rows, {}, {}, NOW, expected)
+
+    def series(name: str) -> dict[str, float]:
+        pattern = rf'^posthog_etl_{name}{{project="(.*)",stream="(.*)"}} (\S+)$'
+        found = re.findall(pattern, metrics.text().decode(), re.MULTILINE)
+        return {f"{project} {stream}": float(number) for project, stream, number in found}
+
+    never = math.inf
+    assert series("freshness_seconds") == {
+        "1 insights": 60,
+        "1 cohorts": never,
+        "@current surveys": never,
+    }
+    assert series("last_success_timestamp_seconds") == {
+        "1 insights": NOW.timestamp(),
+        "1 cohorts": 0,
+        "@current surveys": 0,
+    }
+    unavailable = {"1 insights": 0, "1 cohorts": 1, "@current surveys": 0}
+    assert series("unavailable") == unavailable
+    metrics.seen(rows, {}, {}, NOW, expected, named=["cohorts"])
+    assert series("unavailable") == {**unavailable, "1 cohorts": 0}
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """Yield every expression that is shipped for Prometheus and Grafana, with what it is for."""
+    rules = yaml.safe_load((CONFIG / "prometheus-rules.yml").read_text(encoding="utf-8"))
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            yield rule["alert"], rule["expr"]
+    board = json.loads((CONFIG / "grafana-dashboard.json").read_text(encoding="utf-8"))
+    for panel in board["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "query":
+            yield variable["name"], variable["definition"]
+
+
+def test_what_is_shipped_for_prometheus_and_grafana_names_only_metrics_and_labels_there_are() -> (
+    None
+):
+    """Each metric of a rule, a panel or a variable is one of ours, and has these labels."""
+    known = {
+        name: {"le", *collector._labelnames}
+        for name, collector in Metrics()._registry._names_to_collectors.items()
+    }
+    found = list(expressions())
+    assert len(found) > 25
+    for about, expression in found:
+        names = re.findall(r"\bposthog_etl_\w+", expression)
+        assert names, about
+        assert [name for name in names if name not in known] == [], about
+        labels = {label for name in names for label in known[name]}
+        asked = [
+            *re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\"", expression),
+            *(
+                label
+                for of in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression)
+                for label in of.split(", ")
+            ),
+            *re.findall(r"label_values\(\w+, (\w+)\)", expression),
+        ]
+        assert [label for label in asked if label not in labels] == [], about
 
 
 def test_a_run_that_died_while_it_waited_takes_nothing_back() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etl.core.statuses import Fault
 from etl.errors import (
     EXIT_FAILED,
     EXIT_HELD,
@@ -34,6 +35,7 @@ from etl.errors import (
     Throttled,
     exit_code_of,
 )
+from etl.loaders.loader import UnseenCounts
 from etl.loaders.row_counts import Count
 from etl.runs.report import (
     Ending,
@@ -175,3 +177,34 @@ def test_a_stream_that_nobody_named_and_that_never_was_is_no_reason_for_partial(
         for stream, (ending, until) in endings.items()
     ]
     assert codes_of_sync(reports, named) == codes
+
+
+def test_a_reading_says_what_was_at_fault() -> None:
+    """So that each trouble is one alert: withheld deletions, or rejects if nothing else is."""
+    withheld = UnseenCounts(suspects=30, alive=40, unasked=0, lost=0)
+    for tally, fault in (
+        (Tally(), None),
+        (Tally(rejected=2), Fault.REJECTS),
+        (Tally(rejected=2, unproven=True), None),
+        (Tally(withheld=withheld), Fault.WITHHELD),
+        (Tally(withheld=withheld, rejected=2), Fault.WITHHELD),
+        (Tally(unproven=True), None),
+    ):
+        assert ending_of_tally(tally, "insights").fault == fault
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (KeyRefused("refused"), Fault.KEY),
+        (StreamUnavailable("refused"), Fault.UNAVAILABLE),
+        (SourceUnavailable("down"), Fault.SOURCE),
+        (DestinationUnavailable("down"), Fault.DATABASE),
+        (Stopped("stopped"), Fault.STOPPED),
+        (BudgetSpent("spent", wait_s=1), None),
+    ],
+    ids=lambda given: type(given).__name__ if isinstance(given, Exception) else "",
+)
+def test_an_error_says_what_was_at_fault(error: EtlError, fault: Fault | None) -> None:
+    """In a word, without the words of the error."""
+    assert ending_of(error).fault == fault

@@ -559,7 +559,7 @@ def test_no_secret_shows_in_any_form_of_the_settings(load: Load) -> None:
     shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
     assert KEY not in shown
     assert PASSWORD not in shown
-    assert settings.secret_texts == (KEY, DATABASE, None, None, None, None)
+    assert settings.secret_texts == (KEY, DATABASE, *[None] * 6)
     assert (settings.require_source(), settings.require_database()) == (KEY, DATABASE)
 
 
@@ -600,3 +600,84 @@ def test_the_database_password_is_read_from_a_file(load: Load, tmp_path: Path) -
     file.write_text("\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="DATABASE_PASSWORD_FILE holds no password"):
         load(env={"DATABASE_PASSWORD_FILE": str(file)})
+
+
+# --- alerts -----------------------------------------------------------------------------------
+
+HOOK = "https://hooks.slack.com/services/T0/B0/secret"
+MAIL = {"POSTHOG_ETL_ALERTS_SMTP_HOST": "mail.example.com"}
+
+
+def test_alerts_have_a_table_of_their_own_in_the_file(load: Load) -> None:
+    """Its settings have the same names without their beginning; the environment is stronger."""
+    file = f"""
+    [alerts]
+    webhook_url = "{HOOK}"
+    on = ["failed", "stale"]
+    stale_after = "2d, insights off, query:events 8d"
+    rejects_above = 7
+    """
+    settings = load(file, {"POSTHOG_ETL_QUERY_PRESETS": "events"})
+    rules = settings.alert_rules
+    assert settings.tells_alerts
+    assert (rules.kinds, rules.rejects_above) == (("failed", "stale"), 7)
+    assert rules.stale_after == {
+        "": timedelta(days=2),
+        "insights": None,
+        "query:events": timedelta(days=8),
+    }
+    assert HOOK not in repr(settings)
+    assert {HOOK, "/services/T0/B0/secret"} <= set(settings.secret_texts)
+    assert load(file, {"POSTHOG_ETL_ALERTS_ON": "drift"}).alert_rules.kinds == ("drift",)
+    assert not load().tells_alerts
+
+
+@pytest.mark.parametrize(
+    ("file", "env", "said"),
+    [
+        ("alerts = 1", {}, "alerts is not a table. Write [alerts] above its settings"),
+        ("[alerts]\nwebhok_url = 1", {}, "there is no 'webhok_url' in [alerts] (did you mean web"),
+        ('alerts_on = "drift"\n[alerts]\non = "drift"', {}, "has alerts_on, and on in [alerts]"),
+        ('[alerts]\non = ["stail"]', {}, "there is no kind 'stail' (did you mean stale?)"),
+        ('[alerts]\nstale_after = "1d insights"', {}, "'insights' is not a duration"),
+        ('[alerts]\nstale_after = "insights 1d, sessions 2d"', {}, "there is no stream 'sessions'"),
+        ('[alerts]\nstale_after = "query:nothing 1d"', {}, "there is no stream 'query:nothing'"),
+        ('[alerts]\nstale_after = "1d, 2d"', {}, "has two durations for all streams"),
+        (None, {"POSTHOG_ETL_ALERTS_EMAIL_TO": "nobody"}, "'nobody' is not an address"),
+        (None, {"POSTHOG_ETL_ALERTS_EMAIL_TO": "a@b"}, "POSTHOG_ETL_ALERTS_SMTP_HOST is needed"),
+        (None, MAIL, "POSTHOG_ETL_ALERTS_EMAIL_TO is needed"),
+        (None, {"POSTHOG_ETL_ALERTS_SMTP_USER": "ops"}, "are only of use together"),
+        (
+            '[alerts]\nemail_to = "a@b"\nsmtp_user = "a"\nsmtp_password = "b"\n'
+            'smtp_security = "none"',
+            MAIL,
+            "POSTHOG_ETL_ALERTS_SMTP_PASSWORD would be sent unencrypted; use starttls or tls",
+        ),
+        (None, {"POSTHOG_ETL_ALERTS_WEBHOOK_URL_FILE": "/no/such"}, "_URL_FILE cannot be read"),
+    ],
+)
+def test_a_mistake_about_alerts_is_named(
+    load: Load, file: str | None, env: Mapping[str, str], said: str
+) -> None:
+    """With its remedy."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(file, env)
+    assert said in str(caught.value)
+
+
+def test_the_address_of_a_webhook_and_the_password_for_e_mails_are_read_from_files(
+    load: Load, tmp_path: Path
+) -> None:
+    """Without the line's end."""
+    for name, text in (("url", HOOK), ("password", PASSWORD)):
+        (tmp_path / name).write_text(f"{text}\n", encoding="utf-8")
+    settings = load(
+        env={
+            **MAIL,
+            "POSTHOG_ETL_ALERTS_WEBHOOK_URL_FILE": str(tmp_path / "url"),
+            "POSTHOG_ETL_ALERTS_EMAIL_TO": "ops@example.com",
+            "POSTHOG_ETL_ALERTS_SMTP_USER": "ops",
+            "POSTHOG_ETL_ALERTS_SMTP_PASSWORD_FILE": str(tmp_path / "password"),
+        }
+    )
+    assert {HOOK, PASSWORD} <= set(settings.secret_texts)
