@@ -140,39 +140,51 @@ def plan(
     window: WindowLength = "30d",
     order: Annotated[Order, typer.Option(help="Which windows are read first.")] = Order.NEWEST,
     again: Again = False,
+    ask: Annotated[
+        int,
+        typer.Option(
+            "--ask",
+            min=0,
+            max=1000,
+            metavar="N",
+            help="Requests it may send to ask PostHog how much there is, where nothing is known; "
+            "0: none.",
+        ),
+    ] = 10,
     config: Config = None,
     as_json: Json = False,
     quiet: QuietLog = False,
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Show the windows, requests and time that a sync would need.
+    """Show the rows, requests and time that a sync would need.
 
     With --since: those that a backfill would need.
 
     Example: posthog-etl plan --since 2026-01-01
     """
     from etl import app as wiring
-    from etl.console import progress_display, show_forecasts
+    from etl.console import progress_display, show_plan
     from etl.errors import ConfigurationError
 
-    def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
+    def run(settings: Any) -> Coroutine[Any, Any, tuple[Any, str]]:
         if since is None and until is not None:
             raise ConfigurationError("--until needs --since", remedy="Give both, or neither")
         past = None if since is None else read_past(since, until, window, order, again=again)
         streams = chosen_streams(stream, settings, windowed=past is not None)
 
-        async def work() -> list[Any]:
+        async def work() -> tuple[Any, str]:
             with progress_display(quiet=quiet) as watch:
-                return await wiring.make_forecast(settings, streams, past, watch)
+                made = await wiring.make_forecast(settings, streams, past, watch, ask)
+            return made, settings.plan
 
         return work()
 
-    unit_forecasts = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
+    made, plan_name = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:
-        print_json({"plan": [each.as_json() for each in unit_forecasts]})
+        print_json(made.as_json())
     else:
-        show_forecasts(unit_forecasts)
+        show_plan(made, plan_name, most_asked=ask)
 
 
 def check(

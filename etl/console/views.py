@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from etl.console.table import Styled, Table, say
 from etl.console.words import span
 from etl.core.drift import differences
+from etl.core.forecast import Number, Sure
 from etl.core.statuses import shown_status
+from etl.core.stream import TAIL
 
 if TYPE_CHECKING:
     from etl.core.reconciling import Found
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from etl.loaders.row_counts import Count
     from etl.runs.check import Finding
     from etl.runs.report import Report
-    from etl.runs.unit_forecast import UnitForecast
+    from etl.runs.unit_forecast import Plan
 
 _COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan", "waiting": "cyan"}
 
@@ -131,28 +133,92 @@ def _about(found: Found) -> Iterable[str]:
         yield f"and {found.differences - len(found.sample):,} more, in posthog_etl.differences"
 
 
-def show_forecasts(unit_forecasts: Sequence[UnitForecast]) -> None:
-    """Print what would be read: a row per range of time that one cursor reads."""
-    if not unit_forecasts:
+def show_plan(plan: Plan, plan_name: str, *, most_asked: int) -> None:
+    """Print what would be read: a row per range of time that one cursor reads, and the total.
+
+    plan_name: which limits hold. most_asked: how many requests it might send to ask.
+    """
+    if not plan.units:
         say("All of this time is known complete; nothing would be read.")
         return
-    table = Table("project", "stream", "since", "until", "windows", "requests", "at the earliest")
-    for each in unit_forecasts:
+    several = len({each.project_id for each in plan.units}) > 1
+    windowed = any(each.windows > 1 for each in plan.units)
+    table = Table(
+        *(("project",) if several else ()),
+        *("stream", "rows", "requests", "takes", "from", "to"),
+        *(("windows",) if windowed else ()),
+    )
+    for each in plan.units:
+        by_time = each.unit in (TAIL, "windows")
         table.add_row(
-            str(each.project_id),
+            *((str(each.project_id),) if several else ()),
             each.stream,
-            "all" if each.since is None else _instant(each.since),
-            "now" if each.until is None else _instant(each.until),
-            f"{each.windows:,}",
-            _forecast(each.forecast.requests, each.forecast.exact),
-            f"in {span(each.seconds)}",
+            "" if each.rows is None else _number(each.rows),
+            _number(each.forecast.number),
+            span(each.seconds),
+            _day(each.since),
+            "now" if by_time and each.until is None else _day(each.until),
+            *((f"{each.windows:,}",) if windowed else ()),
         )
     table.print()
-    for each in unit_forecasts:
+    unknown = not most_asked and plan.requests.sure is Sure.LEAST
+    rows = _total(plan.rows, "row", asked=plan.asked)
+    requests = _total(plan.requests, "request", asked=plan.asked)
+    takes = f"; it takes at least {span(plan.seconds)}{_done(plan.at, plan.seconds)}"
+    say(
+        f"Total: {rows}, {requests}"
+        f"{'' if unknown else f'{takes}, under the limits of the plan {plan_name}'}"
+    )
+    for each in plan.units:
+        name = _named(each.project_id, each.stream, several=several)
+        if each.whole_s is not None:
+            say(
+                f"{name}: {each.said}: {span(each.whole_s)} at {each.forecast.requests:,} a sync, "
+                f"a sync every {span(each.every_s).replace('.0 ', ' ')}"
+            )
+        elif each.said:
+            say(f"{name}: {each.said}")
         if each.advice is not None:
-            say(f"{each.stream}: {each.advice}.")
-        if each.said:
-            say(f"{each.stream}: {each.said}")
+            say(f"{name}: {each.advice}.")
+    if plan.whole_s is not None:
+        say(
+            f"Everything is here, sharing too, in {span(plan.whole_s)}"
+            f"{_done(plan.at, plan.whole_s)}"
+        )
+    for (project_id, stream), reason in plan.refused.items():
+        say(f"{_named(project_id, stream, several=several)}: could not be asked about: {reason}")
+    if plan.asked:
+        say(f"To find this out, plan sent {_counted(plan.asked, 'request')}.")
+    if plan.unasked:
+        more = most_asked + sum(plan.unasked.values())
+        say(
+            f"Not asked about, so their numbers are the least: {', '.join(plan.unasked)}. "
+            f"`plan --ask {more}` asks about them, too."
+        )
+    if unknown:
+        say("Nobody has counted the rest: `plan --ask 10` asks PostHog how much there is.")
+
+
+def _number(number: Number) -> str:
+    """Say a number; nothing if nothing is known."""
+    return "" if number == Number(0, Sure.LEAST) else str(number)
+
+
+def _total(number: Number, word: str, *, asked: int) -> str:
+    """Say a sum. If a part of it is a lower bound, those that were asked may be estimates."""
+    if number.sure is not Sure.LEAST or not asked:
+        return f"{number} {_word(number.value, word)}"
+    return f"{Number(number.value, Sure.ABOUT)} {_word(number.value, word)} or more"
+
+
+def _done(now: datetime, seconds: float) -> str:
+    """Return until when something takes so long; nothing if it is soon over."""
+    return "" if seconds < 60 else f", until {_instant(now + timedelta(seconds=seconds))}"
+
+
+def _named(project_id: object, stream: str, *, several: bool) -> str:
+    """Return the name of a stream, with its project if there are several."""
+    return f"{stream} of project {project_id}" if several else stream
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
@@ -340,7 +406,11 @@ def _checks(state: RotationState, now: datetime) -> str:
 
 
 def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+    return f"{count:,} {_word(count, word)}"
+
+
+def _word(count: int, word: str) -> str:
+    return word if count == 1 else f"{word}s"
 
 
 def _forecast(requests: int | None, exact: bool | None) -> str:
@@ -355,6 +425,11 @@ def _coloured(status: str) -> Styled:
 
 def _instant(at: datetime | None) -> str:
     return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _day(at: datetime | None) -> str:
+    """Say an instant; only its day if that is when it begins."""
+    return _instant(at).removesuffix(" 00:00:00Z")
 
 
 def _plain(at: datetime) -> str:

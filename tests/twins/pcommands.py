@@ -6,7 +6,33 @@ _SQL = "tests/acceptance/test_sql.py::"
 _INIT = "tests/acceptance/test_init.py::"
 _COMMANDS = "tests/acceptance/test_commands.py::"
 
+_PLAN = "tests/acceptance/test_plan.py::"
+
 TWINS = [
+    Twin(
+        name="plan asks about every list, however many requests that takes",
+        promise="P8",
+        file="etl/runs/asking.py",
+        find="        if self.sent + len(resource.lists) > self._most:\n",
+        replace="        if self._most == 0:\n",
+        caught_by=_PLAN + "test_every_stream_of_a_first_load_is_forecast_and_sharing_in_time",
+    ),
+    Twin(
+        name="plan counts recordings that the list does not show any more",
+        promise="P8",
+        file="etl/core/amount.py",
+        find="        if datetime.combine(day, time(), UTC) + timedelta(days=days) > now:\n",
+        replace="        if day <= now.date() and days:\n",
+        caught_by="tests/unit/core/test_amount.py::test_a_query_counts_what_the_list_still_shows",
+    ),
+    Twin(
+        name="plan counts again what a broken first load has stored",
+        promise="P8",
+        file="etl/runs/unit_forecast.py",
+        find="    left = max(0, total.value - here)\n",
+        replace="    left = total.value\n",
+        caught_by=_PLAN + "test_a_first_load_that_was_broken_off_is_forecast_less_what_is_here",
+    ),
     Twin(
         name="psql gets the password as an argument",
         promise="P11",
