@@ -599,4 +599,5 @@ async def open_status(
             chosen,
             counts=counts,
             is_removed=settings.is_removed,
+            on=[stream.name for stream in settings.choose(None)],
         )

@@ -84,9 +84,11 @@ def status(
         from msgspec.structs import asdict
 
         queue = [{"project_id": number, **asdict(jobs)} for number, jobs in found.queue.items()]
-        print_json({"streams": [_status_json(row) for row in found.streams], "queue": queue})
+        never_run = [{"project_id": n, "streams": each} for n, each in found.never_run.items()]
+        rows = [_status_json(row) for row in found.streams]
+        print_json({"streams": rows, "queue": queue, "never_run": never_run})
     elif found.streams or is_all:
-        show_status(found.streams, found.queue)
+        show_status(found)
     else:
         print_line("No stream is like that.")
 
@@ -110,7 +112,7 @@ async def _watch(settings: Any, chosen: Any, interval_s: float) -> None:
                     except DestinationUnavailable as exc:
                         frame(partial(print_line, str(exc)))
                     else:
-                        frame(partial(show_status, found.streams, found.queue))
+                        frame(partial(show_status, found))
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(interval_s):
                             await stop.wait()
@@ -241,9 +243,21 @@ def streams(config: Config = None, as_json: Json = False, debug: Debug = False) 
     if as_json:
         print_json({"streams": rows})
     else:
-        shown = ("stream", "on", "tables", "scope", "mode", "cursor")
-        rows = [{**row, "tables": ", ".join(row["tables"])} for row in rows]
+        shown = ("stream", "on", "tables", "scope", "read", "cursor")
+        rows = [
+            {**row, "tables": ", ".join(row["tables"]), "read": _how(row["mode"])} for row in rows
+        ]
         show_rows(shown, [[row[name] for name in shown] for row in rows])
+
+
+# How a stream is read, in words; `mode` names it for machines.
+_HOW = {"windows": "by time", "snapshot": "whole lists", "rotation": "some at each sync"}
+
+
+def _how(mode: str) -> str:
+    """Return how a stream is read, in words."""
+    name = mode.split()[0].rstrip(",")
+    return _HOW.get(name, name)
 
 
 def _query_row(spec: Any, schema: str) -> dict[str, Any]:

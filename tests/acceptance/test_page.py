@@ -182,7 +182,7 @@ async def test_the_page_follows_what_happens(page: Page) -> None:
     await page.browser.evaluate("void (window.marker = 1)")
     async with books_of(page.dsn) as books:
         run = await books.run(status="running", ago_s=1)
-        await page.shows("1 stream running, nothing wrong")
+        await page.shows("1 stream running, first load under way")
         await page.browser.press(TAB)
         await page.browser.evaluate(f"document.querySelector('#bar-{run} a').focus()")
         await page.browser.evaluate("document.querySelector('details').open = true")
