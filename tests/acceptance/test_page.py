@@ -358,7 +358,7 @@ async def test_a_click_on_a_bar_shows_its_run(trouble: Page) -> None:
     assert await trouble.browser.evaluate("location.pathname") == f"/runs/{run}"
     text = await trouble.text()
     assert "insights: partial" in text
-    assert "1 set aside: click_count: not a number" in text
+    assert "1 rejected: click_count: not a number" in text
     await trouble.browser.evaluate("document.querySelector('nav a').click()")
     await trouble.shows("Needs a look")
     assert await trouble.browser.evaluate("location.hash") == "#line-1-insights"

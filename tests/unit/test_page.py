@@ -230,7 +230,7 @@ def test_a_failed_stream_that_is_tried_again_says_both() -> None:
     failure = Failure("tail", "failed", "No route to host", NOW - DAY, "posthog-etl sync")
     run = a_run(status="running", held=True, ended_at=None)
     overview = overview_of(run, retried=failure, complete=Coverage((Span(START, NOW),)))
-    assert overview.verdict == "1 of 1 stream failed and being tried again"
+    assert overview.verdict == "1 of 1 stream failed, is tried again"
     text = " ".join(Outline(rendered(overview)).text.split())
     assert "The last sync failed, and runs again now: No route to host" in text
     assert "failed before" in text

@@ -34,7 +34,7 @@ from etl.streams.queries import stream_named
 
 SHOWN_RUNS = 30
 SHOWN_REJECTS = 50
-SHOWN_LATEST_REJECTS = 10
+SHOWN_LATEST_REJECTS = 5
 # However many browsers ask, the database is read once in this many seconds.
 _FRESH_S = 1.0
 # Counting rows is the slowest part; it takes at most this share of the time.

@@ -149,6 +149,12 @@ class Overview:
         return next(iter(self.counts), None)
 
     @property
+    def tone(self) -> str | None:
+        """The state that the verdict is shown in: a failure lasts until it is repaired."""
+        failed = any(line.retried and line.retried.status == FAILED for line in self.lines)
+        return FAILED if failed else self.state
+
+    @property
     def rejected(self) -> int:
         """How many records are rejected now."""
         return sum(line.rejects for line in self.lines)
@@ -184,7 +190,7 @@ class Overview:
             more = f", {again} more being tried again" if again else ""
             return f"{counts[FAILED]} of {of} failed{more}"
         if again:
-            return f"{again} of {of} failed and being tried again"
+            return f"{again} of {of} failed, {'is' if again == 1 else 'are'} tried again"
         if PARTIAL in counts:
             return f"{counts[PARTIAL]} of {of} not complete"
         if PAUSED in counts:
