@@ -293,7 +293,8 @@ async def _of_snapshot(
         requests, rows = await _first_snapshot(tools, stream, project_id, asking)
         forecast = forecast_of(requests)
     if stream.costly is not None:
-        forecast, advice = _weighed(options, stream, rows, forecast)
+        most = max(rows.value, stored[stream.tables[0].name].rows)
+        forecast, advice = _weighed(options, stream, most, forecast)
     spent = await tools.budget.spent(stream.budget_classes)
     return UnitForecast(
         project_id,
@@ -393,15 +394,15 @@ async def _first_snapshot(
 
 
 def _weighed(
-    options: RunOptions, stream: Stream, rows: Number, forecast: Forecast
+    options: RunOptions, stream: Stream, rows: int, forecast: Forecast
 ) -> tuple[Forecast, str | None]:
     """Return the forecast, at least what these rows take; and what is cheaper."""
     assert stream.costly is not None
     page_rows = options.page_size_records
     if not forecast.exact:
-        least = by_offset(rows.value, page_rows, page_rows)
+        least = by_offset(rows, page_rows, page_rows)
         forecast = replace(forecast, requests=max(forecast.requests, least))
-    return forecast, stream.costly.advice if rows.value > stream.costly.rows else None
+    return forecast, stream.costly.advice if rows > stream.costly.rows else None
 
 
 async def _of_query(
