@@ -54,7 +54,7 @@ if TYPE_CHECKING:  # imported where they are used: a sync needs none of them
     from etl.runs.backfill import BackfillRange
     from etl.runs.check import Finding
     from etl.runs.status import StatusReport
-    from etl.runs.unit_forecast import UnitForecast
+    from etl.runs.unit_forecast import Plan, UnitForecast
 
 _log = structlog.get_logger(__name__)
 
@@ -425,28 +425,47 @@ async def resync(
         )
 
 
+# How many requests `plan` sends at most to ask how much there is.
+MOST_ASKED = 10
+
+
 async def make_forecast(
-    settings: Settings, streams: Sequence[Stream], past: BackfillRange | None, watch: Watch
-) -> list[UnitForecast]:
+    settings: Settings,
+    streams: Sequence[Stream],
+    past: BackfillRange | None,
+    watch: Watch,
+    most_asked: int = MOST_ASKED,
+) -> Plan:
     """Return the forecast of a sync, or of a backfill of `past`. Loads nothing.
 
-    A list is asked at most for its count, and only if the server counts.
-    Raises EtlError.
+    most_asked: how many requests may be sent to find out how much there is where nothing is known.
+    A server that counts is asked for its count besides. Raises EtlError.
     """
-    from etl.runs.unit_forecast import unit_forecasts
+    from etl.runs.asking import Asking
+    from etl.runs.unit_forecast import ask_about, made_plan, unit_forecasts
 
     options = run_options_of(settings)
     found: list[UnitForecast] = []
     async with open_source(settings) as (_, tools):
+        asking = Asking(tools, options, most_asked)
         with watch(None, "forecast") as progress:
             async with beside(show_waits(tools.waits, progress)):
                 for project in settings.projects:
                     project_id = await project_id_of(tools.client, project)
+                    if most_asked:
+                        await ask_about(tools, options, streams, project_id, past, asking)
                     for stream in streams:
                         found += await unit_forecasts(
-                            tools, options, stream, project_id, past, settings.limits
+                            tools,
+                            options,
+                            stream,
+                            project_id,
+                            past,
+                            settings.limits,
+                            asking,
+                            settings.sync_every_s(stream.name),
                         )
-    return found
+        return await made_plan(tools, found, settings.limits, asking)
 
 
 async def check(settings: Settings, streams: Sequence[Stream]) -> list[Finding]:
@@ -580,4 +599,5 @@ async def open_status(
             chosen,
             counts=counts,
             is_removed=settings.is_removed,
+            on=[stream.name for stream in settings.choose(None)],
         )

@@ -5,7 +5,7 @@ id and its unit, events about a request carry the id of the request. They are:
 
 run.started, run.finished, run.interrupted (debug), run.broke, window.opened, window.closed,
 snapshot.closed, snapshot.restarted, comparison.closed, digest.compared, digest.unavailable,
-slice.chosen,
+amount.unavailable (debug), slice.chosen,
 slice.postponed, page.fetched (debug), page.shrunk,
 page.unreadable,
 request.failed, request.untold (debug), query.lost, query.shortened, query.replaced,

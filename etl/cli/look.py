@@ -84,9 +84,11 @@ def status(
         from msgspec.structs import asdict
 
         queue = [{"project_id": number, **asdict(jobs)} for number, jobs in found.queue.items()]
-        print_json({"streams": [_status_json(row) for row in found.streams], "queue": queue})
+        never_run = [{"project_id": n, "streams": each} for n, each in found.never_run.items()]
+        rows = [_status_json(row) for row in found.streams]
+        print_json({"streams": rows, "queue": queue, "never_run": never_run})
     elif found.streams or is_all:
-        show_status(found.streams, found.queue)
+        show_status(found)
     else:
         print_line("No stream is like that.")
 
@@ -110,7 +112,7 @@ async def _watch(settings: Any, chosen: Any, interval_s: float) -> None:
                     except DestinationUnavailable as exc:
                         frame(partial(print_line, str(exc)))
                     else:
-                        frame(partial(show_status, found.streams, found.queue))
+                        frame(partial(show_status, found))
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(interval_s):
                             await stop.wait()
@@ -140,39 +142,51 @@ def plan(
     window: WindowLength = "30d",
     order: Annotated[Order, typer.Option(help="Which windows are read first.")] = Order.NEWEST,
     again: Again = False,
+    ask: Annotated[
+        int,
+        typer.Option(
+            "--ask",
+            min=0,
+            max=1000,
+            metavar="N",
+            help="Requests it may send to ask PostHog how much there is, where nothing is known; "
+            "0: none.",
+        ),
+    ] = 10,
     config: Config = None,
     as_json: Json = False,
     quiet: QuietLog = False,
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Show the windows, requests and time that a sync would need.
+    """Show the rows, requests and time that a sync would need.
 
     With --since: those that a backfill would need.
 
     Example: posthog-etl plan --since 2026-01-01
     """
     from etl import app as wiring
-    from etl.console import progress_display, show_forecasts
+    from etl.console import progress_display, show_plan
     from etl.errors import ConfigurationError
 
-    def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
+    def run(settings: Any) -> Coroutine[Any, Any, tuple[Any, str]]:
         if since is None and until is not None:
             raise ConfigurationError("--until needs --since", remedy="Give both, or neither")
         past = None if since is None else read_past(since, until, window, order, again=again)
         streams = chosen_streams(stream, settings, windowed=past is not None)
 
-        async def work() -> list[Any]:
+        async def work() -> tuple[Any, str]:
             with progress_display(quiet=quiet) as watch:
-                return await wiring.make_forecast(settings, streams, past, watch)
+                made = await wiring.make_forecast(settings, streams, past, watch, ask)
+            return made, settings.plan
 
         return work()
 
-    unit_forecasts = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
+    made, plan_name = run_with_settings(run, config, {}, debug, quiet=quiet, verbose=verbose)
     if as_json:
-        print_json({"plan": [each.as_json() for each in unit_forecasts]})
+        print_json(made.as_json())
     else:
-        show_forecasts(unit_forecasts)
+        show_plan(made, plan_name, most_asked=ask)
 
 
 def check(
@@ -229,9 +243,21 @@ def streams(config: Config = None, as_json: Json = False, debug: Debug = False) 
     if as_json:
         print_json({"streams": rows})
     else:
-        shown = ("stream", "on", "tables", "scope", "mode", "cursor")
-        rows = [{**row, "tables": ", ".join(row["tables"])} for row in rows]
+        shown = ("stream", "on", "tables", "scope", "read", "cursor")
+        rows = [
+            {**row, "tables": ", ".join(row["tables"]), "read": _how(row["mode"])} for row in rows
+        ]
         show_rows(shown, [[row[name] for name in shown] for row in rows])
+
+
+# How a stream is read, in words; `mode` names it for machines.
+_HOW = {"windows": "by time", "snapshot": "whole lists", "rotation": "some at each sync"}
+
+
+def _how(mode: str) -> str:
+    """Return how a stream is read, in words."""
+    name = mode.split()[0].rstrip(",")
+    return _HOW.get(name, name)
 
 
 def _query_row(spec: Any, schema: str) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -13,49 +14,76 @@ from etl.console.table import Styled, Table, say
 from etl.console.words import span
 from etl.core.alerts import NO_PROJECT
 from etl.core.drift import differences
-from etl.core.statuses import shown_status
+from etl.core.forecast import Number, Sure
+from etl.core.statuses import asked_share, is_first_load, shown_status, work_of
+from etl.core.stream import TAIL
 
 if TYPE_CHECKING:
     from etl.core.reconciling import Found
     from etl.loaders.parents import RotationState
-    from etl.loaders.queue import Jobs
     from etl.loaders.row_counts import Count
     from etl.runs.check import Finding
     from etl.runs.report import Report
-    from etl.runs.unit_forecast import UnitForecast
+    from etl.runs.status import StatusReport
+    from etl.runs.unit_forecast import Plan
 
+_ORDER = ("failed", "held", "partial", "paused", "waiting", "running", "succeeded")
 _COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan", "waiting": "cyan"}
 
 
 def show_reports(reports: Sequence[Report]) -> None:
-    """Print what a sync did: a row per unit, and below it why a unit did not succeed."""
+    """Print what a sync did: a row per unit, and below it why a unit did not succeed.
+
+    Those that did not succeed come first.
+    """
+    several = len({report.project_id for report in reports}) > 1
+    forecast = any(report.forecast_exact for report in reports)
+    works = [work_of(report.unit) for report in reports]
+    windows = set(works) != {"sync"}
     table = Table(
-        *("project", "stream", "unit", "status", "read", "inserted", "updated", "rejected"),
-        *("requests", "forecast", "seconds", "complete until"),
+        *(("project",) if several else ()),
+        "stream",
+        *(("what",) if windows else ()),
+        *("status", "read", "inserted", "updated", "rejected", "requests"),
+        *(("forecast",) if forecast else ()),
+        *("seconds", "complete until"),
     )
-    for report in reports:
+    ordered = sorted(reports, key=lambda report: _rank(report.ending.status))
+    for report in ordered:
         table.add_row(
-            str(report.project_id),
+            *((str(report.project_id),) if several else ()),
             report.stream,
-            report.unit,
+            *((work_of(report.unit),) if windows else ()),
             _coloured(report.ending.status),
             f"{report.records_read:,}",
             f"{report.rows_inserted:,}",
             f"{report.rows_updated:,}",
             f"{report.rejected:,}",
             f"{report.requests:,}",
-            _forecast(report.forecast_requests, report.forecast_exact),
+            # A lower bound is no forecast.
+            *(
+                (f"{report.forecast_requests:,}" if report.forecast_exact else "",)
+                if forecast
+                else ()
+            ),
             f"{report.seconds:.1f}",
             _instant(report.complete_until),
         )
     table.print()
+    if any(report.rows_inserted or report.rows_updated for report in reports):
+        say(
+            "read counts records; inserted and updated count rows, those of all tables of a "
+            "stream together"
+        )
     if len(reports) > 1:
         records = _counted(sum(each.records_read for each in reports), "record")
         requests = _counted(sum(each.requests for each in reports), "request")
-        say(f"Total: {records} read, {requests}")
-    for report in reports:
+        of = "all windows" if len({each.stream for each in reports}) == 1 else "all streams"
+        say(f"Total of {of}: {records} read, {requests}")
+    for report in ordered:
         if report.ending.reason:
-            say(f"{report.stream}: {report.ending.reason}")
+            name = _named(report.project_id, report.stream, several=several)
+            say(f"{name}: {report.ending.reason}")
     now: dict[int | str, dict[str, Count]] = {}
     for report in reports:
         now.setdefault(report.project_id, {}).update(report.rows)
@@ -88,11 +116,12 @@ def show_comparisons(reports: Sequence[Report]) -> None:
     requests = sum(each.requests for each in reports)
     say(f"{_counted(requests, 'request')} in {seconds:.1f} s")
     for report in reports:
+        name = _named(report.project_id, report.stream, several=several)
         if report.ending.reason:
-            say(f"{report.stream}: {report.ending.reason}")
+            say(f"{name}: {report.ending.reason}")
         if report.found is not None:
             for sentence in _about(report.found):
-                say(f"{report.stream}: {sentence}")
+                say(f"{name}: {sentence}")
 
 
 def _result(found: Found, table: str) -> Styled:
@@ -132,28 +161,92 @@ def _about(found: Found) -> Iterable[str]:
         yield f"and {found.differences - len(found.sample):,} more, in posthog_etl.differences"
 
 
-def show_forecasts(unit_forecasts: Sequence[UnitForecast]) -> None:
-    """Print what would be read: a row per range of time that one cursor reads."""
-    if not unit_forecasts:
+def show_plan(plan: Plan, plan_name: str, *, most_asked: int) -> None:
+    """Print what would be read: a row per range of time that one cursor reads, and the total.
+
+    plan_name: which limits hold. most_asked: how many requests it might send to ask.
+    """
+    if not plan.units:
         say("All of this time is known complete; nothing would be read.")
         return
-    table = Table("project", "stream", "since", "until", "windows", "requests", "at the earliest")
-    for each in unit_forecasts:
+    several = len({each.project_id for each in plan.units}) > 1
+    windowed = any(each.windows > 1 for each in plan.units)
+    table = Table(
+        *(("project",) if several else ()),
+        *("stream", "rows", "requests", "takes", "from", "to"),
+        *(("windows",) if windowed else ()),
+    )
+    for each in plan.units:
+        by_time = each.unit in (TAIL, "windows")
         table.add_row(
-            str(each.project_id),
+            *((str(each.project_id),) if several else ()),
             each.stream,
-            "all" if each.since is None else _instant(each.since),
-            "now" if each.until is None else _instant(each.until),
-            f"{each.windows:,}",
-            _forecast(each.forecast.requests, each.forecast.exact),
-            f"in {span(each.seconds)}",
+            "" if each.rows is None else _number(each.rows),
+            _number(each.forecast.number),
+            span(each.seconds),
+            _day(each.since),
+            "now" if by_time and each.until is None else _day(each.until),
+            *((f"{each.windows:,}",) if windowed else ()),
         )
     table.print()
-    for each in unit_forecasts:
+    unknown = not most_asked and plan.requests.sure is Sure.LEAST
+    rows = _total(plan.rows, "row", asked=plan.asked)
+    requests = _total(plan.requests, "request", asked=plan.asked)
+    takes = f"; it takes at least {span(plan.seconds)}{_done(plan.at, plan.seconds)}"
+    say(
+        f"Total: {rows}, {requests}"
+        f"{'' if unknown else f'{takes}, under the limits of the plan {plan_name}'}"
+    )
+    for each in plan.units:
+        name = _named(each.project_id, each.stream, several=several)
+        if each.whole_s is not None:
+            say(
+                f"{name}: {each.said}: {span(each.whole_s)} at {each.forecast.requests:,} a sync, "
+                f"a sync every {span(each.every_s).replace('.0 ', ' ')}"
+            )
+        elif each.said:
+            say(f"{name}: {each.said}")
         if each.advice is not None:
-            say(f"{each.stream}: {each.advice}.")
-        if each.said:
-            say(f"{each.stream}: {each.said}")
+            say(f"{name}: {each.advice}.")
+    if plan.whole_s is not None:
+        say(
+            f"Everything is here, sharing too, in {span(plan.whole_s)}"
+            f"{_done(plan.at, plan.whole_s)}"
+        )
+    for (project_id, stream), reason in plan.refused.items():
+        say(f"{_named(project_id, stream, several=several)}: could not be asked about: {reason}")
+    if plan.asked:
+        say(f"To find this out, plan sent {_counted(plan.asked, 'request')}.")
+    if plan.unasked:
+        more = most_asked + sum(plan.unasked.values())
+        say(
+            f"Not asked about, so their numbers are the least: {', '.join(plan.unasked)}. "
+            f"`plan --ask {more}` asks about them, too."
+        )
+    if unknown:
+        say("Nobody has counted the rest: `plan --ask 10` asks PostHog how much there is.")
+
+
+def _number(number: Number) -> str:
+    """Say a number; nothing if nothing is known."""
+    return "" if number == Number(0, Sure.LEAST) else str(number)
+
+
+def _total(number: Number, word: str, *, asked: int) -> str:
+    """Say a sum. If a part of it is a lower bound, those that were asked may be estimates."""
+    if number.sure is not Sure.LEAST or not asked:
+        return f"{number} {_word(number.value, word)}"
+    return f"{Number(number.value, Sure.ABOUT)} {_word(number.value, word)} or more"
+
+
+def _done(now: datetime, seconds: float) -> str:
+    """Return until when something takes so long; nothing if it is soon over."""
+    return "" if seconds < 60 else f", until {_instant(now + timedelta(seconds=seconds))}"
+
+
+def _named(project_id: object, stream: str, *, several: bool) -> str:
+    """Return the name of a stream, with its project if there are several."""
+    return f"{stream} of project {project_id}" if several else stream
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
@@ -168,7 +261,7 @@ def show_findings(findings: Sequence[Finding]) -> None:
 def show_runs(rows: Sequence[dict[str, Any]]) -> None:
     """Print the runs, one per row."""
     table = Table(
-        *("started", "project", "stream", "unit", "status", "read", "inserted", "updated"),
+        *("started", "project", "stream", "what", "status", "read", "inserted", "updated"),
         *("rejected", "requests", "seconds", "reason"),
     )
     for row in rows:
@@ -177,7 +270,7 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
             _instant(row["started_at"]),
             str(row["project_id"]),
             row["stream"],
-            row["unit"],
+            work_of(row["unit"]),
             _coloured("waiting" if row["waiting_for"] else row["status"]),
             f"{row['records_read']:,}",
             f"{row['rows_inserted']:,}",
@@ -250,81 +343,136 @@ def show_payloads(rows: Sequence[dict[str, Any]]) -> None:
         say(json.dumps(row["payload"], indent=2, ensure_ascii=False), folded=False)
 
 
-def show_status(rows: Sequence[dict[str, Any]], queue: Mapping[int, Jobs]) -> None:
-    """Print the jobs on the queue, then one row per project and stream."""
-    for project_id, jobs in queue.items():
+def show_status(found: StatusReport) -> None:
+    """Print the jobs on the queue, how many streams are how, then a row per project and stream.
+
+    Streams that need a look come first.
+    """
+    rows = sorted(found.streams, key=lambda row: _rank(_state(row)))
+    for project_id, jobs in found.queue.items():
         hint = ". Workers take them: `posthog-etl worker`" if jobs.untouched else ""
         say(f"Jobs of project {project_id} on the queue: {jobs}{hint}")
     if not rows:
         say("Nothing has run yet. Start with: posthog-etl sync")
         return
+    now, projects = datetime.now(UTC), sorted({row["project_id"] for row in rows})
+    several = len(projects) > 1
+    for project_id in projects:
+        own = [row for row in rows if row["project_id"] == project_id]
+        if len(own) > 1 or found.never_run.get(project_id):
+            say(_summary(project_id, own, found.never_run.get(project_id, ())))
     table = Table(
-        *("project", "stream", "state", "complete until", "lag", "complete since", "last run"),
-        *("read", "read fast", "rejects", "paused until"),
+        *(("project",) if several else ()),
+        *("stream", "state", "complete until", "lag", "rejects", "last run"),
+        *("read", "complete since", "paused until"),
     )
-    now, several = datetime.now(UTC), len({row["project_id"] for row in rows}) > 1
     for row in rows:
-        until = row["complete"].until or row["tail_until"]
+        until = _known_until(row)
+        state = _state(row)
         table.add_row(
-            str(row["project_id"]),
+            *((str(row["project_id"]),) if several else ()),
             row["stream"],
-            _coloured("waiting" if _waits(row) else shown_status(row)),
+            Styled(", ".join((state, *_more_of_state(row))), _COLOURS.get(state, "yellow")),
             _instant(until),
             "" if until is None else span((now - until).total_seconds()),
-            _instant(row["complete"].since),
+            f"{row['rejects']:,}",
             _instant(row["started_at"]),
             f"{row['records_read']:,}",
-            "" if row["read_fast_share"] is None else f"{100 * row['read_fast_share']:.0f} %",
-            f"{row['rejects']:,}",
+            _instant(row["complete"].since),
             _instant(row["paused_until"]),
         )
     table.print()
     for row in rows:
-        for wait in row["waiting"]:
-            until = "" if wait.until is None else f", until {_instant(wait.until)}"
-            of = f" of project {row['project_id']}" if several else ""
-            say(f"{row['stream']}{of}: the {wait.command} waits for {wait.waiting_for}{until}")
-        for hole in row["holes"]:
-            say(
-                f"{row['stream']}: not known complete from {_instant(hole.since)} to "
-                f"{_instant(hole.until)}. Load it with: posthog-etl backfill {row['stream']} "
-                f"--since {_plain(hole.since)} --until {_plain(hole.until)}",
-                folded=False,
-            )
-        if row["turns"] is not None and row["turns"].resources:
-            say(f"{row['stream']}: {_checks(row['turns'], now)}")
-        if not row["incremental"]:
-            say(
-                f"{row['stream']}: this server ignores dates. "
-                + (
-                    "A sync reads the newest part of the list, and all of it once a day"
-                    if row["reads_front"]
-                    else "Every sync reads the whole list"
-                ),
-                folded=False,
-            )
-        if row["unaccounted"]:
-            rows_said = f"{row['unaccounted']:,} {'row' if row['unaccounted'] == 1 else 'rows'}"
-            say(f"{row['stream']}: {rows_said} of the server's count unaccounted for")
-        if row["drift"]:
-            said = differences(row["drift"])
-            say(f"{row['stream']}: records differ from the catalogue: {said}")
-        if (verified := row["verified"]) is not None:
-            said = _differences(verified.differences)
-            of = (
-                ""
-                if verified.since is None
-                else f"; verified are {_instant(verified.since)} to {_instant(verified.until)}"
-            )
-            say(f"{row['stream']}: verified at {_instant(verified.checked_at)}: {said}{of}")
-        if row["before_start"] is not None:
-            say(f"{row['stream']}: {row['before_start_hint']}")
-        if row["reason"]:
-            say(f"{row['stream']}: {row['reason']}")
-        for failure in row["failures"]:
-            if failure.reason not in (row["reason"] or ""):
-                say(f"{row['stream']}: {failure.about}: {failure.reason}")
-                say(f"{row['stream']}: then: {failure.retry}")
+        for sentence in _about_stream(row, now):
+            # Commands stay whole.
+            name = _named(row["project_id"], row["stream"], several=several)
+            say(f"{name}: {sentence}", folded="posthog-etl backfill" not in sentence)
+
+
+def _summary(project_id: int, rows: Sequence[dict[str, Any]], never_run: Sequence[str]) -> str:
+    """Return how many streams of a project are how, the worst first."""
+    counts = Counter(map(_state, rows))
+    states = sorted(counts, key=_rank)
+    said = ", ".join(f"{counts[state]} {state}" for state in states)
+    if rejects := sum(row["rejects"] for row in rows):
+        said += f"; {_counted(rejects, 'record')} rejected: posthog-etl rejects list"
+    if never_run:
+        said += f"; not run yet: {', '.join(never_run)}"
+    return f"Project {project_id}, {_counted(len(rows), 'stream')}: {said}"
+
+
+def _about_stream(row: dict[str, Any], now: datetime) -> Iterable[str]:
+    """Yield what is to be said of a stream, in sentences."""
+    if is_first_load(shown_status(row), _known_until(row)):
+        yield (
+            f"the first load is under way: {_counted(row['records_read'], 'record')} read by the "
+            "last run, and nothing is known complete yet"
+        )
+    for wait in row["waiting"]:
+        until = "" if wait.until is None else f", until {_instant(wait.until)}"
+        yield f"the {wait.command} waits for {wait.waiting_for}{until}"
+    if row["retried"] is not None:
+        yield row["retried"].again
+    for hole in row["holes"]:
+        yield (
+            f"not known complete from {_instant(hole.since)} to {_instant(hole.until)}. Load it "
+            f"with: posthog-etl backfill {row['stream']} --since {_plain(hole.since)} "
+            f"--until {_plain(hole.until)}"
+        )
+    if row["turns"] is not None and row["turns"].resources:
+        yield _checks(row["turns"], now)
+    if not row["incremental"]:
+        yield "this server ignores dates. " + (
+            "A sync reads the newest part of the list, and all of it once a day"
+            if row["reads_front"]
+            else "Every sync reads the whole list"
+        )
+    if row["unaccounted"]:
+        yield f"{_counted(row['unaccounted'], 'row')} of the server's count unaccounted for"
+    if row["drift"]:
+        yield f"records differ from the catalogue: {differences(row['drift'])}"
+    if (verified := row["verified"]) is not None:
+        of = (
+            ""
+            if verified.since is None
+            else f"; verified are {_instant(verified.since)} to {_instant(verified.until)}"
+        )
+        at = _instant(verified.checked_at)
+        yield f"verified at {at}: {_differences(verified.differences)}{of}"
+    if row["before_start"] is not None:
+        yield row["before_start_hint"]
+    if row["reason"]:
+        yield row["reason"]
+    for failure in row["failures"]:
+        if failure.reason not in (row["reason"] or ""):
+            yield f"{failure.about}: {failure.reason}"
+            yield f"then: {failure.retry}"
+
+
+def _known_until(row: dict[str, Any]) -> datetime | None:
+    until: datetime | None = row["complete"].until or row["tail_until"]
+    return until
+
+
+def _state(row: dict[str, Any]) -> str:
+    """Return the state of a stream, in one word."""
+    return "waiting" if _waits(row) else shown_status(row)
+
+
+def _more_of_state(row: dict[str, Any]) -> Iterable[str]:
+    """Yield what is true of a stream besides its state."""
+    if row["retried"] is not None:
+        yield f"{row['retried'].status} before"
+    if is_first_load(shown_status(row), _known_until(row)):
+        yield "first load"
+    turns = row["turns"]
+    if turns is not None and (share := asked_share(turns.resources, turns.never_checked)):
+        yield share
+
+
+def _rank(state: str) -> int:
+    """Return the place of a state: what needs a look comes first."""
+    return _ORDER.index(state) if state in _ORDER else 0
 
 
 def _waits(row: dict[str, Any]) -> bool:
@@ -362,13 +510,11 @@ def _checks(state: RotationState, now: datetime) -> str:
 
 
 def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+    return f"{count:,} {_word(count, word)}"
 
 
-def _forecast(requests: int | None, exact: bool | None) -> str:
-    if requests is None:
-        return ""
-    return f"{requests:,}" if exact else f"at least {requests:,}"
+def _word(count: int, word: str) -> str:
+    return word if count == 1 else f"{word}s"
 
 
 def _coloured(status: str) -> Styled:
@@ -377,6 +523,11 @@ def _coloured(status: str) -> Styled:
 
 def _instant(at: datetime | None) -> str:
     return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _day(at: datetime | None) -> str:
+    """Say an instant; only its day if that is when it begins."""
+    return _instant(at).removesuffix(" 00:00:00Z")
 
 
 def _plain(at: datetime) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import IntEnum
 from math import ceil
 
 from msgspec import Struct
@@ -16,14 +17,64 @@ from etl.core.walk import ONE_ANSWER_ROWS, OVERLAP_ROWS
 ROWS_BELOW = 2
 
 
+class Sure(IntEnum):
+    """How sure a number is."""
+
+    LEAST = 0
+    ABOUT = 1
+    EXACT = 2
+
+    @property
+    def kind(self) -> str:
+        """The same for machines."""
+        return ("lower_bound", "estimate", "exact")[self]
+
+
+class Number(Struct, frozen=True):
+    """A count, and how sure it is. A sum is as sure as the least sure part."""
+
+    value: int
+    sure: Sure = Sure.EXACT
+
+    def __add__(self, other: Number) -> Number:
+        return Number(self.value + other.value, min(self.sure, other.sure))
+
+    def __str__(self) -> str:
+        """Say it; an estimate to two digits, because it is no better than that."""
+        if self.sure is Sure.LEAST:
+            return f"at least {self.value:,}"
+        if self.sure is Sure.EXACT:
+            return f"{self.value:,}"
+        digits = max(0, len(str(self.value)) - 2)
+        return f"about {round(self.value, -digits):,}"
+
+
 class Forecast(Struct, frozen=True):
-    """How many requests are expected. Not `exact`: a lower bound, as rows are not counted yet."""
+    """How many requests are expected.
+
+    exact: as far as rows do not come or go meanwhile. about: an estimate, by what the server said.
+    Neither: a lower bound, because nobody has counted the rows.
+    """
 
     requests: int
     exact: bool
+    about: bool = False
+
+    @property
+    def number(self) -> Number:
+        """The same as a number, with how sure it is."""
+        return Number(self.requests, _SURE[self.exact, self.about])
 
     def __add__(self, other: Forecast) -> Forecast:
-        return Forecast(self.requests + other.requests, self.exact and other.exact)
+        added = self.number + other.number
+        return Forecast(added.value, added.sure is Sure.EXACT, added.sure is Sure.ABOUT)
+
+
+_SURE = {
+    (exact, about): Sure.EXACT if exact else Sure.ABOUT if about else Sure.LEAST
+    for exact in (False, True)
+    for about in (False, True)
+}
 
 
 def by_cursor(rows: int, older: int, page_rows: int) -> int:

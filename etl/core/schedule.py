@@ -91,6 +91,11 @@ class Schedule:
         """Return the number of ticks in (after, until]."""
         return sum(1 for _ in takewhile(lambda tick: tick <= until, self._ticks(after)))
 
+    def mean_gap_s(self) -> float:
+        """Return the mean time between two ticks, in seconds."""
+        ticks = [*islice(self._ticks(_SOME_DAY), _GAPS_LOOKED_AT)]
+        return (ticks[-1] - ticks[0]).total_seconds() / max(1, len(ticks) - 1)
+
     def _ticks(self, after: datetime) -> Iterator[datetime]:
         """Yield the ticks after an instant, each once, in order."""
         last = after

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from etl.core.coverage import Coverage, Span
-from etl.core.stream import RESYNC
+from etl.core.stream import REPAIR, RESYNC, TAIL, VERIFY, VERIFY_DEEP, VERIFY_SLICE, Mode
 
 Row = Mapping[str, Any]
 
@@ -70,6 +70,44 @@ def shown_status(row: Row) -> str:
     return FAILED if died else str(row["status"])
 
 
+_WORDS = {
+    **dict.fromkeys((TAIL, *(mode.value for mode in Mode)), "sync"),
+    REJECTS: "retry of rejects",
+    RESYNC: "resync",
+    VERIFY: "verify",
+    VERIFY_DEEP: "verify --deep",
+    VERIFY_SLICE: "verify, a part",
+    REPAIR: "repair",
+}
+
+
+def work_of(unit: str) -> str:
+    """Return what a run of this unit does, in words: sync, resync, or the dates of a window."""
+    window = _span(unit)
+    if window is None:
+        return _WORDS.get(unit, unit)
+    since, until = (
+        _plain(at).removesuffix("Z").removesuffix(":00").removesuffix("T00:00") for at in window
+    )
+    return f"{since} to {until}"
+
+
+def asked_share(resources: int, never_checked: int) -> str | None:
+    """Return which part of the resources of a rotation was asked about, in words.
+
+    None if it is everything, or if there is nothing to ask about.
+    """
+    if not never_checked or not resources:
+        return None
+    percent = 100 * (resources - never_checked) / resources
+    return f"{percent:.0f} % asked" if percent >= 1 else f"{percent:.1g} % asked"
+
+
+def is_first_load(status: str, known_until: datetime | None) -> bool:
+    """Tell whether a stream is being read of which nothing is known complete yet."""
+    return known_until is None and status in (RUNNING, PAUSED)
+
+
 class Failure(Struct, frozen=True):
     """A unit whose latest run failed or was partial. `retry`: the command that reads it again.
 
@@ -96,6 +134,12 @@ class Failure(Struct, frozen=True):
         since, until = (_plain(at) for at in span)
         return f"The backfill from {since} to {until}"
 
+    @property
+    def again(self) -> str:
+        """What is to be said of it while it is read again."""
+        ended = "failed" if self.status == FAILED else f"was {self.status}"
+        return f"{self.about} {ended}, and runs again now: {self.reason}"
+
 
 def failures(
     stream: str, latest: Sequence[Row], complete: Coverage, rejects: int, *, filters: bool
@@ -120,6 +164,23 @@ def failures(
         fault = Fault.DIED if died else run.get("fault")
         found.append(Failure(run["unit"], status, reason, run["started_at"], retry, fault))
     return found
+
+
+def retried(stream: str, latest: Sequence[Row], rejects: int) -> Failure | None:
+    """Return the failure of a unit that is being read again right now; None if there is none.
+
+    latest: the latest run of each unit, with the latest one before it that has ended: `was_status`,
+    `was_reason` and `was_started_at`.
+    """
+    for run in latest:
+        status, reason = run["was_status"], str(run["was_reason"] or "")
+        if shown_status(run) != RUNNING or status not in (FAILED, PARTIAL):
+            continue
+        if reason.startswith(SET_ASIDE) and not rejects:
+            continue
+        retry = _retry(stream, run["unit"], Coverage())
+        return Failure(run["unit"], status, reason or status, run["was_started_at"], retry)
+    return None
 
 
 def state_of(row: Row, found: Sequence[Failure]) -> dict[str, Any]:

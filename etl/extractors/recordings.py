@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from msgspec import Raw, structs
@@ -50,6 +50,17 @@ from etl.extractors.protocol import (
 from etl.extractors.single import confirm_singly
 
 _log = structlog.get_logger(__name__)
+
+
+class Seen(NamedTuple):
+    """What a page shows: the starts on it, whether the list goes on, and how many rows it counts.
+
+    rows: None if the server does not count.
+    """
+
+    starts: Sequence[datetime]
+    more: bool
+    rows: int | None
 
 
 class RecordingsReader(ListReader[RecordingsPlace]):
@@ -182,6 +193,18 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         answer = await self._client.fetch(request, shrinkable=True, attempts=1)
         starts = self._starts(parse_list(answer.body, self._read))
         return max((at for at in starts if at is not None and at <= dates.until), default=None)
+
+    async def glimpse(self, since: datetime, until: datetime, limit: int) -> Seen:
+        """Return what a page of the newest recordings of these dates shows.
+
+        One request, not repeated. Raises SourceError and BudgetSpent.
+        """
+        ask = Ask(limit)
+        request = list_request(self._path, ask, Span(since, until), self._resource.budget_classes)
+        answer = await self._client.fetch(request, shrinkable=True, attempts=1, waits=False)
+        listed = parse_list(answer.body, self._read)
+        starts = [at for at in self._starts(listed) if at is not None]
+        return Seen(starts, listed.more, listed.count)
 
     async def _retrieve(
         self, keys: Sequence[str], witnesses: Sequence[str], *, believed: bool

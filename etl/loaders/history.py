@@ -26,7 +26,7 @@ from etl.core.clocks import PastRun
 from etl.core.coverage import Coverage, Span
 from etl.core.expected import Change, Counted
 from etl.core.forecast import Forecast
-from etl.core.statuses import Chosen, Fault, failures, state_of
+from etl.core.statuses import Chosen, Fault, failures, retried, state_of
 from etl.core.stream import OF_VERIFY, Stream, TableSpec
 from etl.errors import DestinationError
 from etl.loaders.database import Database
@@ -349,7 +349,7 @@ class History:
         """Return one row per project and stream: watermarks, last run, rows, rejects, lease.
 
         is_removed: tells which stream is no longer configured; it is left out.
-        failures: the failures that still count.
+        failures: the failures that still count. retried: the one that is being read again now.
         status, reason: those of the worst failure; without one, those of the last run. The runs of
         `verify` do not count. verified: see `Verified`, None if nothing was. waiting: what its
         living runs wait for, also those of `verify`. succeeded_at: when the latest run that brought
@@ -432,11 +432,16 @@ class History:
             row["failures"] = failures(
                 row["stream"], units, row["complete"], row["rejects"], filters=filters
             )
+            row["retried"] = retried(row["stream"], units, row["rejects"])
             row.update(state_of(row, row["failures"]))
         return rows
 
     def _latest_of_units(self) -> Select[Any]:
-        """Return the query of the latest run of each unit, with `held`."""
+        """Return the query of the latest run of each unit, with `held`.
+
+        `was_status`, `was_reason` and `was_started_at` are those of the latest run before it that
+        has ended.
+        """
         t = self._tables
         same = [t.runs.c[name] == t.checkpoints.c[name] for name in _UNIT]
         # Unit by unit, as runs are indexed so: then the total number of runs does not matter.
@@ -447,10 +452,23 @@ class History:
             .limit(1)
             .lateral("latest")
         )
+        before = (
+            select(t.runs)
+            .where(*same, t.runs.c.ended_at.is_not(None), t.runs.c.id != latest.c.id)
+            .order_by(t.runs.c.started_at.desc())
+            .limit(1)
+            .lateral("before")
+        )
         alive = and_(t.leases.c.holder == latest.c.id, t.leases.c.expires_at >= func.now())
         held = exists().where(alive, *(t.leases.c[name] == latest.c[name] for name in _UNIT))
         columns = [latest.c[name] for name in (*_UNIT, "status", "reason", "started_at", "fault")]
-        query = select(*columns, held.label("held")).select_from(t.checkpoints).join(latest, true())
+        columns += [before.c[n].label(f"was_{n}") for n in ("status", "reason", "started_at")]
+        query = (
+            select(*columns, held.label("held"))
+            .select_from(t.checkpoints)
+            .join(latest, true())
+            .outerjoin(before, and_(latest.c.status == "running", true()))
+        )
         # What a comparison found is said apart.
         return query.where(t.checkpoints.c.unit.not_in(OF_VERIFY))
 

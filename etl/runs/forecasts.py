@@ -52,6 +52,12 @@ async def forecast_ahead(
     return Forecast(by_cursor(rows, 0, options.page_size_records), exact)
 
 
+def was_read(stream: Stream, watermark: Watermark) -> bool:
+    """Tell whether a snapshot was read, so that it is known how many requests it takes."""
+    took = (watermark.traits or {}).get("took")
+    return isinstance(took, list) and len(took) == len(stream.resources)
+
+
 async def forecast_snapshot(
     tools: Tools,
     stream: Stream,
@@ -65,9 +71,9 @@ async def forecast_snapshot(
     A lower bound before the first one. spares: whether it leaves out lists whose parent is
     unchanged. Raises DestinationError.
     """
-    took = (watermark.traits or {}).get("took")
-    if not isinstance(took, list) or len(took) != len(stream.resources):
+    if not was_read(stream, watermark):
         return Forecast(sum(len(r.lists) for r in stream.resources if r.parents is None), False)
+    took = (watermark.traits or {})["took"]
     requests, exact = 0, True
     for resource, (pages, parents) in zip(stream.resources, took, strict=True):
         if resource.growth is not None:
@@ -117,19 +123,6 @@ async def _parents(tools: Tools, resource: Resource, project_id: int) -> AsyncIt
         for parent in found:
             yield parent
         place = [found[-1][name] for name in parents.fields]
-
-
-async def forecast_rotation(
-    tools: Tools, options: RunOptions, stream: Stream, project_id: int
-) -> Forecast:
-    """Return how many resources the next sync checks. Raises DestinationError."""
-    parents = stream.resources[0].parents
-    assert parents is not None
-    turns = await tools.parents.rotation_state(
-        project_id, stream.name, parents, options.recheck_after
-    )
-    # What the sync of the parents brings in before is due, too.
-    return Forecast(min(turns.due, options.rotation_requests), exact=turns.resources > 0)
 
 
 def forecast_query() -> Forecast:

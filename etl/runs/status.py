@@ -24,10 +24,14 @@ _ALL = Chosen()
 
 
 class StatusReport(Struct, frozen=True):
-    """What `status` shows: a row per project and stream, and what is on the queue per project."""
+    """What `status` shows: a row per project and stream, and what is on the queue per project.
+
+    never_run: the streams that are on and have not run yet, per project.
+    """
 
     streams: Sequence[dict[str, Any]]
     queue: Mapping[int, Jobs]
+    never_run: Mapping[int, Sequence[str]] = {}
 
 
 async def read_status(
@@ -39,11 +43,12 @@ async def read_status(
     *,
     counts: bool = False,
     is_removed: Callable[[str], bool] = lambda _: False,
+    on: Sequence[str] = (),
 ) -> StatusReport:
     """Return how far each chosen stream is. Raises DestinationError.
 
     counts: whether the rows of each table are counted, too; that reads the tables. is_removed:
-    tells which stream is no longer configured; it is left out.
+    tells which stream is no longer configured; it is left out. on: the streams that a sync reads.
 
     complete: what is known complete. holes: what is not, from `start` on. incremental: whether
     the server lets us read only what is young; reads_front: whether its count tells when that is
@@ -81,7 +86,12 @@ async def read_status(
         until = complete.until
         within = None if until is None else Span(start, max(until, start))
         row["holes"] = [] if within is None else complete.holes(within)
-    return StatusReport(rows, await count_jobs(database, tables))
+    never_run: dict[int, Sequence[str]] = {}
+    if chosen.is_all:
+        ran = {(row["project_id"], row["stream"]) for row in rows}
+        for project_id in sorted({project_id for project_id, _ in ran}):
+            never_run[project_id] = [name for name in on if (project_id, name) not in ran]
+    return StatusReport(rows, await count_jobs(database, tables), never_run)
 
 
 def read_fast_share(run: Mapping[str, Any]) -> float | None:

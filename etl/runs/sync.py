@@ -117,7 +117,8 @@ async def _execute(
             rows_updated=report.rows_updated,
             rejected=report.rejected,
             requests=report.requests,
-            forecast_requests=report.forecast_requests,
+            # A lower bound is no forecast.
+            forecast_requests=report.forecast_requests if report.forecast_exact else None,
         )
     return report
 

@@ -534,6 +534,11 @@ class Settings(BaseSettings):
         found = values.read_verify_schedule(self.verify_schedule)
         return None if found is None else replace(found, time_zone=self.time_zone)
 
+    def sync_every_s(self, stream: str) -> float:
+        """Return the mean time between two syncs of a stream by the schedules, in seconds."""
+        of_it = [each for each in self.schedules if not each.streams or stream in each.streams]
+        return min(each.mean_gap_s() for each in of_it or self.schedules)
+
     @property
     def projects(self) -> tuple[str, ...]:
         """The configured projects, each once, as text."""

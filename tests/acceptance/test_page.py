@@ -182,7 +182,7 @@ async def test_the_page_follows_what_happens(page: Page) -> None:
     await page.browser.evaluate("void (window.marker = 1)")
     async with books_of(page.dsn) as books:
         run = await books.run(status="running", ago_s=1)
-        await page.shows("1 stream running, nothing wrong")
+        await page.shows("1 stream running, first load under way")
         await page.browser.press(TAB)
         await page.browser.evaluate(f"document.querySelector('#bar-{run} a').focus()")
         await page.browser.evaluate("document.querySelector('details').open = true")
@@ -358,7 +358,7 @@ async def test_a_click_on_a_bar_shows_its_run(trouble: Page) -> None:
     assert await trouble.browser.evaluate("location.pathname") == f"/runs/{run}"
     text = await trouble.text()
     assert "insights: partial" in text
-    assert "1 set aside: click_count: not a number" in text
+    assert "1 rejected: click_count: not a number" in text
     await trouble.browser.evaluate("document.querySelector('nav a').click()")
     await trouble.shows("Needs a look")
     assert await trouble.browser.evaluate("location.hash") == "#line-1-insights"

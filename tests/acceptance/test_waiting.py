@@ -109,7 +109,8 @@ async def on_the_page(service: Serving) -> Said:
         rf"the sync waits for {LIMIT}: {USED}; it goes on at <b>(\S+) UTC".replace("'", "&#39;"),
         text,
     )
-    assert ("nothing wrong" in text and "running, nothing" in text and bool(found)) is False
+    assert not (bool(found) and "1 stream running" in text)
+    assert "nothing wrong" not in text
     return Said("page", at, _utc(found[1]) if found else 0.0)
 
 

@@ -175,7 +175,8 @@ class Rig(ABC):
 
     def plan(self, settings: Settings, past: BackfillRange | None) -> list[UnitForecast]:
         """Plan."""
-        return self.wait(app.make_forecast(settings, [SESSION_RECORDINGS], past, unwatched))
+        plan = app.make_forecast(settings, [SESSION_RECORDINGS], past, unwatched, most_asked=0)
+        return list(self.wait(plan).units)
 
     async def _follow(self, work: Coroutine[Any, Any, T], kill: Kill | None) -> T | None:
         async with asyncio.timeout(_LONGEST_RUN_S):

@@ -15,7 +15,7 @@ from etl.core.lookback import parse_duration
 from etl.runs.backfill import BackfillRange
 from etl.runs.check import Finding
 from etl.runs.report import Report
-from etl.runs.unit_forecast import UnitForecast
+from etl.runs.unit_forecast import Plan, UnitForecast
 from etl.runs.work import Progress, ReadingProgress, Watch, unwatched
 from etl.sandbox.server import RunningSandbox
 from etl.settings import Settings
@@ -150,10 +150,16 @@ class Pipeline:
                 self.settings, self._streams, asyncio.Event(), unwatched
             )
 
-    async def plan(self, past: BackfillRange | None = None) -> list[UnitForecast]:
-        """Ask what would be done."""
+    async def plan(self, past: BackfillRange | None = None) -> Sequence[UnitForecast]:
+        """Ask what would be done, by what is known here."""
+        return (await self.whole_plan(past, 0)).units
+
+    async def whole_plan(self, past: BackfillRange | None = None, most_asked: int = 10) -> Plan:
+        """Ask what would be done, and the source how much there is."""
         with capture_logs():
-            return await app.make_forecast(self.settings, self._streams, past, unwatched)
+            return await app.make_forecast(
+                self.settings, self._streams, past, unwatched, most_asked
+            )
 
     async def status(self) -> dict[str, Any]:
         """Return the status of one stream."""

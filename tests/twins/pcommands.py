@@ -6,7 +6,70 @@ _SQL = "tests/acceptance/test_sql.py::"
 _INIT = "tests/acceptance/test_init.py::"
 _COMMANDS = "tests/acceptance/test_commands.py::"
 
+_PLAN = "tests/acceptance/test_plan.py::"
+
+_WORDS = "tests/acceptance/test_status_words.py::"
+_PAGE = "tests/unit/test_page.py::"
+
 TWINS = [
+    Twin(
+        name="a first load is said to be well",
+        promise="P3",
+        file="etl/service/page/overview.py",
+        find="        first = any(line.is_first_load for line in self.lines)\n",
+        replace="        first = not self.lines\n",
+        caught_by=_PAGE + "test_a_first_load_is_not_said_to_be_well",
+    ),
+    Twin(
+        name="a backfill of which nothing is complete yet misses nothing",
+        promise="P3",
+        file="etl/service/page/overview.py",
+        find="    missing = holes if complete.until is not None else",
+        replace="    missing = holes if True else",
+        caught_by=_PAGE + "test_a_first_load_is_not_said_to_be_well",
+    ),
+    Twin(
+        name="a failure is forgotten as soon as it is tried again",
+        promise="P3",
+        file="etl/core/statuses.py",
+        find="        if shown_status(run) != RUNNING or status not in (FAILED, PARTIAL):\n",
+        replace="        if run['unit'] or status not in (FAILED, PARTIAL):\n",
+        caught_by=_WORDS
+        + "test_a_stream_that_is_tried_again_says_how_it_ended_before"
+        + "[failed-The last sync failed]",
+    ),
+    Twin(
+        name="what needs a look is anywhere in a long table",
+        promise="P3",
+        file="etl/console/views.py",
+        find="    rows = sorted(found.streams, key=lambda row: _rank(_state(row)))\n",
+        replace="    rows = list(found.streams)\n",
+        caught_by=_WORDS + "test_what_needs_a_look_is_above_a_long_table_and_first_in_it",
+    ),
+    Twin(
+        name="plan asks about every list, however many requests that takes",
+        promise="P8",
+        file="etl/runs/asking.py",
+        find="        if self.sent + len(resource.lists) > self._most:\n",
+        replace="        if self._most == 0:\n",
+        caught_by=_PLAN + "test_every_stream_of_a_first_load_is_forecast_and_sharing_in_time",
+    ),
+    Twin(
+        name="plan counts recordings that the list does not show any more",
+        promise="P8",
+        file="etl/core/amount.py",
+        find="        if datetime.combine(day, time(), UTC) + timedelta(days=days) > now:\n",
+        replace="        if day <= now.date() and days:\n",
+        caught_by="tests/unit/core/test_amount.py::test_a_query_counts_what_the_list_still_shows",
+    ),
+    Twin(
+        name="plan counts again what a broken first load has stored",
+        promise="P8",
+        file="etl/runs/unit_forecast.py",
+        find="    left = max(0, total.value - here)\n",
+        replace="    left = total.value\n",
+        caught_by=_PLAN + "test_a_first_load_that_was_broken_off_is_forecast_less_what_is_here",
+    ),
     Twin(
         name="psql gets the password as an argument",
         promise="P11",

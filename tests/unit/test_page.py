@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from etl.core.coverage import Coverage, Span
+from etl.core.statuses import Failure
 from etl.loaders.row_counts import Count
 from etl.loaders.seen_runs import RunWait
 from etl.loaders.verified import Verified
@@ -31,6 +32,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 HOSTILE = """</p><script>alert(1)</script><img src=x onerror=alert(2)>"'&{{ 7*7 }}"""
 SOURCE = Source("https://eu.posthog.com", "posthog", START, ("session_recordings", "groups"))
+ONE = Source("https://eu.posthog.com", "posthog", START, ("session_recordings",))
 VOID = {"meta", "link", "br", "img", "path", "rect", "circle"}
 
 
@@ -76,6 +78,7 @@ def status_of(run: dict[str, Any], **values: Any) -> dict[str, Any]:
         "rejects": 0,
         "verified": None,
         "waiting": [],
+        "retried": None,
     }
     return {**run, **marks, "drift": [], **values}
 
@@ -83,7 +86,7 @@ def status_of(run: dict[str, Any], **values: Any) -> dict[str, Any]:
 def overview_of(*runs: dict[str, Any], **values: Any) -> Overview:
     """The page of one stream."""
     counts = {(1, "session_recordings"): Count(1234, True)}
-    return build(NOW, SOURCE, Books([status_of(runs[-1], **values)], runs, counts))
+    return build(NOW, ONE, Books([status_of(runs[-1], **values)], runs, counts))
 
 
 def rendered(overview: Overview, *secrets: str) -> str:
@@ -178,7 +181,8 @@ def test_the_verdict_is_the_worst_state(status: str, verdict: str) -> None:
 def test_a_run_that_holds_its_unit_no_more_has_died() -> None:
     """It is shown as failed, although its row says that it runs."""
     alive, dead = (a_run(status="running", ended_at=None, held=held) for held in (True, False))
-    assert overview_of(alive).verdict == "1 stream running, nothing wrong"
+    known = Coverage((Span(START, NOW),))
+    assert overview_of(alive, complete=known).verdict == "1 stream running, nothing wrong"
     overview = overview_of(dead)
     assert overview.verdict == "1 of 1 stream failed"
     assert "ended without a word" in Outline(rendered(overview)).text
@@ -198,7 +202,68 @@ def test_freshness_rows_and_speed_are_shown() -> None:
     complete = Coverage((Span(START, NOW - timedelta(minutes=4)),))
     text = Outline(rendered(overview_of(a_run(), complete=complete, rejects=7))).text
     assert re.search(r"4 min ago\s+1,234\s+30/s\s+7\s", text), text
-    assert "Not run yet: groups." in text
+
+
+def test_streams_that_have_not_run_yet_are_named_and_counted() -> None:
+    """During a first load most have not."""
+    overview = build(NOW, SOURCE, Books([status_of(a_run())], [a_run()], {}))
+    assert overview.verdict == "The only stream succeeded, 1 stream not run yet"
+    assert "Not run yet: groups." in Outline(rendered(overview)).text
+
+
+def test_a_first_load_is_not_said_to_be_well() -> None:
+    """Neither while it runs nor of its backfill: all is missing."""
+    run = a_run(60, status="running", held=True, ended_at=None, records_read=60_000)
+    overview = overview_of(run)
+    assert overview.verdict == "1 stream running, first load under way"
+    assert "first load, 60,000 records read" in Outline(rendered(overview)).text
+    window = f"{Span(NOW - 2 * DAY, NOW - DAY)}"
+    backfill = {**run, "command": "backfill", "unit": window, "low": None}
+    books = Books([status_of(backfill)], [backfill], {}, windows=[backfill])
+    text = Outline(rendered(build(NOW, ONE, books))).text
+    assert "Nothing is missing" not in text
+    assert "How long it takes is known once the first part is read." in text
+
+
+def test_a_failed_stream_that_is_tried_again_says_both() -> None:
+    """In the verdict, above the table and in it."""
+    failure = Failure("tail", "failed", "No route to host", NOW - DAY, "posthog-etl sync")
+    run = a_run(status="running", held=True, ended_at=None)
+    overview = overview_of(run, retried=failure, complete=Coverage((Span(START, NOW),)))
+    assert overview.verdict == "1 of 1 stream failed, is tried again"
+    text = " ".join(Outline(rendered(overview)).text.split())
+    assert "The last sync failed, and runs again now: No route to host" in text
+    assert "failed before" in text
+
+
+def test_rejects_are_in_the_verdict_and_shown() -> None:
+    """With their reasons, by a link; of many the latest."""
+    reject = {"project_id": 1, "stream": "groups", "record_key": "k", "reason": HOSTILE}
+    counts = {(1, "session_recordings"): Count(1, True)}
+    run = a_run()
+    books = Books([status_of(run, rejects=12)], [run], counts, rejects=[reject])
+    overview = build(NOW, ONE, books)
+    assert overview.verdict == "The only stream succeeded, 12 records rejected"
+    html = rendered(overview)
+    outline = assert_harmless(html)
+    assert html.count('href="#rejects"') == 2
+    assert ("section", "rejects") in [(tag, attrs.get("id")) for tag, attrs in outline.tags]
+    assert "These are the latest of 12; all of them: posthog-etl rejects list." in outline.text
+
+
+def test_sharing_says_which_part_was_asked_about() -> None:
+    """In the verdict and in its state."""
+    run = a_run(stream="recording_sharing", unit="rotation")
+    asked = {(1, "recording_sharing"): "3 % asked"}
+    source = replace_streams("recording_sharing")
+    overview = build(NOW, source, Books([status_of(run)], [run], {}, asked=asked))
+    assert overview.verdict == "The only stream succeeded, recording_sharing 3 % asked"
+    assert "3 % asked" in Outline(rendered(overview)).text
+
+
+def replace_streams(*streams: str) -> Source:
+    """The source with other streams on."""
+    return Source(ONE.host, ONE.schema, ONE.start, streams)
 
 
 def test_what_is_not_complete_is_shown_with_the_command_that_loads_it() -> None:
@@ -355,11 +420,12 @@ def test_a_stream_that_waits_is_not_said_to_get_on() -> None:
     wait = RunWait(str(run["id"]), "sync", "tail", limit, since, until)
     at = second(until, NOW)
     overview = overview_of(run, waiting=[wait])
-    assert overview.verdict == f"1 stream waiting until {at}, nothing wrong"
+    assert overview.verdict == f"1 stream waiting until {at}, first load under way"
     page = Outline(rendered(overview)).text
     assert f"the sync waits for {limit}; it goes on at {at}" in page
     assert f"waiting until {at}" in page
-    unknown = overview_of(run, waiting=[replace(wait, until=None)])
+    known = Coverage((Span(START, NOW),))
+    unknown = overview_of(run, waiting=[replace(wait, until=None)], complete=known)
     assert unknown.verdict == "1 stream waiting, nothing wrong"
     own = Renderer(Redactor()).run(RunPage(run, "running", 600.0, bars_of([run], NOW), 0, []))
     assert f"It waits for {limit}; it goes on at {at}" in Outline(own).text
@@ -382,11 +448,11 @@ def test_hostile_texts_are_shown_as_they_are() -> None:
         "record_key": HOSTILE,
         "reason": f"`{HOSTILE}`",
     }
-    page = RunPage(run, "failed", 3.0, bars_of([run], NOW), 60, [reject], 0.994)
+    page = RunPage(run, "failed", 3.0, bars_of([run], NOW), 60, [reject], (HOSTILE, "b"))
     outline = assert_harmless(Renderer(Redactor()).run(page))
     assert outline.text.count(HOSTILE) >= 4
-    assert "and 59 other records set aside" in outline.text
-    assert "99 % of them fast" in outline.text
+    assert "and 59 other records rejected" in outline.text
+    assert f"The tables of this stream: {HOSTILE}, b." in outline.text
 
 
 @given(st.text())

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from etl.app import Destination
-from etl.core.statuses import PAUSED, RUNNING
+from etl.core.lookback import parse_duration
+from etl.core.statuses import PAUSED, RUNNING, asked_share
+from etl.core.stream import Mode
 from etl.errors import DestinationUnavailable
 from etl.loaders.history import History
+from etl.loaders.parents import ParentRows
 from etl.loaders.queue import count_jobs
 from etl.loaders.row_counts import Count
 from etl.loaders.status_queries import StatusQueries
-from etl.runs.status import read_fast_share
 from etl.service.page.overview import (
     Bar,
     Books,
@@ -28,9 +30,11 @@ from etl.service.page.overview import (
     state_of,
 )
 from etl.settings import Settings
+from etl.streams.queries import stream_named
 
 SHOWN_RUNS = 30
 SHOWN_REJECTS = 50
+SHOWN_LATEST_REJECTS = 5
 # However many browsers ask, the database is read once in this many seconds.
 _FRESH_S = 1.0
 # Counting rows is the slowest part; it takes at most this share of the time.
@@ -42,7 +46,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """A run, its rejects, and the runs of the same unit before and after it."""
+    """A run, its rejects, and the runs of the same unit before and after it.
+
+    tables: those that its stream fills.
+    """
 
     run: Mapping[str, Any]
     state: str
@@ -50,7 +57,7 @@ class RunPage:
     bars: tuple[Bar, ...]
     rejected: int
     rejects: Sequence[Mapping[str, Any]]
-    read_fast_share: float | None = None
+    tables: tuple[str, ...] = ()
 
 
 class Look:
@@ -71,6 +78,9 @@ class Look:
                 and (not stream.off or name in settings.enabled_streams)
             ),
         )
+        self._parents = ParentRows(destination.database, destination.tables)
+        self._recheck_after = parse_duration(settings.sharing_recheck)
+        self._asked: Mapping[tuple[int, str], str | None] = {}
         self._is_removed = settings.is_removed
         self._one_at_a_time = asyncio.Lock()
         self._seen: tuple[float, Overview] | None = None
@@ -105,7 +115,9 @@ class Look:
         windows = await self._queries.windows(sorted(backfilling)) if backfilling else []
         counts = await self._row_counts({(row["project_id"], row["stream"]) for row in status})
         queue = await count_jobs(self._destination.database, self._destination.tables)
-        return build(at, self._source, Books(status, recent, counts, windows, queue))
+        rejects = await self._history.rejects(SHOWN_LATEST_REJECTS, resolved=False)
+        books = Books(status, recent, counts, windows, queue, self._asked, rejects)
+        return build(at, self._source, books)
 
     async def _row_counts(self, wanted: set[tuple[int, str]]) -> Mapping[tuple[int, str], Count]:
         began_s = time.monotonic()
@@ -116,21 +128,40 @@ class Look:
                 if (share := share_of(name, [p for p, stream in wanted if stream == name]))
             ]
             self._counts, self._counted = await self._queries.row_counts(shares), wanted
+            self._asked = await self._asked_shares(wanted)
             took_s = time.monotonic() - began_s
             self._count_next_s = began_s + max(_COUNT_EVERY_S, took_s / _COUNTING_SHARE)
         return self._counts
+
+    async def _asked_shares(
+        self, wanted: set[tuple[int, str]]
+    ) -> Mapping[tuple[int, str], str | None]:
+        """Return which part of its resources each rotation has asked about; that reads them all."""
+        shares: dict[tuple[int, str], str | None] = {}
+        for project_id, name in sorted(wanted):
+            stream = stream_named(name)
+            if stream is None or stream.mode is not Mode.ROTATION:
+                continue
+            parents = stream.resources[0].parents
+            assert parents is not None
+            turns = await self._parents.rotation_state(
+                project_id, name, parents, self._recheck_after
+            )
+            shares[project_id, name] = asked_share(turns.resources, turns.never_checked)
+        return shares
 
     async def _run(self, run_id: str) -> RunPage | None:
         run = await self._queries.run(run_id)
         if run is None:
             return None
         unit_runs = await self._queries.unit_runs(run, SHOWN_RUNS // 2)
+        stream = stream_named(run["stream"])
         rejected, rejects = await self._queries.set_aside(run, SHOWN_REJECTS)
         return RunPage(
             run=run,
             state=state_of(run),
             seconds=((run["ended_at"] or run["now"]) - run["started_at"]).total_seconds(),
-            read_fast_share=read_fast_share(run),
+            tables=() if stream is None else tuple(table.name for table in stream.tables),
             bars=bars_of(unit_runs, run["now"]),
             rejected=rejected,
             rejects=rejects,

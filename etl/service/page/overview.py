@@ -13,7 +13,16 @@ from typing import Any
 from etl.core.coverage import Coverage, Span
 from etl.core.drift import differences
 from etl.core.expected import Counted, unaccounted_of
-from etl.core.statuses import DIED, FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED
+from etl.core.statuses import (
+    DIED,
+    FAILED,
+    PARTIAL,
+    PAUSED,
+    RUNNING,
+    SUCCEEDED,
+    Failure,
+    is_first_load,
+)
 from etl.core.stream import Mode
 from etl.loaders.queue import Jobs
 from etl.loaders.row_counts import Count
@@ -55,7 +64,9 @@ class Line:
 
     per_second: records read in the shown runs, by their time. days: of a windowed stream.
     differences: how records differ from the catalogue; empty if they do not. verified: what of it
-    was compared with the source; None if nothing was. waits: what its runs wait for.
+    was compared with the source; None if nothing was. waits: what its runs wait for. retried: the
+    failure that is being read again now. asked: which part of its resources was asked about, in
+    words; None if it is all. read: records that the last run has read so far.
     """
 
     project_id: int
@@ -77,6 +88,14 @@ class Line:
     differences: str
     verified: Verified | None
     waits: tuple[RunWait, ...]
+    retried: Failure | None
+    asked: str | None
+    read: int
+
+    @property
+    def is_first_load(self) -> bool:
+        """Whether it is being read, and nothing is known complete yet."""
+        return is_first_load(self.state, self.complete_until)
 
     @property
     def key(self) -> str:
@@ -111,6 +130,7 @@ class Overview:
     source: Source
     projects: tuple[Project, ...]
     queue: Mapping[int, Jobs]
+    rejects: Sequence[Row] = ()
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -129,14 +149,48 @@ class Overview:
         return next(iter(self.counts), None)
 
     @property
+    def tone(self) -> str | None:
+        """The state that the verdict is shown in: a failure lasts until it is repaired."""
+        failed = any(line.retried and line.retried.status == FAILED for line in self.lines)
+        return FAILED if failed else self.state
+
+    @property
+    def rejected(self) -> int:
+        """How many records are rejected now."""
+        return sum(line.rejects for line in self.lines)
+
+    @property
+    def not_run(self) -> int:
+        """How many streams that are on have not run yet."""
+        return sum(len(project.never_run) for project in self.projects)
+
+    @property
     def verdict(self) -> str:
         """The state of all streams in one sentence."""
+        said = [self._worst]
+        if behind := [line for line in self.lines if line.asked is not None]:
+            (name, asked), more = (behind[0].stream, behind[0].asked), len(behind) - 1
+            said.append(f"{name} {asked}" if not more else f"{more + 1} not asked to the end")
+        if self.lines and self.not_run:
+            said.append(f"{plural(self.not_run, 'stream')} not run yet")
+        if self.rejected:
+            said.append(f"{plural(self.rejected, 'record')} rejected")
+        return ", ".join(said)
+
+    @property
+    def _worst(self) -> str:
         counts, total = self.counts, len(self.lines)
         of = f"{total} streams" if total != 1 else "1 stream"
         if not total:
             return "Nothing has run yet"
+        again = sum(
+            line.retried is not None and line.retried.status == FAILED for line in self.lines
+        )
         if FAILED in counts:
-            return f"{counts[FAILED]} of {of} failed"
+            more = f", {again} more being tried again" if again else ""
+            return f"{counts[FAILED]} of {of} failed{more}"
+        if again:
+            return f"{again} of {of} failed, {'is' if again == 1 else 'are'} tried again"
         if PARTIAL in counts:
             return f"{counts[PARTIAL]} of {of} not complete"
         if PAUSED in counts:
@@ -150,9 +204,15 @@ class Overview:
         if len(waiting) == running:
             ends = [wait.until for line in waiting for wait in line.waits if wait.until]
             until = f" until {second(min(ends), self.at)}" if ends else ""
-            return f"{plural(running, 'stream')} waiting{until}, nothing wrong"
+            return f"{plural(running, 'stream')} waiting{until}, {self._well}"
         streams = f"{plural(running, 'stream')} running"
-        return f"{streams}, {f'{len(waiting)} of them waiting' if waiting else 'nothing wrong'}"
+        return f"{streams}, {f'{len(waiting)} of them waiting, ' if waiting else ''}{self._well}"
+
+    @property
+    def _well(self) -> str:
+        """What is to be said of streams that run: on a first load nearly everything is missing."""
+        first = any(line.is_first_load for line in self.lines)
+        return "first load under way" if first else "nothing wrong"
 
     @property
     def least_fresh(self) -> Line | None:
@@ -163,7 +223,8 @@ class Overview:
     @property
     def worrying(self) -> tuple[Line, ...]:
         """The streams that need attention, the worst first."""
-        worth = [line for line in self.lines if line.state in (FAILED, PARTIAL, PAUSED)]
+        bad = (FAILED, PARTIAL, PAUSED)
+        worth = [line for line in self.lines if line.state in bad or line.retried is not None]
         return tuple(sorted(worth, key=lambda line: STATES.index(line.state)))
 
     @property
@@ -182,7 +243,8 @@ class Books:
     """What the bookkeeping says.
 
     status: as `History.status` has it. recent: the latest runs, the oldest first. windows: runs of
-    the backfills that may be under way, the newest first.
+    the backfills that may be under way, the newest first. asked: see `Line`. rejects: the latest
+    records that are rejected now.
     """
 
     status: Sequence[Row]
@@ -190,6 +252,8 @@ class Books:
     counts: Mapping[tuple[int, str], Count]
     windows: Sequence[Row] = ()
     queue: Mapping[int, Jobs] = field(default_factory=dict)
+    asked: Mapping[tuple[int, str], str | None] = field(default_factory=dict)
+    rejects: Sequence[Row] = ()
 
 
 def build(at: datetime, source: Source, books: Books) -> Overview:
@@ -210,14 +274,14 @@ def build(at: datetime, source: Source, books: Books) -> Overview:
                 row,
                 runs.get((project_id, row["stream"]), []),
                 backfills.get((project_id, row["stream"]), []),
-                books.counts,
+                books,
             )
             for row in those
         )
         ran = {line.stream for line in lines}
         never_run = tuple(name for name in source.streams if name not in ran)
         projects.append(Project(project_id, lines, never_run))
-    return Overview(at, source, tuple(projects), books.queue)
+    return Overview(at, source, tuple(projects), books.queue, books.rejects)
 
 
 def bars_of(runs: Sequence[Row], at: datetime) -> tuple[Bar, ...]:
@@ -266,7 +330,7 @@ def _line(
     row: Row,
     runs: Sequence[Row],
     backfill: Sequence[Row],
-    counts: Mapping[tuple[int, str], Count],
+    books: Books,
 ) -> Line:
     project_id, stream = int(row["project_id"]), str(row["stream"])
     state = state_of(row)
@@ -279,7 +343,9 @@ def _line(
     )
     holes = () if within is None else complete.holes(within)
     running = [run for run in runs if run["status"] == RUNNING]
-    pace = pace_of(backfill, holes, at) if windowed else None
+    # Before anything is complete, all of it is missing.
+    missing = holes if complete.until is not None else (Span(min(source.start, at), at),)
+    pace = pace_of(backfill, missing, at) if windowed else None
     reason = row["reason"]
     if row["status"] == RUNNING:
         reason = None if state == RUNNING else DIED
@@ -289,7 +355,7 @@ def _line(
         state=state,
         reason=reason,
         complete_until=until,
-        rows=counts.get((project_id, stream), Count(0, True)) if stream in STREAMS else None,
+        rows=books.counts.get((project_id, stream), Count(0, True)) if stream in STREAMS else None,
         bars=bars_of(runs, at),
         per_second=_per_second(runs, at),
         rejects=row["rejects"],
@@ -305,6 +371,9 @@ def _line(
         differences=differences(row["drift"]),
         verified=row["verified"],
         waits=tuple(row["waiting"]),
+        retried=row["retried"],
+        asked=books.asked.get((project_id, stream)),
+        read=row["records_read"],
     )
 
 

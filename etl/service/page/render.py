@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from etl.core.statuses import DIED, RUNNING
+from etl.core.statuses import DIED, RUNNING, work_of
 from etl.logs import Redactor
 from etl.service.page import words
 from etl.service.page.calendar import Month
@@ -48,6 +48,7 @@ class Renderer:
             "second": words.second,
             "bar_said": bar_said,
             "days": days_said,
+            "work": work_of,
             "prose": lambda text: prose(redactor.text(text)),
         }
 
