@@ -176,7 +176,15 @@ async def _of_query(
     seconds = duration_s(forecast.requests, classes, limits, spent, tools.client.now)
     windows = 1 if forecast.requests else 0
     return UnitForecast(
-        unit.project_id, unit.stream, unit.name, since, until, windows, forecast, seconds, said
+        unit.project_id,
+        unit.stream,
+        unit.name,
+        since,
+        until,
+        windows,
+        forecast,
+        seconds,
+        said=said,
     )
 
 
