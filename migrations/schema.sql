@@ -2191,7 +2191,7 @@ COMMENT ON COLUMN {data}.activity_log.created_at IS 'When it was done.';
 COMMENT ON COLUMN {data}.activity_log."user" IS 'Id of the user who did it, see users; null: the system.';
 COMMENT ON COLUMN {data}.activity_log.activity IS 'What was done, such as created, updated or deleted.';
 COMMENT ON COLUMN {data}.activity_log.scope IS 'The kind of thing that it was done to, such as FeatureFlag.';
-COMMENT ON COLUMN {data}.activity_log.item_id IS 'Id of this thing.';
+COMMENT ON COLUMN {data}.activity_log.item_id IS 'Id of this thing; of a person the numeric one, which `forget` does not look for.';
 COMMENT ON COLUMN {data}.activity_log.detail IS 'Name of the thing and what changed, as JSON; other text, such as values before and after, is kept as hash and length.';
 COMMENT ON COLUMN {data}.activity_log.organization_id IS 'Id of the organization.';
 COMMENT ON COLUMN {data}.activity_log.was_impersonated IS 'Whether an employee of PostHog did it in the user''s name.';

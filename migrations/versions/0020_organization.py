@@ -117,7 +117,12 @@ def upgrade() -> None:
             nullable=True,
             comment="The kind of thing that it was done to, such as FeatureFlag.",
         ),
-        sa.Column("item_id", sa.Text(), nullable=True, comment="Id of this thing."),
+        sa.Column(
+            "item_id",
+            sa.Text(),
+            nullable=True,
+            comment="Id of this thing; of a person the numeric one, which `forget` does not look for.",
+        ),
         sa.Column(
             "detail",
             postgresql.JSONB(astext_type=sa.Text()),

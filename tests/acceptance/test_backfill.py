@@ -291,7 +291,7 @@ async def test_a_time_that_makes_no_sense_is_one_line_and_exit_2(
     sandbox = await start_sandbox(recordings=0)
     command = Command(sandbox.url, dsn)
     wrong = [
-        ("--since", "yesterday"),
+        ("--since", "someday"),
         ("--since", "2026-01-01", "--until", "2026-13-01"),
         ("--since", "2026-01-01", "--window", "0d"),
         ("--since", "2026-02-01", "--until", "2026-01-01"),

@@ -10,6 +10,7 @@ import pytest
 
 from etl import app
 from etl.errors import EXIT_PARTIAL, EXIT_PAUSED, EXIT_SUCCEEDED
+from etl.runs.work import unwatched
 from etl.sandbox.server import RunningSandbox
 from tests.conftest import StartSandbox
 from tests.support.pipeline import Pipeline
@@ -319,18 +320,15 @@ async def test_a_query_in_the_background_is_asked_after_and_cancelled_when_stopp
     stop = asyncio.Event()
     sandbox.control.add_faults({"match": QUERY, "at": 1, "fault": {"status": 504}})
     work = asyncio.ensure_future(
-        app.sync(flow.settings, [flow.settings.catalogue["query:mine"]], stop, _unseen)
+        app.sync(flow.settings, [flow.settings.catalogue["query:mine"]], stop, unwatched)
     )
     while not any(each["method"] == "GET" for each in sandbox.control.requests()):
         await asyncio.wait({work}, timeout=0.01)
+        assert not work.done(), work.result()
     stop.set()
     (report,) = await work
     assert report.ending.exit_code == EXIT_PARTIAL
     assert sandbox.control.requests()[-1]["method"] == "DELETE"
-
-
-def _unseen(_project: int, _stream: str) -> Any:
-    return lambda *_: None
 
 
 async def test_old_events_that_arrive_late_are_found_when_old_days_are_looked_through(
@@ -411,7 +409,7 @@ async def test_a_query_is_asked_no_more_often_than_configured(
     assert (report.ending.exit_code, report.requests) == (EXIT_SUCCEEDED, 0)
     streams = [flow.settings.catalogue["query:mine"]]
     accepted = app.Acceptance(at_once=["query:mine"])
-    (report,) = await app.sync(flow.settings, streams, asyncio.Event(), _unseen, accepted)
+    (report,) = await app.sync(flow.settings, streams, asyncio.Event(), unwatched, accepted)
     assert report.requests > 0
 
 

@@ -125,7 +125,7 @@ class Rig(ABC):
                 "api_key": "phx_sandbox",
                 "project_id": "1",
                 "database_url": self._dsn,
-                "start": self.start,
+                "start": self.start.isoformat(),
                 "lookback": lookback,
                 "plan": "unlimited",
                 "page_size_records": page_size,

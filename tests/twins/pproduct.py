@@ -35,7 +35,8 @@ TWINS = [
         name="only one half of a list that hides archived flags is read",
         promise="P6",
         file="etl/streams/feature_flags.py",
-        find='                Address("feature_flags/", params=(("archived", "true"),)),\n',
+        find='                Address("feature_flags/", params=(("archived", "true"),), '
+        'prefix="projects"),\n',
         replace="",
         caught_by=_PRODUCT
         + "test_what_is_changed_hidden_or_deleted_is_as_the_source_has_it[feature_flags-cloud]",
