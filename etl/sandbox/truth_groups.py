@@ -19,6 +19,11 @@ def time_text(instant: datetime | None) -> str | None:
     return None if instant is None else instant.isoformat().removesuffix("+00:00") + "Z"
 
 
+def with_times(row: Row) -> Row:
+    """The row with instants as the server writes them."""
+    return {k: time_text(v) if isinstance(v, datetime) else v for k, v in row.items()}
+
+
 def sha256_text(text: str) -> str:
     """SHA-256 in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -7,13 +7,12 @@ Null is what the server in force does not send: docs flavour, of a project, what
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from etl.sandbox.kinds_organization import Delivery
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.store import Store
-from etl.sandbox.truth_groups import sha256_text, time_text
+from etl.sandbox.truth_groups import sha256_text, with_times
 
 Row = dict[str, Any]
 
@@ -53,7 +52,7 @@ class OrganizationTruth:
                 row = asdict(self._store.members[key])
                 del row["last_login"]
                 if row["user"] in self._store.users:
-                    yield _plain({"organization": organization, **row})
+                    yield with_times({"organization": organization, **row})
 
     def activity_log(self) -> Iterator[Row]:
         """Every entry; of text that users typed only hash and length, but for names."""
@@ -64,7 +63,7 @@ class OrganizationTruth:
             row["detail"] = None if row["detail"] is None else _veiled(row["detail"], _DETAIL)
             row["user"] = row["user"] if row["user"] in self._store.users else None
             row["organization_id"] = None if project is None else project.organization
-            yield _plain(row)
+            yield with_times(row)
 
     def subscription_deliveries(self) -> Iterator[Row]:
         """Those of subscriptions that are there, without what was sent and to whom."""
@@ -79,7 +78,7 @@ class OrganizationTruth:
             row["temporal_workflow_id"] = f"deliver-{delivery.id}"
             row["idempotency_key"] = f"key-{delivery.id}"
             if delivery.subscription in self._store.subscriptions:
-                yield _plain(row)
+                yield with_times(row)
 
 
 _DETAIL = {"name", "short_id", "type", "changes.type", "changes.action", "changes.field"}
@@ -103,7 +102,3 @@ def _veiled(value: Any, plain: set[str], path: str = "") -> Any:
     if not isinstance(value, str) or not value or path in plain:
         return value
     return f"sha256:{sha256_text(value)}:{len(value)}"
-
-
-def _plain(row: Row) -> Row:
-    return {k: time_text(v) if isinstance(v, datetime) else v for k, v in row.items()}

@@ -15,12 +15,11 @@ them before sees that they are deleted. None is deleted at first.
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.store import Store
-from etl.sandbox.truth_groups import time_text
+from etl.sandbox.truth_groups import with_times
 
 PRODUCT_TABLES = (
     "annotations", "actions", "feature_flags", "surveys", "experiments", "comments",
@@ -139,10 +138,7 @@ class ProductTruth:
 
     def _plain(self, record: Any) -> Row:
         """Instants as the server writes them, and only users who still exist."""
-        row = {
-            name: time_text(value) if isinstance(value, datetime) else value
-            for name, value in asdict(record).items()
-        }
+        row = with_times(asdict(record))
         for name in ("created_by", "last_modified_by"):
             if row.get(name) not in self._store.users:
                 row |= {name: None} if name in row else {}

@@ -16,14 +16,13 @@ not send:
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.store import Store
 from etl.sandbox.truth_dashboards import DashboardTruth
 from etl.sandbox.truth_definitions import DefinitionTruth
-from etl.sandbox.truth_groups import GroupTruth, sha256_text, time_text
+from etl.sandbox.truth_groups import GroupTruth, sha256_text, with_times
 from etl.sandbox.truth_organization import OrganizationTruth
 from etl.sandbox.truth_product import PRODUCT_TABLES, ProductTruth
 from etl.sandbox.truth_sharing import SharingTruth
@@ -87,7 +86,7 @@ class StoreTruth:
     def subscriptions(self) -> Iterator[Row]:
         """Live and deleted ones; of a webhook's address only the hash."""
         for key in sorted(self._store.subscriptions):
-            row = _plain(asdict(self._store.subscriptions[key]))
+            row = with_times(asdict(self._store.subscriptions[key]))
             row["created_by"] = self._known(row["created_by"])
             row["invite_message"] = None
             if row["target_type"] == "webhook" and row["target_value"]:
@@ -142,7 +141,7 @@ class StoreTruth:
     def project_secret_api_keys(self) -> Iterator[Row]:
         """Without what makes them secret."""
         for key in sorted(self._store.secret_keys):
-            row = _plain(asdict(self._store.secret_keys[key]))
+            row = with_times(asdict(self._store.secret_keys[key]))
             del row["last_used_at"]
             yield row | {"created_by": self._known(row["created_by"])}
 
@@ -162,7 +161,7 @@ class StoreTruth:
     def _cohorts(self) -> list[Row]:
         rows = []
         for key in sorted(self._store.cohorts):
-            row = _plain(asdict(self._store.cohorts[key]))
+            row = with_times(asdict(self._store.cohorts[key]))
             row["created_by"] = self._known(row["created_by"])
             row["condition_type"] = row["condition_type"] if self._cloud else None
             for name in _CALCULATED:
@@ -183,12 +182,7 @@ class StoreTruth:
 
     def _made(self, row: Row) -> Row:
         users = {name: self._known(row[name]) for name in ("created_by", "last_modified_by")}
-        return _plain(row) | users
+        return with_times(row) | users
 
     def _known(self, user: int | None) -> int | None:
         return user if user in self._store.users else None
-
-
-def _plain(row: Row) -> Row:
-    """Instants as the server writes them."""
-    return {k: time_text(v) if isinstance(v, datetime) else v for k, v in row.items()}

@@ -5,7 +5,7 @@ from typing import Any
 from etl.core.identity import Identity, Names
 from etl.core.stream import Address, Field, Kind, Mode, Parents, Resource, Stream, TableSpec
 from etl.transformers.objects import USERS, object_rows
-from etl.transformers.reduced import ids_only
+from etl.transformers.reduced import ids_only, without_inside
 
 COHORT_TABLE = TableSpec(
     name="cohorts",
@@ -73,20 +73,12 @@ def without_compiled(record: dict[str, Any]) -> dict[str, Any]:
     """Return the record without the code that the server compiles from its filters."""
     if "filters" not in record:
         return record
-    return {**record, "filters": _plain(record["filters"])}
+    return {**record, "filters": without_inside(record["filters"], *_COMPILED)}
 
 
 def only_person(record: dict[str, Any]) -> dict[str, Any]:
     """Return only the uuid of a member: another stream reads the person."""
     return ids_only({"person_uuid": record.get("uuid", record.get("id"))})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items() if name not in _COMPILED}
-    return value
 
 
 COHORTS = Stream(

@@ -17,7 +17,8 @@ from tests.support.sql import select, value
 from tests.support.stage import UNDISTURBED, Stage, copy_of, struck
 from tests.support.truth import differences_from_truth, fetch_truth
 
-PAGES = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "200"}
+# Each page is a batch of its own, however slow this machine is.
+PAGES = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "200", "POSTHOG_ETL_BUFFER_BYTES": "1"}
 SLOW_TO_WRITE = {
     "synchronous_commit": "off",
     "wal_writer_delay": "10s",
