@@ -246,9 +246,10 @@ def test_rejects_are_in_the_verdict_and_shown() -> None:
     assert overview.verdict == "The only stream succeeded, 12 records rejected"
     html = rendered(overview)
     outline = assert_harmless(html)
-    assert html.count('href="#rejects"') == 2
+    assert html.count('href="rejects"') == 3
+    assert html.count('href="rejects?project=1&amp;stream=session_recordings"') == 1
     assert ("section", "rejects") in [(tag, attrs.get("id")) for tag, attrs in outline.tags]
-    assert "These are the latest of 12; all of them: posthog-etl rejects list." in outline.text
+    assert "These are the latest of 12. All of them, with what was received." in outline.text
 
 
 def test_sharing_says_which_part_was_asked_about() -> None:
