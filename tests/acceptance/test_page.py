@@ -145,7 +145,7 @@ async def test_the_page_is_complete_without_javascript(trouble: Page) -> None:
             assert "At this pace all that is missing" in without
             assert "not known complete" in without
             assert "failed groups of project 1, since" in without
-            assert "0 of 60 left this hour" in without
+            assert "0 left of 60 an hour" in without
         await trouble.browser.scripts(on=True)
         await trouble.go(path)
         with_script = await trouble.text()
@@ -195,15 +195,25 @@ async def test_the_page_follows_what_happens(page: Page) -> None:
         await page.browser.press(TAB)
         await page.browser.evaluate(f"document.querySelector('#bar-{run} a').focus()")
         await page.browser.evaluate("document.querySelector('details').open = true")
-        await books.end(run, records_read=77)
+        await books.end(run, records_read=77, requests=5)
         await page.shows("The only stream succeeded", by_itself=True)
         await books.run(status="failed", ago_s=0, reason="Something broke: 42")
         await page.shows("Something broke: 42")
-    kept = "[window.marker, document.querySelector('details').open]"
-    assert await page.browser.evaluate(kept) == [1, True]
-    assert await page.ask("focus") == [f"runs/{run}", True]
-    assert await page.browser.evaluate("document.querySelectorAll('.bar.failed').length") == 2
-    assert "1 of 1 stream failed" in await page.text("[role=status] h1")
+        kept = "[window.marker, document.querySelector('details').open]"
+        assert await page.browser.evaluate(kept) == [1, True]
+        assert await page.ask("focus") == [f"runs/{run}", True]
+        assert await page.browser.evaluate("document.querySelectorAll('.bar.failed').length") == 2
+        assert "1 of 1 stream failed" in await page.text("[role=status] h1")
+        await page.browser.evaluate(f"document.querySelector('#stream-1-{WINDOWS}').click()")
+        await page.shows(f"{WINDOWS}: failed")
+        await page.browser.evaluate("void (window.marker = 1)")
+        await page.browser.evaluate("document.querySelector('details').open = true")
+        await books.run(ago_s=-1, requests=4321)
+        await page.shows(f"{WINDOWS}: succeeded")
+        assert await page.browser.evaluate(kept) == [1, True]
+        for path in ("/runs", f"/runs?stream={WINDOWS}&status=succeeded"):
+            await page.go(path)
+            assert "4,321" in await page.text()
     assert await page.browser.complaints() == []
 
 
@@ -215,6 +225,10 @@ async def test_a_real_sync_appears_on_the_page(page: Page, command: Command) -> 
     await page.shows("The only stream succeeded")
     # Rows are counted anew every ten seconds.
     await page.shows("300")
+    await page.go(f"/streams/1/{WINDOWS}?over=1d")
+    text = await page.text()
+    assert re.search(r"lag: [\d.]+ (s|min) to [\d.]+ (s|min), in the end", text)
+    assert re.search(r"inserted: 0 rows to [\d,]+ rows", text)
     assert await page.browser.complaints() == []
 
 

@@ -182,7 +182,7 @@ async def test_a_run_that_died_is_listed_as_failed_and_not_as_running(reader: Re
 async def test_a_stream_shows_its_history(dsn: str) -> None:
     """Lag, rows and requests over time, rejects with payload, drift and results of verify.
 
-    Also a query's, whose name has a colon.
+    Also a query's, whose name has a colon, and whatever else a name may hold.
     """
     async with books_of(dsn) as books:
         await put_trouble(books)
@@ -194,10 +194,15 @@ async def test_a_stream_shows_its_history(dsn: str) -> None:
             requests=7,
             complete_until=now - timedelta(hours=1, minutes=10),
         )
+        await books.run("a/b c?d#e%f&g={h}", requests=77)
         query = {"name": "visits", "query": "SELECT 1 AS day", "key": "day"}
         async with served_page(dsn, queries=[query]) as url, aiohttp.ClientSession() as http:
             reader = Reader(http, url, dsn, {})
-            assert 'href="streams/1/query%3Avisits"' in (await reader.get("/")).text
+            text = (await reader.get("/")).text
+            assert 'href="streams/1/query%3Avisits"' in text
+            odd = re.search(r'href="(streams/1/a%2Fb[^"]+)"', text)
+            assert odd is not None
+            assert "77 requests by" in (await reader.get(f"/{odd[1]}")).text
             text = (await reader.get("/streams/1/query%3Avisits?over=1d")).text
             assert "Project 1." in text
             assert "7 requests by the runs that ended in this time" in text
@@ -205,7 +210,7 @@ async def test_a_stream_shows_its_history(dsn: str) -> None:
             text = (await reader.get("/streams/1/session_recordings")).text
             assert 'href="../../streams/2/session_recordings"' in text
             assert "session_recordings.brand_new" in text
-            assert "None left this hour" in text
+            assert "None left of 60 an hour: the next one at" in text
             assert "1,234 rows differ" in text
             assert text.count("posthog-etl backfill session_recordings --since") == 2
             assert "inserted: 0 rows to 378 rows" in text

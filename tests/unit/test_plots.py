@@ -51,11 +51,12 @@ def test_every_point_is_inside_the_frame(
             assert bar.x >= 0
             assert bar.y >= 0
             assert bar.y + bar.height == pytest.approx(HEIGHT)
-            assert bar.x + bar.width <= WIDTH + 1
+            assert bar.x + bar.width <= WIDTH
         places = [float(part) for part in numbers(series.path)]
         assert all(0 <= place <= WIDTH for place in places)
-        inside = {point.at for point in points if since <= point.at <= since + length}
-        assert found.is_empty == (not inside)
+        inside = [point for point in points if since <= point.at <= since + length]
+        assert len(found.figures) == len({point.at for point in inside})
+        assert found.is_empty == (not any(point.value for point in inside))
         assert all(0 <= label.place <= 100 for label in found.times)
         assert all(0 <= label.place <= HEIGHT for label in found.values)
 

@@ -148,6 +148,10 @@ class Overview:
         """The streams of all projects."""
         return tuple(line for project in self.projects for line in project.lines)
 
+    def has(self, project_id: int, stream: str) -> bool:
+        """Tell whether a stream has a page of its own: one that has run."""
+        return any((line.project_id, line.stream) == (project_id, stream) for line in self.lines)
+
     @property
     def counts(self) -> dict[str, int]:
         """How many streams are in which state, the worst first; the states that occur."""
@@ -377,7 +381,9 @@ def _line(
         state=state,
         reason=reason,
         complete_until=until,
-        rows=books.counts.get((project_id, stream), Count(0, True)) if stream in STREAMS else None,
+        rows=books.counts.get((project_id, stream), Count(0, True))
+        if stream_named(stream) is not None
+        else None,
         bars=bars_of(runs, at),
         per_second=_per_second(runs, at),
         rejects=row["rejects"],

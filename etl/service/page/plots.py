@@ -128,7 +128,11 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """All that a plot shows. key: part of the ids within the page. desc: the plot in words."""
+    """All that a plot shows.
+
+    key: part of the ids within the page. desc: the plot in words. is_empty: whether there is
+    nothing to see, because no value is more than 0.
+    """
 
     key: str
     axes: Axes
@@ -138,11 +142,7 @@ class Plot:
     limit_y: float | None
     series: tuple[Drawn, ...]
     figures: tuple[Figure, ...]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to draw."""
-        return not self.figures
+    is_empty: bool
 
 
 def plot(key: str, axes: Axes, series: Sequence[Series]) -> Plot:
@@ -160,6 +160,7 @@ def plot(key: str, axes: Axes, series: Sequence[Series]) -> Plot:
         limit_y=None if axes.limit is None else down(axes.limit, top),
         series=tuple(_drawn(axes, each, top) for each in shown),
         figures=_figures(axes, shown),
+        is_empty=not any(values),
     )
 
 
@@ -249,7 +250,8 @@ def _bars(axes: Axes, points: Sequence[Point], top: float) -> list[Bar]:
         right = across(point.at, axes.since, axes.until)
         y = down(point.value, top)
         said = f"{_instant(axes, point.since or point.at)}: {axes.unit.said(point.value)}"
-        bars.append(Bar(left, y, max(1.0, right - left - 1), HEIGHT - y, said))
+        width = max(1.0, right - left - 1)
+        bars.append(Bar(min(left, WIDTH - width), y, width, HEIGHT - y, said))
     return bars
 
 

@@ -33,6 +33,7 @@ class StreamPage:
     line: as on the first page. others: the other projects that have the stream. about: what the
     stream is; tables: those it fills. length: how far back the plots go, as the address has it.
     uses: the classes of requests that it draws from. unlimited: whether the plan has no limits.
+    is_query: whether it is a configured query.
     """
 
     at: datetime
@@ -51,6 +52,7 @@ class StreamPage:
     rejects: Sequence[Reject]
     uses: tuple[ClassUse, ...]
     unlimited: bool
+    is_query: bool
 
     @property
     def total_requests(self) -> int:
@@ -99,6 +101,7 @@ def stream_page(
         rejects=[reject_of(row) for row in found.rejects.rows],
         uses=tuple(use for use in overview.uses if use.name in classes),
         unlimited=unlimited,
+        is_query=stream is not None and stream.query is not None,
     )
 
 

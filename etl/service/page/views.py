@@ -35,6 +35,8 @@ def routes(destination: Destination, settings: Settings) -> Sequence[web.RouteDe
     While the database does not answer, the page says so, with status 503.
     """
     views = _Views(Look(destination, settings), Renderer(Redactor(*settings.secret_texts)))
+    # Without an expression of its own a part of the path may hold no braces.
+    stream = "{project}/{stream:[^/]+}"
     return [
         web.get("/", views.overview),
         web.get("/live", views.live),
@@ -42,8 +44,8 @@ def routes(destination: Destination, settings: Settings) -> Sequence[web.RouteDe
         web.get("/live/runs", views.live_runs),
         web.get("/runs/{id}", views.run),
         web.get("/live/runs/{id}", views.live_run),
-        web.get("/streams/{project}/{stream}", views.stream),
-        web.get("/live/streams/{project}/{stream}", views.live_stream),
+        web.get(f"/streams/{stream}", views.stream),
+        web.get(f"/live/streams/{stream}", views.live_stream),
         web.get("/rejects", views.rejects),
         web.get("/static/{name}", views.static),
     ]
