@@ -174,6 +174,8 @@ def test_requests_of_a_class_are_used_and_left() -> None:
     ]
     assert use.rooms[0].next_at is None
     assert use.rooms[1].next_at == NOW + timedelta(seconds=40, milliseconds=250)
+    (lowered,) = uses({"crud": (Limit(3, 3600),)}, {"crud": used}, NOW)
+    assert (lowered.rooms[0].left, lowered.rooms[0].next_at) == (0, None)
     at = {each.at: each.values[0] for each in use.plot.figures}
     assert at["15:07 UTC"] == "4 requests"
     assert at["14:33 UTC"] == "4 requests"

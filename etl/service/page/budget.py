@@ -17,7 +17,8 @@ _LENGTHS = {60: "minute", 3600: "hour"}
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What is left of one limit. per: minute or hour. next_at: None if there is room now."""
+    """What is left of one limit. per: minute or hour. next_at: None if there is room now,
+    or if it is not known."""
 
     per: str
     allowed: int
@@ -65,8 +66,10 @@ def _room(limit: Limit, used: Used, now: datetime) -> Room:
     sent = used.in_window.get(limit.window_s, 0)
     left = max(0, limit.requests - sent)
     oldest_at = used.oldest_at.get(limit.window_s)
-    full = left == 0 and oldest_at is not None
-    next_at = oldest_at + timedelta(seconds=limit.window_s) + SLACK if full and oldest_at else None
+    next_at = None
+    # After the limit was lowered more may be used than it allows; then the oldest says nothing.
+    if sent == limit.requests and oldest_at is not None:
+        next_at = oldest_at + timedelta(seconds=limit.window_s) + SLACK
     return Room(_LENGTHS[limit.window_s], limit.requests, sent, left, next_at)
 
 
