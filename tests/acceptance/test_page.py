@@ -18,6 +18,7 @@ from tests.support.browser import TAB, Browser, missing, open_browser
 from tests.support.command import Command
 from tests.support.page import WINDOWS, books_of, put_trouble, served_page
 from tests.support.postgres import Databases, database_of
+from tests.support.serving import serving
 from tests.support.sql import select
 
 pytestmark = pytest.mark.skipif(
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.skipif(
     "chromium-driver), so nothing was tested in a browser",
 )
 
+TOKEN = "a-token-that-is-long-enough"
 HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror=alert(1)>" + "long" * 60
 WIDTHS = (320, 390, 768, 1000, 1160, 1280)
 # Enough for text of any size (WCAG 2.2, 1.4.3).
@@ -466,3 +468,36 @@ async def test_bars_and_days_have_words(trouble: Page) -> None:
     assert any(re.fullmatch(r"partial, .* UTC, 20 s, 400 read, 2 rejected", name) for name in bars)
     months = [node["name"] for node in tree if node["role"] in ("image", "img")]
     assert any(re.search(r"20\d\d: .*missing: \d+ to \d+", name) for name in months)
+
+
+# --- the login form -----------------------------------------------------------------------------
+
+
+async def test_who_logs_in_sees_the_page_that_was_wanted_until_logged_out(
+    page: Page, command: Command
+) -> None:
+    """Without JavaScript; the form has a label, the cookie is not for scripts."""
+    guarded = command.with_settings(
+        POSTHOG_ETL_SERVE_TOKEN=TOKEN,
+        POSTHOG_ETL_SCHEDULE="0 0 1 1 *",
+        POSTHOG_ETL_AUTO_MIGRATE="0",
+    )
+    browser = page.browser
+    await browser.scripts(on=False)
+    async with serving(guarded) as service:
+        at = Page(browser, service.url, page.dsn, {})
+        await at.go("/runs?stream=insights")
+        assert await at.text("h1") == "Log in"
+        assert await browser.evaluate("document.querySelector('label').control.name") == "token"
+        await browser.submit(token="wrong")
+        assert await at.text("[role=alert]") == "That is not the token."
+        await browser.submit(token=TOKEN)
+        assert await browser.evaluate("location.pathname + location.search") == (
+            "/runs?stream=insights"
+        )
+        assert "Runs" in await at.text("h1")
+        assert await browser.evaluate("document.cookie") == ""
+        await browser.submit(form="footer form")
+        assert await at.text("h1") == "Log in"
+        await at.go()
+        assert await at.text("h1") == "Log in"

@@ -35,9 +35,13 @@ _SOON_MS, _LATER_MS = 2_000, 5_000
 
 
 class Renderer:
-    """Renders pages, or only the part that is reloaded. Known secrets are removed from all text."""
+    """Renders pages, or only the part that is reloaded. Known secrets are removed from all text.
 
-    def __init__(self, redactor: Redactor) -> None:
+    guarded: whether pages can only be seen with a token, so that one can log out.
+    """
+
+    def __init__(self, redactor: Redactor, *, guarded: bool = False) -> None:
+        self._guarded = guarded
         self._environment = Environment(
             loader=PackageLoader("etl.service.page"),
             autoescape=True,
@@ -140,9 +144,23 @@ class Renderer:
             again=again,
         )
 
+    def login(self, root: str, wanted: str, said: str | None) -> str:
+        """Return the page with the login form."""
+        return self._render(
+            "login.html",
+            False,
+            root=root,
+            live_at=None,
+            at=None,
+            every_ms=_LATER_MS,
+            wanted=wanted,
+            said=said,
+        )
+
     def _render(self, name: str, live: bool, **values: Any) -> str:
         base = "live.html" if live else "base.html"
-        return self._environment.get_template(name).render(base=base, **values)
+        template = self._environment.get_template(name)
+        return template.render(base=base, guarded=self._guarded, **values)
 
 
 def static(name: str) -> bytes:

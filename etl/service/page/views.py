@@ -1,4 +1,4 @@
-"""The HTTP routes of the status page. GET and HEAD only."""
+"""The HTTP routes of the status page: GET and HEAD only. And the look of the login form."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aiohttp import web
 from etl.app import Destination
 from etl.errors import DestinationError
 from etl.logs import Redactor
+from etl.service.access import LoginPage
 from etl.service.page.filters import BadFilter, Given
 from etl.service.page.look import Look
 from etl.service.page.render import STATIC, Renderer, static
@@ -34,7 +35,10 @@ def routes(destination: Destination, settings: Settings) -> Sequence[web.RouteDe
 
     While the database does not answer, the page says so, with status 503.
     """
-    views = _Views(Look(destination, settings), Renderer(Redactor(*settings.secret_texts)))
+    views = _Views(
+        Look(destination, settings),
+        Renderer(Redactor(*settings.secret_texts), guarded=settings.serve_token is not None),
+    )
     # Without an expression of its own a part of the path may hold no braces.
     stream = "{project}/{stream:[^/]+}"
     return [
@@ -49,6 +53,16 @@ def routes(destination: Destination, settings: Settings) -> Sequence[web.RouteDe
         web.get("/rejects", views.rejects),
         web.get("/static/{name}", views.static),
     ]
+
+
+def login_page(settings: Settings) -> LoginPage:
+    """Return what makes the login page."""
+    renderer = Renderer(Redactor(*settings.secret_texts))
+
+    def page(root: str, wanted: str, said: str | None, status: int) -> web.Response:
+        return _html(renderer.login(root, wanted, said), status=status)
+
+    return page
 
 
 class _Views:
