@@ -1,4 +1,4 @@
--- Revision 0024. Written by migrations/record.py.
+-- Revision 0025. Written by migrations/record.py.
 CREATE TABLE {data}.person_distinct_ids (
 	project_id BIGINT NOT NULL, 
 	distinct_id TEXT NOT NULL, 
@@ -188,7 +188,6 @@ CREATE TABLE {book}.requests (
 	class TEXT NOT NULL, 
 	at TIMESTAMP WITH TIME ZONE NOT NULL
 );
-COMMENT ON TABLE {book}.requests IS 'Requests of the last hour, for all processes that share this database.';
 COMMENT ON COLUMN {book}.requests.class IS 'Budget class the request drew from.';
 CREATE INDEX requests_by_class ON {book}.requests (class, at);
 CREATE TABLE {book}.runs (
@@ -2638,3 +2637,7 @@ COMMENT ON COLUMN {book}.watched_streams.stream IS 'Name of the stream, as `post
 COMMENT ON COLUMN {book}.watched_streams.since IS 'When its success was first waited for.';
 ALTER TABLE {book}.runs ADD COLUMN fault TEXT;
 COMMENT ON COLUMN {book}.runs.fault IS 'What is at fault if it did not succeed: key, unavailable (to this key), source, database, defect, died, stopped, withheld (deletions), rejects; null: none of these.';
+ALTER TABLE {book}.runs ADD COLUMN complete_until TIMESTAMP WITH TIME ZONE;
+COMMENT ON COLUMN {book}.runs.complete_until IS 'Up to when the stream was known complete at the end of the run; null: not known.';
+CREATE INDEX runs_by_start ON {book}.runs (started_at, id);
+COMMENT ON TABLE {book}.requests IS 'Requests of the last two hours, for all processes that share this database.';

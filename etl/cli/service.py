@@ -57,13 +57,18 @@ def serve(
     def run(settings: Any) -> Coroutine[Any, Any, None]:
         hidden = Redactor(*settings.secret_texts).text
 
+        def announce(url: str) -> None:
+            print_line(f"serving on {url}")
+            if settings.serve_token is not None:
+                print_line("log in with the token that POSTHOG_ETL_SERVE_TOKEN or its file holds")
+
         async def work(stop: asyncio.Event) -> None:
             await run_service(
                 settings,
                 stop,
                 hidden,
                 enqueue=enqueue,
-                announce=lambda url: print_line(f"serving on {url}"),
+                announce=announce,
             )
 
         async def to_the_end() -> None:

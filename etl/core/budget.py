@@ -76,6 +76,12 @@ def with_share(limits: Limits, share: float) -> Limits:
     return {**limits, **shares}
 
 
+def class_named(name: str) -> str:
+    """Return what a class of requests is called."""
+    of = name.removeprefix(_SHARE)
+    return f"{_SHARE if name.startswith(_SHARE) else ''}{_NAMES.get(of, of)}"
+
+
 def about(name: str, limit: Limit) -> tuple[str, str]:
     """Return what a limit is called: in full, and as short as a line of a terminal has room for."""
     length = {60: "limit per minute", 3600: "hourly limit"}.get(

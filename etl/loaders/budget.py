@@ -1,6 +1,6 @@
 """The request budget in Postgres: all processes share it, and it outlives them.
 
-It logs the requests of the last hour and counts them over the same sliding windows as the server. A
+It logs the requests of two hours and counts them over the same sliding windows as the server. A
 token bucket would let too many through at first, or fewer than allowed in the long run.
 """
 
@@ -9,17 +9,74 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from msgspec import Struct
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from etl.core.budget import Limit, Limits, about, wait_of
 from etl.errors import BudgetSpent
 from etl.loaders.database import Database
+from etl.loaders.driver import driver_of
+from etl.loaders.statements import quoted
 from etl.loaders.tables import Tables
 from etl.waits import Cause, Waits
 
-_KEPT = timedelta(hours=1)
+_HOUR = timedelta(hours=1)
+# Twice the longest window, so that the page can show how much of it was used an hour ago.
+_KEPT = 2 * _HOUR
 _ASKED = Cause("PostHog to allow requests again", "it answered 429")
+
+
+class Used(Struct, frozen=True):
+    """What was used of a class of requests.
+
+    by_minute: how many requests were sent within each minute of the last two hours, by its start;
+    those without are left out. in_window: how many within the last 60 and 3,600 seconds, by that
+    number; oldest_at: the first of them. blocked_until: until when the server asked to wait.
+    """
+
+    by_minute: Mapping[datetime, int]
+    in_window: Mapping[int, int]
+    oldest_at: Mapping[int, datetime]
+    blocked_until: datetime | None
+
+
+async def used(database: Database, tables: Tables) -> tuple[datetime, Mapping[str, Used]]:
+    """Return the database's time, and what was used of each class. Raises DestinationError."""
+    book = quoted(tables.bookkeeping)
+    async with database.transaction() as connection:
+        driver = await driver_of(connection)
+        now: datetime = await driver.fetchval("SELECT clock_timestamp()")
+        rows = await driver.fetch(
+            "SELECT class, date_trunc('minute', at, 'UTC'), count(*), "
+            "count(*) FILTER (WHERE at > $1::timestamptz - interval '1 minute'), "
+            "count(*) FILTER (WHERE at > $1::timestamptz - interval '1 hour'), "
+            "min(at) FILTER (WHERE at > $1::timestamptz - interval '1 minute'), "
+            "min(at) FILTER (WHERE at > $1::timestamptz - interval '1 hour') "
+            f"FROM {book}.requests WHERE at > $1::timestamptz - $2::interval "
+            "GROUP BY 1, 2 ORDER BY 1, 2",
+            *(now, _KEPT),
+        )
+        blocks = await driver.fetch(
+            f"SELECT class, blocked_until FROM {book}.request_blocks "
+            "WHERE blocked_until > $1::timestamptz",
+            now,
+        )
+    blocked = dict(blocks)
+    found = {}
+    for name in sorted({*blocked, *(row[0] for row in rows)}):
+        own = [row for row in rows if row[0] == name]
+        oldest = {
+            window_s: min((row[place] for row in own if row[place] is not None), default=None)
+            for window_s, place in ((60, 5), (3600, 6))
+        }
+        found[name] = Used(
+            by_minute={row[1]: row[2] for row in own},
+            in_window={60: sum(row[3] for row in own), 3600: sum(row[4] for row in own)},
+            oldest_at={window_s: at for window_s, at in oldest.items() if at is not None},
+            blocked_until=blocked.get(name),
+        )
+    return now, found
 
 
 class PostgresBudget:
@@ -82,7 +139,7 @@ class PostgresBudget:
         async with self._database.transaction() as connection:
             found = await connection.execute(
                 select(requests.c["class"], requests.c.at).where(
-                    requests.c["class"].in_(list(classes)), requests.c.at >= func.now() - _KEPT
+                    requests.c["class"].in_(list(classes)), requests.c.at >= func.now() - _HOUR
                 )
             )
             for name, at in found:

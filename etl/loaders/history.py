@@ -270,6 +270,7 @@ class History:
                 update(runs)
                 .where(runs.c.id == lease.run_id, runs.c.status == "running")
                 .values(
+                    complete_until=self._complete_until(lease.unit).scalar_subquery(),
                     status=end.status,
                     reason=end.reason,
                     fault=end.fault,
@@ -287,6 +288,13 @@ class History:
             )
             found = await connection.execute(select(runs).where(runs.c.id == lease.run_id))
             return dict(found.mappings().one())
+
+    def _complete_until(self, unit: Unit) -> Select[Any]:
+        """Return the query of the instant up to which the unit's stream is known complete."""
+        marks = self._tables.watermarks
+        return select(func.coalesce(func.upper(marks.c.complete), marks.c.tail_until)).where(
+            marks.c.project_id == unit.project_id, marks.c.stream == unit.stream
+        )
 
     async def server_version(self) -> str:
         """Return name and version of the server. Raises DestinationError if it is too old."""

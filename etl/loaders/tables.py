@@ -323,8 +323,14 @@ def _runs(metadata: MetaData, schema: str) -> Table:
             "What is at fault if it did not succeed: key, unavailable (to this key), source, "
             "database, defect, died, stopped, withheld (deletions), rejects; null: none of these.",
         ),
+        _column(
+            "complete_until",
+            _INSTANT,
+            "Up to when the stream was known complete at the end of the run; null: not known.",
+        ),
         PrimaryKeyConstraint("id", name="runs_pkey"),
         Index("runs_by_unit", "project_id", "stream", "unit", "started_at"),
+        Index("runs_by_start", "started_at", "id"),
         schema=schema,
         comment="One row per execution of a unit.",
     )
@@ -459,7 +465,7 @@ def _requests(metadata: MetaData, schema: str) -> Table:
         _column("at", _INSTANT, "When it was allowed to be sent.", False),
         Index("requests_by_class", "class", "at"),
         schema=schema,
-        comment="Requests of the last hour, for all processes that share this database.",
+        comment="Requests of the last two hours, for all processes that share this database.",
     )
 
 

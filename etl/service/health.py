@@ -13,7 +13,7 @@ from etl.errors import DestinationError, DestinationUnavailable
 from etl.loaders.history import History
 from etl.loaders.queue import count_jobs
 from etl.loaders.version import is_current
-from etl.service.http import HEALTHZ
+from etl.service.access import HEALTHZ
 from etl.service.metrics import CONTENT_TYPE, Metrics
 from etl.settings import Settings
 

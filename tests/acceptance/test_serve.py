@@ -117,31 +117,71 @@ async def test_it_waits_for_a_database_that_is_not_there_and_hides_its_password(
 
 
 async def test_a_token_lets_in_and_nothing_else_does(command: Command) -> None:
-    """In a header, or once in the address and then as a cookie that is not the token."""
+    """In a header, or by the form and then as a cookie that is not the token."""
     guarded = command.with_settings(POSTHOG_ETL_SERVE_TOKEN=TOKEN, **LEAST_FREQUENT)
     async with serving(guarded, "--host", "0.0.0.0") as service:
         assert (await service.get("/healthz")).status == 200
-        for path in ("/metrics", "/readyz", "/nothing", f"/metrics?token={TOKEN}x"):
+        for path in ("/metrics", "/readyz", "/nothing", f"/metrics?token={TOKEN}"):
             refused = await service.get(path)
             assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+            assert "<" not in refused.text
         for wrong in (f"Bearer {TOKEN}x", "Bearer", f"Basic {TOKEN}", "Bearer é"):
             assert (await service.get("/metrics", Authorization=wrong)).status == 401
-        assert (await service.get("/metrics", Cookie=f"posthog_etl={TOKEN}")).status == 401
+        for cookie in (f"posthog_etl={TOKEN}", "posthog_etl=é"):
+            assert (await service.get("/metrics", Cookie=cookie)).status == 401
         right = {"Authorization": f"Bearer {TOKEN}", "Host": "etl.example.com"}
         assert (await service.get("/metrics", **right)).status == 200
 
-        welcome = await service.get(f"//elsewhere.example.com/x?token={TOKEN}&page=2")
-        assert (welcome.status, welcome.headers["Location"]) == (
-            303,
-            "/elsewhere.example.com/x?page=2",
-        )
+        shown = await service.get(f"/runs?token={TOKEN}&stream=a%26b", Accept="text/html")
+        assert (shown.status, TOKEN in shown.text) == (401, False)
+        assert "A token in the address is not accepted" in shown.text
+        assert 'name="next" value="/runs?stream=a%26b"' in shown.text
+        welcome = await service.login(TOKEN, "/runs?stream=a%26b")
+        assert (welcome.status, welcome.headers["Location"]) == (303, "./runs?stream=a%26b")
         cookie, *attributes = welcome.headers["Set-Cookie"].split("; ")
         assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(attributes)
         assert TOKEN not in cookie
         assert (await service.get("/metrics", Cookie=cookie)).status == 200
+        goodbye = await service.post("/logout", {}, Cookie=cookie)
+        assert (goodbye.status, goodbye.headers["Location"]) == (303, "./login")
+        assert "Max-Age=0" in goodbye.headers["Set-Cookie"]
         result = await service.terminated()
     assert result.code == 0
     assert TOKEN not in result.err + result.out
+
+
+async def test_the_login_form_leads_nowhere_else_and_cannot_be_tried_for_long(
+    command: Command,
+) -> None:
+    """Nor sent from a page of somebody else's, nor filled without end."""
+    guarded = command.with_settings(POSTHOG_ETL_SERVE_TOKEN=TOKEN, **LEAST_FREQUENT)
+    async with serving(guarded, "--host", "0.0.0.0") as service:
+        for wanted in (
+            "//elsewhere.example.com/x",
+            "https://elsewhere.example.com/",
+            "/\\elsewhere.example.com",
+            "javascript:alert(1)",
+            "/javascript:alert(1)",
+            "",
+        ):
+            answer = await service.login(TOKEN, wanted)
+            assert answer.status == 303
+            assert answer.headers["Location"].startswith("./")
+            assert not answer.headers["Location"].startswith(".//")
+        for foreign in (
+            {"Origin": "https://elsewhere.example.com"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+        ):
+            assert (await service.login(TOKEN, "/", **foreign)).status == 403
+            assert (await service.post("/logout", {}, **foreign)).status == 403
+        assert (await service.login("x" * 20_000, "/")).status == 413
+        tries = [await service.login("wrong", "/") for _ in range(6)]
+        assert [each.status for each in tries] == [401] * 5 + [429]
+        assert "That is not the token" in tries[0].text
+        assert 1 <= int(tries[-1].headers["Retry-After"]) <= 60
+        assert (await service.login(TOKEN, "/")).status == 429
+        assert (await service.terminated()).code == 0
 
 
 async def test_without_a_token_it_answers_to_no_name_but_its_own(command: Command) -> None:

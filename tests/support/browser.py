@@ -73,6 +73,17 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             await self.cdp("Input.dispatchKeyEvent", type=kind, modifiers=modifiers, **key)
 
+    async def submit(self, form: str = "main form", **fields: str) -> None:
+        """Fill the fields of a form, send it by its button, and wait for the page that comes."""
+        for name, text in fields.items():
+            await self._element(f"{form} [name={name}]", "value", text=text)
+        await self._element(f"{form} button", "click")
+
+    async def _element(self, selector: str, action: str, **body: Any) -> None:
+        found = await self.command("element", using="css selector", value=selector)
+        (element,) = found.values()
+        await self.command(f"element/{element}/{action}", **body)
+
     async def scripts(self, *, on: bool) -> None:
         """Switch JavaScript on or off, from the next page on."""
         await self.cdp("Emulation.setScriptExecutionDisabled", value=not on)

@@ -149,7 +149,14 @@ class Books:
         )
 
     async def reject(
-        self, key: str, reason: str, *, ago_s: float, stream: str = WINDOWS, project_id: int = 1
+        self,
+        key: str,
+        reason: str,
+        *,
+        ago_s: float,
+        stream: str = WINDOWS,
+        project_id: int = 1,
+        payload: str = "{}",
     ) -> None:
         """Set a record aside."""
         at = self.now - timedelta(seconds=ago_s)
@@ -159,10 +166,27 @@ class Books:
             stream=stream,
             record_key=key,
             reason=reason,
-            payload="{}",
+            payload=payload,
             first_seen_at=at,
             last_seen_at=at,
         )
+
+    async def requests(self, name: str, ages_s: Sequence[float]) -> None:
+        """Say that requests of a class were sent so long ago."""
+        await self._connection.executemany(
+            "INSERT INTO posthog_etl.requests (class, at) VALUES ($1, $2)",
+            [(name, self.now - timedelta(seconds=age_s)) for age_s in ages_s],
+        )
+
+    async def alert(self, kind: str, stream: str, detail: str, *told: str) -> None:
+        """Say that an alert is open since an hour, and which channels were told."""
+        alert_id = str(uuid.uuid4())
+        began_at = self.now - timedelta(hours=1)
+        key = {"project_id": 1, "stream": stream, "kind": kind, "subject": "", "detail": detail}
+        await self.put("alerts", id=alert_id, **key, began_at=began_at, unwatched=False)
+        for channel in told:
+            message = {"project_id": 1, "alert_id": alert_id, "channel": channel}
+            await self.put("alert_messages", **message, event="began", tried=True, told_at=began_at)
 
 
 @asynccontextmanager
@@ -210,6 +234,9 @@ async def put_trouble(books: Books) -> dict[str, str]:
             took_s=2 + (turn * 11) % 40,
             records_read=0 if bad == "failed" else 700 + turn,
             reason="PostHog answered 503 six times" if bad == "failed" else None,
+            rows_inserted=turn,
+            requests=3,
+            complete_until=None if turn < 3 else now - timedelta(seconds=900.0 * (30 - turn)),
         )
     for number in range(4):
         until = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=30 * number)
@@ -262,5 +289,22 @@ async def put_trouble(books: Books) -> dict[str, str]:
         reason="Records that could not be stored: 2. See `posthog-etl rejects list`",
     )
     for number in range(2):
-        await books.reject(f"{number}", "click_count: not a number", ago_s=490, stream="insights")
+        payload = f'{{"id": {number}, "name": "Ann", "click_count": "many", "key": "{KEY}"}}'
+        await books.reject(
+            *(f"{number}", "click_count: not a number"),
+            ago_s=490,
+            stream="insights",
+            payload=payload,
+        )
+    await books.put(
+        "drift",
+        project_id=1,
+        stream=WINDOWS,
+        table_name=WINDOWS,
+        field="brand_new",
+        found="string",
+        first_seen_at=now - timedelta(days=3),
+    )
+    await books.requests("recordings_list", [30.0 + 59 * number for number in range(60)])
+    await books.alert("failed", "groups", "the process ended without a word", "webhook")
     return runs

@@ -48,6 +48,20 @@ class Serving:
         ):
             return Answer(answer.status, dict(answer.headers), await answer.text())
 
+    async def post(self, path: str, form: dict[str, str], **headers: str) -> Answer:
+        """Send a form, following nothing and keeping no cookie."""
+        async with (
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+            session.post(
+                self.url + path, data=form, headers=headers, allow_redirects=False
+            ) as answer,
+        ):
+            return Answer(answer.status, dict(answer.headers), await answer.text())
+
+    async def login(self, token: str, wanted: str, **headers: str) -> Answer:
+        """Send the login form, as a browser does that wants to see a page."""
+        return await self.post("/login", {"token": token, "next": wanted}, **headers)
+
     async def metrics(self) -> dict[str, float]:
         """The figures, each under its name with the values of its labels behind it."""
         text = (await self.get("/metrics")).text

@@ -11,7 +11,41 @@ _PLAN = "tests/acceptance/test_plan.py::"
 _WORDS = "tests/acceptance/test_status_words.py::"
 _PAGE = "tests/unit/test_page.py::"
 
+_SERVED = "tests/integration/test_page.py::"
+
 TWINS = [
+    Twin(
+        name="up to when a run left its stream complete is forgotten",
+        promise="P3",
+        file="etl/loaders/history.py",
+        find="complete_until=self._complete_until(lease.unit).scalar_subquery(),\n",
+        replace="complete_until=None,\n",
+        caught_by="tests/acceptance/test_page.py::test_a_real_sync_appears_on_the_page",
+    ),
+    Twin(
+        name="a list repeats the last row of the page before",
+        promise="P3",
+        file="etl/loaders/listing.py",
+        find="else tuple_(*key) < there)\n",
+        replace="else tuple_(*key) <= there)\n",
+        caught_by=_SERVED + "test_lists_are_turned_page_by_page",
+    ),
+    Twin(
+        name="a run that died is listed as running",
+        promise="P3",
+        file="etl/loaders/listing.py",
+        find="                ways.append(and_(runs.c.status == RUNNING, held))\n",
+        replace="                ways.append(runs.c.status == RUNNING)\n",
+        caught_by=_SERVED + "test_a_run_that_died_is_listed_as_failed_and_not_as_running",
+    ),
+    Twin(
+        name="a larger value is drawn lower",
+        promise="P3",
+        file="etl/service/page/plots.py",
+        find="    return HEIGHT * (1.0 - min(1.0, max(0.0, value / top)))\n",
+        replace="    return HEIGHT * min(1.0, max(0.0, value / top))\n",
+        caught_by="tests/unit/test_plots.py::test_the_more_the_higher",
+    ),
     Twin(
         name="a first load is said to be well",
         promise="P3",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import uuid
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -24,6 +25,7 @@ from etl.service.page.calendar import COMPLETE, MISSING, PARTLY, RUNNING, calend
 from etl.service.page.look import RunPage
 from etl.service.page.overview import LEVELS, Books, Overview, Source, bars_of, build
 from etl.service.page.pace import pace_of
+from etl.service.page.rejects import reject_of
 from etl.service.page.render import Renderer, days_said, prose
 from etl.service.page.words import second
 
@@ -246,9 +248,37 @@ def test_rejects_are_in_the_verdict_and_shown() -> None:
     assert overview.verdict == "The only stream succeeded, 12 records rejected"
     html = rendered(overview)
     outline = assert_harmless(html)
-    assert html.count('href="#rejects"') == 2
+    assert html.count('href="rejects"') == 3
+    assert html.count('href="rejects?project=1&amp;stream=session_recordings"') == 1
     assert ("section", "rejects") in [(tag, attrs.get("id")) for tag, attrs in outline.tags]
-    assert "These are the latest of 12; all of them: posthog-etl rejects list." in outline.text
+    assert "These are the latest of 12. All of them, with what was received." in outline.text
+
+
+def test_open_alerts_are_shown_with_who_was_told() -> None:
+    """By a link to the page of the stream, if it has one."""
+    alert = {"project_id": 1, "kind": "failed", "detail": HOSTILE, "began_at": NOW - 2 * DAY}
+    told = {**alert, "stream": "session_recordings", "told": ["email", "webhook"]}
+    untold = {**alert, "stream": "groups", "kind": "stale", "told": []}
+    run = a_run()
+    overview = build(NOW, ONE, Books([status_of(run)], [run], {}, alerts=[told, untold]))
+    html = rendered(overview)
+    text = " ".join(assert_harmless(html).text.split())
+    assert "failed session_recordings, since 19 Nov 2026 15:00 UTC; told by email and web" in text
+    assert "stale groups, since 19 Nov 2026 15:00 UTC; not told yet" in text
+    assert "2 alerts" in text
+    assert html.count('href="streams/1/session_recordings"') == 2
+    assert 'href="streams/1/groups"' not in html
+
+
+def test_of_a_long_payload_the_beginning_is_shown_and_the_command_for_all_of_it() -> None:
+    """The key is quoted for the shell; what is whole is put in lines."""
+    row = {"record_key": "it's 1", "payload": '{"a": "é"}', "payload_length": 10}
+    whole = reject_of(row)
+    assert (whole.payload, whole.left_out) == ('{\n  "a": "é"\n}', 0)
+    cut = reject_of({**row, "payload_length": 50_000})
+    assert (cut.payload, cut.left_out) == ('{"a": "é"}', 49_990)
+    assert shlex.split(cut.command) == ["posthog-etl", "rejects", "show", "it's 1"]
+    assert reject_of({**row, "payload": None, "payload_length": None}).payload == ""
 
 
 def test_sharing_says_which_part_was_asked_about() -> None:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
+from etl.core.budget import Limits
 from etl.core.coverage import Coverage, Span
 from etl.core.drift import differences
 from etl.core.expected import Counted, unaccounted_of
@@ -24,11 +25,13 @@ from etl.core.statuses import (
     is_first_load,
 )
 from etl.core.stream import Mode
+from etl.loaders.budget import Used
 from etl.loaders.queue import Jobs
 from etl.loaders.row_counts import Count
 from etl.loaders.seen_runs import RunWait
 from etl.loaders.status_queries import Share
 from etl.loaders.verified import Verified
+from etl.service.page.budget import ClassUse, uses
 from etl.service.page.calendar import Calendar, calendar
 from etl.service.page.pace import Pace, pace_of, span_of
 from etl.service.page.words import plural, second
@@ -66,7 +69,8 @@ class Line:
     differences: how records differ from the catalogue; empty if they do not. verified: what of it
     was compared with the source; None if nothing was. waits: what its runs wait for. retried: the
     failure that is being read again now. asked: which part of its resources was asked about, in
-    words; None if it is all. read: records that the last run has read so far.
+    words; None if it is all. read: records that the last run has read so far. drift: fields and
+    types that the catalogue did not expect.
     """
 
     project_id: int
@@ -91,6 +95,7 @@ class Line:
     retried: Failure | None
     asked: str | None
     read: int
+    drift: Sequence[Row] = ()
 
     @property
     def is_first_load(self) -> bool:
@@ -120,22 +125,32 @@ class Source:
     schema: str
     start: datetime
     streams: tuple[str, ...]
+    limits: Limits = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The whole page, as of the database's time `at`."""
+    """The whole page, as of the database's time `at`.
+
+    alerts: those that are open, the oldest first. uses: what was used of each class of requests.
+    """
 
     at: datetime
     source: Source
     projects: tuple[Project, ...]
     queue: Mapping[int, Jobs]
     rejects: Sequence[Row] = ()
+    alerts: Sequence[Row] = ()
+    uses: Sequence[ClassUse] = ()
 
     @property
     def lines(self) -> tuple[Line, ...]:
         """The streams of all projects."""
         return tuple(line for project in self.projects for line in project.lines)
+
+    def has(self, project_id: int, stream: str) -> bool:
+        """Tell whether a stream has a page of its own: one that has run."""
+        return any((line.project_id, line.stream) == (project_id, stream) for line in self.lines)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -244,7 +259,8 @@ class Books:
 
     status: as `History.status` has it. recent: the latest runs, the oldest first. windows: runs of
     the backfills that may be under way, the newest first. asked: see `Line`. rejects: the latest
-    records that are rejected now.
+    records that are rejected now. alerts: those that are open. used: what was used of each class of
+    requests.
     """
 
     status: Sequence[Row]
@@ -254,6 +270,8 @@ class Books:
     queue: Mapping[int, Jobs] = field(default_factory=dict)
     asked: Mapping[tuple[int, str], str | None] = field(default_factory=dict)
     rejects: Sequence[Row] = ()
+    alerts: Sequence[Row] = ()
+    used: Mapping[str, Used] = field(default_factory=dict)
 
 
 def build(at: datetime, source: Source, books: Books) -> Overview:
@@ -281,7 +299,15 @@ def build(at: datetime, source: Source, books: Books) -> Overview:
         ran = {line.stream for line in lines}
         never_run = tuple(name for name in source.streams if name not in ran)
         projects.append(Project(project_id, lines, never_run))
-    return Overview(at, source, tuple(projects), books.queue, books.rejects)
+    return Overview(
+        at,
+        source,
+        tuple(projects),
+        books.queue,
+        books.rejects,
+        books.alerts,
+        uses(source.limits, books.used, at),
+    )
 
 
 def bars_of(runs: Sequence[Row], at: datetime) -> tuple[Bar, ...]:
@@ -355,7 +381,9 @@ def _line(
         state=state,
         reason=reason,
         complete_until=until,
-        rows=books.counts.get((project_id, stream), Count(0, True)) if stream in STREAMS else None,
+        rows=books.counts.get((project_id, stream), Count(0, True))
+        if stream_named(stream) is not None
+        else None,
         bars=bars_of(runs, at),
         per_second=_per_second(runs, at),
         rejects=row["rejects"],
@@ -374,6 +402,7 @@ def _line(
         retried=row["retried"],
         asked=books.asked.get((project_id, stream)),
         read=row["records_read"],
+        drift=row["drift"],
     )
 
 

@@ -6,6 +6,7 @@ import re
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,8 +15,14 @@ from etl.core.statuses import DIED, RUNNING, work_of
 from etl.logs import Redactor
 from etl.service.page import words
 from etl.service.page.calendar import Month
+from etl.service.page.filters import LENGTHS
 from etl.service.page.look import RunPage
 from etl.service.page.overview import SHOWN_HOLES, Bar, Overview
+from etl.service.page.plots import HEIGHT, WIDTH
+from etl.service.page.rejects import RejectsPage
+from etl.service.page.runs import RunsPage
+from etl.service.page.stream import SHOWN_HOLES as SHOWN_STREAM_HOLES
+from etl.service.page.stream import StreamPage
 
 # What is served from `static`: its name and its content type.
 STATIC = {
@@ -28,9 +35,13 @@ _SOON_MS, _LATER_MS = 2_000, 5_000
 
 
 class Renderer:
-    """Renders pages, or only the part that is reloaded. Known secrets are removed from all text."""
+    """Renders pages, or only the part that is reloaded. Known secrets are removed from all text.
 
-    def __init__(self, redactor: Redactor) -> None:
+    guarded: whether pages can only be seen with a token, so that one can log out.
+    """
+
+    def __init__(self, redactor: Redactor, *, guarded: bool = False) -> None:
+        self._guarded = guarded
         self._environment = Environment(
             loader=PackageLoader("etl.service.page"),
             autoescape=True,
@@ -50,7 +61,9 @@ class Renderer:
             "days": days_said,
             "work": work_of,
             "prose": lambda text: prose(redactor.text(text)),
+            "part": lambda text: quote(text, safe=""),
         }
+        self._environment.globals |= {"frame": (WIDTH, HEIGHT)}
 
     def overview(self, overview: Overview, *, live: bool = False) -> str:
         """Return the first page."""
@@ -80,8 +93,45 @@ class Renderer:
             reason=page.run["reason"] if page.run["status"] != RUNNING or running else DIED,
         )
 
-    def error_page(self, title: str, said: str, *, root: str = "", live: bool = False) -> str:
-        """Return a page that says what is wrong."""
+    def stream(self, page: StreamPage, *, live: bool = False) -> str:
+        """Return the page of a stream."""
+        line = page.line
+        return self._render(
+            "stream.html",
+            live,
+            root="../../",
+            live_at=f"live/streams/{line.project_id}/{quote(line.stream, safe='')}"
+            f"?over={page.length}",
+            at=page.at,
+            every_ms=_SOON_MS if line.state == RUNNING else _LATER_MS,
+            page=page,
+            line=line,
+            lengths=tuple(LENGTHS),
+            shown_holes=SHOWN_STREAM_HOLES,
+        )
+
+    def runs(self, page: RunsPage, *, live: bool = False) -> str:
+        """Return a part of the list of runs. Only the newest part changes by itself."""
+        return self._render(
+            "runs.html",
+            live,
+            root="",
+            live_at=page.asked.address("live/runs") if page.asked.turn is None else None,
+            at=page.at,
+            every_ms=_SOON_MS if page.moving else _LATER_MS,
+            page=page,
+        )
+
+    def rejects(self, page: RejectsPage) -> str:
+        """Return a part of the list of rejects. A reader reads them, so nothing changes."""
+        return self._render(
+            "rejects.html", False, root="", live_at=None, at=page.at, every_ms=_LATER_MS, page=page
+        )
+
+    def error_page(
+        self, title: str, said: str, *, root: str = "", live: bool = False, again: str = ""
+    ) -> str:
+        """Return a page that says what is wrong. again: the page that shows it without filters."""
         return self._render(
             "error.html",
             live,
@@ -91,11 +141,26 @@ class Renderer:
             every_ms=_LATER_MS,
             title=title,
             said=said,
+            again=again,
+        )
+
+    def login(self, root: str, wanted: str, said: str | None) -> str:
+        """Return the page with the login form."""
+        return self._render(
+            "login.html",
+            False,
+            root=root,
+            live_at=None,
+            at=None,
+            every_ms=_LATER_MS,
+            wanted=wanted,
+            said=said,
         )
 
     def _render(self, name: str, live: bool, **values: Any) -> str:
         base = "live.html" if live else "base.html"
-        return self._environment.get_template(name).render(base=base, **values)
+        template = self._environment.get_template(name)
+        return template.render(base=base, guarded=self._guarded, **values)
 
 
 def static(name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The HTTP routes of the status page. GET and HEAD only."""
+"""The HTTP routes of the status page: GET and HEAD only. And the look of the login form."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from aiohttp import web
 from etl.app import Destination
 from etl.errors import DestinationError
 from etl.logs import Redactor
+from etl.service.access import LoginPage
+from etl.service.page.filters import BadFilter, Given
 from etl.service.page.look import Look
 from etl.service.page.render import STATIC, Renderer, static
 from etl.service.page.words import iso
@@ -18,7 +20,7 @@ from etl.settings import Settings
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
-    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -33,14 +35,34 @@ def routes(destination: Destination, settings: Settings) -> Sequence[web.RouteDe
 
     While the database does not answer, the page says so, with status 503.
     """
-    views = _Views(Look(destination, settings), Renderer(Redactor(*settings.secret_texts)))
+    views = _Views(
+        Look(destination, settings),
+        Renderer(Redactor(*settings.secret_texts), guarded=settings.serve_token is not None),
+    )
+    # Without an expression of its own a part of the path may hold no braces.
+    stream = "{project}/{stream:[^/]+}"
     return [
         web.get("/", views.overview),
         web.get("/live", views.live),
+        web.get("/runs", views.runs),
+        web.get("/live/runs", views.live_runs),
         web.get("/runs/{id}", views.run),
         web.get("/live/runs/{id}", views.live_run),
+        web.get(f"/streams/{stream}", views.stream),
+        web.get(f"/live/streams/{stream}", views.live_stream),
+        web.get("/rejects", views.rejects),
         web.get("/static/{name}", views.static),
     ]
+
+
+def login_page(settings: Settings) -> LoginPage:
+    """Return what makes the login page."""
+    renderer = Renderer(Redactor(*settings.secret_texts))
+
+    def page(root: str, wanted: str, said: str | None, status: int) -> web.Response:
+        return _html(renderer.login(root, wanted, said), status=status)
+
+    return page
 
 
 class _Views:
@@ -60,6 +82,27 @@ class _Views:
 
     async def live_run(self, request: web.Request) -> web.StreamResponse:
         return await self._run(request, live=True)
+
+    async def runs(self, request: web.Request) -> web.StreamResponse:
+        return await self._runs(request, live=False)
+
+    async def live_runs(self, request: web.Request) -> web.StreamResponse:
+        return await self._runs(request, live=True)
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        return await self._stream(request, live=False)
+
+    async def live_stream(self, request: web.Request) -> web.StreamResponse:
+        return await self._stream(request, live=True)
+
+    async def rejects(self, request: web.Request) -> web.StreamResponse:
+        try:
+            page = await self._look.rejects(_given(request))
+        except BadFilter as exc:
+            return self._bad_filter(exc, "rejects", "", live=False)
+        except DestinationError as exc:
+            return self._database_away(exc, "", live=False)
+        return _answer(request, self._renderer.rejects(page), page.at)
 
     async def static(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
@@ -85,6 +128,35 @@ class _Views:
             return self._nothing_here("../")
         return _answer(request, self._renderer.run(page, live=live), page.run["now"])
 
+    async def _runs(self, request: web.Request, *, live: bool) -> web.StreamResponse:
+        try:
+            page = await self._look.runs(_given(request))
+        except BadFilter as exc:
+            return self._bad_filter(exc, "runs", "", live=live)
+        except DestinationError as exc:
+            return self._database_away(exc, "", live=live)
+        return _answer(request, self._renderer.runs(page, live=live), page.at)
+
+    async def _stream(self, request: web.Request, *, live: bool) -> web.StreamResponse:
+        root, project, name = "../../", request.match_info["project"], request.match_info["stream"]
+        try:
+            page = await self._look.stream(project, name, _given(request))
+        except BadFilter as exc:
+            return self._bad_filter(exc, "", root, live=live)
+        except DestinationError as exc:
+            return self._database_away(exc, root, live=live)
+        if page is None:
+            said = f"Project {project} has no stream {name!r} that is configured and has run."
+            return _html(self._renderer.error_page("Not found", said, root=root), status=404)
+        return _answer(request, self._renderer.stream(page, live=live), page.at)
+
+    def _bad_filter(
+        self, exc: BadFilter, page: str, root: str, *, live: bool
+    ) -> web.StreamResponse:
+        title = "This cannot be shown"
+        text = self._renderer.error_page(title, str(exc), root=root, live=live, again=page)
+        return _html(text, status=400)
+
     def _database_away(self, exc: DestinationError, root: str, *, live: bool) -> web.StreamResponse:
         title = "The database cannot be read"
         text = self._renderer.error_page(title, str(exc), root=root, live=live)
@@ -93,6 +165,11 @@ class _Views:
     def _nothing_here(self, root: str) -> web.StreamResponse:
         said = "There is no such page, or the run is so old that it was removed."
         return _html(self._renderer.error_page("Not found", said, root=root), status=404)
+
+
+def _given(request: web.Request) -> Given:
+    """Return the filters of the address."""
+    return tuple(request.query.items())
 
 
 def _answer(request: web.Request, text: str, at: datetime) -> web.StreamResponse:

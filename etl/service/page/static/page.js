@@ -98,7 +98,7 @@
         return;
       }
       if (answer.status === 404) {
-        say("This run is no longer kept.");
+        say("This page is no longer there.");
         return;
       }
       if (answer.status !== 304) {
