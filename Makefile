@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick near test proof crash day twins check lint types contracts migrations bench docs format clean
+.PHONY: help demo quick near test proof crash day twins check lint types contracts migrations bench docs format release clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ format: .venv/dev ## format the code
 
 docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python docs/generate.py
+
+release: .venv/dev ## wheel, sdist and signed checksums in dist/ (KEY= an SSH key); publishes nothing
+	@.ci/release "$(KEY)"
 
 clean: ## remove all that make made here
 	rm -rf .venv .demo posthog-etl-demo .coverage dist build \
