@@ -33,20 +33,23 @@ LOST = (
 )
 
 # What such a crash leaves, by what it loses: the latest commits are lost, earlier ones stay.
-ITS_FIRST_BATCH = (
+ITS_BATCHES = (
     "TRUNCATE posthog.session_recordings, posthog.persons, posthog.person_distinct_ids",
     "UPDATE posthog_etl.checkpoints SET batch = 0, position = NULL",
     "UPDATE posthog_etl.runs SET records_read = 0",
 )
 ITS_BEGINNING_TOO = (
-    ITS_FIRST_BATCH[0],
+    ITS_BATCHES[0],
     "TRUNCATE posthog_etl.checkpoints, posthog_etl.leases, posthog_etl.runs",
 )
 
 
-async def in_the_second_copy(stage: Stage) -> None:
-    """The second batch is on its way, the first may be committed."""
-    await stage.at(Point.IN_COPY, 2, copy_of("session_recordings"))
+async def in_the_third_copy(stage: Stage) -> None:
+    """The third batch is on its way. It begins after the first; the second may be committed.
+
+    Which of the first two is copied first is open: two batches are loaded at once.
+    """
+    await stage.at(Point.IN_COPY, 3, copy_of("session_recordings"))
 
 
 async def test_a_run_whose_commits_are_lost_fails_and_says_so_and_the_next_goes_on(
@@ -54,13 +57,13 @@ async def test_a_run_whose_commits_are_lost_fails_and_says_so_and_the_next_goes_
 ) -> None:
     """No other run has taken its unit, so cron must see a failure; the run history has it too."""
     sandbox = await start_sandbox(recordings=600, days=20.0)
-    async with struck(sandbox, dsn, in_the_second_copy, UNDISTURBED, **PAGES) as stage:
+    async with struck(sandbox, dsn, in_the_third_copy, UNDISTURBED, **PAGES) as stage:
 
         async def committed() -> bool:
-            return await value(dsn, "SELECT batch FROM posthog_etl.checkpoints") == 1
+            return await value(dsn, "SELECT batch FROM posthog_etl.checkpoints") == 2
 
-        await until(committed, "the first batch is committed")
-        for statement in ITS_FIRST_BATCH:
+        await until(committed, "the first two batches are committed")
+        for statement in ITS_BATCHES:
             await select(dsn, statement)
         stage.proxy.release()
         result = await finish(stage.process)
