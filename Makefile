@@ -37,7 +37,7 @@ crash: .venv/bench ## 500 kills of the command over a million recordings, then c
 day: .venv/dev ## a day of service within minutes: workers, and what goes wrong in a day
 	$(BIN)/python -m tests.proof.day
 
-twins: .venv/dev ## every planted defect, each caught by its test; `make test` tries one in 24
+twins: .venv/dev ## every planted defect, each caught by its test; `make test` tries one in 36
 	TWINS=all $(PYTEST) -n $(WORKERS) tests/twins
 
 check: lint types contracts test ## exactly what CI runs; the tests hold the migration check

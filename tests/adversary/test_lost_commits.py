@@ -78,7 +78,7 @@ async def test_a_run_whose_commits_are_lost_fails_and_says_so_and_the_next_goes_
 
 
 def kill_all(server_pid: int) -> None:
-    """Kill a server so that none of its processes writes its memory to disk; return when all are gone.
+    """Kill a server so that none of its processes writes its memory to disk, and see it gone.
 
     While one is still dying, it could take a new connection and drop it.
     """
