@@ -4,7 +4,7 @@
 
 FROM python:3.13-slim AS build
 WORKDIR /src
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY .ci/constraints.txt .ci/
 COPY etl/ etl/
 COPY migrations/ migrations/

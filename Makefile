@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick near test proof crash day twins check lint types contracts migrations bench docs format clean
+.PHONY: help demo quick near test proof crash day twins check lint types contracts migrations bench docs format release clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ crash: .venv/bench ## 500 kills of the command over a million recordings, then c
 day: .venv/dev ## a day of service within minutes: workers, and what goes wrong in a day
 	$(BIN)/python -m tests.proof.day
 
-twins: .venv/dev ## every planted defect, each caught by its test; `make test` tries one in 24
+twins: .venv/dev ## every planted defect, each caught by its test; `make test` tries one in 36
 	TWINS=all $(PYTEST) -n $(WORKERS) tests/twins
 
 check: lint types contracts test ## exactly what CI runs; the tests hold the migration check
@@ -64,6 +64,9 @@ format: .venv/dev ## format the code
 
 docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python docs/generate.py
+
+release: .venv/dev ## wheel, sdist and signed checksums in dist/ (KEY= an SSH key); publishes nothing
+	@.ci/release "$(KEY)"
 
 clean: ## remove all that make made here
 	rm -rf .venv .demo posthog-etl-demo .coverage dist build \

@@ -172,7 +172,7 @@ async def _run(
             if stay_until is None:
                 say("")
                 tell("Nothing is left running; with --stay the sandbox and Postgres would be.")
-                tell("For a real project see README.md: four lines of environment, then sync.")
+                tell("For a real project: posthog-etl init, then posthog-etl sync.")
             else:
                 say(await _reach(destination.database, sandbox.url, options.key))
                 await stay_until.wait()

@@ -456,11 +456,12 @@ def refuse_unknown_stream(name: str, known: Mapping[str, Any]) -> None:
 
 
 def chosen_streams(names: list[str] | None, settings: Any, *, windowed: bool = False) -> list[Any]:
-    """Return the streams of these names, or all that are on; without those that are switched off.
+    """Return the streams of these names, or all that are on.
 
     windowed: return only streams that are read in windows.
 
-    Raises ConfigurationError if a name is unknown, or names a stream without windows.
+    Raises ConfigurationError if a name is unknown, or names a stream that is switched off or has
+    no windows.
     """
     from etl.errors import ConfigurationError
 
@@ -473,6 +474,11 @@ def chosen_streams(names: list[str] | None, settings: Any, *, windowed: bool = F
                 remedy=f"Set POSTHOG_ETL_QUERY_PRESETS={preset}",
             )
         refuse_unknown_stream(name, known)
+        if name in settings.disabled_streams:
+            raise ConfigurationError(
+                f"{name} is switched off",
+                remedy="Take it out of POSTHOG_ETL_DISABLED_STREAMS, or disabled_streams",
+            )
         if windowed and known[name].started is None:
             raise ConfigurationError(
                 f"{name} is not read in windows of time, so it has no past to load",

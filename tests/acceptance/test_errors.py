@@ -464,6 +464,12 @@ USAGE: dict[str, Trouble] = {
         r"POSTHOG_ETL_START \(--start\) lies in the future; recordings are loaded .*",
         calling("sync", "--start", "9999-01-01"),
     ),
+    "a stream that is switched off": Trouble(
+        settings(POSTHOG_ETL_DISABLED_STREAMS="insights"),
+        2,
+        r"insights is switched off\. Take it out of POSTHOG_ETL_DISABLED_STREAMS, .*",
+        calling("sync", "insights"),
+    ),
     "a stream that is none": Trouble(
         settings(),
         2,

@@ -78,12 +78,16 @@ async def test_a_run_whose_commits_are_lost_fails_and_says_so_and_the_next_goes_
 
 
 def kill_all(server_pid: int) -> None:
-    """Kill a server so that none of its processes writes its memory to disk."""
+    """Kill a server so that none of its processes writes its memory to disk, and see it gone.
+
+    While one is still dying, it could take a new connection and drop it.
+    """
     postmaster = psutil.Process(server_pid)
     processes = [postmaster, *postmaster.children(recursive=True)]
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for process in processes:
             process.send_signal(number)
+    assert psutil.wait_procs(processes, timeout=10)[1] == []
 
 
 async def test_a_server_that_crashes_and_forgets_the_whole_run_is_told_from_a_takeover(
@@ -105,7 +109,7 @@ async def test_a_server_that_crashes_and_forgets_the_whole_run_is_told_from_a_ta
                 return await value(dsn, "SELECT batch FROM posthog_etl.checkpoints") == 2
 
             await until(two_batches, "two batches are committed")
-            kill_all(server.server_pid)
+            await asyncio.to_thread(kill_all, server.server_pid)
             restarted = await asyncio.to_thread(
                 EmbeddedPostgres.start, directory, options=SLOW_TO_WRITE
             )

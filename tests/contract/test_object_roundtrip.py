@@ -333,7 +333,7 @@ async def store(dsn: str) -> AsyncIterator[Store]:
 
 
 @pytest.mark.parametrize("table", ANSWERS)
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(data=st.data())
 async def test_any_answer_reads_back_equal_or_is_set_aside(
     store: Store, table: str, data: st.DataObject

@@ -141,7 +141,7 @@ TWINS = [
         file=_DIFFERENCES,
         find="        if compared.deep:\n",
         replace="        if not compared:\n",
-        caught_by=_TAMPERED.format("a value altered-cloud"),
+        caught_by=_TAMPERED.format("a value altered"),
     ),
     Twin(
         name="hashes are believed where contents are compared",
@@ -149,7 +149,7 @@ TWINS = [
         file=_COMPARING,
         find="        all_typed = self._deep or self._rows.starts\n",
         replace="        all_typed = self._rows.starts\n",
-        caught_by=_TAMPERED.format("a value altered-cloud"),
+        caught_by=_TAMPERED.format("a value altered"),
     ),
     Twin(
         name="a repair leaves null what an answer by ids leaves null",
@@ -185,7 +185,7 @@ TWINS = [
         find="        if absence is not None and absence.suspects:\n"
         "            await self._ask_for(absence, AT_ONCE, ask, place)\n",
         replace="",
-        caught_by=_TAMPERED.format("rows that the source never had-cloud"),
+        caught_by=_TAMPERED.format("rows that the source never had"),
     ),
     Twin(
         name="what a list does not show counts without a question",

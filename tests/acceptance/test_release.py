@@ -1,0 +1,112 @@
+"""What `make release` builds, and the step from the release before to this one."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+import etl
+from etl.loaders.database import Database
+from etl.loaders.migrate import differences
+from etl.loaders.tables import Tables
+from tests.conftest import StartSandbox
+from tests.fixtures import release_before
+from tests.support.command import Command
+from tests.support.truth import differences_from_truth, fetch_truth
+
+ROOT = Path(__file__).parents[2]
+TOOLS = [name for name in ("git", "ssh-keygen") if shutil.which(name) is None]
+
+
+def run(*command: object, at: Path, fails: bool = False) -> str:
+    """Run a program and return what it printed."""
+    ran = subprocess.run(
+        [str(part) for part in command],
+        cwd=at,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(at), "GIT_CONFIG_GLOBAL": os.devnull},
+    )
+    assert (ran.returncode != 0) == fails, ran.stderr
+    return ran.stdout + ran.stderr
+
+
+@pytest.mark.skipif(bool(TOOLS), reason=f"{', '.join(TOOLS)} not there")
+def test_a_release_is_whole_signed_and_the_same_whoever_builds_it(tmp_path: Path) -> None:
+    """From a commit that names the version; each missing step is said in one line."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("etl", "migrations", "config", "docs", ".ci"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", ".gitignore"):
+        shutil.copy(ROOT / name, copy / name)
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    exclude = ("-c", "core.excludesFile=/dev/null")
+    git = ("git", *exclude, "-c", "user.name=A", "-c", "user.email=a@localhost")
+    run(*git, "init", "--quiet", at=copy)
+    (copy / ".git/info/exclude").write_text(".venv\n", encoding="utf-8")
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "../key", at=copy)
+    release = (".ci/release", "../key")
+
+    assert "KEY=" in run(".ci/release", "", at=copy, fails=True)
+    assert "commit them first" in run(*release, at=copy, fails=True)
+    changelog = (copy / "CHANGELOG.md").read_text(encoding="utf-8")
+    without = changelog.replace(f"## {etl.__version__} ", "## 0.0.0 ")
+    (copy / "CHANGELOG.md").write_text(without, encoding="utf-8")
+    run(*git, "add", ".", at=copy)
+    run(*git, "commit", "--quiet", "-m", "One", at=copy)
+    assert f"no section {etl.__version__}" in run(*release, at=copy, fails=True)
+    named = without + f"\n## {etl.__version__} (2026-01-01)\n"
+    (copy / "CHANGELOG.md").write_text(named, encoding="utf-8")
+    run(*git, "commit", "--quiet", "-am", "Two", at=copy)
+
+    assert "Nothing was published" in run(*release, at=copy)
+    dist = copy / "dist"
+    public = (tmp_path / "key.pub").read_text(encoding="utf-8")
+    (tmp_path / "signers").write_text(f"posthog-etl {public}", encoding="utf-8")
+    check = "ssh-keygen -Y verify -f ../../signers -I posthog-etl -n posthog-etl -s SHA256SUMS.sig"
+    run("sh", "-c", f"{check} <SHA256SUMS && sha256sum --check SHA256SUMS", at=dist)
+    sums = (dist / "SHA256SUMS").read_text(encoding="utf-8")
+    assert [line.split()[1] for line in sums.splitlines()] == [
+        f"posthog_etl-{etl.__version__}-py3-none-any.whl",
+        f"posthog_etl-{etl.__version__}.tar.gz",
+    ]
+    run(*release, at=copy)
+    assert (dist / "SHA256SUMS").read_text(encoding="utf-8") == sums
+
+
+async def test_what_the_release_before_left_comes_up_to_date_and_its_broken_run_goes_on(
+    start_sandbox: StartSandbox, empty_dsn: str, empty_database: Database
+) -> None:
+    """Every table equals the truth then. The recordings are read on from the last commit."""
+    connection = await asyncpg.connect(empty_dsn)
+    try:
+        dumped = gzip.decompress(release_before.DUMP.read_bytes()).decode()
+        await connection.execute(dumped)
+    finally:
+        await connection.close()
+    sandbox = await start_sandbox(now=release_before.FIRST_SYNC_AT, **release_before.SANDBOX)
+    between = release_before.SECOND_SYNC_AT - release_before.FIRST_SYNC_AT
+    sandbox.control.advance(between.total_seconds())
+    # The sandbox has another port than the one that the release before has read.
+    command = Command(sandbox.url, empty_dsn, **release_before.SETTINGS)
+    migrated = await command.run("migrate")
+    assert migrated.code == 0, migrated.err
+    async with empty_database.transaction() as opened:
+        assert await differences(opened, Tables("posthog")) == []
+    synced = await command.run("sync", "--accept-host", "--json")
+    assert synced.code == 0, synced.err
+    truth = await fetch_truth(sandbox.url)
+    assert await differences_from_truth(empty_dsn, truth) == []
+    (resumes,) = (
+        event["resumes"]
+        for event in synced.events
+        if event["event"] == "run.started" and event["stream"] == "session_recordings"
+    )
+    assert resumes
