@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ WIDTHS = (320, 390, 768, 1000, 1160, 1280)
 # Enough for text of any size (WCAG 2.2, 1.4.3).
 CONTRAST = 4.5
 
+# A library that finds what keeps people out: of contrast, names, roles, order.
+AXE = (files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
 LOOKS = (Path(__file__).parents[1] / "support" / "looks.js").read_text(encoding="utf-8")
 
 
@@ -458,6 +461,33 @@ async def test_tables_are_tables_at_every_width(trouble: Page) -> None:
         assert [node["role"] for node in tree].count("cell") == 9 * 7
 
 
+async def faults(page: Page) -> list[str]:
+    """Return what axe-core calls serious or worse, each with the first element it is about."""
+    await page.browser.evaluate(AXE + ";0")
+    found = await page.browser.evaluate("axe.run({resultTypes: ['violations']})")
+    return [
+        f"{each['id']}: {each['nodes'][0]['html'][:200]}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+async def test_axe_finds_nothing_serious_on_any_page(
+    trouble: Page, width: int, scheme: str
+) -> None:
+    """Parts that fold are opened, so that what is in them counts."""
+    await trouble.browser.resize(width)
+    await trouble.browser.prefer(color_scheme=scheme)
+    for path in trouble.paths:
+        await trouble.go(path)
+        await trouble.browser.evaluate(
+            "document.querySelectorAll('details').forEach(d => d.open = 1)"
+        )
+        assert await faults(trouble) == [], path
+
+
 async def test_bars_and_days_have_words(trouble: Page) -> None:
     """Each bar says how its run ended and how long it took; each month which days are missing."""
     await trouble.go()
@@ -499,5 +529,7 @@ async def test_who_logs_in_sees_the_page_that_was_wanted_until_logged_out(
         assert await browser.evaluate("document.cookie") == ""
         await browser.submit(form="footer form")
         assert await at.text("h1") == "Log in"
+        await browser.scripts(on=True)
         await at.go()
         assert await at.text("h1") == "Log in"
+        assert await faults(at) == []

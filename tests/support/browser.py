@@ -63,8 +63,13 @@ class Browser:
         await self.command("url", url=url)
 
     async def evaluate(self, expression: str) -> Any:
-        """Return the value of a JavaScript expression; works where the page's own is off."""
-        found = await self.cdp("Runtime.evaluate", expression=expression, returnByValue=True)
+        """Return the value of a JavaScript expression, of a promise what it promises.
+
+        Works where the page's own JavaScript is off.
+        """
+        found = await self.cdp(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
