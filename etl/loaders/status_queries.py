@@ -180,6 +180,26 @@ class StatusQueries:
                 counts |= {(row[0], share.stream): Count(row[1]) for row in found}
         return counts
 
+    async def oldest(self, shares: Sequence[Share]) -> Mapping[tuple[int, str], datetime]:
+        """Return the earliest instant of the rows of each share that is read in windows.
+
+        By project and stream; shares without rows are left out. Takes an index, so it is quick.
+        """
+        oldest: dict[tuple[int, str], datetime] = {}
+        async with self._database.transaction() as connection:
+            for share in shares:
+                if share.table.started is None or share.table.queried:
+                    continue
+                table = self._tables.table(share.table)
+                for project_id in share.projects:
+                    query = select(func.min(table.c[share.table.started])).where(
+                        table.c.project_id == project_id
+                    )
+                    at = (await connection.execute(query)).scalar_one()
+                    if at is not None:
+                        oldest[project_id, share.stream] = at
+        return oldest
+
     def _held(self) -> Label[bool]:
         runs, leases = self._tables.runs, self._tables.leases
         alive = and_(leases.c.holder == runs.c.id, leases.c.expires_at >= func.clock_timestamp())

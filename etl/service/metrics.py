@@ -79,6 +79,8 @@ class Metrics:
         self._next = gauge(
             "next_tick_timestamp_seconds", "Time of the next tick of the schedule.", ("schedule",)
         )
+        # When each schedule ticks next; the page shows it, too.
+        self.next_ticks: dict[str, datetime] = {}
         gauge("info", "The version that is running.", ("version",)).labels(__version__).set(1)
         self._database_up = gauge("database_up", "1 if the database answered last time, else 0.")
         self._freshness = gauge(
@@ -174,6 +176,7 @@ class Metrics:
     def next_tick(self, schedule: str, at: datetime) -> None:
         """Set when the schedule ticks next."""
         self._next.labels(schedule).set(at.timestamp())
+        self.next_ticks[schedule] = at
 
     def ticked(self, schedule: str, outcome: str, count: int = 1) -> None:
         """Count ticks of the schedule. outcome: ran, skipped or failed."""

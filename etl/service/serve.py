@@ -55,7 +55,7 @@ async def serve(
     metrics, clock = Metrics(), clock or WallClock()
     async with open_destination(settings) as destination:
         health = Health(destination, metrics, hidden, settings)
-        routes = [*health.routes(), *page.routes(destination, settings)]
+        routes = [*health.routes(), *page.routes(destination, settings, metrics.next_ticks)]
         app = build(routes, token, page.login_page(settings))
         async with listening(app, settings.serve_host, settings.serve_port) as url:
             _log.info("service.started", url=url, schedules=[s.name for s in settings.schedules])

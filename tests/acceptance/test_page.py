@@ -151,6 +151,7 @@ async def test_the_page_is_complete_without_javascript(trouble: Page) -> None:
             assert "not known complete" in without
             assert "failed groups of project 1, since" in without
             assert "0 left of 60 an hour" in without
+            assert "next sync in 3.1 d, at " in without
         await trouble.browser.scripts(on=True)
         await trouble.go(path)
         with_script = await trouble.text()

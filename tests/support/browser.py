@@ -16,6 +16,8 @@ from typing import Any
 
 import aiohttp
 
+from tests.support.books import until
+
 PROGRAMS = ("chromium", "chromedriver")
 FLAGS = (
     "--headless",
@@ -82,7 +84,20 @@ class Browser:
         """Fill the fields of a form, send it by its button, and wait for the page that comes."""
         for name, text in fields.items():
             await self._element(f"{form} [name={name}]", "value", text=text)
+        await self.evaluate("document.documentElement.dataset.left = 1")
         await self._element(f"{form} button", "click")
+
+        async def came() -> bool:
+            with contextlib.suppress(AssertionError):  # between two pages
+                return bool(
+                    await self.evaluate(
+                        "document.readyState === 'complete' && "
+                        "!('left' in document.documentElement.dataset)"
+                    )
+                )
+            return False
+
+        await until(came, "the next page comes", within_s=20)
 
     async def _element(self, selector: str, action: str, **body: Any) -> None:
         found = await self.command("element", using="css selector", value=selector)

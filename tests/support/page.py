@@ -17,6 +17,8 @@ from etl.settings import Settings
 
 KEY = "phx_thekeyofthepage"
 WINDOWS = "session_recordings"
+# So far away that the page says the same for hours.
+NEXT_SYNC_IN = timedelta(days=3, hours=2)
 
 
 @asynccontextmanager
@@ -26,7 +28,7 @@ async def served_page(dsn: str, **settings: Any) -> AsyncIterator[str]:
     read = Settings(database_url=dsn, **chosen)
     async with open_destination(read) as destination:
         application = web.Application()
-        application.add_routes(routes(destination, read))
+        application.add_routes(routes(destination, read, {"all": datetime.now(UTC) + NEXT_SYNC_IN}))
         runner = web.AppRunner(application)
         await runner.setup()
         try:

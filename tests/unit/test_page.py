@@ -21,12 +21,12 @@ from etl.loaders.seen_runs import RunWait
 from etl.loaders.verified import Verified
 from etl.logs import Redactor
 from etl.service.page import words
-from etl.service.page.calendar import COMPLETE, MISSING, PARTLY, RUNNING, calendar
+from etl.service.page.calendar import COMPLETE, MISSING, PARTLY, RUNNING, begin_of, calendar
 from etl.service.page.look import RunPage
 from etl.service.page.overview import LEVELS, Books, Overview, Source, bars_of, build
 from etl.service.page.pace import pace_of
 from etl.service.page.rejects import reject_of
-from etl.service.page.render import Renderer, days_said, prose
+from etl.service.page.render import Renderer, days_said, prose, year_said
 from etl.service.page.words import second
 
 NOW = datetime(2026, 11, 21, 15, tzinfo=UTC)
@@ -520,3 +520,27 @@ def test_lengths_counts_and_sizes_are_said_shortly() -> None:
         "1.5 kB",
         "25 MB",
     ]
+
+
+@given(
+    st.sets(st.integers(0, 30)),
+    st.one_of(st.none(), st.integers(-5, 30)),
+)
+def test_days_begin_with_the_data_only_if_nothing_before_it_is_missing(
+    complete: set[int], oldest: int | None
+) -> None:
+    """Empty years are left out, days that may hold data are not."""
+    known = Coverage(tuple(Span(START + n * DAY, START + (n + 1) * DAY) for n in sorted(complete)))
+    at = None if oldest is None else START + oldest * DAY
+    begins = begin_of(known, START, at)
+    if oldest is not None and oldest > 0 and set(range(oldest)) <= complete:
+        assert begins == at
+    else:
+        assert begins == START
+
+
+def test_a_year_that_is_folded_says_what_is_in_it() -> None:
+    """So that nothing that is missing hides there."""
+    known = Coverage((Span(START, START + 3 * DAY),))
+    months = calendar(known, [], START, START + 8 * DAY).latest
+    assert year_said(months) == "3 days complete, 5 days not known complete"

@@ -61,6 +61,16 @@ class Calendar:
         return {state: counted[state] for state in STATES if counted[state]}
 
 
+def begin_of(complete: Coverage, start: datetime, oldest: datetime | None) -> datetime:
+    """Return where the days begin: with the oldest row, if all before it is known complete.
+
+    Otherwise at `start`, so that nothing that is missing is left out.
+    """
+    if oldest is None or oldest <= start or complete.holes(Span(start, oldest)):
+        return start
+    return oldest
+
+
 def calendar(
     complete: Coverage, running: Sequence[Span], start: datetime, now: datetime, latest: int = 12
 ) -> Calendar:

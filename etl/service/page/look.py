@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from etl.app import Destination
@@ -68,8 +69,11 @@ class RunPage:
 class Look:
     """Reads what the pages show. Every method raises DestinationError."""
 
-    def __init__(self, destination: Destination, settings: Settings) -> None:
+    def __init__(
+        self, destination: Destination, settings: Settings, ticks: Mapping[str, datetime]
+    ) -> None:
         self._destination = destination
+        self._ticks = ticks
         self._queries = StatusQueries(destination.database, destination.tables)
         self._history = History(destination.database, destination.tables)
         self._source = Source(
@@ -96,6 +100,7 @@ class Look:
         self._stream_pages: Fresh[StreamPage | None] = Fresh()
         self._runs_pages: Fresh[RunsPage] = Fresh()
         self._rejects_pages: Fresh[RejectsPage] = Fresh()
+        self._oldest: Mapping[tuple[int, str], datetime] = {}
         self._counts: Mapping[tuple[int, str], Count] = {}
         self._counted: set[tuple[int, str]] = set()
         self._count_next_s = 0.0
@@ -191,7 +196,11 @@ class Look:
         # Without a channel nobody evaluates them, so those that are open may be old.
         alerts = await open_alerts(database, tables) if self._tells_alerts else ()
         at, sent = await used(database, tables)
-        books = Books(status, recent, counts, windows, queue, self._asked, latest, alerts, sent)
+        books = Books(
+            *(status, recent, counts, windows, queue, self._asked, latest, alerts, sent),
+            oldest=self._oldest,
+            ticks=dict(self._ticks),
+        )
         return build(at, self._source, books)
 
     async def _row_counts(self, wanted: set[tuple[int, str]]) -> Mapping[tuple[int, str], Count]:
@@ -204,6 +213,7 @@ class Look:
             ]
             self._counts, self._counted = await self._queries.row_counts(shares), wanted
             self._asked = await self._asked_shares(wanted)
+            self._oldest = await self._queries.oldest(shares)
             took_s = time.monotonic() - began_s
             self._count_next_s = began_s + max(_COUNT_EVERY_S, took_s / _COUNTING_SHARE)
         return self._counts

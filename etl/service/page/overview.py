@@ -14,6 +14,7 @@ from etl.core.budget import Limits
 from etl.core.coverage import Coverage, Span
 from etl.core.drift import differences
 from etl.core.expected import Counted, unaccounted_of
+from etl.core.schedule import PRUNE, VERIFY
 from etl.core.statuses import (
     DIED,
     FAILED,
@@ -32,7 +33,7 @@ from etl.loaders.seen_runs import RunWait
 from etl.loaders.status_queries import Share
 from etl.loaders.verified import Verified
 from etl.service.page.budget import ClassUse, uses
-from etl.service.page.calendar import Calendar, calendar
+from etl.service.page.calendar import Calendar, begin_of, calendar
 from etl.service.page.pace import Pace, pace_of, span_of
 from etl.service.page.words import plural, second
 from etl.streams import STREAMS
@@ -129,10 +130,24 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Tick:
+    """What the schedule does next. what: in words."""
+
+    what: str
+    at: datetime
+
+
+# What a schedule does, in words; the others sync the streams that they name. The daily cleaning is
+# nobody's concern.
+TICKS = {"all": "sync", VERIFY: "verification", PRUNE: ""}
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """The whole page, as of the database's time `at`.
 
     alerts: those that are open, the oldest first. uses: what was used of each class of requests.
+    ticks: what the schedule does next, the earliest first.
     """
 
     at: datetime
@@ -142,6 +157,7 @@ class Overview:
     rejects: Sequence[Row] = ()
     alerts: Sequence[Row] = ()
     uses: Sequence[ClassUse] = ()
+    ticks: Sequence[Tick] = ()
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -260,7 +276,8 @@ class Books:
     status: as `History.status` has it. recent: the latest runs, the oldest first. windows: runs of
     the backfills that may be under way, the newest first. asked: see `Line`. rejects: the latest
     records that are rejected now. alerts: those that are open. used: what was used of each class of
-    requests.
+    requests. oldest: the earliest instant of the rows of each stream that is read in windows.
+    ticks: when each schedule ticks next.
     """
 
     status: Sequence[Row]
@@ -272,6 +289,8 @@ class Books:
     rejects: Sequence[Row] = ()
     alerts: Sequence[Row] = ()
     used: Mapping[str, Used] = field(default_factory=dict)
+    oldest: Mapping[tuple[int, str], datetime] = field(default_factory=dict)
+    ticks: Mapping[str, datetime] = field(default_factory=dict)
 
 
 def build(at: datetime, source: Source, books: Books) -> Overview:
@@ -307,7 +326,14 @@ def build(at: datetime, source: Source, books: Books) -> Overview:
         books.rejects,
         books.alerts,
         uses(source.limits, books.used, at),
+        _next_ticks(books.ticks, at),
     )
+
+
+def _next_ticks(ticks: Mapping[str, datetime], at: datetime) -> tuple[Tick, ...]:
+    """Return the next ticks of syncs and verification, the earliest first."""
+    found = [Tick(TICKS.get(name, f"sync {name}"), when) for name, when in ticks.items()]
+    return tuple(sorted((tick for tick in found if tick.what), key=lambda tick: tick.at))
 
 
 def bars_of(runs: Sequence[Row], at: datetime) -> tuple[Bar, ...]:
@@ -389,7 +415,12 @@ def _line(
         rejects=row["rejects"],
         paused_until=row["paused_until"] if state == PAUSED else None,
         holes=holes,
-        days=calendar(complete, _being_read(running, row, at), source.start, at)
+        days=calendar(
+            complete,
+            _being_read(running, row, at),
+            begin_of(complete, source.start, books.oldest.get((project_id, stream))),
+            at,
+        )
         if windowed
         else None,
         pace=pace,

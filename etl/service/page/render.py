@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
@@ -11,10 +13,11 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from etl import __version__
 from etl.core.statuses import DIED, RUNNING, work_of
 from etl.logs import Redactor
 from etl.service.page import words
-from etl.service.page.calendar import Month
+from etl.service.page.calendar import MISSING, PARTLY, STATES, Month
 from etl.service.page.filters import LENGTHS
 from etl.service.page.look import RunPage
 from etl.service.page.overview import SHOWN_HOLES, Bar, Overview
@@ -57,8 +60,10 @@ class Renderer:
         self._environment.filters |= {
             "clock": words.clock,
             "second": words.second,
+            "minutes": words.minutes,
             "bar_said": bar_said,
             "days": days_said,
+            "year": year_said,
             "work": work_of,
             "prose": lambda text: prose(redactor.text(text)),
             "part": lambda text: quote(text, safe=""),
@@ -160,7 +165,7 @@ class Renderer:
     def _render(self, name: str, live: bool, **values: Any) -> str:
         base = "live.html" if live else "base.html"
         template = self._environment.get_template(name)
-        return template.render(base=base, guarded=self._guarded, **values)
+        return template.render(base=base, guarded=self._guarded, version=__version__, **values)
 
 
 def static(name: str) -> bytes:
@@ -194,6 +199,17 @@ def days_said(month: Month) -> str:
         else:
             parts.append(f"{state}: {_ranges([d.day.day for d in month.days if d.state == state])}")
     return f"{month.first:%B %Y}: {'; '.join(parts)}"
+
+
+def year_said(months: Sequence[Month]) -> str:
+    """Return the state of the days of several months, in words; what is not complete is named."""
+    counted: Counter[str] = sum((Counter(month.counts) for month in months), Counter())
+    named = {PARTLY: "partly complete", RUNNING: "being read", MISSING: "not known complete"}
+    return ", ".join(
+        f"{words.plural(counted[state], 'day')} {named.get(state, state)}"
+        for state in STATES
+        if counted[state]
+    )
 
 
 def _ranges(days: list[int]) -> str:

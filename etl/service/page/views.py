@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from aiohttp import web
@@ -30,13 +30,17 @@ HEADERS = {
 }
 
 
-def routes(destination: Destination, settings: Settings) -> Sequence[web.RouteDef]:
+def routes(
+    destination: Destination, settings: Settings, ticks: Mapping[str, datetime]
+) -> Sequence[web.RouteDef]:
     """Return the page's routes. `destination` stays open as long as they are served.
+
+    ticks: when each schedule ticks next; looked into each time.
 
     While the database does not answer, the page says so, with status 503.
     """
     views = _Views(
-        Look(destination, settings),
+        Look(destination, settings, ticks),
         Renderer(Redactor(*settings.secret_texts), guarded=settings.serve_token is not None),
     )
     # Without an expression of its own a part of the path may hold no braces.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
 from etl.loaders.row_counts import Count
@@ -21,6 +22,12 @@ def span(length: timedelta | float | None) -> str:
             value = seconds / size
             return f"{value:,.0f} {unit}" if value >= 10 else f"{_short(value)} {unit}"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{_short(seconds)} s"
+
+
+def minutes(length: timedelta) -> str:
+    """Say a length of time without its seconds, so that the text does not change each second."""
+    left = length.total_seconds()
+    return span(math.ceil(left / 60) * 60) if left > 60 else "less than a minute"
 
 
 def _short(value: float) -> str:
