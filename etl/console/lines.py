@@ -70,6 +70,8 @@ class _Stream(Progress):
         self._began_s = self._reached_s = time.monotonic()
         self._reached: ReadingProgress | None = None
         self._wait: Wait | None = None
+        self._waits_since_s: float | None = None
+        self._waited_s = 0.0
 
     def reached(self, progress: ReadingProgress) -> None:
         """Show how far it is."""
@@ -77,15 +79,19 @@ class _Stream(Progress):
 
     def waits(self, wait: Wait | None) -> None:
         """Show what it waits for."""
-        self._wait = wait
+        now_s = time.monotonic()
+        if self._waits_since_s is not None:
+            self._waited_s += now_s - self._waits_since_s
+        self._wait, self._waits_since_s = wait, None if wait is None else now_s
 
     def lines(self, name: str, width: int) -> list[str]:
         """Return the lines, each of them no longer than `width`."""
         now_s = time.monotonic()
-        reading = reading_line(
-            name, self._reached, now_s - self._began_s, now_s - self._reached_s, self._wait, width
-        )
-        return [reading] if self._wait is None else [reading, waiting_line(self._wait, width)]
+        wait, since_s = self._wait, self._waits_since_s
+        waited_s = self._waited_s + (0.0 if since_s is None else now_s - since_s)
+        elapsed_s, reached_s = now_s - self._began_s, now_s - self._reached_s
+        reading = reading_line(name, self._reached, elapsed_s, reached_s, wait, width, waited_s)
+        return [reading] if wait is None else [reading, waiting_line(wait, width)]
 
 
 def reading_line(
@@ -95,14 +101,16 @@ def reading_line(
     since_s: float,
     wait: Wait | None,
     width: int,
+    waited_s: float = 0.0,
 ) -> str:
     """Return how far a stream is. What does not fit is left out, the least important first.
 
-    elapsed_s: how long it is read. since_s: how long ago it came so far. Both in seconds.
+    elapsed_s: how long it is read. since_s: how long ago it came so far. waited_s: how long of it
+    was waited. All in seconds.
     """
     if reached is None:
         return _fitting([(0, name), (1, f"for {span(elapsed_s)}")], width)
-    left_s, share = _left_s(reached, elapsed_s, since_s, wait), reached.share
+    left_s, share = _left_s(reached, elapsed_s, since_s, wait, waited_s), reached.share
     window = "" if reached.window is None else "window {} of {}".format(*reached.window)
     total = f"{reached.records:,} records"
     pace = f"{reached.records / max(elapsed_s, 0.001):,.0f}"
@@ -138,12 +146,19 @@ def waiting_line(wait: Wait, width: int) -> str:
 
 
 def _left_s(
-    reached: ReadingProgress, elapsed_s: float, since_s: float, wait: Wait | None
+    reached: ReadingProgress,
+    elapsed_s: float,
+    since_s: float,
+    wait: Wait | None,
+    waited_s: float,
 ) -> float | None:
-    """Return how many seconds are left: by the pace so far, but no less than the budget takes."""
+    """Return how many seconds are left: by the pace so far, but no less than the budget takes.
+
+    Waits are not part of the pace: an hour's wait comes once, and the budget knows of the next.
+    """
     if not reached.share or (elapsed_s < _EARLY_S and not reached.least_s):
         return None
-    by_pace_s = elapsed_s * (1.0 - reached.share) / reached.share
+    by_pace_s = max(0.0, elapsed_s - waited_s) * (1.0 - reached.share) / reached.share
     wait_s = 0.0 if wait is None else wait.left_s or 0.0
     return max(by_pace_s, reached.least_s - since_s, wait_s)
 

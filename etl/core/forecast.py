@@ -126,10 +126,30 @@ def duration_s(
     return (at - now).total_seconds()
 
 
-def least_s(requests: int, classes: Sequence[str], limits: Limits) -> float:
-    """Return how many seconds so many requests take at least, however few were sent before."""
-    of_classes = [limit for name in classes for limit in limits.get(name, ())]
-    return max(
-        (float(max(0, requests - 1) // limit.requests * limit.window_s) for limit in of_classes),
-        default=0.0,
-    )
+def least_s(
+    requests: int,
+    classes: Sequence[str],
+    limits: Limits,
+    spent: Mapping[str, Sequence[datetime]],
+    now: datetime,
+) -> float:
+    """Return how many seconds pass at least until the last of `requests` may be sent.
+
+    As `duration_s`, but at once for any number, because each limit is looked at alone.
+    spent: when the requests of the last hour were sent, by class, the oldest first.
+    """
+    if requests < 1:
+        return 0.0
+    least = 0.0
+    for name in classes:
+        for limit in limits.get(name, ()):
+            before = spent.get(name, ())[-limit.requests :]
+            windows, place = divmod(requests - 1, limit.requests)
+            # Each request is followed a window later by the one that is `limit.requests` after it.
+            follows = place - (limit.requests - len(before))
+            ends_s = float(windows * limit.window_s)
+            if follows >= 0:
+                free_at = before[follows] + timedelta(seconds=limit.window_s) + SLACK
+                ends_s += max(0.0, (free_at - now).total_seconds())
+            least = max(least, ends_s)
+    return least

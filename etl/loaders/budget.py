@@ -6,7 +6,9 @@ token bucket would let too many through at first, or fewer than allowed in the l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
@@ -14,7 +16,9 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from etl.core.budget import Limit, Limits, about, wait_of
+from etl.core.forecast import least_s
 from etl.errors import BudgetSpent
+from etl.loaders.connection import AsyncConnection
 from etl.loaders.database import Database
 from etl.loaders.driver import driver_of
 from etl.loaders.statements import quoted
@@ -99,6 +103,10 @@ class PostgresBudget:
         self.limits = limits
         self._max_wait_s = max_wait_s
         self._waits = waits
+        # When requests were sent, by class: as the log had it, and what was sent here since.
+        self._sent: dict[str, deque[datetime]] = {}
+        # The database's time when it was last read, and `time.monotonic` then.
+        self._read_at: tuple[datetime, float] | None = None
 
     async def acquire(self, classes: Sequence[str]) -> None:
         """Return when the next request may be sent; it is counted as sent.
@@ -115,6 +123,20 @@ class PostgresBudget:
                     wait_s=wait_s,
                 )
             await self._waits.sleep(cause, wait_s)
+            # Other processes may have sent some.
+            self._sent.clear()
+
+    def least_s(self, requests: int, classes: Sequence[str]) -> float:
+        """Return how many seconds pass at least until the last of `requests` may be sent.
+
+        What other processes have sent since the last wait is left out: nothing is queried.
+        """
+        if self._read_at is None:
+            return 0.0
+        at, read_s = self._read_at
+        now = at + timedelta(seconds=time.monotonic() - read_s)
+        sent = {name: tuple(self._sent.get(name, ())) for name in classes}
+        return least_s(requests, classes, self.limits, sent, now)
 
     async def has_room(self, classes: Sequence[str]) -> bool:
         """Tell whether a request could be sent at once. Counts nothing. Raises DestinationError."""
@@ -193,6 +215,7 @@ class PostgresBudget:
                     )
                 )
             now, blocked_until = (await connection.execute(blocked)).one()
+            self._read_at = (now, time.monotonic())
             spent: list[tuple[Limit, datetime | None]] = []
             for name, limit in limits:
                 at = await connection.execute(
@@ -207,6 +230,7 @@ class PostgresBudget:
             if wait_s > 0.0:
                 return wait_s, _ASKED if index is None else _cause(*limits[index])
             if counted and spend:
+                await self._recall(connection, counted)
                 await connection.execute(
                     insert(requests), [{"class": name, "at": now} for name in counted]
                 )
@@ -215,7 +239,27 @@ class PostgresBudget:
                         requests.c["class"].in_(counted), requests.c.at < now - _KEPT
                     )
                 )
-            return None
+        if spend:
+            for name in counted:
+                if name in self._sent:
+                    self._sent[name].append(now)
+        return None
+
+    async def _recall(self, connection: AsyncConnection, classes: Iterable[str]) -> None:
+        """Read when requests of these classes were sent, unless that is known."""
+        requests = self._tables.requests
+        for name in classes:
+            if name in self._sent:
+                continue
+            most = max(each.requests for each in self.limits[name])
+            latest = (
+                select(requests.c.at)
+                .where(requests.c["class"] == name)
+                .order_by(requests.c.at.desc())
+                .limit(most)
+            )
+            found = (await connection.execute(latest)).scalars().all()
+            self._sent[name] = deque(reversed(found), maxlen=most)
 
 
 def _cause(name: str, limit: Limit) -> Cause:

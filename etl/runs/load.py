@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from msgspec import Struct, structs
 
-from etl.core.forecast import Forecast, least_s
+from etl.core.forecast import Forecast
 from etl.core.hashes import NONE_UNCHANGED, Rows, rows_of, without_unchanged
 from etl.core.page import Batch, Page
 from etl.core.place import Place
@@ -60,7 +60,7 @@ class Work(ABC):
         self._progress = given.progress
         self._requests = self._sent = given.tools.client.requests
         self._bytes_read = given.tools.client.bytes_read
-        self._records = 0
+        self._records = self._pages = 0
         self._tally = Tally()
         self._unanswered = set[str]()
         # Whether the records of the next batch are compared with what is stored.
@@ -135,6 +135,7 @@ class Work(ABC):
         mostly_new = 2 * loaded.inserted >= loaded.records
         self._compares = self._options.believes_hashes and not mostly_new
         self._records += loaded.records
+        self._pages += len(pages)
         self._tally.rejected += loaded.rejected
         self._progress.reached(self._reached(pages[-1]))
         _log.debug(
@@ -244,15 +245,22 @@ class Work(ABC):
         seen, sent = page.evidence, self._tools.client.requests - self._sent
         low = None if seen is None or seen.span is None or seen.begins else seen.span[0]
         share = self._share(page, sent)
-        left = 0 if not share else ceil(sent * (1.0 - share) / share)
-        limits = self._tools.budget.limits
         return ReadingProgress(
             self._records,
             sent,
             low=low,
             share=share,
-            least_s=least_s(left, self._resource.budget_classes, limits),
+            least_s=self._tools.budget.least_s(
+                self._requests_left(share, sent), self._resource.budget_classes
+            ),
         )
+
+    def _requests_left(self, share: float | None, sent: int) -> int:
+        """Return how many requests the rest takes, by what was read so far; 0 if nobody knows."""
+        if self.forecast is not None and self.forecast.exact:
+            return max(0, self.forecast.requests - sent)
+        # Of the requests that were sent, some are for pages that are not loaded yet.
+        return 0 if not share else max(0, ceil(self._pages / share) - sent)
 
     def _share(self, page: Page, sent: int) -> float | None:
         """Return which part of the reading is done, by what was forecast; None if nothing was."""

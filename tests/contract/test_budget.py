@@ -54,6 +54,18 @@ async def test_a_refused_request_is_not_counted(database: Database) -> None:
     assert await _tries(database, ["all"], 40) == 30
 
 
+async def test_the_rest_waits_for_what_was_sent_before_by_anybody(database: Database) -> None:
+    """A run knows that from its first request on, and counts its own requests, too."""
+    assert await _tries(database, ["list"], 15) == 15
+    mine = budget(database)
+    assert mine.least_s(9, ["list"]) == 0
+    await mine.acquire(["list"])
+    assert mine.least_s(4, ["list"]) == 0
+    assert 50 < mine.least_s(5, ["list"]) < 61
+    assert 110 < mine.least_s(25, ["list"]) < 121
+    assert 3_590 < mine.least_s(85, ["list"]) < 3_601
+
+
 async def test_of_two_blocks_the_longer_counts(database: Database) -> None:
     """A shorter wait that the server names later does not shorten the first one."""
     await budget(database).block(["list"], 90)

@@ -64,6 +64,23 @@ TWINS = [
         "test_what_is_left_takes_no_less_than_the_budget_and_the_wait_allow",
     ),
     Twin(
+        name="the time left forgets the requests that were sent before",
+        promise="P8",
+        file="etl/core/forecast.py",
+        find="            if follows >= 0:\n",
+        replace="            if follows >= limit.requests:\n",
+        caught_by="tests/unit/core/test_forecast.py::test_what_was_sent_before_delays_the_rest",
+    ),
+    Twin(
+        name="a wait that is over slows down the time left",
+        promise="P8",
+        file="etl/console/lines.py",
+        find="    by_pace_s = max(0.0, elapsed_s - waited_s) * (1",
+        replace="    by_pace_s = elapsed_s * (1",
+        caught_by="tests/unit/test_console.py::"
+        "test_a_wait_that_is_over_does_not_slow_down_what_is_left",
+    ),
+    Twin(
         name="a terminal is shown the log of level info beside the progress",
         promise="P8",
         file="etl/logs.py",

@@ -121,6 +121,13 @@ def test_what_is_left_takes_no_less_than_the_budget_and_the_wait_allow() -> None
     assert reading_line("s", near, 6, 0, wait(HOURLY, 1801), 78).endswith("90 %  30.0 min left")
 
 
+def test_a_wait_that_is_over_does_not_slow_down_what_is_left() -> None:
+    """Two thirds were read in five minutes and an hour's wait: the rest takes minutes."""
+    reached = ReadingProgress(60_000, 60, share=2 / 3)
+    line = reading_line("s", reached, 3_600, 0, None, 78, waited_s=3_300)
+    assert line.endswith("67 %  2.5 min left")
+
+
 def test_without_a_count_a_line_says_how_long_it_takes_so_far() -> None:
     """Nobody knows what is left."""
     reached = ReadingProgress(2_000, 4)

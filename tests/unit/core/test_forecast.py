@@ -77,7 +77,23 @@ def test_the_guard_trips_only_past_its_share_and_its_floor(vanished: int, alive:
 def test_the_rest_takes_no_less_than_its_tightest_limit() -> None:
     """However few requests were sent before."""
     limits = {"list": (Limit(12, 60), Limit(60, 3600)), "all": (Limit(240, 60),)}
-    assert least_s(0, ["list"], limits) == least_s(12, ["list"], limits) == 0
-    assert least_s(13, ["list", "all"], limits) == 60
-    assert least_s(121, ["list", "all"], limits) == 7200
-    assert least_s(121, ["unlimited"], limits) == 0
+
+    def least(requests: int, *classes: str) -> float:
+        return least_s(requests, classes, limits, {}, NOON)
+
+    assert least(0, "list") == least(12, "list") == 0
+    assert least(13, "list", "all") == 60
+    assert least(121, "list", "all") == 7200
+    assert least(121, "unlimited") == 0
+
+
+@given(st.integers(0, 90), st.integers(1, 12), st.lists(st.integers(0, 3599), max_size=40))
+def test_what_was_sent_before_delays_the_rest(
+    requests: int, allowed: int, ages_s: list[int]
+) -> None:
+    """Of one limit it is what `duration_s` finds one by one, but for the slack of each window."""
+    limits = {"list": (Limit(allowed, 3600),)}
+    spent = {"list": sorted(NOON - timedelta(seconds=age_s) for age_s in ages_s)[-allowed:]}
+    one_by_one_s = duration_s(requests, ["list"], limits, spent, NOON)
+    windows = requests // allowed + 1
+    assert 0 <= one_by_one_s - least_s(requests, ["list"], limits, spent, NOON) <= 0.25 * windows
