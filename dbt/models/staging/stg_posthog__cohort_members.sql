@@ -1,0 +1,16 @@
+-- Made by dbt/generate.py: change the catalogue and run `make docs`.
+select
+    "project_id",
+    "cohort_id",
+    "person_uuid",
+    "extra",
+    "_repaired",
+    "_observed_at",
+    "_first_seen_at",
+    "_updated_at",
+    "_xid",
+    "_deleted_at"
+from {{ source('posthog', 'cohort_members') }}
+{% if not var('posthog_with_deleted', false) %}
+where _deleted_at is null
+{% endif %}

@@ -1,0 +1,25 @@
+-- Made by dbt/generate.py: change the catalogue and run `make docs`.
+select
+    "project_id",
+    "id",
+    "scope",
+    "item_id",
+    "item_context",
+    "source_comment",
+    "content",
+    "rich_content",
+    "version",
+    "created_at",
+    "created_by",
+    "deleted",
+    "extra",
+    "_repaired",
+    "_observed_at",
+    "_first_seen_at",
+    "_updated_at",
+    "_xid",
+    "_deleted_at"
+from {{ source('posthog', 'comments') }}
+{% if not var('posthog_with_deleted', false) %}
+where _deleted_at is null
+{% endif %}

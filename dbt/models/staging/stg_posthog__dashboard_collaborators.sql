@@ -1,0 +1,20 @@
+-- Made by dbt/generate.py: change the catalogue and run `make docs`.
+select
+    "project_id",
+    "dashboard_id",
+    "id",
+    "user",
+    "level",
+    "added_at",
+    "updated_at",
+    "extra",
+    "_repaired",
+    "_observed_at",
+    "_first_seen_at",
+    "_updated_at",
+    "_xid",
+    "_deleted_at"
+from {{ source('posthog', 'dashboard_collaborators') }}
+{% if not var('posthog_with_deleted', false) %}
+where _deleted_at is null
+{% endif %}

@@ -1,0 +1,23 @@
+-- Made by dbt/generate.py: change the catalogue and run `make docs`.
+select
+    "project_id",
+    "organization",
+    "id",
+    "user",
+    "level",
+    "joined_at",
+    "updated_at",
+    "is_2fa_enabled",
+    "has_social_auth",
+    "last_login",
+    "extra",
+    "_repaired",
+    "_observed_at",
+    "_first_seen_at",
+    "_updated_at",
+    "_xid",
+    "_deleted_at"
+from {{ source('posthog', 'organization_members') }}
+{% if not var('posthog_with_deleted', false) %}
+where _deleted_at is null
+{% endif %}

@@ -1,0 +1,21 @@
+-- Made by dbt/generate.py: change the catalogue and run `make docs`.
+select
+    "project_id",
+    "uuid",
+    "id",
+    "name",
+    "properties",
+    "created_at",
+    "last_seen_at",
+    "is_identified",
+    "extra",
+    "_repaired",
+    "_observed_at",
+    "_first_seen_at",
+    "_updated_at",
+    "_xid",
+    "_deleted_at"
+from {{ source('posthog', 'persons') }}
+{% if not var('posthog_with_deleted', false) %}
+where _deleted_at is null
+{% endif %}

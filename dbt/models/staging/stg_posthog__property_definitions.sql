@@ -1,0 +1,30 @@
+-- Made by dbt/generate.py: change the catalogue and run `make docs`.
+select
+    "project_id",
+    "type",
+    "group_type_index",
+    "id",
+    "name",
+    "property_type",
+    "is_numerical",
+    "description",
+    "tags",
+    "verified",
+    "verified_at",
+    "verified_by",
+    "hidden",
+    "updated_at",
+    "updated_by",
+    "virtual",
+    "is_seen_on_filtered_events",
+    "extra",
+    "_repaired",
+    "_observed_at",
+    "_first_seen_at",
+    "_updated_at",
+    "_xid",
+    "_deleted_at"
+from {{ source('posthog', 'property_definitions') }}
+{% if not var('posthog_with_deleted', false) %}
+where _deleted_at is null
+{% endif %}

@@ -1,0 +1,21 @@
+-- Made by dbt/generate.py: change the catalogue and run `make docs`.
+select
+    "project_id",
+    "resource_type",
+    "resource_id",
+    "id",
+    "created_at",
+    "note",
+    "created_by_email",
+    "is_active",
+    "extra",
+    "_repaired",
+    "_observed_at",
+    "_first_seen_at",
+    "_updated_at",
+    "_xid",
+    "_deleted_at"
+from {{ source('posthog', 'share_passwords') }}
+{% if not var('posthog_with_deleted', false) %}
+where _deleted_at is null
+{% endif %}

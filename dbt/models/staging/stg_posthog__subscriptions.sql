@@ -1,0 +1,43 @@
+-- Made by dbt/generate.py: change the catalogue and run `make docs`.
+select
+    "project_id",
+    "id",
+    "dashboard",
+    "insight",
+    "insight_short_id",
+    "resource_name",
+    "target_type",
+    "target_value",
+    "frequency",
+    "interval",
+    "byweekday",
+    "bysetpos",
+    "count",
+    "start_date",
+    "until_date",
+    "created_at",
+    "created_by",
+    "deleted",
+    "title",
+    "summary",
+    "next_delivery_date",
+    "invite_message",
+    "content_type",
+    "dashboard_export_insights",
+    "prompt",
+    "ai_config",
+    "enabled",
+    "integration_id",
+    "summary_enabled",
+    "summary_prompt_guide",
+    "extra",
+    "_repaired",
+    "_observed_at",
+    "_first_seen_at",
+    "_updated_at",
+    "_xid",
+    "_deleted_at"
+from {{ source('posthog', 'subscriptions') }}
+{% if not var('posthog_with_deleted', false) %}
+where _deleted_at is null
+{% endif %}
