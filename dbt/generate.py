@@ -226,11 +226,7 @@ def _select(source: str, table: Table) -> str:
         f"from {{{{ source('{source}', '{table.name}') }}}}",
     ]
     if "_deleted_at" in table.columns:
-        lines += [
-            "{% if not var('posthog_with_deleted', false) %}",
-            "where _deleted_at is null",
-            "{% endif %}",
-        ]
+        lines.append("where _deleted_at is null")
     return "\n".join(lines) + "\n"
 
 

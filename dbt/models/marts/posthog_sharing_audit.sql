@@ -41,7 +41,6 @@ shares as (
     left join {{ source('posthog', 'persons') }} as persons
         on persons.project_id = recordings.project_id
         and persons.uuid = recordings.person_uuid
-    where shares._deleted_at is null
 )
 
 select

@@ -11,6 +11,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'cohort_members') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

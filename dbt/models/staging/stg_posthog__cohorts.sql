@@ -30,6 +30,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'cohorts') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

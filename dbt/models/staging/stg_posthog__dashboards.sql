@@ -29,6 +29,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'dashboards') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

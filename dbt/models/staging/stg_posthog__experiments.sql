@@ -44,6 +44,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'experiments') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

@@ -39,6 +39,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'feature_flags') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

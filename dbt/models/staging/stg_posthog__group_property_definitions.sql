@@ -12,6 +12,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'group_property_definitions') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

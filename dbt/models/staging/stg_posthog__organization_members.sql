@@ -18,6 +18,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'organization_members') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

@@ -17,6 +17,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'project_secret_api_keys') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

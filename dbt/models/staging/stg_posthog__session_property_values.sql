@@ -11,6 +11,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'session_property_values') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

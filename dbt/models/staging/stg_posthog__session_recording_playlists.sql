@@ -25,6 +25,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'session_recording_playlists') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

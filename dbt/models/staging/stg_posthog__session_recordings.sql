@@ -43,6 +43,4 @@ select
     "_deleted_at",
     "_expired_at"
 from {{ source('posthog', 'session_recordings') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

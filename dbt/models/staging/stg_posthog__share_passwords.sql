@@ -16,6 +16,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'share_passwords') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

@@ -17,6 +17,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'sharing_configurations') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

@@ -22,6 +22,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'subscription_deliveries') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}

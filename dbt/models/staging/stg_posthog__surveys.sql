@@ -43,6 +43,4 @@ select
     "_xid",
     "_deleted_at"
 from {{ source('posthog', 'surveys') }}
-{% if not var('posthog_with_deleted', false) %}
 where _deleted_at is null
-{% endif %}
