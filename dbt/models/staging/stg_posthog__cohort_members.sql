@@ -8,7 +8,6 @@ select
     "_observed_at",
     "_first_seen_at",
     "_updated_at",
-    "_xid",
-    "_deleted_at"
+    "_xid"
 from {{ source('posthog', 'cohort_members') }}
 where _deleted_at is null

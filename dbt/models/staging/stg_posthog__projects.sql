@@ -16,7 +16,6 @@ select
     "_observed_at",
     "_first_seen_at",
     "_updated_at",
-    "_xid",
-    "_deleted_at"
+    "_xid"
 from {{ source('posthog', 'projects') }}
 where _deleted_at is null

@@ -8,7 +8,6 @@ select
     "_observed_at",
     "_first_seen_at",
     "_updated_at",
-    "_xid",
-    "_deleted_at"
+    "_xid"
 from {{ source('posthog', 'session_recording_playlist_items') }}
 where _deleted_at is null

@@ -40,7 +40,6 @@ select
     "_first_seen_at",
     "_updated_at",
     "_xid",
-    "_deleted_at",
     "_expired_at"
 from {{ source('posthog', 'session_recordings') }}
 where _deleted_at is null

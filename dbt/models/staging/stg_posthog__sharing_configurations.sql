@@ -14,7 +14,6 @@ select
     "_observed_at",
     "_first_seen_at",
     "_updated_at",
-    "_xid",
-    "_deleted_at"
+    "_xid"
 from {{ source('posthog', 'sharing_configurations') }}
 where _deleted_at is null
