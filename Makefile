@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick near test proof crash day twins check lint types contracts migrations bench docs format release clean
+.PHONY: help demo quick near test proof crash day twins check lint types contracts migrations bench docs format release dbt clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,12 +64,16 @@ format: .venv/dev ## format the code
 
 docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python docs/generate.py
+	$(BIN)/python dbt/generate.py
+
+dbt: .venv/run .venv-dbt/done ## build and test the dbt package on a sandbox's data; about a minute
+	@$(BIN)/python dbt/run.py .venv-dbt/bin/dbt
 
 release: .venv/dev ## wheel, sdist and signed checksums in dist/ (KEY= an SSH key); publishes nothing
 	@.ci/release "$(KEY)"
 
 clean: ## remove all that make made here
-	rm -rf .venv .demo posthog-etl-demo .coverage dist build \
+	rm -rf .venv .venv-dbt .demo posthog-etl-demo .coverage dist build dbt/target dbt/logs \
 	  .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -91,4 +95,11 @@ clean: ## remove all that make made here
 
 .venv/bench: .venv/dev
 	$(PIP) --editable '.[bench]'
+	@touch $@
+
+# Apart, because dbt wants other versions of some of our dependencies.
+.venv-dbt/done: .venv/bin/python dbt/requirements.txt
+	@echo "Installing dbt into .venv-dbt, once: about half a minute"
+	@$(BIN)/python -m venv .venv-dbt
+	@.venv-dbt/bin/python -m pip install --quiet --disable-pip-version-check --requirement dbt/requirements.txt
 	@touch $@

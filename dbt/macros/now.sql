@@ -1,0 +1,4 @@
+{% macro posthog_now() %}
+    {#- Apart, so that unit tests can say what time it is. -#}
+    now()
+{% endmacro %}

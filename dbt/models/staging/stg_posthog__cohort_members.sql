@@ -1,0 +1,13 @@
+-- Made by dbt/generate.py: change the catalogue and run `make docs`.
+select
+    "project_id",
+    "cohort_id",
+    "person_uuid",
+    "extra",
+    "_repaired",
+    "_observed_at",
+    "_first_seen_at",
+    "_updated_at",
+    "_xid"
+from {{ source('posthog', 'cohort_members') }}
+where _deleted_at is null

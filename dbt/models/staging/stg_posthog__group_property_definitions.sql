@@ -1,0 +1,14 @@
+-- Made by dbt/generate.py: change the catalogue and run `make docs`.
+select
+    "project_id",
+    "group_type_index",
+    "name",
+    "count",
+    "extra",
+    "_repaired",
+    "_observed_at",
+    "_first_seen_at",
+    "_updated_at",
+    "_xid"
+from {{ source('posthog', 'group_property_definitions') }}
+where _deleted_at is null

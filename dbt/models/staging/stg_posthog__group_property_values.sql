@@ -1,0 +1,15 @@
+-- Made by dbt/generate.py: change the catalogue and run `make docs`.
+select
+    "project_id",
+    "group_type_index",
+    "key",
+    "value",
+    "count",
+    "extra",
+    "_repaired",
+    "_observed_at",
+    "_first_seen_at",
+    "_updated_at",
+    "_xid"
+from {{ source('posthog', 'group_property_values') }}
+where _deleted_at is null
