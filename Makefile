@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick near test proof crash day twins check lint types contracts migrations bench docs format clean
+.PHONY: help demo quick near test proof crash day twins check lint types contracts migrations bench docs site format clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ format: .venv/dev ## format the code
 docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python docs/generate.py
 
+site: .venv/site ## build the pages as a site with a search, build/site/index.html; strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --config-file docs/site/mkdocs.yml
+	@echo "The site: build/site/index.html"
+
 clean: ## remove all that make made here
 	rm -rf .venv .demo posthog-etl-demo .coverage dist build \
 	  .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
@@ -88,4 +92,9 @@ clean: ## remove all that make made here
 
 .venv/bench: .venv/dev
 	$(PIP) --editable '.[bench]'
+	@touch $@
+
+.venv/site: .venv/run
+	@echo "Installing into .venv what the site needs, once"
+	@$(PIP) --editable '.[site]'
 	@touch $@

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from sqlalchemy import Table
 
 import etl.logs
@@ -208,3 +209,15 @@ def test_the_events_about_a_request_are_those_of_the_extractors_and_the_page_nam
     assert logged == etl.logs.ABOUT_A_REQUEST
     paragraph = text_of("logs.md").split("Events about one request")[1].split("\n\n")[0]
     assert set(re.findall(r"`([a-z]+\.[a-z]+)`", paragraph)) == etl.logs.ABOUT_A_REQUEST
+
+
+def test_every_page_has_its_place_in_the_site() -> None:
+    """In its nav; decisions are reached from their list."""
+    site = yaml.safe_load((DOCS / "site" / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert site["strict"] is True
+    sections = [each for entry in site["nav"] if isinstance(entry, dict) for each in entry.values()]
+    listed = [page for section in sections for page in section]
+    beside = {"changelog.md", "contributing.md"}
+    assert sorted(listed) == sorted(
+        {page.name for page in DOCS.glob("*.md")} | {"decisions/README.md"} | beside
+    )
