@@ -65,9 +65,9 @@ format: .venv/dev ## format the code
 docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python docs/generate.py
 
-site: .venv/site ## build the pages as a site with a search, build/site/index.html; strict
+site: .venv/site ## build all pages as a site with a search, in build/site; no link may lead nowhere
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --config-file docs/site/mkdocs.yml
-	@echo "The site: build/site/index.html"
+	@echo "To read it, with its search: python3 -m http.server --directory build/site 8012"
 
 clean: ## remove all that make made here
 	rm -rf .venv .demo posthog-etl-demo .coverage dist build \
