@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick near test proof crash day twins check lint types contracts migrations bench docs format release dbt clean
+.PHONY: help demo quick near test proof crash day twins check lint types contracts migrations bench docs format release dbt site clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ dbt: .venv/run .venv-dbt/done ## build and test the dbt package on a sandbox's d
 release: .venv/dev ## wheel, sdist and signed checksums in dist/ (KEY= an SSH key); publishes nothing
 	@.ci/release "$(KEY)"
 
+site: .venv/site ## build all pages as a site with a search, in build/site; no link may lead nowhere
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --config-file docs/site/mkdocs.yml
+	@echo "To read it, with its search: python3 -m http.server --directory build/site 8012"
+
 clean: ## remove all that make made here
 	rm -rf .venv .venv-dbt .demo posthog-etl-demo .coverage dist build dbt/target dbt/logs \
 	  .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
@@ -102,4 +106,9 @@ clean: ## remove all that make made here
 	@echo "Installing dbt into .venv-dbt, once: about half a minute"
 	@$(BIN)/python -m venv .venv-dbt
 	@.venv-dbt/bin/python -m pip install --quiet --disable-pip-version-check --requirement dbt/requirements.txt
+	@touch $@
+
+.venv/site: .venv/run
+	@echo "Installing into .venv what the site needs, once"
+	@$(PIP) --editable '.[site]'
 	@touch $@

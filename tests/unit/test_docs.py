@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from sqlalchemy import Table
 
 import etl.logs
@@ -25,6 +27,8 @@ GENERATED = ("configuration.md", "data-dictionary.md", "commands.md", "twins.md"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 TABLES = list(Tables("posthog").metadata.tables.values())
 LEVELS = {name: name for name in ("debug", "info", "warning", "error")} | {"exception": "error"}
+# Typer's own UsageError, which it does not export.
+WRONG_USAGE = typer.BadParameter.__mro__[1]
 
 Event = tuple[str, str, frozenset[str]]
 
@@ -38,6 +42,35 @@ def generate(docs: Path, *arguments: str, **environment: str) -> subprocess.Comp
         text=True,
         check=False,
     )
+
+
+def commands_on(page: Path) -> Iterator[str]:
+    """Yield each command of ours that a page shows, in a block or within a sentence."""
+    text = page.read_text(encoding="utf-8")
+    shown = re.findall(r"^ +(?:\$ )?(posthog-etl .*)|`(posthog-etl [^`\n]*)`", text, re.MULTILINE)
+    for command in (block or inline for block, inline in shown):
+        said = re.split(r" #| 2>| && | < ", command)[0].strip()
+        # Not what has a gap to be filled, goes on in the next line, or acts while it is parsed.
+        acts = re.search(r"[…\[\\]|--help|--version|--install|--show-completion", said)
+        if not acts and not any(said.count(quote) % 2 for quote in "'\""):
+            yield said
+
+
+def misunderstood(command: str) -> str | None:
+    """Return what is wrong with a command's name, arguments or options; None if nothing is."""
+    group, words = typer.main.get_command(app), shlex.split(command)[1:]
+    try:
+        while hasattr(group, "commands"):
+            context = group.make_context(command, list(words), resilient_parsing=True)
+            if not words or words[0].startswith("-"):
+                break
+            if words[0] not in group.commands:
+                return f"{command}: there is no command {words[0]}"
+            _, group, words = group.resolve_command(context, list(words))
+        group.make_context(command, list(words))
+    except WRONG_USAGE as wrong:
+        return f"{command}: {wrong}"
+    return None
 
 
 def text_of(page: str) -> str:
@@ -208,3 +241,25 @@ def test_the_events_about_a_request_are_those_of_the_extractors_and_the_page_nam
     assert logged == etl.logs.ABOUT_A_REQUEST
     paragraph = text_of("logs.md").split("Events about one request")[1].split("\n\n")[0]
     assert set(re.findall(r"`([a-z]+\.[a-z]+)`", paragraph)) == etl.logs.ABOUT_A_REQUEST
+
+
+def test_every_page_has_its_place_in_the_site() -> None:
+    """In its nav; decisions are reached from their list."""
+    site = yaml.safe_load((DOCS / "site" / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert site["strict"] is True
+    sections = [each for entry in site["nav"] if isinstance(entry, dict) for each in entry.values()]
+    listed = [page for section in sections for page in section]
+    beside = {"changelog.md", "contributing.md"}
+    assert sorted(listed) == sorted(
+        {page.name for page in DOCS.glob("*.md")} | {"decisions/README.md"} | beside
+    )
+
+
+def test_every_command_on_a_page_is_understood() -> None:
+    """Its name, arguments and options are those of this release; none is executed."""
+    shown = {command for page in PAGES for command in commands_on(page)}
+    assert len(shown) > 50
+    assert [wrong for command in sorted(shown) if (wrong := misunderstood(command))] == []
+    assert misunderstood("posthog-etl sync --nonsense")
+    assert misunderstood("posthog-etl remove")
+    assert misunderstood("posthog-etl nonsense")
