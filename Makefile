@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick near test proof crash day twins check lint types contracts migrations bench docs format release dbt site clean
+.PHONY: help demo quick near test proof crash day twins check lint types contracts migrations bench docs format release dbt site containers clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,7 @@ day: .venv/dev ## a day of service within minutes: workers, and what goes wrong 
 twins: .venv/dev ## every planted defect, each caught by its test; `make test` tries one in 36
 	TWINS=all $(PYTEST) -n $(WORKERS) tests/twins
 
-check: lint types contracts test ## exactly what CI runs; the tests hold the migration check
+check: lint types contracts test ## what CI runs; the tests hold the migration check
 
 lint: .venv/dev ## ruff: style, imports, bugs
 	$(BIN)/ruff check .
@@ -54,6 +54,9 @@ contracts: .venv/dev ## who may import whom
 
 migrations: .venv/dev ## migrations up, compared with the tables, down and up again
 	$(BIN)/python -m pytest -q tests/acceptance/test_deployments.py -k migrat
+
+containers: .venv/dev ## build and try the containers in Docker or Podman; BASE= another base image
+	@$(BIN)/python .ci/containers $(if $(BASE),--base $(BASE))
 
 bench: .venv/bench ## measure beside a prototype, a plain script and dlt; writes benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py

@@ -40,7 +40,8 @@ def stages() -> list[list[str]]:
     for line in filter(None, map(str.strip, lines.splitlines())):
         if line.startswith("FROM "):
             found.append([])
-        found[-1].append(line)
+        if found:  # ARG stands before the first
+            found[-1].append(line)
     return found
 
 
@@ -64,32 +65,42 @@ def copied(target: Path) -> None:
 
 def test_the_compose_file_has_every_service() -> None:
     """And the demo's source only in its profile."""
-    assert set(SERVICES) == {"postgres", *OURS}
-    assert SERVICES["postgres"]["image"] == "postgres:17"
+    assert set(SERVICES) == {"secrets", "postgres", *OURS}
+    # With its registry: Podman does not guess one.
+    assert SERVICES["postgres"]["image"] == "docker.io/library/postgres:17"
     assert {n for n, s in SERVICES.items() if s.get("profiles")} == {"sandbox"}
     assert SERVICES["sandbox"]["profiles"] == ["demo"]
     assert "container_name" not in SERVICES["worker"]  # else there could be but one
-    named = [volume.split(":")[0] for volume in SERVICES["postgres"]["volumes"]]
-    assert named == list(COMPOSE["volumes"]) == ["postgres"]
+    named = {each.split(":")[0] for s in SERVICES.values() for each in s.get("volumes", [])}
+    assert named == set(COMPOSE["volumes"]) == {"postgres", "secrets", "postgres-secrets"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_may_do_no_more_than_it_has_to(name: str) -> None:
-    """No root, nothing written but under /tmp, no capability, no way to get more."""
+    """No root, nothing written but under /tmp, no capability, no way to get more.
+
+    `secrets` has to read the files of another user and to give copies away, so it is root; it has
+    no network, and it ends.
+    """
     service = SERVICES[name]
-    assert service["user"] == ("postgres" if name == "postgres" else "10001:10001")
+    users = {"postgres": "postgres", "secrets": "root"}
+    assert service["user"] == users.get(name, "10001:10001")
     assert service["read_only"] is True
     assert service["init"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert "/tmp" in service["tmpfs"]
     assert "privileged" not in service
-    assert not service.get("cap_add")
+    if name == "secrets":
+        assert service["cap_add"] == ["CHOWN", "DAC_OVERRIDE"]
+        assert (service["network_mode"], service["restart"]) == ("none", "no")
+    else:
+        assert "cap_add" not in service
 
 
-@pytest.mark.parametrize("name", [name for name in SERVICES if name != "migrate"])
+@pytest.mark.parametrize("name", [n for n in SERVICES if n not in {"secrets", "migrate"}])
 def test_every_service_that_stays_says_whether_it_is_well(name: str) -> None:
-    """`migrate` ends instead, and the others wait for that."""
+    """The other two end, and those that stay wait for that."""
     check = SERVICES[name]["healthcheck"]
     assert check["test"][0] == "CMD"
     assert {"interval", "timeout", "retries"} <= check.keys()
@@ -121,16 +132,17 @@ def test_a_compose_tool_reads_the_file_as_it_is_meant(
         environment = services[name]["environment"]
         assert environment["POSTHOG_PROJECT_ID"] == "7"
         assert environment["POSTHOG_HOST"] == "https://us.posthog.com"
-        assert environment["DATABASE_PASSWORD_FILE"] == "/run/secrets/database_password"
+        assert environment["DATABASE_PASSWORD_FILE"] == "/run/posthog-etl/database_password"
         assert (services[name]["user"], services[name]["read_only"]) == ("10001:10001", True)
 
 
 def test_services_start_in_their_order() -> None:
-    """Postgres is ready, then the schema is there, then the rest."""
+    """Secrets are there, then Postgres is ready, then the schema is there, then the rest."""
     after = {n: s["depends_on"] for n, s in SERVICES.items() if "depends_on" in s}
+    wanted = {"condition": "service_completed_successfully"}
+    assert after["postgres"] == {"secrets": wanted}
     assert after["migrate"] == {"postgres": {"condition": "service_healthy"}}
     for name in ("serve", "worker"):
-        wanted = {"condition": "service_completed_successfully"}
         assert after[name]["migrate"] == wanted
         assert after[name]["sandbox"] == {"condition": "service_healthy", "required": False}
         assert SERVICES[name]["stop_grace_period"] == "30s"
@@ -138,33 +150,64 @@ def test_services_start_in_their_order() -> None:
 
 
 def test_secrets_are_files_and_stand_nowhere_else() -> None:
-    """Each one used is declared, and no variable holds a secret."""
-    used = {name for service in SERVICES.values() for name in service.get("secrets", [])}
-    assert used == set(COMPOSE["secrets"])
+    """Each one is copied, who uses one mounts the copies, and no variable holds a secret."""
+    assert SERVICES["secrets"]["secrets"] == list(COMPOSE["secrets"])
     for secret in COMPOSE["secrets"].values():
         assert list(secret) == ["file"]
-    for service in SERVICES.values():
-        for name, text in service.get("environment", {}).items():
-            if re.search("KEY|PASSWORD|TOKEN|SECRET", name):
-                assert name.endswith("_FILE")
-                assert text.removeprefix("/run/secrets/") in service["secrets"]
-            if name == "DATABASE_URL":
+    for name, service in SERVICES.items():
+        assert ("secrets" in service) == (name == "secrets")
+        volume = "postgres-secrets" if name == "postgres" else "secrets"
+        for variable, text in service.get("environment", {}).items():
+            if re.search("KEY|PASSWORD|TOKEN|SECRET", variable):
+                assert variable.endswith("_FILE")
+                assert text.removeprefix("/run/posthog-etl/") in COMPOSE["secrets"]
+                assert f"{volume}:/run/posthog-etl:ro" in service["volumes"]
+            if variable == "DATABASE_URL":
                 assert make_url(text).password is None
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     assert not re.search(r"ph[xc]_(?!sandbox)\w", text)
     assert "secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
+def test_secrets_of_mode_0600_are_copied_for_those_who_use_them_and_nobody_else(
+    tmp_path: Path,
+) -> None:
+    """The script of the service, with /run/secrets and the volumes in a directory of the test."""
+    given, ours, postgres = tmp_path / "given", tmp_path / "posthog-etl", tmp_path / "postgres"
+    for directory in (given, ours, postgres):
+        directory.mkdir()
+    for name in COMPOSE["secrets"]:
+        (given / name).touch(mode=0o600)
+        (given / name).write_text(f"the {name}", encoding="utf-8")
+    programs, log = tmp_path / "programs", tmp_path / "chown.log"
+    programs.mkdir()
+    (programs / "chown").write_text(f'#!/bin/sh\necho "$@" >>{log}\n', encoding="utf-8")
+    (programs / "chown").chmod(0o755)
+    *shell, script = [*SERVICES["secrets"]["entrypoint"], *SERVICES["secrets"]["command"]]
+    assert "$" not in script  # Compose would put a variable there
+    script = script.replace("/run/secrets", str(given)).replace("/copies", str(tmp_path))
+    for _ in range(2):  # each start copies them again
+        path = f"{programs}:{os.environ['PATH']}"
+        subprocess.run([*shell, script], check=True, env={"PATH": path})
+    for directory, names in ((ours, set(COMPOSE["secrets"])), (postgres, {"database_password"})):
+        copies = {each.name: each.read_text(encoding="utf-8") for each in directory.iterdir()}
+        assert copies == {name: f"the {name}" for name in names}
+        assert {each.stat().st_mode & 0o777 for each in directory.iterdir()} == {0o600}
+    owners = [line.split()[0] for line in log.read_text().splitlines()]
+    assert owners == ["10001:10001", "postgres:postgres"] * 2
+
+
 def test_only_this_machine_reaches_what_is_published() -> None:
     """The status page on a loopback address, and nothing else."""
     ports = {name: s["ports"] for name, s in SERVICES.items() if "ports" in s}
-    assert ports == {"serve": ["127.0.0.1:8011:8011"]}
+    assert ports == {"serve": ["127.0.0.1:${POSTHOG_ETL_PAGE_PORT:-8011}:8011"]}
 
 
 def test_the_last_stage_builds_nothing_and_is_not_root() -> None:
-    """Two stages; the second copies what the first installed."""
+    """Two stages on one base; the second copies what the first installed."""
     build, last = stages()
-    assert build[0].endswith(" AS build")
+    assert re.search(r"^ARG BASE=docker\.io/library/python:3\.\d+-slim$", DOCKERFILE, re.MULTILINE)
+    assert (build[0], last[0]) == ("FROM ${BASE} AS build", "FROM ${BASE}")
     assert "pip --python /opt/posthog-etl install" in " ".join(build)
     copies = [line for line in last if line.startswith("COPY ")]
     assert copies == ["COPY --from=build /opt/posthog-etl /opt/posthog-etl"]
@@ -218,6 +261,21 @@ def test_what_the_image_is_built_from_installs_and_runs(tmp_path: Path) -> None:
         assert said in ran.stdout
 
 
+def test_who_tries_the_containers_without_an_engine_is_told(tmp_path: Path) -> None:
+    """`make containers` ends with 3, and CI, which tries them where possible, with 0."""
+    words = [sys.executable, str(ROOT / ".ci/containers")]
+    for extra, code in (([], 3), (["--where-possible"], 0)):
+        done = subprocess.run(
+            [*words, *extra],
+            env={"PATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (code, "")
+        assert done.stdout.startswith("No container engine answers here")
+
+
 # --- the services as plain processes -----------------------------------------------------------
 
 
@@ -253,14 +311,14 @@ class Engine:
         self.source = f"http://127.0.0.1:{self._port}"
         self._dsn = dsn
         self._user = ordinary_user()
-        (directory / "secrets").mkdir()
+        (directory / "posthog-etl").mkdir()
         secrets = {
             "posthog_personal_api_key": "phx_sandbox\n",
             "database_password": "a password\n",
             "serve_token": "0123456789abcdef0123456789abcdef\n",
         }
         for name, text in secrets.items():
-            (directory / "secrets" / name).write_text(text, encoding="utf-8")
+            (directory / "posthog-etl" / name).write_text(text, encoding="utf-8")
         (directory / "tmp").mkdir()
         for path in (directory, *directory.rglob("*")):
             path.chmod(0o777 if path.is_dir() else 0o644)
@@ -288,7 +346,9 @@ class Engine:
         return found
 
     def _here(self, text: str) -> str:
-        return re.sub(r"/run/secrets|/tmp", lambda m: f"{self._directory}/{Path(m[0]).name}", text)
+        return re.sub(
+            r"/run/posthog-etl|/tmp", lambda m: f"{self._directory}/{Path(m[0]).name}", text
+        )
 
     def command(self, name: str) -> list[str]:
         """The command line of a service, entry point included."""

@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
-from etl.cli import app
 from etl.cli.shared import GRACE_S
 from etl.core.schedule import Schedule
 from etl.errors import EXIT_HELD, EXIT_PAUSED
 from etl.settings import load_settings
 from tests.support.command import Command
+from tests.support.usage import understood
 
 PAGE = Path(__file__).parents[2] / "docs" / "scheduling.md"
 BLOCKS = re.findall(r"^```(\w+)\n((?:.*\n)*?)```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
@@ -38,15 +37,6 @@ def block(beginning: str) -> str:
     """The block whose first line begins so."""
     (found,) = [text for _, text in BLOCKS if text.startswith(beginning)]
     return found
-
-
-def understood(words: list[str]) -> bool:
-    """Whether our command knows these words, whatever they would do."""
-    command = typer.main.get_command(app)
-    context = command.make_context("posthog-etl", list(words))
-    name, inner, rest = command.resolve_command(context, words)
-    inner.make_context(name, rest)
-    return True
 
 
 @pytest.fixture
