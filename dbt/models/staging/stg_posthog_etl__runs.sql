@@ -25,5 +25,6 @@ select
     "waiting_for",
     "waiting_since",
     "waiting_until",
-    "fault"
+    "fault",
+    "complete_until"
 from {{ source('posthog_etl', 'runs') }}
