@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from etl.app import Destination
@@ -86,6 +87,7 @@ class Look:
         self._seen: tuple[float, Overview] | None = None
         self._counts: Mapping[tuple[int, str], Count] = {}
         self._counted: set[tuple[int, str]] = set()
+        self._counted_at: datetime | None = None
         self._count_next_s = 0.0
 
     async def overview(self) -> Overview:
@@ -113,13 +115,18 @@ class Look:
             if run["command"] == "backfill" and run["status"] in (RUNNING, PAUSED)
         }
         windows = await self._queries.windows(sorted(backfilling)) if backfilling else []
-        counts = await self._row_counts({(row["project_id"], row["stream"]) for row in status})
+        counts = await self._row_counts({(row["project_id"], row["stream"]) for row in status}, at)
         queue = await count_jobs(self._destination.database, self._destination.tables)
         rejects = await self._history.rejects(SHOWN_LATEST_REJECTS, resolved=False)
-        books = Books(status, recent, counts, windows, queue, self._asked, rejects)
+        books = Books(
+            status, recent, counts, windows, queue, self._asked, rejects, self._counted_at
+        )
         return build(at, self._source, books)
 
-    async def _row_counts(self, wanted: set[tuple[int, str]]) -> Mapping[tuple[int, str], Count]:
+    async def _row_counts(
+        self, wanted: set[tuple[int, str]], at: datetime
+    ) -> Mapping[tuple[int, str], Count]:
+        """Return the rows of each stream, counted at `at` or a while before."""
         began_s = time.monotonic()
         if began_s >= self._count_next_s or wanted != self._counted:
             shares = [
@@ -129,6 +136,7 @@ class Look:
             ]
             self._counts, self._counted = await self._queries.row_counts(shares), wanted
             self._asked = await self._asked_shares(wanted)
+            self._counted_at = at
             took_s = time.monotonic() - began_s
             self._count_next_s = began_s + max(_COUNT_EVERY_S, took_s / _COUNTING_SHARE)
         return self._counts

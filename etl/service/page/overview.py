@@ -39,6 +39,8 @@ from etl.streams.queries import stream_named
 STATES = (FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED)
 LEVELS = 10
 SHOWN_HOLES = 5
+# Numbers that are older than the rest of the page by more than this are said to be.
+_RECENT = timedelta(seconds=10)
 
 Row = Mapping[str, Any]
 
@@ -124,13 +126,20 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The whole page, as of the database's time `at`."""
+    """The whole page, as of the database's time `at`; rows and shares are as of `counted_at`."""
 
     at: datetime
     source: Source
     projects: tuple[Project, ...]
     queue: Mapping[int, Jobs]
     rejects: Sequence[Row] = ()
+    counted_at: datetime | None = None
+
+    @property
+    def counted_before(self) -> datetime | None:
+        """When rows and shares were counted, if that is so long ago that it has to be said."""
+        counted_at = self.counted_at
+        return counted_at if counted_at and self.at - counted_at > _RECENT else None
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -244,7 +253,7 @@ class Books:
 
     status: as `History.status` has it. recent: the latest runs, the oldest first. windows: runs of
     the backfills that may be under way, the newest first. asked: see `Line`. rejects: the latest
-    records that are rejected now.
+    records that are rejected now. counted_at: when `counts` and `asked` were counted.
     """
 
     status: Sequence[Row]
@@ -254,6 +263,7 @@ class Books:
     queue: Mapping[int, Jobs] = field(default_factory=dict)
     asked: Mapping[tuple[int, str], str | None] = field(default_factory=dict)
     rejects: Sequence[Row] = ()
+    counted_at: datetime | None = None
 
 
 def build(at: datetime, source: Source, books: Books) -> Overview:
@@ -281,7 +291,7 @@ def build(at: datetime, source: Source, books: Books) -> Overview:
         ran = {line.stream for line in lines}
         never_run = tuple(name for name in source.streams if name not in ran)
         projects.append(Project(project_id, lines, never_run))
-    return Overview(at, source, tuple(projects), books.queue, books.rejects)
+    return Overview(at, source, tuple(projects), books.queue, books.rejects, books.counted_at)
 
 
 def bars_of(runs: Sequence[Row], at: datetime) -> tuple[Bar, ...]:
