@@ -206,6 +206,17 @@ def test_freshness_rows_and_speed_are_shown() -> None:
     assert re.search(r"4 min ago\s+1,234\s+30/s\s+7\s", text), text
 
 
+@pytest.mark.parametrize("ago_s", [0, 17])
+def test_rows_counted_before_the_rest_of_the_page_say_when(ago_s: int) -> None:
+    """Counting is slow, so it is done less often, and a first load goes on meanwhile."""
+    run = a_run()
+    counts = {(1, "session_recordings"): Count(48_000, True)}
+    counted_at = NOW - timedelta(seconds=ago_s)
+    books = Books([status_of(run)], [run], counts, counted_at=counted_at)
+    said = "Rows, and which part was asked about, are as of 14:59:43 UTC."
+    assert (said in rendered(build(NOW, ONE, books))) == (ago_s > 0)
+
+
 def test_streams_that_have_not_run_yet_are_named_and_counted() -> None:
     """During a first load most have not."""
     overview = build(NOW, SOURCE, Books([status_of(a_run())], [a_run()], {}))

@@ -103,6 +103,7 @@ class Look:
         self._oldest: Mapping[tuple[int, str], datetime] = {}
         self._counts: Mapping[tuple[int, str], Count] = {}
         self._counted: set[tuple[int, str]] = set()
+        self._counted_at: datetime | None = None
         self._count_next_s = 0.0
 
     async def overview(self) -> Overview:
@@ -181,7 +182,7 @@ class Look:
         return tuple(dict.fromkeys([*self._catalogue, *ran]))
 
     async def _overview(self) -> Overview:
-        _, recent = await self._queries.recent_runs(SHOWN_RUNS)
+        began_at, recent = await self._queries.recent_runs(SHOWN_RUNS)
         status = await self._history.status(self._is_removed)
         backfilling = {
             (run["project_id"], run["stream"])
@@ -189,7 +190,9 @@ class Look:
             if run["command"] == "backfill" and run["status"] in (RUNNING, PAUSED)
         }
         windows = await self._queries.windows(sorted(backfilling)) if backfilling else []
-        counts = await self._row_counts({(row["project_id"], row["stream"]) for row in status})
+        counts = await self._row_counts(
+            {(row["project_id"], row["stream"]) for row in status}, began_at
+        )
         queue = await count_jobs(self._destination.database, self._destination.tables)
         latest = await self._history.rejects(SHOWN_LATEST_REJECTS, resolved=False)
         database, tables = self._destination.database, self._destination.tables
@@ -198,12 +201,16 @@ class Look:
         at, sent = await used(database, tables)
         books = Books(
             *(status, recent, counts, windows, queue, self._asked, latest, alerts, sent),
+            counted_at=self._counted_at,
             oldest=self._oldest,
             ticks=dict(self._ticks),
         )
         return build(at, self._source, books)
 
-    async def _row_counts(self, wanted: set[tuple[int, str]]) -> Mapping[tuple[int, str], Count]:
+    async def _row_counts(
+        self, wanted: set[tuple[int, str]], at: datetime
+    ) -> Mapping[tuple[int, str], Count]:
+        """Return the rows of each stream, counted at `at` or a while before."""
         began_s = time.monotonic()
         if began_s >= self._count_next_s or wanted != self._counted:
             shares = [
@@ -214,6 +221,7 @@ class Look:
             self._counts, self._counted = await self._queries.row_counts(shares), wanted
             self._asked = await self._asked_shares(wanted)
             self._oldest = await self._queries.oldest(shares)
+            self._counted_at = at
             took_s = time.monotonic() - began_s
             self._count_next_s = began_s + max(_COUNT_EVERY_S, took_s / _COUNTING_SHARE)
         return self._counts

@@ -43,6 +43,8 @@ from etl.streams.queries import stream_named
 STATES = (FAILED, PARTIAL, PAUSED, RUNNING, SUCCEEDED)
 LEVELS = 10
 SHOWN_HOLES = 5
+# Numbers that are older than the rest of the page by more than this are said to be.
+_RECENT = timedelta(seconds=10)
 
 Row = Mapping[str, Any]
 
@@ -144,7 +146,7 @@ TICKS = {"all": "sync", VERIFY: "verification", PRUNE: ""}
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The whole page, as of the database's time `at`.
+    """The whole page, as of the database's time `at`; rows and shares are as of `counted_at`.
 
     alerts: those that are open, the oldest first. uses: what was used of each class of requests.
     ticks: what the schedule does next, the earliest first.
@@ -158,6 +160,13 @@ class Overview:
     alerts: Sequence[Row] = ()
     uses: Sequence[ClassUse] = ()
     ticks: Sequence[Tick] = ()
+    counted_at: datetime | None = None
+
+    @property
+    def counted_before(self) -> datetime | None:
+        """When rows and shares were counted, if that is so long ago that it has to be said."""
+        counted_at = self.counted_at
+        return counted_at if counted_at and self.at - counted_at > _RECENT else None
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -277,7 +286,7 @@ class Books:
     the backfills that may be under way, the newest first. asked: see `Line`. rejects: the latest
     records that are rejected now. alerts: those that are open. used: what was used of each class of
     requests. oldest: the earliest instant of the rows of each stream that is read in windows.
-    ticks: when each schedule ticks next.
+    ticks: when each schedule ticks next. counted_at: when `counts` and `asked` were counted.
     """
 
     status: Sequence[Row]
@@ -291,6 +300,7 @@ class Books:
     used: Mapping[str, Used] = field(default_factory=dict)
     oldest: Mapping[tuple[int, str], datetime] = field(default_factory=dict)
     ticks: Mapping[str, datetime] = field(default_factory=dict)
+    counted_at: datetime | None = None
 
 
 def build(at: datetime, source: Source, books: Books) -> Overview:
@@ -327,6 +337,7 @@ def build(at: datetime, source: Source, books: Books) -> Overview:
         books.alerts,
         uses(source.limits, books.used, at),
         _next_ticks(books.ticks, at),
+        books.counted_at,
     )
 
 
