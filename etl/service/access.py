@@ -95,7 +95,12 @@ class Guard:
     async def _login(self, request: web.Request) -> web.Response:
         if not _is_own_form(request):
             return refusal(403, "This form is of another site. Open the page's own address")
-        form = await request.post()
+        if request.content_type != "application/x-www-form-urlencoded":
+            return refusal(415, "Send a form: application/x-www-form-urlencoded")
+        try:
+            form = await request.post()
+        except (LookupError, ValueError):  # an unknown charset, or text that is not in it
+            return refusal(400, "This form cannot be read")
         token, wanted = (str(form.get(name, "")) for name in (FIELD, WANTED))
         address = request.remote or ""
         if wait_s := self._wrong.wait_s(address):
@@ -172,7 +177,9 @@ def refusal(status: int, why: str) -> web.Response:
 def _is_own_form(request: web.Request) -> bool:
     """Tell whether a form was sent from a page of this server, or by a program.
 
-    Browsers send one of these headers with each form, and pages cannot forge them.
+    Browsers send one of these headers with each form, and pages cannot forge them. On plain HTTP
+    under another name it is Origin alone, which is `null` if the page may send no referrer: so the
+    policy of our pages is same-origin.
     """
     if site := request.headers.get("Sec-Fetch-Site"):
         return site in ("same-origin", "none")

@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
 }
 _SHUTDOWN_S = 2.0
 # A connection without a complete request is closed after this, in seconds.

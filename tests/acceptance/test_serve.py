@@ -176,6 +176,13 @@ async def test_the_login_form_leads_nowhere_else_and_cannot_be_tried_for_long(
             assert (await service.login(TOKEN, "/", **foreign)).status == 403
             assert (await service.post("/logout", {}, **foreign)).status == 403
         assert (await service.login("x" * 20_000, "/")).status == 413
+        form = "application/x-www-form-urlencoded"
+        for kind, status in (
+            (f"{form}; charset=none", 400),
+            ("multipart/form-data", 415),
+        ):
+            sent = await service.login("é", "/", **{"Content-Type": kind})
+            assert sent.status == status, kind
         tries = [await service.login("wrong", "/") for _ in range(6)]
         assert [each.status for each in tries] == [401] * 5 + [429]
         assert "That is not the token" in tries[0].text

@@ -21,6 +21,7 @@ import pytest
 
 from etl.errors import ConfigurationError
 from etl.loaders.embedded import EmbeddedPostgres
+from tests.support.books import until
 from tests.support.postgres import FORGETFUL, server_directory
 
 # Another process that uses the server: says where it is, then leaves in order when told to.
@@ -210,7 +211,12 @@ async def test_a_server_whose_users_were_killed_is_taken_over(
     with EmbeddedPostgres.start(data_dir) as server:
         assert server.server_pid == pid
         assert await ask(server.dsn, "SELECT 1") == 1
-    assert not runs(pid)
+
+    async def ended() -> bool:
+        return not runs(pid)
+
+    # It says that it is down a moment before its process is gone.
+    await until(ended, "the server's process ends")
 
 
 async def test_after_a_crash_of_everything_what_was_committed_is_there(

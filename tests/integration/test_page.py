@@ -86,7 +86,7 @@ async def test_every_answer_carries_the_strict_headers(reader: Reader) -> None:
                 continue  # The client makes /views.py of it, which is no route of ours.
             assert answer.headers["Content-Security-Policy"] == POLICY
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert answer.headers["Referrer-Policy"] == "no-referrer"
+            assert answer.headers["Referrer-Policy"] == "same-origin"
             assert answer.headers["Cache-Control"] == "no-store"
 
 
