@@ -38,6 +38,7 @@ _MOST_WRONG, _WRONG_AGE_S = 5, 60.0
 # So many addresses are remembered.
 _MOST_ADDRESSES = 1_000
 
+_FOREIGN = "This form is of another site. Open the page's own address"
 _WRONG = "That is not the token."
 _IN_THE_ADDRESS = "A token in the address is not accepted: others could read it. Enter it here."
 
@@ -94,7 +95,7 @@ class Guard:
 
     async def _login(self, request: web.Request) -> web.Response:
         if not _is_own_form(request):
-            return refusal(403, "This form is of another site. Open the page's own address")
+            return refusal(403, _FOREIGN)
         if request.content_type != "application/x-www-form-urlencoded":
             return refusal(415, "Send a form: application/x-www-form-urlencoded")
         try:
@@ -125,7 +126,7 @@ class Guard:
 
     async def _logout(self, request: web.Request) -> web.Response:
         if not _is_own_form(request):
-            return refusal(403, "This form is of another site. Open the page's own address")
+            return refusal(403, _FOREIGN)
         response = self._go("login")
         response.del_cookie(COOKIE)
         return response

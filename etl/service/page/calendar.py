@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
@@ -11,7 +11,14 @@ from itertools import groupby
 from etl.core.coverage import Coverage, Span
 
 COMPLETE, PARTLY, RUNNING, MISSING = "complete", "partly", "running", "missing"
-STATES = (COMPLETE, PARTLY, RUNNING, MISSING)
+# What is said of a day in a state.
+SAID = {
+    COMPLETE: "complete",
+    PARTLY: "partly complete",
+    RUNNING: "being read",
+    MISSING: "not known complete",
+}
+STATES = tuple(SAID)
 _DAY = timedelta(days=1)
 
 
@@ -42,8 +49,7 @@ class Month:
     @property
     def counts(self) -> dict[str, int]:
         """How many days are in which state; the states that occur."""
-        counted = Counter(day.state for day in self.days)
-        return {state: counted[state] for state in STATES if counted[state]}
+        return _counts(self.days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +62,17 @@ class Calendar:
     @property
     def counts(self) -> dict[str, int]:
         """How many days are in which state; the states that occur."""
-        months = (*self.latest, *(month for _, year in self.earlier for month in year))
-        counted: Counter[str] = sum((Counter(month.counts) for month in months), Counter())
-        return {state: counted[state] for state in STATES if counted[state]}
+        return counts_of([*self.latest, *(month for _, year in self.earlier for month in year)])
+
+
+def counts_of(months: Sequence[Month]) -> dict[str, int]:
+    """Return how many days of several months are in which state; the states that occur."""
+    return _counts(day for month in months for day in month.days)
+
+
+def _counts(days: Iterable[Day]) -> dict[str, int]:
+    counted = Counter(day.state for day in days)
+    return {state: counted[state] for state in STATES if counted[state]}
 
 
 def begin_of(complete: Coverage, start: datetime, oldest: datetime | None) -> datetime:

@@ -6,12 +6,11 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from etl.loaders.listing import Listed
 from etl.service.page.filters import Asked
-from etl.service.page.runs import addresses
+from etl.service.page.runs import Part, addresses
 
 SHOWN = 25
 # Of a longer payload the beginning is shown.
@@ -34,19 +33,10 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectsPage:
-    """A part of the rejects. newer, older: the addresses of the parts beside it, None if none is.
+class RejectsPage(Part):
+    """A part of the rejects."""
 
-    streams, projects: what the form offers.
-    """
-
-    at: datetime
-    asked: Asked
     rejects: Sequence[Reject]
-    newer: str | None
-    older: str | None
-    streams: Sequence[str]
-    projects: Sequence[int]
 
 
 def rejects_page(

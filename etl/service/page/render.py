@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from importlib.resources import files
@@ -17,7 +16,7 @@ from etl import __version__
 from etl.core.statuses import DIED, RUNNING, work_of
 from etl.logs import Redactor
 from etl.service.page import words
-from etl.service.page.calendar import MISSING, PARTLY, STATES, Month
+from etl.service.page.calendar import SAID, Month, counts_of
 from etl.service.page.filters import LENGTHS
 from etl.service.page.look import RunPage
 from etl.service.page.overview import SHOWN_HOLES, Bar, Overview
@@ -68,7 +67,7 @@ class Renderer:
             "prose": lambda text: prose(redactor.text(text)),
             "part": lambda text: quote(text, safe=""),
         }
-        self._environment.globals |= {"frame": (WIDTH, HEIGHT)}
+        self._environment.globals |= {"frame": (WIDTH, HEIGHT), "days_are": SAID}
 
     def overview(self, overview: Overview, *, live: bool = False) -> str:
         """Return the first page."""
@@ -203,12 +202,8 @@ def days_said(month: Month) -> str:
 
 def year_said(months: Sequence[Month]) -> str:
     """Return the state of the days of several months, in words; what is not complete is named."""
-    counted: Counter[str] = sum((Counter(month.counts) for month in months), Counter())
-    named = {PARTLY: "partly complete", RUNNING: "being read", MISSING: "not known complete"}
     return ", ".join(
-        f"{words.plural(counted[state], 'day')} {named.get(state, state)}"
-        for state in STATES
-        if counted[state]
+        f"{words.plural(count, 'day')} {SAID[state]}" for state, count in counts_of(months).items()
     )
 
 

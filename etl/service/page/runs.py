@@ -28,19 +28,25 @@ class ListedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class RunsPage:
-    """A part of the runs. newer, older: the addresses of the parts beside it, None if none is.
+class Part:
+    """A part of a list. newer, older: the addresses of the parts beside it, None if none is.
 
     streams, projects: what the form offers.
     """
 
     at: datetime
     asked: Asked
-    runs: Sequence[ListedRun]
     newer: str | None
     older: str | None
     streams: Sequence[str]
     projects: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class RunsPage(Part):
+    """A part of the runs."""
+
+    runs: Sequence[ListedRun]
 
     @property
     def statuses(self) -> Sequence[str]:
