@@ -45,9 +45,10 @@ ITS_BEGINNING_TOO = (
 
 
 async def in_the_third_copy(stage: Stage) -> None:
-    """The third batch is on its way. It begins after the first; the second may be committed.
+    """A second or third batch is on its way, and the first is committed or about to be.
 
-    Which of the first two is copied first is open: two batches are loaded at once.
+    Two batches are loaded at once and either may be copied first, so the third COPY is not always
+    that of the third batch. It begins after the first batch has left its place.
     """
     await stage.at(Point.IN_COPY, 3, copy_of("session_recordings"))
 
@@ -60,9 +61,9 @@ async def test_a_run_whose_commits_are_lost_fails_and_says_so_and_the_next_goes_
     async with struck(sandbox, dsn, in_the_third_copy, UNDISTURBED, **PAGES) as stage:
 
         async def committed() -> bool:
-            return await value(dsn, "SELECT batch FROM posthog_etl.checkpoints") == 2
+            return bool(await value(dsn, "SELECT batch FROM posthog_etl.checkpoints"))
 
-        await until(committed, "the first two batches are committed")
+        await until(committed, "the first batch is committed")
         for statement in ITS_BATCHES:
             await select(dsn, statement)
         stage.proxy.release()
