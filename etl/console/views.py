@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from etl.runs.check import Finding
     from etl.runs.report import Report
     from etl.runs.status import StatusReport
-    from etl.runs.unit_forecast import Plan
+    from etl.runs.unit_forecast import Plan, UnitForecast
 
 _ORDER = ("failed", "held", "partial", "paused", "waiting", "running", "succeeded")
 _COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan", "waiting": "cyan"}
@@ -183,7 +183,7 @@ def show_plan(plan: Plan, plan_name: str, *, most_asked: int) -> None:
             each.stream,
             "" if each.rows is None else _number(each.rows),
             _number(each.forecast.number),
-            span(each.seconds),
+            _takes(each),
             _day(each.since),
             "now" if by_time and each.until is None else _day(each.until),
             *((f"{each.windows:,}",) if windowed else ()),
@@ -192,11 +192,11 @@ def show_plan(plan: Plan, plan_name: str, *, most_asked: int) -> None:
     unknown = not most_asked and plan.requests.sure is Sure.LEAST
     rows = _total(plan.rows, "row", asked=plan.asked)
     requests = _total(plan.requests, "request", asked=plan.asked)
-    takes = f"; it takes at least {span(plan.seconds)}{_done(plan.at, plan.seconds)}"
-    say(
-        f"Total: {rows}, {requests}"
-        f"{'' if unknown else f'{takes}, under the limits of the plan {plan_name}'}"
+    takes = (
+        f"; it takes at least {span(plan.seconds)}{_done(plan.at, plan.seconds)}, under the limits "
+        f"of the plan {plan_name}"
     )
+    say(f"Total: {rows}, {requests}{'' if unknown or plan.seconds < 1 else takes}")
     for each in plan.units:
         name = _named(each.project_id, each.stream, several=several)
         if each.whole_s is not None:
@@ -230,6 +230,14 @@ def show_plan(plan: Plan, plan_name: str, *, most_asked: int) -> None:
 def _number(number: Number) -> str:
     """Say a number; nothing if nothing is known."""
     return "" if number == Number(0, Sure.LEAST) else str(number)
+
+
+def _takes(unit: UnitForecast) -> str:
+    """Say how long a unit takes; nothing if only the least is known, and that is no time at all."""
+    least = unit.forecast.number.sure is Sure.LEAST
+    if least and unit.seconds < 1:
+        return ""
+    return f"{'at least ' if least else ''}{span(unit.seconds)}"
 
 
 def _total(number: Number, word: str, *, asked: int) -> str:
