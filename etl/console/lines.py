@@ -64,6 +64,8 @@ class _Lines:
 class _Stream(Progress):
     """What the lines of one stream are made of."""
 
+    shown = True
+
     def __init__(self, project_id: int | None, name: str) -> None:
         self.project_id = project_id
         self.name = name

@@ -1,4 +1,7 @@
-"""Ask the server how much there is, in few requests, where nothing is known yet: for `plan`."""
+"""Ask the server how much there is, in few requests, where nothing is known yet.
+
+`plan` does, and a first load whose share is shown on a terminal.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,7 @@ class Asking:
         if self.sent >= self._most:
             self._leave(stream, 1)
             return
-        amount = await self._by_query(stream, project_id, span)
+        amount = await self.by_query(stream, project_id, span)
         try:
             amount = amount or await self._by_looks(stream, project_id, span)
         except KeyRefused:
@@ -134,8 +137,11 @@ class Asking:
     def _leave(self, stream: Stream, requests: int) -> None:
         self.unasked[stream.name] = self.unasked.get(stream.name, 0) + requests
 
-    async def _by_query(self, stream: Stream, project_id: int, span: Span) -> Amount | None:
-        """Return the amount by one query; None if the key or the server allows none."""
+    async def by_query(self, stream: Stream, project_id: int, span: Span) -> Amount | None:
+        """Return the amount by one query; None if the key or the server allows none.
+
+        Raises KeyRefused and DestinationError.
+        """
         expiry, tools = stream.tables[0].expiry, self._tools
         if expiry is None or not await self._may_ask((QUERY,)):
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,7 +27,7 @@ from etl.core.outliers import (
 from etl.core.page import Batch, Page
 from etl.core.place import RecordingsPlace
 from etl.core.stream import TAIL
-from etl.core.window import Window, tail_window
+from etl.core.window import AHEAD, Window, tail_window
 from etl.errors import (
     BudgetSpent,
     DatesIgnored,
@@ -39,11 +40,14 @@ from etl.extractors.recordings import RecordingsReader
 from etl.loaders.history import Watermark
 from etl.loaders.leases import Lease
 from etl.loaders.loader import Closing, ExpiryQuery
+from etl.runs.asking import Asking
 from etl.runs.counting import LIST, compare_count
 from etl.runs.forecasts import forecast_ahead, front_will_do, known_rows
 from etl.runs.judging import AT_ONCE, Accepted, Ask, Judging
+from etl.runs.load import NEARLY
 from etl.runs.report import Ending, Tally, ending_of_tally
-from etl.runs.work import Assignment, text_of
+from etl.runs.work import Assignment, ReadingProgress, text_of
+from etl.tasks import beside
 
 _log = structlog.get_logger(__name__)
 
@@ -82,6 +86,11 @@ class WindowsWork(Judging):
         self._chain = chain or Chain()
         # What is known of the server, as the watermark keeps it.
         self._traits: dict[str, Any] = {}
+        # How many rows a query said the window has. The page that was loaded last, if its list does
+        # not say it.
+        self._amount: int | None = None
+        self._uncounted: Page | None = None
+        self._begun = asyncio.Event()
 
     async def run(self) -> Ending:
         """Read and load until the unit is up to date. Raises EtlError."""
@@ -206,7 +215,8 @@ class WindowsWork(Judging):
         _log.info("window.opened", since=window.since.isoformat(), until=text_of(window.until))
         self._chain.place = resumed
         pages = reader.pages(window, resumed, front=front)
-        place: RecordingsPlace = await self._load_pages(pages, resumed)
+        async with beside(self._ask_amount(window, watermark, left)):
+            place: RecordingsPlace = await self._load_pages(pages, resumed)
         # Only now: the next window does not ask again for what this one showed.
         self._chain.place = place
         self._traits |= place.traits.known()
@@ -223,6 +233,37 @@ class WindowsWork(Judging):
             )
         await self._close_window(place, watermark, opened_at, expired_until)
         return place
+
+    async def _ask_amount(
+        self, window: Window, watermark: Watermark, left: RecordingsPlace | None
+    ) -> None:
+        """Ask by one query how much a first load reads, so that its share can be shown.
+
+        Only where somebody watches, and after a page without a count. Without an answer no share
+        is shown.
+        """
+        if not self._progress.shown or watermark.tail_until is not None or window.until is not None:
+            return
+        await self._begun.wait()
+        until = self._tools.client.source_now + AHEAD
+        span = Span(window.since, until if left is None or left.low is None else left.low)
+        asking = Asking(self._tools, self._options, 1)
+        amount = await asking.by_query(self.stream, self.lease.unit.project_id, span)
+        if amount is not None and self._uncounted is not None:
+            self._amount = amount.rows
+            self._progress.reached(self._reached(self._uncounted))
+
+    def _reached(self, page: Page) -> ReadingProgress:
+        if page.forecast_records is None:
+            self._uncounted = page
+            self._begun.set()
+        return super()._reached(page)
+
+    def _share(self, page: Page, sent: int) -> float | None:
+        share = super()._share(page, sent)
+        if share is None and self._amount:
+            return min(NEARLY, self._records / self._amount)
+        return share
 
     def _note(self, page: Page, batch: Batch) -> Sequence[str]:
         if page.forecast_records is not None and self.forecast is None:

@@ -51,7 +51,12 @@ class ReadingProgress(Struct, frozen=True):
 
 
 class Progress:
-    """Is told how the work on a stream comes along. This one shows nothing."""
+    """Is told how the work on a stream comes along. This one shows nothing.
+
+    shown: whether somebody watches, so that a request is worth it to know how much there is.
+    """
+
+    shown = False
 
     def reached(self, progress: ReadingProgress) -> None:
         """Take in how far it is, after each batch."""
