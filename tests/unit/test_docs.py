@@ -204,6 +204,8 @@ def test_every_command_is_described() -> None:
     page = text_of("commands.md")
     for name in names:
         assert f"\n## {name}\n\n```text\nUsage: {name} [OPTIONS]" in page
+    # As the commands themselves say it.
+    assert page.count("\n  -h, --help ") == len(names)
 
 
 def test_every_log_event_is_listed_with_its_level_and_fields() -> None:
