@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import asyncpg
@@ -21,6 +23,12 @@ from tests.support.command import Command
 from tests.support.truth import differences_from_truth, fetch_truth
 
 ROOT = Path(__file__).parents[2]
+FILES = (
+    *("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"),
+    *("Dockerfile", ".dockerignore", "docker-compose.yml"),
+)
+# By the build.
+ADDED = ("PKG-INFO", ".gitignore")
 MISSING = [name for name in ("git", "ssh-keygen") if shutil.which(name) is None]
 
 
@@ -42,18 +50,20 @@ def test_a_release_is_whole_signed_and_the_same_whoever_builds_it(tmp_path: Path
     """From a commit that names the version; each missing step is said in one line."""
     copy = tmp_path / "copy"
     copy.mkdir()
-    for name in ("etl", "migrations", "config", "docs", ".ci"):
+    for name in ("etl", "migrations", "config", "docs", "dbt", "deploy", ".ci"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", ".gitignore"):
+    for name in (*FILES, ".gitignore"):
         shutil.copy(ROOT / name, copy / name)
     (copy / ".venv").symlink_to(ROOT / ".venv")
     git = ("git", "-c", "user.name=A", "-c", "user.email=a@localhost")
     run(*git, "init", "--quiet", at=copy)
     (copy / ".git/info/exclude").write_text(".venv\n", encoding="utf-8")
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "../key", at=copy)
-    release = (".ci/release", "../key")
+    release = (".ci/release", "~/../key")
 
     assert "KEY=" in run(".ci/release", "", at=copy, fails=True)
+    missing = run(".ci/release", "~/none", at=copy, fails=True)
+    assert missing == f"The key {copy}/none cannot be read: name a private SSH key by KEY=\n"
     assert "commit them first" in run(*release, at=copy, fails=True)
     changelog = (copy / "CHANGELOG.md").read_text(encoding="utf-8")
     without = changelog.replace(f"## {etl.__version__} ", "## 0.0.0 ")
@@ -78,6 +88,23 @@ def test_a_release_is_whole_signed_and_the_same_whoever_builds_it(tmp_path: Path
     ]
     run(*release, at=copy)
     assert (dist / "SHA256SUMS").read_text(encoding="utf-8") == sums
+
+    with tarfile.open(dist / f"posthog_etl-{etl.__version__}.tar.gz") as packed:
+        inside = {Path(*Path(name).parts[1:]) for name in packed.getnames()}
+    copied = re.findall(
+        r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )
+    needed = {Path(name) for line in copied for name in line.split()} | {
+        Path(name) for name in FILES
+    }
+    assert len(needed) > len(FILES)
+    for name in needed:
+        assert any(path.is_relative_to(name) for path in inside), name
+    assert {path.parts[0] for path in inside} <= {
+        *(name.parts[0] for name in needed),
+        *("config", "docs", "dbt", "deploy"),
+        *ADDED,
+    }
 
 
 async def test_what_the_release_before_left_comes_up_to_date_and_its_broken_run_goes_on(
