@@ -23,8 +23,13 @@ from etl.settings import Settings, environment_name, setting_names
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PLACES = ("docs", "dbt", "benchmarks")
 GENERATED = ("configuration.md", "data-dictionary.md", "commands.md", "twins.md")
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+PAGES = sorted(
+    path
+    for where in (ROOT.glob("*.md"), *((ROOT / name).rglob("*.md") for name in PLACES))
+    for path in where
+)
 TABLES = list(Tables("posthog").metadata.tables.values())
 LEVELS = {name: name for name in ("debug", "info", "warning", "error")} | {"exception": "error"}
 # Typer's own UsageError, which it does not export.
@@ -251,7 +256,8 @@ def test_every_page_has_its_place_in_the_site() -> None:
     assert site["strict"] is True
     sections = [each for entry in site["nav"] if isinstance(entry, dict) for each in entry.values()]
     listed = [page for section in sections for page in section]
-    beside = {"changelog.md", "contributing.md"}
+    benchmarks = {f"benchmark-{name}.md" for name in ("results", "growth", "verify")}
+    beside = {"changelog.md", "contributing.md", "dbt.md", *benchmarks}
     assert sorted(listed) == sorted(
         {page.name for page in DOCS.glob("*.md")} | {"decisions/README.md"} | beside
     )
