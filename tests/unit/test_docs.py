@@ -20,6 +20,8 @@ import etl.logs
 from etl.cli import app
 from etl.loaders.tables import Tables
 from etl.settings import Settings, environment_name, setting_names
+from etl.streams import TABLE_SPECS
+from etl.streams.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -248,6 +250,26 @@ def test_the_events_about_a_request_are_those_of_the_extractors_and_the_page_nam
     assert logged == etl.logs.ABOUT_A_REQUEST
     paragraph = text_of("logs.md").split("Events about one request")[1].split("\n\n")[0]
     assert set(re.findall(r"`([a-z]+\.[a-z]+)`", paragraph)) == etl.logs.ABOUT_A_REQUEST
+
+
+def test_every_column_that_takes_the_place_of_anothers_is_there() -> None:
+    """Those of the first column of the tables in coming-from.md; events are known from answers."""
+    sections = re.split(r"^### (.+)\n", text_of("coming-from.md"), flags=re.MULTILINE)[1:]
+    named = 0
+    for heading, section in zip(sections[::2], sections[1::2], strict=True):
+        table = heading.lower().replace(" ", "_")
+        rows = re.findall(r"^\| ([^|]+) \|", section.split("\n## ")[0], re.MULTILINE)[1:]
+        for name in (name for row in rows for name in re.findall(r"`(\w+(?:\.\w+)?)", row)):
+            where, _, column = name.rpartition(".")
+            if table == "events":
+                known = {*re.findall(r"\w+", PRESETS["events"].text), "project_id"}
+            elif name in TABLE_SPECS or name == "extra":
+                continue
+            else:
+                known = set(Tables("posthog").data[where or table].columns.keys())
+            assert column in known, (heading, name)
+            named += 1
+    assert named > 60
 
 
 def test_every_page_has_its_place_in_the_site() -> None:
