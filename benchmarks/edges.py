@@ -143,6 +143,8 @@ async def one_cursor(source: Source, windows: list[Span]) -> Held:
     for since, until in reversed(windows):
         window = Window(since, until, also_since=windows[0].since)
         follows = None if place is None else place.followed_by(window)
+        # A window that the last page has shown whole needs no page of its own.
+        place = follows
         async for page in reader.pages(window, follows):
             place = cast("RecordingsPlace", page.place)
             held |= {row["id"]: row for row in map(_plain, page.records)}

@@ -21,10 +21,12 @@ from etl.core.statuses import REJECTS
 from etl.core.stream import OF_VERIFY, TableSpec
 from etl.loaders.tables import Tables
 from etl.streams import STREAMS, TABLE_SPECS
+from etl.streams.presets import PRESETS
+from etl.streams.queries import query_stream
 
 STAGING = Path(__file__).parent / "models" / "staging"
 PAGES = Path(__file__).parents[1] / "docs" / "generate.py"
-DATA, BOOK = "posthog", "posthog_etl"
+DATA, BOOK, QUERIES = "posthog", "posthog_etl", "posthog_queries"
 
 # The bookkeeping that tells of the data. The other tables serve the pipeline alone.
 _BOOKKEEPING = ("runs", "watermarks", "drift", "checks")
@@ -36,6 +38,9 @@ _MADE = "Made by dbt/generate.py: change the catalogue and run `make docs`."
 _DATA_SCHEMA = "{{ var('posthog_schema', 'posthog') }}"
 _BOOK_SCHEMA = (
     "{{ var('posthog_bookkeeping_schema', none) or (var('posthog_schema', 'posthog') ~ '_etl') }}"
+)
+_QUERIES_SCHEMA = (
+    "{{ var('posthog_queries_schema', none) or (var('posthog_schema', 'posthog') ~ '_queries') }}"
 )
 _DATABASE = "{{ var('posthog_database', none) or target.database }}"
 
@@ -61,21 +66,14 @@ select coalesce(
 
 
 def sources() -> str:
-    """Return the file with the sources: the data with its freshness, and the bookkeeping."""
+    """Return the file with the sources: data and ready queries with freshness, the bookkeeping."""
     tables = Tables(DATA)
-    freshness = {
-        f"{what}_after": {
-            "count": f"{{{{ var('posthog_{what}_after_hours', {hours}) | int }}}}",
-            "period": "hour",
-        }
-        for what, hours in (("warn", 6), ("error", 24))
-    }
     data = {
         "name": DATA,
         "description": "What posthog-etl copied from PostHog.",
         "database": _DATABASE,
         "schema": _DATA_SCHEMA,
-        "config": {"freshness": freshness},
+        "config": {"freshness": _freshness()},
         "tables": [
             {
                 **_described(tables.data[name]),
@@ -92,7 +90,21 @@ def sources() -> str:
         "schema": _BOOK_SCHEMA,
         "tables": [_described(_bookkeeping(name)) for name in _BOOKKEEPING],
     }
-    return _yaml({"version": 2, "sources": [data, book]})
+    queries = {
+        "name": QUERIES,
+        "description": "Tables of the ready queries. Each is there once its query has run.",
+        "database": _DATABASE,
+        "schema": _QUERIES_SCHEMA,
+        "config": {"freshness": _freshness()},
+        "tables": [
+            {
+                **_described(tables.queried.table(stream.tables[0])),
+                "config": {"loaded_at_query": _loaded_at([stream.name])},
+            }
+            for stream in map(query_stream, PRESETS.values())
+        ],
+    }
+    return _yaml({"version": 2, "sources": [data, queries, book]})
 
 
 def models() -> str:
@@ -140,6 +152,16 @@ def main(arguments: list[str]) -> int:
         said = "is stale: run `make docs`" if check else done
         sys.stdout.write(f"dbt/models/staging/{name} {said}\n")
     return 1 if check and (stale or surplus) else 0
+
+
+def _freshness() -> dict[str, Any]:
+    return {
+        f"{what}_after": {
+            "count": f"{{{{ var('posthog_{what}_after_hours', {hours}) | int }}}}",
+            "period": "hour",
+        }
+        for what, hours in (("warn", 6), ("error", 24))
+    }
 
 
 def _filling(table: str) -> Sequence[str]:

@@ -27,10 +27,12 @@ from etl.loaders.embedded import EmbeddedPostgres
 from etl.sandbox.options import SandboxOptions
 from etl.sandbox.server import running
 from etl.streams import STREAMS, TABLE_SPECS
+from etl.streams.presets import PRESETS
 
 HERE = Path(__file__).parent
 MARTS = sorted(path.stem for path in (HERE / "models" / "marts").glob("*.sql"))
 PROJECTS = (1, 2)
+QUERY = "events"
 # A field that the catalogue does not know.
 _CHANGED_API = {
     "match": {"path": "session_recordings"},
@@ -73,6 +75,7 @@ async def run(dbt: Path, data_dir: Path) -> None:
             "DATABASE_URL": server.dsn,
             "POSTHOG_PROJECT_ID": ",".join(map(str, PROJECTS)),
             "POSTHOG_ETL_PLAN": "unlimited",
+            "POSTHOG_ETL_QUERY_PRESETS": QUERY,
             "POSTHOG_ETL_ENABLED_STREAMS": ",".join(
                 stream.name for stream in STREAMS.values() if stream.off
             ),
@@ -87,6 +90,8 @@ async def run(dbt: Path, data_dir: Path) -> None:
         _all_judged(environment)
         await _dbt(dbt, environment, "docs", "generate")
         _described()
+        queried = f"select uuid, event from {{{{ source('posthog_queries', '{QUERY}') }}}}"
+        await _dbt(dbt, environment, "show", "--inline", queried)
         await _least_fresh(dbt, environment, server.dsn)
         await _filled(environment)
 
@@ -181,9 +186,11 @@ def _results(environment: Mapping[str, str], name: str) -> list[dict[str, Any]]:
 def _all_judged(environment: Mapping[str, str]) -> None:
     """Raises Failed unless the freshness of every table was judged."""
     results = _results(environment, "sources.json")
-    names = {one["unique_id"].rpartition(".")[2] for one in results}
-    if names != set(TABLE_SPECS):
-        raise Failed(f"dbt judges the freshness of {len(names)} of {len(TABLE_SPECS)} tables")
+    judged = {tuple(one["unique_id"].split(".")[2:]) for one in results}
+    wanted = {("posthog", name) for name in TABLE_SPECS}
+    wanted |= {("posthog_queries", name) for name in PRESETS}
+    if judged != wanted:
+        raise Failed(f"dbt judges the freshness of {len(judged)} of {len(wanted)} tables")
 
 
 async def _dbt(dbt: Path, environment: Mapping[str, str], *arguments: str) -> None:

@@ -199,7 +199,7 @@ def data_dictionary() -> str:
 
 def views() -> Mapping[str, tuple[str, Mapping[str, str], str]]:
     """Return each view's comments and query, as the latest migration that has it says."""
-    found = {}
+    found: dict[str, tuple[str, Mapping[str, str], str]] = {}
     for path in sorted((migrations_dir() / "versions").glob("[0-9]*_*.py")):
         found |= runpy.run_path(str(path)).get("VIEWS", {})
     return found
@@ -310,7 +310,11 @@ def _column(column: Column[Any], field: Field | None) -> tuple[str, ...]:
 
 def _helps(command: Any, name: str, parent: Any) -> Iterator[tuple[str, str]]:
     context = command.context_class(
-        command, info_name=name, parent=parent, terminal_width=HELP_WIDTH
+        command,
+        info_name=name,
+        parent=parent,
+        terminal_width=HELP_WIDTH,
+        **command.context_settings,
     )
     yield context.command_path, command.get_help(context)
     for part in getattr(command, "commands", {}).values():

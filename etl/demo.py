@@ -35,6 +35,7 @@ from etl.tasks import race
 SCHEMA = "posthog"
 KILL_AT = 0.4  # of the recordings
 PAGE_SIZE_RECORDS = 500  # small, so that there are pages left after the kill
+LEASE_S = 2.0  # of the syncs; short, so that nobody waits long after the kill
 _PROSE_WIDTH = 80
 
 QUESTIONS: Sequence[tuple[str, str]] = (
@@ -98,6 +99,25 @@ async def run_demo(
         raise Stopped("Stopped. Nothing is left running") from None
 
 
+def settings_of(url: str, key: str, data_dir: Path) -> Settings:
+    """Return the settings of the demo's own questions; they do not depend on the environment.
+
+    Only its syncs have a short lease, because a third of it is how long a transaction may be idle:
+    a slow machine takes longer to read the answers.
+    """
+    return Settings.model_validate(
+        {
+            "host": url,
+            "api_key": key,
+            "project_id": "1",
+            "database_url": "embedded",
+            "data_dir": data_dir,
+            "schema_name": SCHEMA,
+            "plan": "unlimited",
+        }
+    )
+
+
 async def _run(
     data_dir: Path,
     recordings: int,
@@ -112,19 +132,7 @@ async def _run(
         say(textwrap.fill(text, min(shutil.get_terminal_size().columns, _PROSE_WIDTH)))
 
     async with running(options) as sandbox:
-        # Not read from the environment, so that the demo does not depend on it.
-        settings = Settings.model_validate(
-            {
-                "host": sandbox.url,
-                "api_key": options.key,
-                "project_id": "1",
-                "database_url": "embedded",
-                "data_dir": data_dir,
-                "schema_name": SCHEMA,
-                "plan": "unlimited",
-                "lease_s": 2.0,
-            }
-        )
+        settings = settings_of(sandbox.url, options.key, data_dir)
         # Kept open for the whole demo, so that the server is not started for every command.
         async with open_destination(settings) as destination:
             await drop_schemas(destination.database, (SCHEMA, f"{SCHEMA}_etl"))
@@ -136,12 +144,11 @@ async def _run(
             say("\n$ posthog-etl sync")
             await _sync_and_kill(sandbox, environment, int(recordings * KILL_AT))
             committed = await _number(destination.database, _COMMITTED)
-            usual_s = Settings.model_fields["lease_s"].default
             say("")
             tell(
                 f"SIGKILL in mid-flight. {committed:,} recordings were committed, each page with "
                 "its checkpoint; what was on the way is gone. The dead run's lease has "
-                f"{settings.lease_s:.0f} seconds to run out ({usual_s:.0f} in earnest); then:"
+                f"{LEASE_S:.0f} seconds to run out ({settings.lease_s:.0f} in earnest); then:"
             )
             await _lease_out(destination.database)
             say("\n$ posthog-etl sync")
@@ -199,7 +206,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "POSTHOG_ETL_DATA_DIR": str(settings.data_dir),
         "POSTHOG_ETL_SCHEMA": SCHEMA,
         "POSTHOG_ETL_PLAN": settings.plan,
-        "POSTHOG_ETL_LEASE_S": str(settings.lease_s),
+        "POSTHOG_ETL_LEASE_S": str(LEASE_S),
         "POSTHOG_ETL_PAGE_SIZE_RECORDS": str(PAGE_SIZE_RECORDS),
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOG")}

@@ -1,8 +1,9 @@
 """What mkdocs cannot do by itself: pages and files that stand outside of docs/.
 
-README, CHANGELOG and CONTRIBUTING become pages. A link to another file of the repository leads to a
-copy of it in the site, as text; one to a directory, to the list of its files. So each link works
-offline, and the strict build finds those that lead nowhere.
+README, CHANGELOG, CONTRIBUTING, the page of the dbt package and the results of the benchmarks
+become pages. A link to another file of the repository leads to a copy of it in the site, as text;
+one to a directory, to the list of its files. So each link works offline, and the strict build finds
+those that lead nowhere.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "dbt/README.md": "dbt.md",
+    "benchmarks/RESULTS.md": "benchmark-results.md",
+    "benchmarks/GROWTH.md": "benchmark-growth.md",
+    "benchmarks/VERIFY.md": "benchmark-verify.md",
 }
 
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)(?P<target>[^)\s#]+)")

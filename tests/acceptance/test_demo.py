@@ -11,7 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from etl.demo import QUESTIONS
+from etl.app import open_destination
+from etl.demo import QUESTIONS, settings_of
+from etl.loaders.query import answer
+from etl.settings import Settings
 from etl.streams import STREAMS
 from tests.support.command import Command
 
@@ -85,6 +88,14 @@ async def test_the_demo_kills_a_sync_and_the_copy_is_whole(tmp_path: Path) -> No
     shown, complaints = await shell.communicate()
     assert shell.returncode == 0, (lines, complaints)
     assert shown.count(b"session_recordings") >= 2
+
+
+async def test_the_demo_has_time_to_read_its_answers_on_a_slow_machine(tmp_path: Path) -> None:
+    """Postgres ends a transaction that is idle for a third of a lease; only its syncs' is short."""
+    tmp_path.chmod(0o711)
+    async with open_destination(settings_of("http://127.0.0.1:9", "phx_none", tmp_path)) as opened:
+        _, ((limit,),) = await answer(opened.database, "SHOW idle_in_transaction_session_timeout")
+    assert limit == f"{Settings.model_fields['lease_s'].default / 3:.0f}s"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -18,6 +18,7 @@ from tests.support.truth import differences_from_truth, fetch_truth
 
 # Everything that SQL, Python's formats or a driver could take for its own.
 ODD = """Übung "1"; it's 100% %(odd)s {0} $1 --"""
+REVISION = "SELECT version_num FROM posthog_etl.alembic_version"
 PAGE = {"POSTHOG_ETL_PAGE_SIZE_RECORDS": "100"}
 
 
@@ -105,6 +106,21 @@ async def test_several_migrations_at_once_are_safe(empty_dsn: str) -> None:
     went = sorted((result.document["before"], result.document["after"]) for result in results)
     head = went[-1][1]
     assert went == sorted([("base", head), *[(head, head)] * 3])
+
+
+async def test_a_users_view_stops_a_migration_that_removes_what_it_shows(empty_dsn: str) -> None:
+    """It is named, and nothing changes; without the view the migration goes on (docs/faq.md)."""
+    command = Command("http://127.0.0.1:9", empty_dsn)
+    assert (await command.run("migrate")).code == 0
+    await select(empty_dsn, "CREATE SCHEMA mine")
+    await select(empty_dsn, "CREATE VIEW mine.runs AS SELECT * FROM posthog_etl.runs")
+    back = ("migrate", "--to", "0002", "--yes")
+    stopped = await command.run(*back)
+    assert (stopped.code, "mine.runs" in stopped.err) == (1, True), stopped.err
+    assert await value(empty_dsn, REVISION) == newest_revision()
+    await select(empty_dsn, "DROP VIEW mine.runs")
+    assert (await command.run(*back)).code == 0
+    assert await value(empty_dsn, REVISION) == "0002"
 
 
 async def test_a_role_that_may_create_nothing_can_sync_a_migrated_database(

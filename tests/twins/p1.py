@@ -124,6 +124,16 @@ TWINS = [
         + "test_a_run_killed_in_migration_leaves_nothing_of_it[between two tables]",
     ),
     Twin(
+        name="a migration forgets what was checked",
+        promise="P1",
+        file="migrations/versions/0025_complete_until.py",
+        find='    op.add_column("runs", column, schema=book)\n',
+        replace='    op.add_column("runs", column, schema=book)\n'
+        "    op.execute(f'DELETE FROM \"{book}\".checks')\n",
+        caught_by="tests/acceptance/test_release.py::"
+        "test_what_the_release_before_left_comes_up_to_date_and_its_broken_run_goes_on",
+    ),
+    Twin(
         name="what a batch set aside is forgotten when its COMMIT goes unanswered",
         promise="P3",
         file="etl/loaders/postgres.py",

@@ -12,6 +12,7 @@ import yaml
 
 import etl
 from etl.streams import TABLE_SPECS
+from etl.streams.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
 DBT = ROOT / "dbt"
@@ -66,7 +67,7 @@ def test_every_yaml_file_can_be_read(path: Path) -> None:
 
 def test_every_table_is_a_source_with_freshness_and_a_staging_model() -> None:
     """Freshness asks the runs of the streams that fill the table."""
-    data, _ = parsed(DBT / "models" / "staging" / "_sources.yml")["sources"]
+    data, _, _ = parsed(DBT / "models" / "staging" / "_sources.yml")["sources"]
     tables = {table["name"]: table for table in data["tables"]}
     models = parsed(DBT / "models" / "staging" / "_models.yml")["models"]
     assert {f"stg_posthog__{name}" for name in TABLE_SPECS} <= {model["name"] for model in models}
@@ -75,6 +76,17 @@ def test_every_table_is_a_source_with_freshness_and_a_staging_model() -> None:
         assert (DBT / "models" / "staging" / f"stg_posthog__{name}.sql").is_file()
     shared = tables["sharing_configurations"]["config"]["loaded_at_query"]
     assert "'recording_sharing', 'insight_sharing', 'dashboard_sharing'" in shared
+
+
+def test_every_ready_query_is_a_source_with_freshness() -> None:
+    """In the schema of queries. It has no model: the table of one that is off is not there."""
+    _, queries, _ = parsed(DBT / "models" / "staging" / "_sources.yml")["sources"]
+    tables = {table["name"]: table["config"]["loaded_at_query"] for table in queries["tables"]}
+    assert tables.keys() == PRESETS.keys()
+    assert all(f"'query:{name}'" in asked for name, asked in tables.items())
+    assert "_queries" in queries["schema"]
+    models = (DBT / "models").rglob("*.sql")
+    assert not any("posthog_queries" in path.read_text("utf-8") for path in models)
 
 
 def test_every_mart_is_described() -> None:

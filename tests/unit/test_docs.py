@@ -20,11 +20,18 @@ import etl.logs
 from etl.cli import app
 from etl.loaders.tables import Tables
 from etl.settings import Settings, environment_name, setting_names
+from etl.streams import TABLE_SPECS
+from etl.streams.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PLACES = ("docs", "dbt", "benchmarks")
 GENERATED = ("configuration.md", "data-dictionary.md", "commands.md", "twins.md")
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+PAGES = sorted(
+    path
+    for where in (ROOT.glob("*.md"), *((ROOT / name).rglob("*.md") for name in PLACES))
+    for path in where
+)
 TABLES = list(Tables("posthog").metadata.tables.values())
 LEVELS = {name: name for name in ("debug", "info", "warning", "error")} | {"exception": "error"}
 # Typer's own UsageError, which it does not export.
@@ -204,6 +211,8 @@ def test_every_command_is_described() -> None:
     page = text_of("commands.md")
     for name in names:
         assert f"\n## {name}\n\n```text\nUsage: {name} [OPTIONS]" in page
+    # As the commands themselves say it.
+    assert page.count("\n  -h, --help ") == len(names)
 
 
 def test_every_log_event_is_listed_with_its_level_and_fields() -> None:
@@ -243,13 +252,34 @@ def test_the_events_about_a_request_are_those_of_the_extractors_and_the_page_nam
     assert set(re.findall(r"`([a-z]+\.[a-z]+)`", paragraph)) == etl.logs.ABOUT_A_REQUEST
 
 
+def test_every_column_that_takes_the_place_of_anothers_is_there() -> None:
+    """Those of the first column of the tables in coming-from.md; events are known from answers."""
+    sections = re.split(r"^### (.+)\n", text_of("coming-from.md"), flags=re.MULTILINE)[1:]
+    named = 0
+    for heading, section in zip(sections[::2], sections[1::2], strict=True):
+        table = heading.lower().replace(" ", "_")
+        rows = re.findall(r"^\| ([^|]+) \|", section.split("\n## ")[0], re.MULTILINE)[1:]
+        for name in (name for row in rows for name in re.findall(r"`(\w+(?:\.\w+)?)", row)):
+            where, _, column = name.rpartition(".")
+            if table == "events":
+                known = {*re.findall(r"\w+", PRESETS["events"].text), "project_id"}
+            elif name in TABLE_SPECS or name == "extra":
+                continue
+            else:
+                known = set(Tables("posthog").data[where or table].columns.keys())
+            assert column in known, (heading, name)
+            named += 1
+    assert named > 60
+
+
 def test_every_page_has_its_place_in_the_site() -> None:
     """In its nav; decisions are reached from their list."""
     site = yaml.safe_load((DOCS / "site" / "mkdocs.yml").read_text(encoding="utf-8"))
     assert site["strict"] is True
     sections = [each for entry in site["nav"] if isinstance(entry, dict) for each in entry.values()]
     listed = [page for section in sections for page in section]
-    beside = {"changelog.md", "contributing.md"}
+    benchmarks = {f"benchmark-{name}.md" for name in ("results", "growth", "verify")}
+    beside = {"changelog.md", "contributing.md", "dbt.md", *benchmarks}
     assert sorted(listed) == sorted(
         {page.name for page in DOCS.glob("*.md")} | {"decisions/README.md"} | beside
     )

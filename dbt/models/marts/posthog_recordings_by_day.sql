@@ -1,5 +1,6 @@
-{# From the first to the last day with a recording, also days without any. Recordings without a
-   start are on no day. Expired ones count: they were made. #}
+{# From the first to the last day with a recording, also days without any. Beyond today, where
+   clients with wrong clocks date some, only days with a recording. Recordings without a start are
+   on no day. Expired ones count: they were made. #}
 {% set zone = var('posthog_timezone', 'UTC') %}
 
 with recordings as (
@@ -14,22 +15,36 @@ spans as (
     select
         project_id,
         min(day) as first_day,
-        max(day) as last_day
+        max(day) filter (
+            where day <= ({{ posthog_now() }} at time zone '{{ zone }}')::date
+        ) as last_day
     from recordings
     group by project_id
 ),
 
-days as (
+dates as (
     select
         spans.project_id,
-        each.day::date as day,
-        each.day at time zone '{{ zone }}' as begins_at,
-        (each.day + interval '1 day') at time zone '{{ zone }}' as ends_at
+        each.day
     from spans
     cross join
         generate_series(
             spans.first_day::timestamp, spans.last_day::timestamp, interval '1 day'
         ) as each (day)
+    union
+    select
+        project_id,
+        day::timestamp
+    from recordings
+),
+
+days as (
+    select
+        project_id,
+        day::date as day,
+        day at time zone '{{ zone }}' as begins_at,
+        (day + interval '1 day') at time zone '{{ zone }}' as ends_at
+    from dates
 )
 
 select

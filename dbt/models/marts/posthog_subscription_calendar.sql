@@ -1,5 +1,7 @@
 {# PostHog sends by a recurrence rule (RFC 5545) in UTC, with weeks from Monday. Each day of a
-   period is tried, since a position counts within its whole period: -1 is the last one. #}
+   period is tried, since a position counts within its whole period: -1 is the last one. Rules
+   know no fractions of a second, and PostHog's library counts positions in a first week from the
+   start. #}
 {% set units = {'daily': 'day', 'weekly': 'week', 'monthly': 'month', 'yearly': 'year'} %}
 
 with live as (
@@ -22,8 +24,8 @@ with live as (
         nullif(byweekday, '{}') as weekdays,
         bysetpos,
         "count" as at_most,
-        start_date,
-        start_date at time zone 'UTC' as starts,
+        date_trunc('second', start_date) as start_date,
+        date_trunc('second', start_date) at time zone 'UTC' as starts,
         until_date,
         {{ posthog_now() }} at time zone 'UTC' as today
     from {{ ref('stg_posthog__subscriptions') }}
@@ -70,6 +72,7 @@ matching as (
         row_number() over (partition by project_id, id, period order by day desc) as place_from_end
     from days
     where mod(nth_period::bigint, every) = 0
+        and (unit <> 'week' or day >= date_trunc('day', starts))
         and case
             when weekdays is not null then trim(to_char(day, 'day')) = any(weekdays)
             when unit = 'week' then extract(isodow from day) = extract(isodow from starts)
