@@ -18,7 +18,7 @@ help: ## list what there is
 demo: .venv/run ## run the main job: a sandbox, a real Postgres, a sync, a kill in the middle
 	@$(BIN)/posthog-etl demo --data-dir .demo
 
-quick: .venv/dev ## the unit tests: no database, no network; less than a minute
+quick: .venv/dev ## the unit tests: no database, no network; about a minute
 	$(PYTEST) -n $(CORES) tests/unit
 
 near: .venv/dev ## unit, contract and integration tests, with a real Postgres and real HTTP

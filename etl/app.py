@@ -18,7 +18,7 @@ from etl.core.guard import Guard
 from etl.core.lookback import parse_duration
 from etl.core.retry import RetryPolicy
 from etl.core.source import refuse_other_source
-from etl.core.statuses import Chosen
+from etl.core.statuses import Chosen, shown_run
 from etl.core.stream import Resource, Stream
 from etl.errors import ConfigurationError, DestinationError, EtlError
 from etl.extractors.capped import NO_CAP, Bound
@@ -522,7 +522,7 @@ async def runs(settings: Settings, limit: int, chosen: Chosen) -> list[dict[str,
     """Return the latest of the chosen runs, newest first. Raises DestinationError."""
     async with open_destination(settings, Schema.CURRENT) as destination:
         history = History(destination.database, destination.tables)
-        return [dict(row) for row in await history.runs(limit, chosen)]
+        return [shown_run(row) for row in await history.runs(limit, chosen)]
 
 
 async def rejects(settings: Settings, limit: int, *, resolved: bool) -> list[dict[str, Any]]:

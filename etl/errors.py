@@ -5,6 +5,7 @@ Every message is one line for a person: the cause, then the remedy. No message h
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 EXIT_SUCCEEDED = 0
@@ -17,6 +18,14 @@ EXIT_PAUSED = 6
 
 # When streams end with different exit codes, the command exits with the first one in this list.
 EXIT_PRECEDENCE = (EXIT_KEY_REFUSED, EXIT_FAILED, EXIT_PAUSED, EXIT_HELD, EXIT_PARTIAL)
+
+
+def words_of(exc: BaseException) -> str:
+    """Return the text of an error in one line, without the number that the system gives it."""
+    text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+    if isinstance(exc, OSError) and exc.errno and text.startswith("Connect call failed"):
+        text = os.strerror(exc.errno)  # asyncio replaces it by a text of its own
+    return " ".join(text.split())
 
 
 class EtlError(Exception):

@@ -14,7 +14,7 @@ import structlog
 from msgspec import Struct
 
 from etl.core.alerts import Message
-from etl.errors import NotTold
+from etl.errors import NotTold, words_of
 from etl.extractors.connection import trust
 
 _log = structlog.get_logger(__name__)
@@ -84,7 +84,8 @@ class Email:
             if taking:
                 why = "did not answer in time" if isinstance(exc, TimeoutError) else "broke off"
                 raise NotTold(f"The connection to {where} {why}", maybe=True) from None
-            why = " ".join(str(exc).split())[:_SHOWN_CHARACTERS] or "no answer in time"
+            cause = exc.__cause__ if isinstance(exc.__cause__, OSError) else exc
+            why = words_of(cause)[:_SHOWN_CHARACTERS] or "no answer in time"
             raise NotTold(
                 f"No connection to {where}: {why}",
                 remedy="Check host, port and security of the server for e-mails",

@@ -12,7 +12,7 @@ from yarl import URL
 
 from etl import __version__
 from etl.core.alerts import Message
-from etl.errors import NotTold
+from etl.errors import NotTold, words_of
 from etl.extractors.connection import NOT_REACHED, connector_to, proxy_of
 
 SLACK = "slack"
@@ -65,8 +65,13 @@ class Webhook:
                     maybe=answer.status >= 500,
                 )
         except NOT_REACHED as exc:
-            why = _plain(str(getattr(exc, "os_error", "") or "no answer in time"))
-            raise NotTold(f"{host} cannot be reached: {why}", maybe=False) from None
+            cause = getattr(exc, "os_error", None)
+            why = "no answer in time" if cause is None else _plain(words_of(cause))
+            raise NotTold(
+                f"{host} cannot be reached: {why}",
+                remedy="Check the address of the webhook and the network",
+                maybe=False,
+            ) from None
         except TimeoutError:
             raise NotTold(f"{host} did not answer in time", maybe=True) from None
         except (aiohttp.ClientError, OSError) as exc:

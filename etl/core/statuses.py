@@ -70,6 +70,14 @@ def shown_status(row: Row) -> str:
     return FAILED if died else str(row["status"])
 
 
+def shown_run(row: Row) -> dict[str, Any]:
+    """Return a run, with `held`, as it is shown: one that no longer holds its unit has failed."""
+    shown = {name: value for name, value in row.items() if name != "held"}
+    if shown_status(row) != row["status"]:
+        shown |= {"status": FAILED, "reason": DIED, "fault": Fault.DIED.value}
+    return shown
+
+
 _WORDS = {
     **dict.fromkeys((TAIL, *(mode.value for mode in Mode)), "sync"),
     REJECTS: "retry of rejects",

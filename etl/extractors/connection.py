@@ -7,7 +7,6 @@ cure is not retried.
 from __future__ import annotations
 
 import functools
-import os
 import ssl
 from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
@@ -16,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from etl import __version__
-from etl.errors import ConfigurationError, SourceError, SourceUnavailable
+from etl.errors import ConfigurationError, SourceError, SourceUnavailable, words_of
 
 # The server was not reached at all; in other failures the connection broke later.
 NOT_REACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
@@ -169,7 +168,4 @@ def _tls_error(exc: OSError, host: str) -> SourceError:
 
 
 def _reason(exc: BaseException) -> str:
-    text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-    if isinstance(exc, OSError) and exc.errno and text.startswith("Connect call failed"):
-        text = os.strerror(exc.errno)  # asyncio replaces it by a text of its own
-    return " ".join(text.split())[:_LONGEST_TEXT] or type(exc).__name__
+    return words_of(exc)[:_LONGEST_TEXT] or type(exc).__name__

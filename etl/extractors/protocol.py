@@ -66,6 +66,8 @@ LONGEST_WAIT_S = 3_600.0
 # Load balancers accept addresses of about 8 kB. PostHog's limit is unknown.
 LONGEST_IDS_BYTES = 6_000
 GROUPS_CURSOR = "cursor"
+# Begins the remedy if the server does not show the project.
+CHECK_PROJECT = "Check POSTHOG_PROJECT_ID"
 
 ReadError = Callable[[int, Mapping[str, str], bytes], SourceError]
 
@@ -476,7 +478,7 @@ def _stream_remedy(status: int, said: str) -> str:
     if status == 403:
         return "Give the key access to this project, or switch this stream off"
     if "project" in said.lower():
-        return "Check POSTHOG_PROJECT_ID: the number in the project's settings"
+        return f"{CHECK_PROJECT}: the number in the project's settings"
     return "This server does not offer the stream: switch it off, or upgrade the server"
 
 

@@ -21,6 +21,7 @@ from etl.errors import (
 )
 from etl.extractors.client import Client
 from etl.extractors.protocol import (
+    CHECK_PROJECT,
     Answer,
     Request,
     is_record_closed,
@@ -177,8 +178,7 @@ def project_not_listed(resource: Resource) -> StreamUnavailable:
     return StreamUnavailable(
         f"The list of {resource.tables[0].name} does not show this project: the key is limited to "
         "others, or its owner may not see it",
-        remedy="Check POSTHOG_PROJECT_ID, give the key access to this project, or switch this "
-        "stream off",
+        remedy=f"{CHECK_PROJECT}, give the key access to this project, or switch this stream off",
     )
 
 

@@ -7,7 +7,6 @@ transaction, no prepared statement is kept. So it works behind a transaction-mod
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from etl.errors import (
     DestinationUnavailable,
     EtlError,
     RowsRefused,
+    words_of,
 )
 from etl.loaders.address import DatabaseAddress
 from etl.loaders.connection import AsyncConnection, transaction_of
@@ -264,10 +264,7 @@ def _reason(exc: ssl.SSLError) -> str:
 
 
 def _line(exc: BaseException) -> str:
-    text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-    if isinstance(exc, OSError) and exc.errno and text.startswith("Connect call failed"):
-        text = os.strerror(exc.errno)  # asyncio replaces it by a text of its own
-    return " ".join(text.split())[:300]
+    return words_of(exc)[:300]
 
 
 def _milliseconds(seconds: float) -> str:

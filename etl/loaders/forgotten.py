@@ -62,6 +62,16 @@ class Forgotten:
         key_id = await driver.fetchval(f"SELECT key_id FROM {self._table} LIMIT 1")
         return None if key_id is None else await self._key(connection, key_id)
 
+    async def has(
+        self, connection: AsyncConnection, project_id: int, identifiers: Collection[Identifier]
+    ) -> bool:
+        """Tell whether one of these names was forgotten in the project.
+
+        Raises ConfigurationError.
+        """
+        key = await self.known_key(connection)
+        return key is not None and bool(await self._known(connection, project_id, key, identifiers))
+
     async def anybody(self, connection: AsyncConnection, project_id: int) -> str | None:
         """Return the id of the key if anybody of the project was forgotten, else None.
 

@@ -35,7 +35,13 @@ from etl.loaders.driver import driver_of
 from etl.loaders.leases import NO_WAIT, Lease, Unit, new_run
 from etl.loaders.query_tables import is_there
 from etl.loaders.row_counts import COUNTED_ROWS, Count, estimate, large_tables
-from etl.loaders.seen_runs import last_successes, run_columns, waits_by_stream
+from etl.loaders.seen_runs import (
+    is_chosen,
+    last_successes,
+    run_columns,
+    still_holds,
+    waits_by_stream,
+)
 from etl.loaders.statements import expires_by_rule, quoted
 from etl.loaders.tables import Tables
 from etl.loaders.verified import latest_verified
@@ -319,25 +325,18 @@ class History:
             return bool(granted.scalar_one())
 
     async def runs(self, limit: int, chosen: Chosen) -> Sequence[Mapping[str, Any]]:
-        """Return the latest `limit` of the chosen runs, newest first. Raises DestinationError."""
-        runs = self._tables.runs
-        wanted: list[ColumnElement[bool]] = []
-        if chosen.streams:
-            wanted.append(runs.c.stream.in_(chosen.streams))
-        if chosen.statuses:
-            wanted.append(runs.c.status.in_(chosen.statuses))
-        if chosen.since is not None:
-            wanted.append(runs.c.started_at >= chosen.since)
-        if chosen.until is not None:
-            wanted.append(runs.c.started_at < chosen.until)
+        """Return the latest `limit` of the chosen runs, newest first. Raises DestinationError.
+
+        `held`: whether it still holds its unit.
+        """
+        query = (
+            select(*run_columns(self._tables), still_holds(self._tables).label("held"))
+            .where(*is_chosen(self._tables, chosen))
+            .order_by(self._tables.runs.c.started_at.desc())
+            .limit(limit)
+        )
         async with self._database.transaction() as connection:
-            found = await connection.execute(
-                select(*run_columns(self._tables))
-                .where(*wanted)
-                .order_by(runs.c.started_at.desc())
-                .limit(limit)
-            )
-            return [dict(row) for row in found.mappings()]
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def runs_since(self, at: datetime) -> Sequence[Mapping[str, Any]]:
         """Return the runs that have ended since `at`, and those that are still running.

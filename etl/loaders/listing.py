@@ -15,18 +15,16 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     Text,
-    and_,
     cast,
     func,
     literal,
-    or_,
     select,
     tuple_,
 )
 
-from etl.core.statuses import FAILED, RUNNING, Chosen
+from etl.core.statuses import Chosen
 from etl.loaders.database import Database
-from etl.loaders.seen_runs import run_columns
+from etl.loaders.seen_runs import is_chosen, run_columns, still_holds
 from etl.loaders.tables import Tables
 
 Row = Mapping[str, Any]
@@ -69,27 +67,11 @@ class Listing:
 
         projects: empty for all. A run that holds its unit no more has failed.
         """
-        runs, leases = self._tables.runs, self._tables.leases
-        alive = and_(leases.c.holder == runs.c.id, leases.c.expires_at >= func.clock_timestamp())
-        held = select(leases.c.holder).where(alive).correlate(runs).exists()
-        wanted: list[ColumnElement[bool]] = []
-        if chosen.statuses:
-            ended = [name for name in chosen.statuses if name != RUNNING]
-            ways: list[ColumnElement[bool]] = [runs.c.status.in_(ended)]
-            if RUNNING in chosen.statuses:
-                ways.append(and_(runs.c.status == RUNNING, held))
-            if FAILED in chosen.statuses:
-                ways.append(and_(runs.c.status == RUNNING, ~held))
-            wanted.append(or_(*ways))
-        if chosen.streams:
-            wanted.append(runs.c.stream.in_(chosen.streams))
+        runs, wanted = self._tables.runs, is_chosen(self._tables, chosen)
         if projects:
             wanted.append(runs.c.project_id.in_(projects))
-        if chosen.since is not None:
-            wanted.append(runs.c.started_at >= chosen.since)
-        if chosen.until is not None:
-            wanted.append(runs.c.started_at < chosen.until)
-        query = select(*run_columns(self._tables), held.label("held")).where(*wanted)
+        held = still_holds(self._tables).label("held")
+        query = select(*run_columns(self._tables), held).where(*wanted)
         return await self._page(query, [runs.c.started_at, runs.c.id], turn, limit)
 
     async def rejects(

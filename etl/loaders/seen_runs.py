@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import ColumnElement, and_, case, exists, extract, func, or_, select
 
-from etl.core.statuses import REJECTS
+from etl.core.statuses import FAILED, REJECTS, RUNNING, Chosen
 from etl.core.stream import OF_VERIFY
 from etl.loaders.connection import AsyncConnection
 from etl.loaders.driver import driver_of
@@ -42,12 +42,12 @@ def run_columns(tables: Tables) -> list[ColumnElement[Any]]:
 
     A run that has died waits for nothing. `waited_s` counts a wait under way, too.
     """
-    runs, leases, now = tables.runs, tables.leases, func.clock_timestamp()
+    runs, now = tables.runs, func.clock_timestamp()
     waits = and_(
-        runs.c.status == "running",
+        runs.c.status == RUNNING,
         runs.c.waiting_since.is_not(None),
         or_(runs.c.waiting_until.is_(None), runs.c.waiting_until + _OVERDUE > now),
-        exists().where(leases.c.holder == runs.c.id, leases.c.expires_at >= now).correlate(runs),
+        still_holds(tables),
     )
     under_way_s = func.greatest(0, extract("epoch", now - runs.c.waiting_since))
     shown: dict[str, ColumnElement[Any]] = {
@@ -55,6 +55,34 @@ def run_columns(tables: Tables) -> list[ColumnElement[Any]]:
         **{name: case((waits, runs.c[name])) for name in _WAITING},
     }
     return [shown.get(column.name, column).label(column.name) for column in runs.c]
+
+
+def still_holds(tables: Tables) -> ColumnElement[bool]:
+    """Return whether a run still holds its unit, for a statement that selects from `runs`."""
+    runs, leases = tables.runs, tables.leases
+    alive = and_(leases.c.holder == runs.c.id, leases.c.expires_at >= func.clock_timestamp())
+    return exists().where(alive).correlate(runs)
+
+
+def is_chosen(tables: Tables, chosen: Chosen) -> list[ColumnElement[bool]]:
+    """Return what holds for the chosen runs. A run that holds its unit no more has failed."""
+    runs, held = tables.runs, still_holds(tables)
+    wanted: list[ColumnElement[bool]] = []
+    if chosen.statuses:
+        ended = [name for name in chosen.statuses if name != RUNNING]
+        ways: list[ColumnElement[bool]] = [runs.c.status.in_(ended)]
+        if RUNNING in chosen.statuses:
+            ways.append(and_(runs.c.status == RUNNING, held))
+        if FAILED in chosen.statuses:
+            ways.append(and_(runs.c.status == RUNNING, ~held))
+        wanted.append(or_(*ways))
+    if chosen.streams:
+        wanted.append(runs.c.stream.in_(chosen.streams))
+    if chosen.since is not None:
+        wanted.append(runs.c.started_at >= chosen.since)
+    if chosen.until is not None:
+        wanted.append(runs.c.started_at < chosen.until)
+    return wanted
 
 
 async def waits_by_stream(

@@ -34,6 +34,7 @@ from etl.errors import (
 from etl.extractors.client import Client
 from etl.extractors.projects import project_id_of
 from etl.extractors.protocol import (
+    CHECK_PROJECT,
     Answer,
     Request,
     is_record_closed,
@@ -93,6 +94,12 @@ def next_steps(findings: Sequence[Finding], with_settings: str = "") -> list[str
     first = next((finding for finding in wrong if finding.scope is None), None)
     if first is not None:
         return [f"Next: put right what is marked no, first {first.about}. Then: {again}"]
+    if nowhere := _not_there(findings):
+        projects = f"project{'s' if len(nowhere) > 1 else ''} {', '.join(nowhere)}"
+        return [
+            "Next: correct POSTHOG_PROJECT_ID, or give the key access, because PostHog shows it "
+            f"nothing of {projects}. Then: {again}"
+        ]
     names = list(dict.fromkeys(finding.about.partition(" ")[0] for finding in wrong))
     lacking = (f.scope or "" for f in wrong if f.said.startswith(_ADD_SCOPE))
     scopes = list(dict.fromkeys(scope for each in lacking for scope in each.split()))
@@ -109,6 +116,20 @@ def next_steps(findings: Sequence[Finding], with_settings: str = "") -> list[str
         f"To do without a stream, switch it off: POSTHOG_ETL_DISABLED_STREAMS={','.join(names)}"
     )
     return steps
+
+
+def _not_there(findings: Sequence[Finding]) -> list[str]:
+    """Return the projects that the server does not have for this key."""
+    by_project: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.scope is not None:
+            by_project.setdefault(finding.about.partition(" ")[2].strip("()"), []).append(finding)
+    return [
+        project
+        for project, found in by_project.items()
+        if not any(each.well for each in found)
+        and any(CHECK_PROJECT in each.said for each in found)
+    ]
 
 
 class NoBudget:

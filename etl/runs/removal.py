@@ -65,6 +65,7 @@ async def forget_person(
         known = await known_projects(connection, tables)
         chosen = sorted({*known, *configured} if only is None else only)
         found = [await rows.find(connection, each, start) for each in chosen]
+        already = [each for each in chosen if await forgotten.has(connection, each, start)]
         queried = await tables_there(connection, tables)
     unsearched = [f"{tables.queried.schema}.{t.name}" for t in queried if not t.identities]
     if not chosen:
@@ -72,7 +73,7 @@ async def forget_person(
             "No project was read yet, and none is configured by its id",
             remedy="Name it with --project ID",
         )
-    agree(_in_words(dict(zip(chosen, found, strict=True))))
+    agree(_in_words(dict(zip(chosen, found, strict=True)), already))
     for attempt in database.attempts():
         async with attempt, database.transaction(PATIENT) as connection:
             await forgotten.lock(connection)
@@ -150,14 +151,20 @@ def _counts(identifiers: Collection[Identifier]) -> Mapping[str, int]:
     return counts
 
 
-def _in_words(found: Mapping[int, Stored]) -> str:
-    """Say what forgetting destroys in which project, and how many persons it reaches."""
+def _in_words(found: Mapping[int, Stored], already: Sequence[int]) -> str:
+    """Say what forgetting destroys in which project, and how many persons it reaches.
+
+    already: the projects in which the person was forgotten before.
+    """
     said = []
     for project_id, stored in found.items():
         persons = sum(names is Names.PERSON for names, _ in stored.identifiers)
         who = f" ({persons} uuids)" if persons > 1 else ""
         if stored.rows:
             said.append(f"Project {project_id}{who}: {_listed(stored.rows)}")
+    if not said and already:
+        where = ", ".join(map(str, already))
+        return f"This person was forgotten already in project {where}, and nothing is stored"
     if not said:
         return "Nothing is stored of this person. Forgetting keeps the person away from later loads"
     return f"Forgetting this person deletes or clears rows. {'. '.join(said)}"

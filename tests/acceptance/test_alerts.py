@@ -160,7 +160,10 @@ async def test_a_broken_channel_fails_no_run_and_is_told_later(command: Command)
         assert result.code == 5
         (event,) = [each for each in result.events if each["event"] == "alerts.untold"]
         assert (event["level"], event["channel"]) == ("warning", "webhook")
-        assert "127.0.0.1 cannot be reached: " in event["reason"]
+        assert event["reason"] == (
+            "127.0.0.1 cannot be reached: Connection refused. "
+            "Check the address of the webhook and the network"
+        )
         assert PATH not in result.err
         result = await both.run("sync")
         assert result.code == 0
@@ -304,6 +307,23 @@ async def test_a_recipient_that_is_refused_does_not_keep_the_others_from_being_t
         assert (await both.run("alerts", "test")).out == (
             f"email: not told. 127.0.0.1:{mail.port} refused every recipient (550)\n"
         )
+
+
+async def test_a_mail_server_that_is_not_there_is_told_in_plain_words(command: Command) -> None:
+    """Without the number of the error."""
+    port = free_port()
+    nobody = command.with_settings(
+        POSTHOG_ETL_ALERTS_EMAIL_TO="ops@example.com",
+        POSTHOG_ETL_ALERTS_SMTP_HOST="127.0.0.1",
+        POSTHOG_ETL_ALERTS_SMTP_PORT=str(port),
+        POSTHOG_ETL_ALERTS_SMTP_SECURITY="none",
+    )
+    result = await nobody.run("alerts", "test")
+    assert (result.code, result.out) == (
+        1,
+        f"email: not told. No connection to 127.0.0.1:{port}: Connection refused. "
+        "Check host, port and security of the server for e-mails\n",
+    )
 
 
 # --- serve ------------------------------------------------------------------------------------

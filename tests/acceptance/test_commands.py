@@ -622,6 +622,11 @@ async def test_check_ends_with_what_to_do_next(
     assert "POSTHOG_ETL_DISABLED_STREAMS=subscriptions,groups,group_properties," in narrow
     refused = await said(POSTHOG_PERSONAL_API_KEY="phx_other")
     assert refused.startswith("Next: put right what is marked no, first key. Then: ")
+    astray = await said(POSTHOG_PROJECT_ID="1,77")
+    assert astray == (
+        "Next: correct POSTHOG_PROJECT_ID, or give the key access, because PostHog shows it "
+        f"nothing of project 77. Then: posthog-etl check --config {config} "
+    )
 
 
 async def test_check_names_the_missing_scope(sandbox: RunningSandbox, dsn: str) -> None:

@@ -20,6 +20,21 @@ PAGE = (DOCS / "cookbook.md").read_text(encoding="utf-8")
 QUESTIONS = runpy.run_path(str(DOCS / "cookbook.py"))["questions"](PAGE)
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 ROLE = "posthog_reader"
+OWNER = "posthog_owner"
+# The tables of a role that is no superuser and may create no roles.
+OWNED_BY_IT = f"""
+CREATE ROLE {OWNER};
+DO $$
+DECLARE named text;
+BEGIN
+  FOR named IN SELECT c.oid::regclass::text FROM pg_class c
+    WHERE c.relnamespace::regnamespace::text IN ('posthog', 'posthog_etl')
+      AND c.relkind IN ('r', 'v')
+  LOOP EXECUTE format('ALTER TABLE %s OWNER TO {OWNER}', named); END LOOP;
+END $$;
+ALTER SCHEMA posthog OWNER TO {OWNER};
+ALTER SCHEMA posthog_etl OWNER TO {OWNER};
+"""
 REFUSED = (
     "DELETE FROM posthog.persons",
     "CREATE TABLE posthog.mine ()",
@@ -28,7 +43,7 @@ REFUSED = (
 
 
 def role_statements() -> list[str]:
-    """What docs/operations.md says to run, as the owner of the tables, to make the role."""
+    """What docs/operations.md says to run to make the role; all but the first as the owner."""
     page = (DOCS / "operations.md").read_text(encoding="utf-8")
     section = page.split("## A role that may only read")[1].split("\n## ")[0]
     (block,) = re.findall(r"^```sql\n((?:.*\n)*?)```$", section, re.MULTILINE)
@@ -43,17 +58,22 @@ async def reader(start_sandbox: StartSandbox, dsn: str) -> AsyncIterator[Command
     assert synced.code == 0, synced.err
     owner = await asyncpg.connect(dsn)
     try:
-        for statement in role_statements():
+        await owner.execute(OWNED_BY_IT)
+        first, *others = role_statements()
+        await owner.execute(first)
+        await owner.execute(f"SET ROLE {OWNER}")
+        for statement in others:
             await owner.execute(statement)
         # A table of a later release.
         await owner.execute("CREATE TABLE posthog.later AS SELECT 1 AS n")
+        await owner.execute("RESET ROLE")
         scheme, rest = dsn.split("://", 1)
-        secret = re.search(r"PASSWORD '(.+)'", role_statements()[0])
+        secret = re.search(r"PASSWORD '(.+)'", first)
         assert secret is not None
         yield Command(sandbox.url, f"{scheme}://{ROLE}:{secret[1]}@{rest.split('@', 1)[1]}")
     finally:
-        await owner.execute(f"DROP OWNED BY {ROLE}")
-        await owner.execute(f"DROP ROLE {ROLE}")
+        await owner.execute(f"RESET ROLE; REASSIGN OWNED BY {OWNER} TO CURRENT_USER")
+        await owner.execute(f"DROP OWNED BY {ROLE}, {OWNER}; DROP ROLE {ROLE}, {OWNER}")
         await owner.close()
 
 

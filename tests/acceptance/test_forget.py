@@ -295,7 +295,10 @@ async def test_a_key_in_the_database_is_for_the_owner_alone(
 
 
 async def test_it_counts_and_asks(command: Command, sandbox: RunningSandbox, dsn: str) -> None:
-    """Without a terminal it needs --yes; nobody's name is printed or logged."""
+    """Without a terminal it needs --yes; nobody's name is printed or logged.
+
+    Who asks for somebody that was forgotten already is told so.
+    """
     assert (await command.run("sync")).code == 0
     uuid = await value(dsn, SOMEBODY)
     rows = await value(
@@ -314,6 +317,11 @@ async def test_it_counts_and_asks(command: Command, sandbox: RunningSandbox, dsn
     assert uuid not in done.out + done.err
     listed = (await command.run("forget", "--list", "--json")).document["forgotten"]
     assert [each["rows"]["session_recordings"] for each in listed] == [rows]
+    again = await command.run("forget", uuid)
+    assert (again.code, "was forgotten already in project 1" in again.err) == (2, True)
+    assert uuid not in again.err
+    other = await command.run("forget", "somebody else")
+    assert (other.code, "Nothing is stored of this person. " in other.err) == (2, True)
     shared = await command.run("forget", "anonymous", "--yes")
     assert (shared.code, "names no person" in shared.err) == (2, True)
 

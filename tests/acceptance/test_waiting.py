@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from etl.core.statuses import DIED
 from etl.loaders.address import parse_database_url
 from etl.loaders.database import Database, Timeouts
 from etl.loaders.slots import PLACES, PostgresSlots
@@ -219,6 +220,12 @@ async def test_a_run_that_died_while_it_waited_waits_no_longer(
     assert (row["status"], row["waiting"], row["waited_s"] < 1) == ("failed", [], True)
     (run,) = (await command.run("runs", "--json")).document["runs"]
     assert (run["waiting_for"], run["waiting_since"], run["waiting_until"]) == (None, None, None)
+    assert (run["status"], run["reason"], run["fault"]) == ("failed", DIED, "died")
+    listed = {
+        status: (await command.run("runs", "--status", status, "--json")).document["runs"]
+        for status in ("running", "failed")
+    }
+    assert listed == {"running": [], "failed": [run]}
     await select(dsn, "DELETE FROM posthog_etl.requests")
     assert (await command.run("sync")).code == 0
     assert not await noted()

@@ -124,8 +124,11 @@ async def test_a_run_is_shown_with_its_unit_and_what_was_set_aside(reader: Reade
     """Its own row, its neighbours, and the rejects first seen within it; never a payload."""
     text = (await reader.get(f"/runs/{reader.runs['rejected']}")).text
     assert text.count("click_count: not a number") == 2
-    assert "<code>posthog-etl rejects list</code>" in text
-    assert 'href="../rejects?project=1&amp;stream=insights"' in text
+    for path, root in (("/runs", ""), (f"/runs/{reader.runs['rejected']}", "../")):
+        text = (await reader.get(path)).text
+        there = f"{root}rejects?project=1&amp;stream=insights"
+        assert f'See <a href="{there}">the rejected records</a>' in text
+        assert "posthog-etl rejects list" not in text
     text = (await reader.get(f"/runs/{reader.runs['forbidden']}")).text
     assert text.count('id="other-') == 12
     assert "subscription:read" in text

@@ -54,8 +54,9 @@ TWINS = [
         name="a broken channel fails the run",
         promise="P14",
         file="etl/channels/webhook.py",
-        find='raise NotTold(f"{host} cannot be reached: {why}", maybe=False) from None',
-        replace="raise SystemExit(1) from None",
+        find='            raise NotTold(\n                f"{host} cannot be reached: {why}",\n',
+        replace="            raise SystemExit(1)\n"
+        '            raise NotTold(\n                "",\n',
         caught_by=_ALERTS + "test_a_broken_channel_fails_no_run_and_is_told_later",
     ),
     Twin(

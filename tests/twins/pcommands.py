@@ -33,10 +33,19 @@ TWINS = [
     Twin(
         name="a run that died is listed as running",
         promise="P3",
-        file="etl/loaders/listing.py",
-        find="                ways.append(and_(runs.c.status == RUNNING, held))\n",
-        replace="                ways.append(runs.c.status == RUNNING)\n",
+        file="etl/loaders/seen_runs.py",
+        find="            ways.append(and_(runs.c.status == RUNNING, held))\n",
+        replace="            ways.append(runs.c.status == RUNNING)\n",
         caught_by=_SERVED + "test_a_run_that_died_is_listed_as_failed_and_not_as_running",
+    ),
+    Twin(
+        name="`runs` shows a run that died as it is stored",
+        promise="P3",
+        file="etl/app.py",
+        find="        return [shown_run(row) for row in await history.runs(limit, chosen)]\n",
+        replace="        return [dict(row) for row in await history.runs(limit, chosen)]\n",
+        caught_by="tests/acceptance/test_waiting.py::"
+        "test_a_run_that_died_while_it_waited_waits_no_longer",
     ),
     Twin(
         name="a larger value is drawn lower",

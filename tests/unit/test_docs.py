@@ -186,6 +186,14 @@ def test_every_bookkeeping_table_says_how_it_stays_small() -> None:
     assert all(cell.strip(" |") for row in named.values() for cell in row)
 
 
+def test_the_first_day_names_the_scopes_of_all_streams_that_are_on() -> None:
+    """As PostHog names them, so without :read."""
+    (block,) = re.findall(r"to these scopes:\n\n((?: {4}.+\n)+)", text_of("first-day.md"))
+    settings = Settings(disabled_streams=(), enabled_streams=(), query_presets=())
+    scopes = {scope for stream in settings.choose(None) for scope in stream.scopes}
+    assert {f"{name}:read" for name in block.split()} == scopes
+
+
 def test_every_view_is_described() -> None:
     """With its columns, each with the comment that the latest migration gives it."""
     views = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,8 @@ TOKEN = "0123456789abcdefghij"
 KEY = "phx_" + "k" * 43
 PASSWORD = "hunter2-but-longer"
 DATABASE = f"postgresql://etl:{PASSWORD}@db.example.com/warehouse"
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "posthog-etl.example.toml"
 
 Load = Callable[..., Settings]
 
@@ -681,3 +684,17 @@ def test_the_address_of_a_webhook_and_the_password_for_e_mails_are_read_from_fil
         }
     )
     assert {HOOK, PASSWORD} <= set(settings.secret_texts)
+
+
+def test_the_example_is_a_file_of_settings_also_without_its_comment_signs(
+    load: Load, tmp_path: Path
+) -> None:
+    """What is commented out may be taken in where it stands, all of it."""
+    example = EXAMPLE.read_text(encoding="utf-8").replace("/run/secrets", str(tmp_path))
+    for name in ("slack-webhook", "smtp-password"):
+        (tmp_path / name).write_text("https://example.com/hook", encoding="utf-8")
+    settings = load(re.sub(r"^# (?=\w+ = |\[)", "", example, flags=re.MULTILINE))
+    assert settings.alerts_email_to == ("ops@example.com",)
+    assert settings.query_presets == ("events",)
+    assert [each.name for each in settings.queries] == ["signups"]
+    assert load(example).start == settings.start

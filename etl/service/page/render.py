@@ -64,7 +64,7 @@ class Renderer:
             "days": days_said,
             "year": year_said,
             "work": work_of,
-            "prose": lambda text: prose(redactor.text(text)),
+            "prose": lambda text, *rejects: prose(redactor.text(text), *rejects),
             "part": lambda text: quote(text, safe=""),
         }
         self._environment.globals |= {"frame": (WIDTH, HEIGHT), "days_are": SAID}
@@ -172,12 +172,22 @@ def static(name: str) -> bytes:
     return (files("etl.service.page") / "static" / name).read_bytes()
 
 
-def prose(text: str) -> Markup:
-    """Return `text`, escaped; text between backticks becomes code."""
+_REJECTS = "posthog-etl rejects list"
+
+
+def prose(text: str, rejects: str | None = None) -> Markup:
+    """Return `text`, escaped; text between backticks becomes code.
+
+    rejects: the address of a list of rejected records, which takes the place of the command.
+    """
+
+    def shown(code: str) -> Markup:
+        if rejects is not None and code == _REJECTS:
+            return Markup('<a href="{}">the rejected records</a>').format(rejects)
+        return Markup("<code>{}</code>").format(code)
+
     parts = re.split(r"`([^`]+)`", text)
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
-    )
+    return Markup("").join(shown(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def bar_said(bar: Bar, now: datetime) -> str:
