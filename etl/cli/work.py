@@ -85,7 +85,7 @@ def sync(
     """
     with without_rich(), without_certificates():
         from etl import app as wiring
-        from etl.runs.report import code_of_slice, codes_of_sync
+        from etl.runs.report import code_of_slice, codes_of_streams
     from etl.console import progress_display, show_comparisons, show_reports
 
     named = set[str]()
@@ -123,7 +123,7 @@ def sync(
         print_result(show_reports, reports, quiet=quiet)
         if slices:
             print_result(show_comparisons, slices, quiet=quiet)
-    codes = codes_of_sync(reports, named)
+    codes = codes_of_streams(reports, named)
     raise typer.Exit(exit_code_of([*codes, *(code_of_slice(each) for each in slices)]))
 
 
@@ -257,9 +257,13 @@ def verify(
     """
     from etl import upkeep as wiring
     from etl.console import progress_display, show_comparisons
+    from etl.runs.report import codes_of_streams
+
+    named = set[str]()
 
     def run(settings: Any) -> Coroutine[Any, Any, list[Any]]:
         streams = chosen_streams(stream, settings)
+        named.update([*(stream or ()), *settings.enabled_streams])
         if stream:
             wiring.refuse_queries(streams)
         span = read_dates(since, until)
@@ -276,7 +280,7 @@ def verify(
         print_json({"reports": [report.as_json() for report in reports]})
     else:
         print_result(show_comparisons, reports, quiet=quiet)
-    raise typer.Exit(exit_code_of([report.ending.exit_code for report in reports]))
+    raise typer.Exit(exit_code_of(codes_of_streams(reports, named)))
 
 
 def _enqueue_backfill(

@@ -9,8 +9,8 @@ refuse or change:
 
 Such an answer is *dirty*: the standard library parses it, and the transformer inspects each record.
 
-If the stream can type its records, `decode_list` does not parse them: it only finds where each
-record begins and ends, and returns the bytes.
+`decode_list` does not parse the records: it only finds where each one begins and ends, and returns
+the bytes. Decoded, a record takes several times the memory.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class _Envelope(Struct):
     next_cursor: Any = UNSET
     next: Any = UNSET
     count: Any = UNSET
+    refreshing: Any = UNSET
 
 
 _split = Decoder(_Envelope).decode
@@ -85,6 +86,18 @@ def decode_record(raw: Raw) -> tuple[Any, bool]:
         except orjson.JSONDecodeError:
             pass
     return _decode_record(body.decode("utf-8", "surrogateescape")), True
+
+
+def encode_record(record: Any) -> Any:
+    """Return a decoded record as its bytes, for `decode_record`.
+
+    One that cannot be written, such as one with an integer beyond 64 bits, is returned unchanged.
+    """
+    try:
+        # A copy: orjson leaves the room that it did not need behind its bytes.
+        return Raw(bytes(memoryview(orjson.dumps(record))))
+    except TypeError:
+        return record
 
 
 def decode(body: bytes) -> tuple[Any, bool]:

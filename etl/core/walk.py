@@ -19,7 +19,8 @@ Its pages may be short, or even empty, anywhere. So the place in the list is the
 names. The next page begins where the tail can begin at the earliest, and is larger by the ids
 without rows, so that the tail is on it, and new ids, too. One pass is enough if every seam showed
 its tail: all rows of one page stand next to each other in the list, so nothing lies between two
-pages that share rows.
+pages that share rows. If the server looks up fewer ids at once than lie there without rows, no page
+can show that; the list is read on behind them, and the reading does not vouch for every row.
 
 One hole remains: between two requests a row moves from the unread into the read part, while one row
 vanishes before it and one appears behind it. The next reading finds that row.
@@ -337,7 +338,8 @@ class OffsetWalk(Struct):
         if shift is None and not self.stepped_back:
             self.stepped_back, self.moved_down = True, 0
             return Step(last=False)
-        if not keys and (self.tail or not hidden):
+        passes_over = more and hidden > 0 and self.counts_ids
+        if not keys and (self.tail or not hidden) and not passes_over:
             return self._take_nothing(more=more, asked_from=asked_from)
         goes_on = reach > self.seen or not listing.more
         if not (self.stepped_back or (goes_on and self._shows_no_more(keys))):
@@ -356,9 +358,9 @@ class OffsetWalk(Struct):
         self.page_rows = max(self.page_rows, reach - asked_from)
         if not more:
             return self._end_pass(left=listing.more)
-        if shift is None and self.seen <= reached:
+        if shift is None and (self.seen <= reached or not keys):
             # Go on after the lost seam.
-            self.seen = self.tail_at = reached
+            self.seen = self.tail_at = max(self.seen, reached)
             self.groups, self.open_group = [], []
         elif keys:
             self._keep_tail(keys, order, asked_from)

@@ -283,15 +283,19 @@ def page_request(
     return Request(path, asked, budget_classes)
 
 
-def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> RecordList:
+def parse_page(
+    body: bytes, records_of: Callable[[Any], list[Any] | None], *, decoded: bool = True
+) -> RecordList:
     """Return the list in an answer; `records_of` finds its records.
+
+    decoded: False if the records of a usual list may be left as bytes.
 
     There is a third form besides the two of the module, in the groups list: `next` holds the whole
     address of the next page, with a cursor in it (PostHog source, ee/clickhouse/views/groups.py).
     Only the cursor is used; the address may name another host.
     Raises SourceUnavailable if it is not a list: ask again.
     """
-    document, dirty = _document(body)
+    document, dirty = _document(body, decode if decoded else _decode_envelope)
     records = records_of(document)
     if records is None:
         raise _unreadable("The server's answer is JSON but not a list")
@@ -326,6 +330,10 @@ def parse_page(body: bytes, records_of: Callable[[Any], list[Any] | None]) -> Re
         by_count=by_count,
         next_offset=next_offset,
     )
+
+
+def _decode_envelope(body: bytes) -> tuple[Any, bool]:
+    return decode_list(body, lambda raw: raw)
 
 
 def _number(text: str | None) -> int | None:

@@ -17,13 +17,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 import structlog
-from msgspec import structs
+from msgspec import Raw, Struct, field, structs
 from msgspec.structs import replace
 
+from etl.core.document import decode_record, encode_record
 from etl.core.growing import Descent, ListRead, instant_of
 from etl.core.page import Page, Record
 from etl.core.place import Evidence, SnapshotPlace, WholeLists
-from etl.core.stream import Stream, key_text
+from etl.core.stream import Stream, key_text, results_of
 from etl.core.walk import CursorWalk, OffsetWalk
 from etl.errors import EtlError, ForeignAnswer, SourceError, StreamUnavailable
 from etl.extractors.client import Client
@@ -61,6 +62,21 @@ def fingerprint_of(stream: Stream, prefix: str, page_size_records: int) -> str:
     """Return what a place is good for: these lists, in this order, with this page size."""
     about = [prefix, page_size_records, *(repr(resource.lists) for resource in stream.resources)]
     return blake2b(json.dumps(about).encode(), digest_size=8).hexdigest()
+
+
+class _Shown(Struct):
+    """What an answer shows: its own records, to be loaded; of all that it holds the keys and so on.
+
+    records: as bytes, but for those that are dirty. settled, order: as in `Listing`. instants: of a
+    list that grows, when each record was added. dirty: see `Page`.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    settled: list[bool] = field(default_factory=list)
+    order: list[str | None] = field(default_factory=list)
+    instants: list[datetime | None] = field(default_factory=list)
+    dirty: bool = False
 
 
 class SnapshotReader(ListReader[SnapshotPlace]):
@@ -227,7 +243,9 @@ class SnapshotReader(ListReader[SnapshotPlace]):
             lambda ask: page_request(
                 path, params, ask if paged else None, resource.budget_classes, place.cursor_name
             ),
-            partial(parse_page, records_of=resource.records),
+            partial(
+                parse_page, records_of=resource.records, decoded=resource.records is not results_of
+            ),
             paged,
         )
 
@@ -239,29 +257,26 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         place, walk = answered.place, answered.walk
         answer, listed = answered.answer, answered.listed
         parent = self._parent(place)
-        given = {**parent, **self._resource.lists[place.list_number].given}
-        shown = [self._single.prepared(record, given) for record in listed.records]
-        own = map(self._single.is_own, listed.records)
-        records = [record for record, is_own in zip(shown, own, strict=True) if is_own]
         if place.stage == place.pages == 0 and answer.source_at is not None:
             # Before the first answer one clock less could vote.
             place = replace(place, began_at=answer.source_at)
+        shown = self._look_through(place, listed)
         place = replace(
             place,
             pages=place.pages + 1,
             parent_pages=place.parent_pages + 1,
-            records=place.records + len(records),
+            records=place.records + len(shown.records),
         )
         last, judged = True, listed.current or not parent
         if self._resource.paged:
-            keys = [_key(record, self._resource.key) for record in shown]
+            keys = shown.keys
             if self._repeats(walk, listed):
                 # What it showed is all there is, unless it was cut.
                 place = replace(place, cut=place.cut or len(keys) >= COLLECTION_CUT)
                 judged &= len(keys) < COLLECTION_CUT
             else:
-                place = self._descend(place, answered)
-                place, walk, last = self._walk_on(place, walk, answered, keys)
+                place = self._descend(place, answered, shown.instants)
+                place, walk, last = self._walk_on(place, walk, answered, shown)
         elif listed.more:
             place = replace(place, cut=True)
         if last:
@@ -273,17 +288,45 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         evidence = Evidence([]) if judged else self._unjudged(place)
         read = self._read(place) if last else None
         whole = self._whole(place) if last else None
-        page = answered.page(place, records, evidence=evidence, read=read, whole=whole)
+        page = answered.page(place, shown.records, evidence=evidence, read=read, whole=whole)
+        if shown.dirty:
+            page = structs.replace(page, dirty=True)
         return Taken(page, place, walk, last)
 
-    def _descend(self, place: SnapshotPlace, answered: Answered[SnapshotPlace]) -> SnapshotPlace:
+    def _look_through(self, place: SnapshotPlace, listed: RecordList) -> _Shown:
+        """Return what an answer shows. Only one of its records is decoded at a time."""
+        resource, shown = self._resource, _Shown(dirty=listed.dirty)
+        given = {**self._parent(place), **resource.lists[place.list_number].given}
+        order, growth = resource.order or resource.created, resource.growth
+        for record in listed.records:
+            dirty = listed.dirty
+            if isinstance(record, Raw):
+                record, dirty = decode_record(record)
+            shown.dirty |= dirty
+            shown.settled.append(_settled(record, resource.created, place.began_at))
+            if order is not None:
+                shown.order.append(_text_of(record, order))
+            if growth is not None:
+                shown.instants.append(instant_of(record, growth.at))
+            is_own = self._single.is_own(record)
+            record = self._single.prepared(record, given)
+            shown.keys.append(_key(record, resource.key))
+            if is_own:
+                shown.records.append(record if dirty else encode_record(record))
+        return shown
+
+    def _descend(
+        self,
+        place: SnapshotPlace,
+        answered: Answered[SnapshotPlace],
+        instants: Sequence[datetime | None],
+    ) -> SnapshotPlace:
         """Note how far down an answer leads in a list that grows."""
-        growth, descent = self._resource.growth, place.descent
-        if growth is None or descent is None:
+        descent = place.descent
+        if self._resource.growth is None or descent is None:
             return place
         if answered.walk is None:
             descent = replace(descent, began_at=answered.answer.source_at)
-        instants = [instant_of(record, growth.at) for record in answered.listed.records]
         overlap = isinstance(answered.walk, OffsetWalk)
         return replace(place, descent=descent.down(instants, overlap=overlap))
 
@@ -321,7 +364,7 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         place: SnapshotPlace,
         walk: Walk | None,
         answered: Answered[SnapshotPlace],
-        keys: Sequence[str],
+        shown: _Shown,
     ) -> tuple[SnapshotPlace, Walk, bool]:
         """Note an answer in the walk through its list; tell whether that is at its end."""
         resource, listed = self._resource, answered.listed
@@ -330,11 +373,10 @@ class SnapshotReader(ListReader[SnapshotPlace]):
         if walk is None:
             walk = choose_walk(listed, self._accepted.get(name, 0))
             place = replace(place, cursor_name=listed.cursor_name)
-        order = resource.order or resource.created
         listing = answered.listing(
-            keys,
-            [_settled(record, resource.created, place.began_at) for record in listed.records],
-            order=[] if order is None else [_text_of(record, order) for record in listed.records],
+            shown.keys,
+            shown.settled,
+            order=shown.order,
             enough=place.descent is not None and place.descent.is_past,
         )
         step = walk.take(answered.ask, listing)

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from etl.core.identity import (
     Identifier,
+    Identity,
     Names,
     by_names,
     cleaned,
@@ -135,7 +136,7 @@ class PersonRows:
             for spec in specs:
                 if len(spec.identities) <= 1:
                     continue
-                columns = [f"t.{quoted(each.column)}::text" for each in spec.identities]
+                columns = [_named(each) for each in spec.identities]
                 rows = await driver.fetch(
                     f"{_GIVEN} SELECT {', '.join(columns)} FROM {self._table(spec)} AS t "
                     f"WHERE t.project_id = $1 AND ({person.owns(spec)})",
@@ -280,6 +281,15 @@ class _Person:
                 condition = f"t.{quoted(each.when[0])} = {literal(each.when[1])} AND {condition}"
             conditions.append(f"({condition})")
         return " OR ".join(conditions) or "false"
+
+
+def _named(identity: Identity) -> str:
+    """Return what a column of row `t` names, as text; null if it names something else there."""
+    text = f"t.{quoted(identity.column)}::text"
+    if identity.when is None:
+        return text
+    column, value = identity.when
+    return f"CASE WHEN t.{quoted(column)} = {literal(value)} THEN {text} END"
 
 
 def _holds(document: str) -> str:

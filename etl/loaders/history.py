@@ -151,6 +151,22 @@ class History:
             found = await connection.execute(query)
             return [PastRun(at, status == "succeeded", read) for at, status, read in found]
 
+    async def why_unavailable(self, unit: Unit) -> str | None:
+        """Return why the source refused the unit's latest run that has ended; None if it did not.
+
+        Raises DestinationError.
+        """
+        runs = self._tables.runs
+        query = (
+            select(runs.c.fault, runs.c.reason)
+            .where(unit.of(runs), runs.c.ended_at.is_not(None))
+            .order_by(runs.c.started_at.desc())
+            .limit(1)
+        )
+        async with self._database.transaction() as connection:
+            row = (await connection.execute(query)).first()
+        return row.reason if row is not None and row.fault == Fault.UNAVAILABLE else None
+
     async def cut_back(self, unit: Unit, until: datetime | None) -> None:
         """Forget what is known complete after `until`; None: all of it. Safe to repeat.
 

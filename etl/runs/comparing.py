@@ -38,7 +38,7 @@ from etl.core.stream import (
     TableSpec,
 )
 from etl.core.window import Window
-from etl.errors import EXIT_PARTIAL
+from etl.errors import EXIT_PARTIAL, StreamUnavailable
 from etl.extractors.protocol import id_batches
 from etl.extractors.recordings import RecordingsReader, started_at
 from etl.extractors.single import SingleReader
@@ -117,6 +117,14 @@ class Comparing(Work):
         self._confirming = False
         # See `Found`; only a rotation draws.
         self._drawn: tuple[int, int] | None = None
+
+    async def _nothing_known(self) -> Ending:
+        """Return how it ends where nothing was read yet; why, if the source refused to show it."""
+        unit = replace(self.lease.unit, name=self.stream.unit)
+        why = await self._tools.history.why_unavailable(unit)
+        if why is None:
+            return NOTHING_KNOWN
+        return Ending(PARTIAL, EXIT_PARTIAL, why, cause=StreamUnavailable)
 
     def _turn_to(self, resource: Resource) -> None:
         self._resource = resource
@@ -320,7 +328,7 @@ class CompareWindows(Comparing, WindowsWork):
             left = None
             self._spans = ahead = self._known_spans(watermark)
             if not ahead:
-                return NOTHING_KNOWN
+                return await self._nothing_known()
             await self._begin()
             if self._may_query():
                 self._day_comparer = DayComparer(self._given, self.lease.unit)
@@ -468,7 +476,7 @@ class CompareSnapshot(Comparing, SnapshotWork):
     async def run(self) -> Ending:
         """Read and compare. Raises EtlError."""
         if (await self._watermark()).tail_until is None:
-            return NOTHING_KNOWN
+            return await self._nothing_known()
         await self._begin()
         return await super().run()
 
@@ -534,8 +542,10 @@ class CompareRotation(Comparing, RotationWork):
         """Ask about the resources, and about those that differ once more. Raises EtlError."""
         unit, parents = self.lease.unit, self._resource.parents
         assert parents is not None
-        if not (await self._rotation_state(parents)).oldest_check:
-            return NOTHING_KNOWN
+        # A sync that found nothing to ask about has checked nothing, and nothing is to be compared.
+        has_run = (await self._watermark()).tail_until is not None
+        if not has_run and not (await self._rotation_state(parents)).oldest_check:
+            return await self._nothing_known()
         differences, before = self._comparer.differences, self._request.before
         if before is None:
             await self._begin()

@@ -155,8 +155,8 @@ def ending_of(exc: EtlError) -> Ending:
     return Ending(status, exc.exit_code, str(exc), paused_for_s, type(exc), fault)
 
 
-def codes_of_sync(reports: Sequence[Report], named: Collection[str]) -> list[int]:
-    """Return the exit codes that the streams of a sync add to that of the command.
+def codes_of_streams(reports: Sequence[Report], named: Collection[str]) -> list[int]:
+    """Return the exit codes that the streams of a sync or a comparison add to the command's.
 
     named: the streams that the user asked for by name. A stream that nobody named and that was
     never available adds none, unless nothing else is available either.

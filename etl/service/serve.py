@@ -17,7 +17,7 @@ from etl.loaders.history import History
 from etl.loaders.prune import prune
 from etl.loaders.schedules import Schedules
 from etl.loaders.version import is_current
-from etl.runs.report import code_of_slice, codes_of_sync
+from etl.runs.report import code_of_slice, codes_of_streams
 from etl.runs.work import unwatched
 from etl.service import page
 from etl.service.clock import Clock, WallClock
@@ -109,7 +109,7 @@ async def _tick(
         async def bring_up(stop: asyncio.Event) -> int:
             reports = await sync(settings, streams, stop, unwatched)
             named = {*settings.enabled_streams, *schedule.streams}
-            return exit_code_of(codes_of_sync(reports, named))
+            return exit_code_of(codes_of_streams(reports, named))
 
         async def leave_to_workers(_stop: asyncio.Event) -> int:
             put = await enqueue_sync(settings, streams)

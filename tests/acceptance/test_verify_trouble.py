@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tests.acceptance.test_verify import RECORDINGS, SOME, found
 from tests.conftest import StartSandbox
+from tests.support.command import Command
 from tests.support.pipeline import LIST, Pipeline, lists, midnight
 from tests.support.sql import select, value
-from tests.support.streams import SMALL, endings
+from tests.support.streams import NOTHING, SMALL, endings
 
 IDS = {"path": "session_recordings", "parameter": "session_ids"}
 
@@ -169,3 +170,24 @@ async def test_sharing_of_something_that_is_not_stored_is_surplus(
     assert repaired.ending.exit_code == 0, repaired
     gone = "SELECT _deleted_at FROM posthog.sharing_configurations WHERE resource_id = 'unknown'"
     assert await value(dsn, gone) is not None
+
+
+async def test_what_was_never_available_and_what_there_is_none_of_change_no_exit_code(
+    start_sandbox: StartSandbox, dsn: str
+) -> None:
+    """There is nothing to be shared, and the key has no scope for annotations."""
+    sandbox = await start_sandbox(**NOTHING)
+    sandbox.control.add_faults(
+        {"match": {"path": "/annotations"}, "fault": {"preset": "403_scope"}}
+    )
+    command = Command(sandbox.url, dsn, POSTHOG_ETL_DISABLED_STREAMS="session_properties")
+    assert (await command.run("sync", "-q")).code == 0
+    result = await command.run("verify", "--json")
+    wrong = {
+        each["stream"]: each["reason"]
+        for each in result.document["reports"]
+        if each["status"] != "succeeded"
+    }
+    assert (result.code, [*wrong]) == (0, ["annotations"]), wrong
+    assert "Add the scope" in wrong["annotations"]
+    assert (await command.run("verify", "annotations", "-q")).code == 3

@@ -188,3 +188,24 @@ async def test_a_removal_that_was_interrupted_leaves_nothing_that_is_called_comp
     await database.close()
     assert (await pipeline.sync()).ending.exit_code == 0
     assert await value(dsn, RECORDINGS) == 20
+
+
+async def test_what_was_done_to_a_recording_is_found_whatever_its_id_looks_like(
+    adversary: Adversary, dsn: str
+) -> None:
+    """One column of the log names a recording or a person; an id of a recording need be no uuid."""
+    adversary.add(recording("rec-anna-1", adversary.now - HOUR, person=person(1, ANNA)))
+    viewed = {
+        **{"id": uuid_of(7), "created_at": "2026-11-01T00:00:00Z", "activity": "viewed"},
+        **{"scope": "Replay", "item_id": "rec-anna-1", "user": None, "detail": {"name": "rec"}},
+    }
+    adversary.answers["activity_log/"] = {"next": None, "previous": None, "results": [viewed]}
+    streams = ("session_recordings", "activity_log")
+    pipeline = reading_all(adversary, dsn, streams=streams)
+    await pipeline.sync_each()
+    logged = "SELECT count(*) FROM posthog.activity_log"
+    assert await value(dsn, logged) == 1
+    await forgetting(pipeline, uuid_of(1))
+    await pipeline.sync_each()
+    assert await value(dsn, logged) == 0
+    assert await traces(dsn, ["rec-anna-1", ANNA]) == []

@@ -15,6 +15,7 @@ _RUNS = "etl/runs/comparing.py"
 _CHOICE = "etl/core/slices.py"
 _IN_TIME = "tests/unit/core/test_slices.py::test_all_of_the_past_is_verified_in_time"
 _SLICES = "tests/acceptance/test_slices.py::"
+_NO_CODE = "test_what_was_never_available_and_what_there_is_none_of_change_no_exit_code"
 _DIGEST = "tests/acceptance/test_verify_digest.py::"
 _OVERLAP = _SLICES + "test_slices_that_overlap_neither_hide_a_difference_nor_leave_it_standing"
 _REPAIRED = _SLICES + "test_a_slice_repairs_what_differs_only_if_that_is_set[{}]"
@@ -134,6 +135,22 @@ TWINS = [
         replace="",
         caught_by="tests/acceptance/test_verify_trouble.py::"
         "test_sharing_of_something_that_is_not_stored_is_surplus",
+    ),
+    Twin(
+        name="a rotation without resources was never read",
+        promise="P13",
+        file="etl/runs/comparing.py",
+        find="        if not has_run and not (await self._rotation_state(parents)).oldest_check:\n",
+        replace="        if not (await self._rotation_state(parents)).oldest_check:\n",
+        caught_by=_TROUBLE + _NO_CODE,
+    ),
+    Twin(
+        name="a comparison does not say that a stream is not available",
+        promise="P13",
+        file="etl/runs/comparing.py",
+        find="        if why is None:\n            return NOTHING_KNOWN\n",
+        replace="        if why or not why:\n            return NOTHING_KNOWN\n",
+        caught_by=_TROUBLE + _NO_CODE,
     ),
     Twin(
         name="contents are not compared",

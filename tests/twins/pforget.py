@@ -17,6 +17,15 @@ TWINS = [
         caught_by=_ADVERSARY + "test_a_person_is_found_by_each_of_several_distinct_ids",
     ),
     Twin(
+        name="what a column names in some rows, it names in all",
+        promise="P11",
+        file="etl/loaders/erasing.py",
+        find="    if identity.when is None:\n        return text\n",
+        replace="    if identity:\n        return text\n",
+        caught_by=_ADVERSARY
+        + "test_what_was_done_to_a_recording_is_found_whatever_its_id_looks_like",
+    ),
+    Twin(
         name="a person who was forgotten is loaded again",
         promise="P11",
         file="etl/loaders/forgotten.py",

@@ -41,7 +41,7 @@ from etl.runs.report import (
     Ending,
     Report,
     Tally,
-    codes_of_sync,
+    codes_of_streams,
     defect_ending,
     ending_of,
     ending_of_tally,
@@ -176,7 +176,7 @@ def test_a_stream_that_nobody_named_and_that_never_was_is_no_reason_for_partial(
         Report(1, stream, "tail", ending, complete_until=until)
         for stream, (ending, until) in endings.items()
     ]
-    assert codes_of_sync(reports, named) == codes
+    assert codes_of_streams(reports, named) == codes
 
 
 def test_a_reading_says_what_was_at_fault() -> None:

@@ -180,6 +180,14 @@ def test_pages_without_any_row_are_no_end(first: int) -> None:
     assert source.missed == set()
 
 
+@pytest.mark.parametrize("bare", [90, 130, 250, 1000])
+def test_what_lies_behind_more_ids_without_rows_than_a_page_holds_is_read(bare: int) -> None:
+    """The server looks up a hundred ids at once, so no page can show that nothing lies between."""
+    source = ListOfIds(list(range(2000, 0, -1)), set(range(700, 700 + bare)), pages=[100])
+    read(source, 1000)
+    assert source.missed == set()
+
+
 def test_many_ids_without_rows_are_passed_by_few_requests() -> None:
     """Each request asks for twice as many as the one before."""
     source = ListOfIds(list(range(5000, 0, -1)), set(range(500, 4900)))

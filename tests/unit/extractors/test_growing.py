@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from etl.core.document import decode_record
 from etl.core.growing import OVERLAP, ListState, instant_of
 from etl.core.page import Page
 from etl.core.place import SnapshotPlace
@@ -116,7 +117,8 @@ class Copy:
     def commit(self, page: Page) -> None:
         """Commit a page with its place, all or nothing."""
         assert page.place is not None
-        self.rows |= {row["id"]: dict(row) for row in page.records}
+        rows = [decode_record(record)[0] for record in page.records]
+        self.rows |= {row["id"]: row for row in rows}
         if page.read is not None:
             self.lists[page.read.parent] = (page.read.until, page.read.page_rows)
         self.place = None if page.place.ended else json.dumps(page.place.position())
