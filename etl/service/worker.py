@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from etl.alerting import telling
-from etl.app import open_source_for
+from etl.app import Destination, open_source_for
 from etl.errors import ConfigurationError, DestinationError, DestinationUnavailable
 from etl.extractors.projects import project_ids_of
 from etl.loaders.database import Database, translate
@@ -45,7 +45,8 @@ async def work(
     alive: a file that is touched every 5 seconds as long as the event loop works.
 
     When `stop` is set, it commits the current batches and puts the jobs back. It waits for a
-    Postgres that restarts, however long. Raises EtlError if it cannot begin.
+    Postgres that does not answer yet, or that restarts, however long. Raises EtlError if it cannot
+    begin.
     """
     begun = Event()
     async with race(_work(settings, concurrency, stop, alive, begun), stop.wait()) as (working, _):
@@ -62,9 +63,7 @@ async def _work(
         if alive is not None:
             await _touch_first(alive)
             await stack.enter_async_context(beside(_touch(alive)))
-        destination, tools = await stack.enter_async_context(
-            open_source_for(with_short_waits(settings), concurrency)
-        )
+        destination, tools = await _open(stack, with_short_waits(settings), concurrency)
         projects = await project_ids_of(tools[0].client, settings.projects)
         database, tables = destination.database, destination.tables
         async with open_queue(destination.queue, tables.bookkeeping):
@@ -90,12 +89,31 @@ async def _work(
                     raise
             if stop.is_set():
                 break
-            wait_s = _RECONNECT_WAITS_S[min(failures, len(_RECONNECT_WAITS_S) - 1)]
+            wait_s = _wait_s(failures)
             failures += 1
             _log.warning("database.unavailable", reason=lost, wait_s=wait_s)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), wait_s)
         _log.info("worker.stopped")
+
+
+async def _open(
+    stack: AsyncExitStack, settings: Settings, concurrency: int
+) -> tuple[Destination, list[Tools]]:
+    """Open source and database, which may have been started at the same time as the worker."""
+    failures = 0
+    while True:
+        try:
+            return await stack.enter_async_context(open_source_for(settings, concurrency))
+        except DestinationUnavailable as exc:
+            wait_s = _wait_s(failures)
+            failures += 1
+            _log.warning("database.unavailable", reason=exc.message, wait_s=wait_s)
+            await asyncio.sleep(wait_s)
+
+
+def _wait_s(failures: int) -> float:
+    return _RECONNECT_WAITS_S[min(failures, len(_RECONNECT_WAITS_S) - 1)]
 
 
 def _why_lost(exc: Exception) -> str | None:

@@ -28,6 +28,7 @@ from tests.acceptance.test_deployments import ODD
 from tests.conftest import StartSandbox
 from tests.support.books import until
 from tests.support.command import Command
+from tests.support.pgproxy import PgProxy
 from tests.support.pipeline import Pipeline, lists, midnight, now_of
 from tests.support.postgres import FORGETFUL, Databases, server_directory
 from tests.support.serving import serving
@@ -730,3 +731,26 @@ async def test_a_worker_that_is_told_to_stop_before_it_began_ends_at_once(
     command = Command(sandbox.url, dsn, POSTHOG_PROJECT_ID="@current")
     async with workers(command, 1, log) as running:
         assert await running.stop() == [0]
+
+
+async def test_a_worker_waits_for_a_database_that_is_not_there_yet(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """Both may have been started at once. Asked to stop meanwhile, it ends with 0."""
+    sandbox = await start_sandbox(recordings=40, days=5.0)
+    await enqueue(Command(sandbox.url, dsn, **PAGE), *all_time(sandbox, 6), "60d")
+    async with PgProxy.in_front_of(dsn) as proxy:
+        command = Command(sandbox.url, proxy.dsn, **PAGE)
+        proxy.refuse(True)
+        for attempt in (1, 2):
+
+            async def it_waits(times: int = attempt) -> bool:
+                return Path(log.name).read_text().count('"event":"database.unavailable"') >= times
+
+            async with workers(command, 1, log) as running:
+                await until(it_waits, "the worker waits for the database")
+                if attempt == 2:
+                    proxy.refuse(False)
+                    await queue_is_empty(dsn)
+                assert await running.stop() == [0]
+    await is_true(dsn, sandbox)

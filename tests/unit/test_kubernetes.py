@@ -127,14 +127,16 @@ def test_every_pod_calls_our_command_and_has_time_to_commit(name: str) -> None:
 
 
 def test_serve_and_workers_do_what_they_do_under_compose() -> None:
-    """The same command lines and the same health checks, after a migration."""
+    """The same command lines and the same health checks, after a migration of their own."""
     for name, service in ((SERVE, "serve"), (WORKER, "worker")):
         migrate, main = containers(name)
-        assert migrate["args"] == COMPOSE["migrate"]["command"]
+        assert migrate["args"] == ["migrate"]
         assert main["args"] == COMPOSE[service]["command"]
     (probed,) = containers(WORKER)[1:]
     for probe in ("readinessProbe", "livenessProbe"):
-        assert probed[probe]["exec"]["command"] == COMPOSE["worker"]["healthcheck"]["test"][1:]
+        assert probed[probe]["exec"]["command"] == shlex.split(
+            COMPOSE["worker"]["healthcheck"]["test"]
+        )
     (probed,) = containers(SERVE)[1:]
     (port,) = probed["ports"]
     for probe in ("readinessProbe", "livenessProbe"):
