@@ -242,9 +242,14 @@ class Work(ABC):
         return await trusted_watermark(self._tools, self._options, self.stream, self.lease.unit)
 
     def _reached(self, page: Page) -> ReadingProgress:
-        seen, sent = page.evidence, self._tools.client.requests - self._sent
+        seen = page.evidence
         low = None if seen is None or seen.span is None or seen.begins else seen.span[0]
-        share = self._share(page, sent)
+        return self._progress_at(low, page.forecast_records)
+
+    def _progress_at(self, low: datetime | None, expected: int | None) -> ReadingProgress:
+        """Return how far it is. low: see there; expected: how many records the list has."""
+        sent = self._tools.client.requests - self._sent
+        share = self._share(expected, sent)
         return ReadingProgress(
             self._records,
             sent,
@@ -262,9 +267,9 @@ class Work(ABC):
         # Of the requests that were sent, some are for pages that are not loaded yet.
         return 0 if not share else max(0, ceil(self._pages / share) - sent)
 
-    def _share(self, page: Page, sent: int) -> float | None:
+    def _share(self, expected: int | None, sent: int) -> float | None:
         """Return which part of the reading is done, by what was forecast; None if nothing was."""
-        forecast, expected = self.forecast, page.forecast_records
+        forecast = self.forecast
         if forecast is not None and forecast.exact and forecast.requests:
             return min(NEARLY, sent / forecast.requests)
         # The count is that of one list.

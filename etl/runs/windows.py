@@ -86,11 +86,11 @@ class WindowsWork(Judging):
         self._chain = chain or Chain()
         # What is known of the server, as the watermark keeps it.
         self._traits: dict[str, Any] = {}
-        # How many rows a query said the window has. The page that was loaded last, if its list does
-        # not say it.
+        # How many rows a query said the window has; whether a batch of a list that does not say it
+        # is loaded, and down to where.
         self._amount: int | None = None
-        self._uncounted: Page | None = None
-        self._begun = asyncio.Event()
+        self._uncounted = asyncio.Event()
+        self._low: datetime | None = None
 
     async def run(self) -> Ending:
         """Read and load until the unit is up to date. Raises EtlError."""
@@ -244,23 +244,23 @@ class WindowsWork(Judging):
         """
         if not self._progress.shown or watermark.tail_until is not None or window.until is not None:
             return
-        await self._begun.wait()
+        await self._uncounted.wait()
         until = self._tools.client.source_now + AHEAD
         span = Span(window.since, until if left is None or left.low is None else left.low)
         asking = Asking(self._tools, self._options, 1)
         amount = await asking.by_query(self.stream, self.lease.unit.project_id, span)
-        if amount is not None and self._uncounted is not None:
+        if amount is not None:
             self._amount = amount.rows
-            self._progress.reached(self._reached(self._uncounted))
+            self._progress.reached(self._progress_at(self._low, None))
 
-    def _reached(self, page: Page) -> ReadingProgress:
-        if page.forecast_records is None:
-            self._uncounted = page
-            self._begun.set()
-        return super()._reached(page)
+    def _progress_at(self, low: datetime | None, expected: int | None) -> ReadingProgress:
+        if expected is None:
+            self._low = low
+            self._uncounted.set()
+        return super()._progress_at(low, expected)
 
-    def _share(self, page: Page, sent: int) -> float | None:
-        share = super()._share(page, sent)
+    def _share(self, expected: int | None, sent: int) -> float | None:
+        share = super()._share(expected, sent)
         if share is None and self._amount:
             return min(NEARLY, self._records / self._amount)
         return share
