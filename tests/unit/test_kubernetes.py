@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,46 @@ def test_kubernetes_knows_every_field(version: str) -> None:
     wrong["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]["periodSecond"] = 10
     with pytest.raises(kubernetes_validate.ValidationError, match="periodSecond"):
         kubernetes_validate.validate(wrong, version, strict=True)
+
+
+@pytest.mark.parametrize(
+    "directory", ["deploy/kubernetes/base", "deploy/kubernetes/backfill", "my"]
+)
+def test_what_kubectl_makes_of_them_is_known_to_kubernetes(directory: str, tmp_path: Path) -> None:
+    """Of the manifests as they stand, and under the kustomization of the page."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("no kubectl to render the manifests with")
+    shutil.copytree(DEPLOY, tmp_path / "deploy" / "kubernetes")
+    own = re.search(r"```yaml\n# my/kustomization\.yaml\n(.+?)```", PAGE, re.DOTALL)
+    assert own is not None
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "kustomization.yaml").write_text(own[1], encoding="utf-8")
+    rendered = subprocess.run(
+        ["kubectl", "kustomize", directory],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = {
+        f"{each['kind']}/{each['metadata']['name']}": each
+        for each in yaml.safe_load_all(rendered.stdout)
+    }
+    assert found.keys() == ({BACKFILL} if "backfill" in directory else set(MANIFESTS) - {BACKFILL})
+    for manifest in found.values():
+        for version in VERSIONS:
+            kubernetes_validate.validate(manifest, version, strict=True)
+        assert manifest["metadata"]["labels"]["app.kubernetes.io/name"] == "posthog-etl"
+    if directory == "my":
+        worker = found[WORKER]["spec"]
+        images = {each["image"] for each in worker["template"]["spec"]["containers"]}
+        assert (worker["replicas"], images) == (4, {"registry.example/posthog-etl:1"})
+        settings = found["ConfigMap/posthog-etl"]["data"]
+        assert settings == SETTINGS | {
+            "POSTHOG_HOST": "https://eu.posthog.com",
+            "POSTHOG_PROJECT_ID": "12345",
+            "DATABASE_URL": "postgresql://posthog_etl@db.example:5432/posthog_etl",
+        }
 
 
 @pytest.mark.parametrize("name", PODS)
