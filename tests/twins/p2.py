@@ -27,7 +27,7 @@ TWINS = [
         name="a page whose ids have no rows ends a list",
         promise="P2",
         file=_WALK,
-        find="        if not keys and (self.tail or not hidden):\n",
+        find="        if not keys and (self.tail or not hidden) and not passes_over:\n",
         replace="        if not keys:\n",
         caught_by=_IDS + "test_pages_without_any_row_are_no_end[0]",
     ),
