@@ -66,8 +66,9 @@ async def _work(
         destination, tools = await _open(stack, with_short_waits(settings), concurrency)
         projects = await project_ids_of(tools[0].client, settings.projects)
         database, tables = destination.database, destination.tables
-        async with open_queue(destination.queue, tables.bookkeeping):
-            pass  # a wrong address is an error of the configuration
+        if settings.queue_database_url is not None:
+            async with open_queue(destination.queue, tables.bookkeeping):
+                pass  # a wrong address is an error of the configuration
         begun.set()
         await stack.enter_async_context(beside(_tidy(database, tables)))
         await stack.enter_async_context(telling(settings, destination))

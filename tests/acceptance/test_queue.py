@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -28,7 +29,7 @@ from tests.acceptance.test_deployments import ODD
 from tests.conftest import StartSandbox
 from tests.support.books import until
 from tests.support.command import Command
-from tests.support.pgproxy import PgProxy
+from tests.support.pgproxy import PgProxy, Point
 from tests.support.pipeline import Pipeline, lists, midnight, now_of
 from tests.support.postgres import FORGETFUL, Databases, server_directory
 from tests.support.serving import serving
@@ -753,4 +754,30 @@ async def test_a_worker_waits_for_a_database_that_is_not_there_yet(
                     proxy.refuse(False)
                     await queue_is_empty(dsn)
                 assert await running.stop() == [0]
+    await is_true(dsn, sandbox)
+
+
+async def test_a_worker_waits_for_a_database_that_breaks_off_while_it_begins(
+    start_sandbox: StartSandbox, dsn: str, log: IO[bytes]
+) -> None:
+    """It has found the schema, and no connection for the queue is to be had."""
+    sandbox = await start_sandbox(recordings=40, days=5.0)
+    await enqueue(Command(sandbox.url, dsn, **PAGE), *all_time(sandbox, 6), "60d")
+    async with PgProxy.in_front_of(dsn) as proxy:
+        proxy.when(
+            Point.AFTER_STATEMENT,
+            1,
+            lambda: proxy.refuse(True),
+            sql=re.compile("alembic_version"),
+            hold=False,
+        )
+
+        async def it_waits() -> bool:
+            return '"event":"database.unavailable"' in Path(log.name).read_text()
+
+        async with workers(Command(sandbox.url, proxy.dsn, **PAGE), 1, log) as running:
+            await until(it_waits, "the worker waits for the database")
+            proxy.refuse(False)
+            await queue_is_empty(dsn)
+            assert await running.stop() == [0]
     await is_true(dsn, sandbox)
