@@ -62,13 +62,6 @@ from etl.transformers.recordings import PERSONS
 
 _log = structlog.get_logger(__name__)
 
-NOTHING_KNOWN = Ending(
-    PARTIAL,
-    EXIT_PARTIAL,
-    "None of this was read to its end yet, so there is nothing to compare with. Run "
-    "`posthog-etl sync` first",
-)
-
 MakeComparer = Callable[[str, Resource], ComparingLoader]
 
 
@@ -123,7 +116,12 @@ class Comparing(Work):
         unit = replace(self.lease.unit, name=self.stream.unit)
         why = await self._tools.history.why_unavailable(unit)
         if why is None:
-            return NOTHING_KNOWN
+            return Ending(
+                PARTIAL,
+                EXIT_PARTIAL,
+                "None of this was read to its end yet, so there is nothing to compare with. Run "
+                f"`posthog-etl sync {self.stream.name}` first",
+            )
         return Ending(PARTIAL, EXIT_PARTIAL, why, cause=StreamUnavailable)
 
     def _turn_to(self, resource: Resource) -> None:

@@ -148,8 +148,8 @@ TWINS = [
         name="a comparison does not say that a stream is not available",
         promise="P13",
         file="etl/runs/comparing.py",
-        find="        if why is None:\n            return NOTHING_KNOWN\n",
-        replace="        if why or not why:\n            return NOTHING_KNOWN\n",
+        find="        if why is None:\n            return Ending(\n",
+        replace="        if why or not why:\n            return Ending(\n",
         caught_by=_TROUBLE + _NO_CODE,
     ),
     Twin(
