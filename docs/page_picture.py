@@ -32,6 +32,7 @@ PICTURE = ROOT / "docs" / "status-page.png"
 WIDTH, HEIGHT = 1280, 1300
 SYNCS = 10
 BLIND_FOR = "subscriptions"
+NEXT_SYNC_IN = timedelta(minutes=12)
 
 
 async def take_picture() -> None:
@@ -54,7 +55,8 @@ async def take_picture() -> None:
                 key = "phx_blind" if turn in (4, SYNCS - 1) else "phx_sandbox"
                 await command.with_settings(POSTHOG_PERSONAL_API_KEY=key).run("sync")
             await command.run("verify", "--deep", "session_recordings", "groups")
-            async with open_browser() as browser, served_page(dsn, start=start) as url:
+            page = served_page(dsn, next_sync_in=NEXT_SYNC_IN, start=start)
+            async with open_browser() as browser, page as url:
                 await browser.resize(WIDTH, HEIGHT)
                 await browser.go(url)
                 PICTURE.write_bytes(await browser.screenshot(whole=False))

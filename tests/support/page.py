@@ -22,13 +22,15 @@ NEXT_SYNC_IN = timedelta(days=3, hours=2)
 
 
 @asynccontextmanager
-async def served_page(dsn: str, **settings: Any) -> AsyncIterator[str]:
+async def served_page(
+    dsn: str, *, next_sync_in: timedelta = NEXT_SYNC_IN, **settings: Any
+) -> AsyncIterator[str]:
     """Serve the page of a database; give its address."""
     chosen = {"host": "https://eu.posthog.com", "api_key": KEY, "start": "2025-01-01", **settings}
     read = Settings(database_url=dsn, **chosen)
     async with open_destination(read) as destination:
         application = web.Application()
-        application.add_routes(routes(destination, read, {"all": datetime.now(UTC) + NEXT_SYNC_IN}))
+        application.add_routes(routes(destination, read, {"all": datetime.now(UTC) + next_sync_in}))
         runner = web.AppRunner(application)
         await runner.setup()
         try:
