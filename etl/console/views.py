@@ -190,13 +190,13 @@ def show_plan(plan: Plan, plan_name: str, *, most_asked: int) -> None:
         )
     table.print()
     unknown = not most_asked and plan.requests.sure is Sure.LEAST
-    rows = _total(plan.rows, "row", asked=plan.asked)
+    rows = _total(plan.rows, "row", asked=plan.asked) + ", " if _number(plan.rows) else ""
     requests = _total(plan.requests, "request", asked=plan.asked)
     takes = (
         f"; it takes at least {span(plan.seconds)}{_done(plan.at, plan.seconds)}, under the limits "
         f"of the plan {plan_name}"
     )
-    say(f"Total: {rows}, {requests}{'' if unknown or plan.seconds < 1 else takes}")
+    say(f"Total: {rows}{requests}{'' if unknown or plan.seconds < 1 else takes}")
     for each in plan.units:
         name = _named(each.project_id, each.stream, several=several)
         if each.whole_s is not None:

@@ -259,6 +259,7 @@ async def test_a_first_load_is_said_with_its_end_and_its_price(
     assert sandbox.control.state()["requests"]["total"] == 0
     assert "`plan --ask 10` asks PostHog how much there is" in silent.out
     assert " 0 s" not in silent.out, "nobody knows how long an uncounted list takes"
+    assert " rows" not in silent.out.partition("\nTotal: ")[2], "nor how many rows it has"
     asked = await command.run("plan")
     said = " ".join(asked.out.split())
     assert "session_recordings about 400" in said

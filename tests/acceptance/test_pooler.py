@@ -116,3 +116,14 @@ async def test_a_queue_behind_a_transaction_pooler_says_what_it_needs(
     assert "Set POSTHOG_ETL_QUEUE_DATABASE_URL to the address of the server itself" in refused.err
     direct = await command.with_settings(POSTHOG_ETL_QUEUE_DATABASE_URL=dsn).run(*line)
     assert direct.code == 0, direct.err
+
+
+async def test_a_worker_behind_a_transaction_pooler_says_what_it_needs(
+    sandbox: RunningSandbox, pooled: str
+) -> None:
+    """It ends, as its queue cannot work there however long it waits."""
+    command = Command(sandbox.url, pooled)
+    assert (await command.run("migrate")).code == 0
+    refused = await command.run("worker")
+    assert refused.code == 1, refused.err
+    assert "Set POSTHOG_ETL_QUEUE_DATABASE_URL to the address of the server itself" in refused.err
