@@ -164,7 +164,9 @@ def _in_words(found: Mapping[int, Stored], already: Sequence[int]) -> str:
             said.append(f"Project {project_id}{who}: {_listed(stored.rows)}")
     if not said and already:
         where = ", ".join(map(str, already))
-        return f"This person was forgotten already in project {where}, and nothing is stored"
+        others = [str(each) for each in found if each not in already]
+        more = f". Forgetting adds project {', '.join(others)}" if others else ""
+        return f"This person was forgotten already in project {where}, and nothing is stored{more}"
     if not said:
         return "Nothing is stored of this person. Forgetting keeps the person away from later loads"
     return f"Forgetting this person deletes or clears rows. {'. '.join(said)}"

@@ -86,8 +86,8 @@ class WindowsWork(Judging):
         self._chain = chain or Chain()
         # What is known of the server, as the watermark keeps it.
         self._traits: dict[str, Any] = {}
-        # How many rows a query said the window has; whether a batch of a list that does not say it
-        # is loaded, and down to where.
+        # How many records this run has read at the end of the window, if a query said how many it
+        # has; whether a batch of a list that does not say it is loaded, and down to where.
         self._amount: int | None = None
         self._uncounted = asyncio.Event()
         self._low: datetime | None = None
@@ -214,6 +214,8 @@ class WindowsWork(Judging):
         await self._make_forecast(window, watermark, left, follows=resumed is not None, front=front)
         _log.info("window.opened", since=window.since.isoformat(), until=text_of(window.until))
         self._chain.place = resumed
+        self._amount = None
+        self._uncounted.clear()
         pages = reader.pages(window, resumed, front=front)
         async with beside(self._ask_amount(window, watermark, left)):
             place: RecordingsPlace = await self._load_pages(pages, resumed)
@@ -244,13 +246,14 @@ class WindowsWork(Judging):
         """
         if not self._progress.shown or watermark.tail_until is not None or window.until is not None:
             return
+        before = self._records
         await self._uncounted.wait()
         until = self._tools.client.source_now + AHEAD
         span = Span(window.since, until if left is None or left.low is None else left.low)
         asking = Asking(self._tools, self._options, 1)
         amount = await asking.by_query(self.stream, self.lease.unit.project_id, span)
         if amount is not None:
-            self._amount = amount.rows
+            self._amount = before + amount.rows
             self._progress.reached(self._progress_at(self._low, None))
 
     def _progress_at(self, low: datetime | None, expected: int | None) -> ReadingProgress:

@@ -320,6 +320,8 @@ async def test_it_counts_and_asks(command: Command, sandbox: RunningSandbox, dsn
     again = await command.run("forget", uuid)
     assert (again.code, "was forgotten already in project 1" in again.err) == (2, True)
     assert uuid not in again.err
+    elsewhere = await command.with_settings(POSTHOG_PROJECT_ID="1,2").run("forget", uuid)
+    assert "nothing is stored. Forgetting adds project 2" in elsewhere.err
     other = await command.run("forget", "somebody else")
     assert (other.code, "Nothing is stored of this person. " in other.err) == (2, True)
     shared = await command.run("forget", "anonymous", "--yes")
