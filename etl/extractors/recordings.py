@@ -234,15 +234,18 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         )
 
     async def _begin(self, place: RecordingsPlace) -> Answered[RecordingsPlace]:
-        """Ask for the first page, and find out what kind of server answers."""
+        """Ask for the first page, and find out what kind of server answers.
+
+        Dates are sent even if they were refused before: a server that has learnt them shows only
+        the last three days without them (PostHog source, date_from of the list of recordings).
+        """
         window, before, known = place.window, self._client.clocks.latest, self._traits.date_filter
-        refused = known == "refused"
-        filters = known not in ("refused", "ignored")
+        filters = known != "ignored"
         stretch = first_stretch(window, self._longest, before) if filters else None
         place = replace(
             place,
             began_at=self._client.source_now,
-            asked=None if refused else self._dates(stretch or window, before),
+            asked=self._dates(stretch or window, before),
             filters=filters,
             stretch=stretch,
             longest=self._longest,
@@ -250,13 +253,17 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         try:
             answered = await self._ask(place, None)
         except RequestRefused as exc:
-            if exc.status != 400 or exc.code is None or refused or window.is_ahead:
+            if not _refuses_words(exc) or window.is_ahead:
                 raise  # a firewall may refuse it, too, and that says nothing about the server
-            # The documentation promises no date filter: this server refuses it.
-            answered = await self._ask(replace(place, asked=None, filters=False), None)
-            if answered.listed.by_cursor:
+            # The documentation promises no date filter: this server may refuse it.
+            answered = await self._undated(place, known)
+            if answered.listed.by_cursor and answered.place.asked is None:
                 raise  # such a server filters by date: it was something else it refused
-            self._traits = replace(self._traits, date_filter="refused")
+            if answered.place.asked is None:
+                self._traits = replace(self._traits, date_filter="refused")
+        else:
+            if known == "refused":
+                self._traits, known = Traits(), None
         place = answered.place
         if not place.filters and answered.listed.by_cursor and known is not None:
             self._traits = Traits()  # known from an older server; this one filters
@@ -274,6 +281,20 @@ class RecordingsReader(ListReader[RecordingsPlace]):
             place = replace(place, asked=self._dates(place.part, clocks.latest))
             return await self._ask(place, None)
         return structs.replace(answered, place=place)
+
+    async def _undated(
+        self, place: RecordingsPlace, known: str | None
+    ) -> Answered[RecordingsPlace]:
+        """Return the first page without dates; with them if they were refused for a moment only."""
+        undated = await self._ask(replace(place, asked=None, filters=False), None)
+        if known == "refused" or undated.listed.by_cursor:
+            return undated
+        try:
+            return await self._ask(place, None)
+        except RequestRefused as exc:
+            if not _refuses_words(exc):
+                raise
+            return undated
 
     def _dates(self, window: Window, now: datetime) -> Span:
         """Return the dates to send; all there are if they are known to be ignored.
@@ -405,6 +426,11 @@ class RecordingsReader(ListReader[RecordingsPlace]):
             raise ListingBroken("The server answered with other dates than it was asked for")
         self._traits = replace(self._traits, date_filter="honoured" if filters else "ignored")
         return filters
+
+
+def _refuses_words(exc: RequestRefused) -> bool:
+    """Tell whether the server itself refused what was asked."""
+    return exc.status == 400 and exc.code is not None
 
 
 def _outside(starts: Sequence[datetime | None], asked: tuple[datetime, datetime] | None) -> bool:

@@ -78,6 +78,27 @@ async def test_a_clamp_costs_no_request_and_one_pass_is_enough(
     assert len(server.pages) - before == 30
 
 
+@pytest.mark.parametrize("refused", ["by the server of before", "for a moment"])
+async def test_a_server_that_takes_dates_after_a_refusal_loses_nothing(
+    start_adversary: StartAdversary, dsn: str, refused: str
+) -> None:
+    """Without dates it shows the last three days only, and its answer looks whole."""
+    server = await start_adversary(counts=False, **COUNTED)
+    server.add(*recordings(40, server.now - HOUR, timedelta(hours=6)))
+    if refused == "for a moment":
+        answer = foreign.refused(400, "invalid_input", "Try again.")
+        server.when("session_recordings/", answer, times=1)
+    else:
+        server.dates = "refused"
+    pipeline = Pipeline(server, dsn, lookback="30d")
+    assert (await pipeline.sync()).ending.exit_code == 0
+    assert await missing(dsn, server) == 0
+    server.dates = "honoured"
+    server.add(recording("late", server.now - 5 * DAY))
+    assert (await pipeline.sync()).ending.exit_code == 0
+    assert await missing(dsn, server) == 0
+
+
 async def test_a_server_that_counts_more_than_it_lists_is_partial_until_that_is_accepted(
     start_adversary: StartAdversary, dsn: str
 ) -> None:

@@ -13,7 +13,27 @@ _LISTS = "tests/adversary/test_lists.py::"
 
 _IDS = "tests/unit/core/test_walk_ids.py::"
 
+_LEARNT = _LISTS + "test_a_server_that_takes_dates_after_a_refusal_loses_nothing"
+
 TWINS = [
+    Twin(
+        name="dates are never sent again to a server that refused them once",
+        promise="P2",
+        file="etl/extractors/recordings.py",
+        find="            asked=self._dates(stretch or window, before),\n"
+        "            filters=filters,",
+        replace="            asked=None if known == 'refused' else self._dates(window, before)"
+        ",\n            filters=filters and known != 'refused',",
+        caught_by=_LEARNT + "[by the server of before]",
+    ),
+    Twin(
+        name="one refusal of dates is believed",
+        promise="P2",
+        file="etl/extractors/recordings.py",
+        find='        if known == "refused" or undated.listed.by_cursor:\n',
+        replace="        if True:\n",
+        caught_by=_LEARNT + "[for a moment]",
+    ),
     Twin(
         name="a page without rows ends a list whose server gives no larger one",
         promise="P2",
