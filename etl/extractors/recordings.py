@@ -253,13 +253,13 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         try:
             answered = await self._ask(place, None)
         except RequestRefused as exc:
-            if not _refuses_words(exc) or window.is_ahead:
+            if not _is_servers_own(exc) or window.is_ahead:
                 raise  # a firewall may refuse it, too, and that says nothing about the server
             # The documentation promises no date filter: this server may refuse it.
             answered = await self._undated(place, known)
-            if answered.listed.by_cursor and answered.place.asked is None:
-                raise  # such a server filters by date: it was something else it refused
             if answered.place.asked is None:
+                if answered.listed.by_cursor:
+                    raise  # such a server filters by date: it was something else it refused
                 self._traits = replace(self._traits, date_filter="refused")
         else:
             if known == "refused":
@@ -292,7 +292,7 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         try:
             return await self._ask(place, None)
         except RequestRefused as exc:
-            if not _refuses_words(exc):
+            if not _is_servers_own(exc):
                 raise
             return undated
 
@@ -428,8 +428,8 @@ class RecordingsReader(ListReader[RecordingsPlace]):
         return filters
 
 
-def _refuses_words(exc: RequestRefused) -> bool:
-    """Tell whether the server itself refused what was asked."""
+def _is_servers_own(exc: RequestRefused) -> bool:
+    """Tell whether the server itself has refused it, and no firewall before it."""
     return exc.status == 400 and exc.code is not None
 
 

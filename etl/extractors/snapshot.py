@@ -65,7 +65,7 @@ def fingerprint_of(stream: Stream, prefix: str, page_size_records: int) -> str:
 
 
 class _Shown(Struct):
-    """What an answer shows: its own records, to be loaded; of all that it holds the keys and so on.
+    """What an answer shows: the project's own records, to be loaded, and the keys of all of them.
 
     records: as bytes, but for those that are dirty. settled, order: as in `Listing`. instants: of a
     list that grows, when each record was added. dirty: see `Page`.

@@ -45,7 +45,7 @@ class Answers(Struct, frozen=True):
 _NO_ANSWERS = Answers()
 
 # A reading that goes on has something left, though as much was read as was forecast.
-NEARLY = 0.99
+_NEARLY = 0.99
 
 
 class Work(ABC):
@@ -271,10 +271,10 @@ class Work(ABC):
         """Return which part of the reading is done, by what was forecast; None if nothing was."""
         forecast = self.forecast
         if forecast is not None and forecast.exact and forecast.requests:
-            return min(NEARLY, sent / forecast.requests)
+            return min(_NEARLY, sent / forecast.requests)
         # The count is that of one list.
         if expected and len(self.stream.resources) == 1:
-            return min(NEARLY, self._records / expected)
+            return min(_NEARLY, self._records / expected)
         return None
 
     def _clocks_disagree(self) -> bool:

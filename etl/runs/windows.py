@@ -44,7 +44,6 @@ from etl.runs.asking import Asking
 from etl.runs.counting import LIST, compare_count
 from etl.runs.forecasts import forecast_ahead, front_will_do, known_rows
 from etl.runs.judging import AT_ONCE, Accepted, Ask, Judging
-from etl.runs.load import NEARLY
 from etl.runs.report import Ending, Tally, ending_of_tally
 from etl.runs.work import Assignment, ReadingProgress, text_of
 from etl.tasks import beside
@@ -260,13 +259,8 @@ class WindowsWork(Judging):
         if expected is None:
             self._low = low
             self._uncounted.set()
+            expected = self._amount
         return super()._progress_at(low, expected)
-
-    def _share(self, expected: int | None, sent: int) -> float | None:
-        share = super()._share(expected, sent)
-        if share is None and self._amount:
-            return min(NEARLY, self._records / self._amount)
-        return share
 
     def _note(self, page: Page, batch: Batch) -> Sequence[str]:
         if page.forecast_records is not None and self.forecast is None:
